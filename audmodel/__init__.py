@@ -1,0 +1,30 @@
+r"""Versioned registry of machine learning models with parallel loading."""
+
+from audmodel import errors as errors
+from audmodel.core.api import aliases as aliases
+from audmodel.core.api import author as author
+from audmodel.core.api import date as date
+from audmodel.core.api import exists as exists
+from audmodel.core.api import header as header
+from audmodel.core.api import latest_version as latest_version
+from audmodel.core.api import legacy_uid as legacy_uid
+from audmodel.core.api import load as load
+from audmodel.core.api import meta as meta
+from audmodel.core.api import name as name
+from audmodel.core.api import parameters as parameters
+from audmodel.core.api import publish as publish
+from audmodel.core.api import repository as repository
+from audmodel.core.api import resolve_alias as resolve_alias
+from audmodel.core.api import set_alias as set_alias
+from audmodel.core.api import subgroup as subgroup
+from audmodel.core.api import uid as uid
+from audmodel.core.api import update_meta as update_meta
+from audmodel.core.api import url as url
+from audmodel.core.api import version as version
+from audmodel.core.api import versions as versions
+from audmodel.core.config import config as config
+from audmodel.core.config import default_cache_root as default_cache_root
+from audmodel.core.repository import Repository as Repository
+
+
+__version__ = "2.0.0"

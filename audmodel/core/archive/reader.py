@@ -1,0 +1,555 @@
+r"""Read an archive in parallel: fetch, inflate, verify, write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Iterable
+from collections.abc import Iterator
+import contextlib
+import os
+import threading
+from typing import NamedTuple
+from typing import Protocol
+from typing import TypeAlias
+
+from blake3 import blake3
+from isal import isal_zlib
+
+from audmodel.core.archive import format
+from audmodel.core.archive.deflate import PIECE
+from audmodel.core.archive.deflate import Inflater
+from audmodel.errors import ArchiveError
+from audmodel.parallel import prefetch
+
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+# Requests for members without index
+_RANGE = 2 * format.KIB * format.KIB
+# Members are fetched together if no more than this lies between them
+_GAP = 64 * format.KIB
+_SPAN_MEMBERS = 1024
+
+
+class Source(Protocol):
+    r"""What is read of an archive, wherever it is stored."""
+
+    size: int
+    tail: bytes
+
+    def readinto(self, offset: int, view: memoryview) -> None:
+        r"""Fill a buffer with the bytes from an offset on."""
+
+    def read(self, offset: int, length: int) -> bytearray:
+        r"""Bytes from an offset on."""
+
+    def forget_tail(self) -> None:
+        r"""Fetch the last bytes again when they are asked for."""
+
+
+class _Entry(NamedTuple):
+    r"""Member and the bytes of the archive that hold it."""
+
+    member: format.Member
+    start: int
+    stop: int
+
+
+class _Span(NamedTuple):
+    r"""Small members that are next to each other, fetched in one request."""
+
+    entries: tuple[_Entry, ...]
+
+
+class _MemberPart(NamedTuple):
+    r"""Part of a large member, fetched in one request.
+
+    The first part brings the header of the member.
+    """
+
+    member: format.Member
+    part: format.Part
+    number: int
+    start: int
+    stop: int
+
+    @property
+    def is_last(self) -> bool:
+        return self.part.raw_offset + self.part.raw_length == self.member.size
+
+
+class _Stream(NamedTuple):
+    r"""Large member without index, fetched in several requests."""
+
+    member: format.Member
+    start: int
+    stop: int
+
+
+_Job: TypeAlias = _Span | _MemberPart | _Stream
+
+
+def read_directory(source: Source) -> tuple[format.Directory, bytes]:
+    r"""Read the directory of an archive.
+
+    Args:
+        source: the archive
+
+    Returns:
+        directory and its digest,
+        which is of all bytes from the directory to the end of the archive
+
+    Raises:
+        ArchiveError: if the directory is damaged,
+            or holds something that is not supported or not allowed
+        RepositoryError: if the archive cannot be read
+
+    """
+    where = format.find_directory(source.tail, source.size)
+    length = source.size - where.offset
+    tail = source.tail
+    if length > len(tail):
+        tail = bytes(source.read(where.offset, length - len(tail))) + tail
+    data = tail[len(tail) - length :]
+    directory = format.parse_directory(data[: where.length], where)
+    return directory, blake3(data).digest()
+
+
+class Extractor:
+    r"""Extract an archive into a folder.
+
+    The folder may hold files of an earlier attempt.
+    What is right in them is kept and not fetched again,
+    whatever else they hold is overwritten.
+
+    Args:
+        source: the archive
+        directory: directory of the archive
+        folder: existing folder that the files are written to
+        num_workers: number of threads,
+            1 extracts in the calling thread
+        resume: whether the folder holds files of an earlier attempt
+        progress: called with the number of bytes of files
+            that were written or found to be right,
+            by any thread
+
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        directory: format.Directory,
+        folder: str,
+        *,
+        num_workers: int = 1,
+        resume: bool = False,
+        progress: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self._source = source
+        self._directory = directory
+        self._folder = folder
+        self._num_workers = num_workers
+        self._resume = resume
+        self._progress = progress
+        self._jobs = plan(directory)
+        self._num_streams = sum(isinstance(job, _Stream) for job in self._jobs)
+        self._cancelled = threading.Event()
+        self._local = threading.local()
+
+    def run(self) -> None:
+        r"""Extract all files.
+
+        Raises:
+            ArchiveError: if the archive is damaged,
+                the message names the file and the part
+            RepositoryError: if the archive cannot be read
+            OSError: if a file cannot be written
+
+        """
+        self._make_folders()
+        checksums: dict[str, int] = {}
+        results = prefetch(
+            self._run_job,
+            self._jobs,
+            num_workers=self._num_workers,
+            on_abort=self._cancelled.set,
+        )
+        with contextlib.closing(results):
+            for job, crc in results:
+                if isinstance(job, _MemberPart):
+                    _combine(checksums, job, crc)
+
+    def _make_folders(self) -> None:
+        folders = {
+            member.name.rstrip("/") if member.is_folder else os.path.dirname(member.name)
+            for member in self._directory.members
+        }
+        for name in sorted(folders):
+            os.makedirs(self._path(name), exist_ok=True)
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._folder, *name.split("/"))
+
+    # ------------------------------------------------------------ jobs
+
+    def _run_job(self, job: _Job) -> tuple[_Job, int]:
+        r"""Extract what a job is about, fetch it once more if it is damaged."""
+        try:
+            try:
+                return job, self._extract(job)
+            except ArchiveError:
+                # The bytes may have been damaged on their way
+                self._source.forget_tail()
+                return job, self._extract(job)
+        except BaseException:
+            # The other workers learn of it before they are waited for
+            self._cancelled.set()
+            raise
+
+    def _extract(self, job: _Job) -> int:
+        if isinstance(job, _Span):
+            self._extract_span(job)
+            return 0
+        with _naming(job):
+            if isinstance(job, _MemberPart):
+                return self._extract_part(job)
+            self._extract_stream(job)
+        return 0
+
+    def _extract_span(self, job: _Span) -> None:
+        missing = job.entries
+        if self._resume:
+            missing = tuple(
+                entry for entry in missing if not self._is_complete(entry.member)
+            )
+            kept = sum(entry.member.size for entry in job.entries)
+            self._progress(kept - sum(entry.member.size for entry in missing))
+        if not missing:
+            return
+        start = missing[0].start
+        data = self._fetch(start, missing[-1].stop)
+        for entry in missing:
+            with _naming(entry):
+                piece = data[entry.start - start : entry.stop - start]
+                self._extract_member(entry.member, piece)
+            self._progress(entry.member.size)
+
+    def _extract_member(self, member: format.Member, data: memoryview) -> None:
+        content = _content(member, data)
+        pieces: Iterable[Buffer] = [content]
+        inflater = None
+        if member.method == format.DEFLATED:
+            inflater = Inflater(member.size)
+            pieces = inflater.feed(content)
+        digest = blake3()
+        crc = offset = 0
+        with self._open(member) as fd:
+            for piece in pieces:
+                crc = isal_zlib.crc32(piece, crc)
+                digest.update(piece)
+                _write(fd, piece, offset)
+                offset += len(piece)
+        if inflater is not None:
+            inflater.finish(last=True)
+        if member.index is not None:
+            expected = b"".join(part.digest for part in member.parts())
+            _check(expected, digest.digest() if member.size else b"", "digest")
+        _check_crc(member, crc)
+
+    def _extract_part(self, job: _MemberPart) -> int:
+        member, part = job.member, job.part
+        if self._resume:
+            crc = self._checked_crc(member, part)
+            if crc is not None:
+                self._progress(part.raw_length)
+                return crc
+        data = self._fetch(job.start, job.stop)
+        if part.offset == 0:
+            data = _content(member, data, part.length)
+        crc = 0
+        with self._open(member) as fd:
+            if member.method == format.STORED:
+                _check(part.digest, blake3(data).digest(), "digest")
+                crc = isal_zlib.crc32(data)
+                _write(fd, data, part.raw_offset)
+            else:
+                inflater = Inflater(part.raw_length)
+                digest = blake3()
+                offset = part.raw_offset
+                for piece in inflater.feed(data):
+                    digest.update(piece)
+                    crc = isal_zlib.crc32(piece, crc)
+                    _write(fd, piece, offset)
+                    offset += len(piece)
+                inflater.finish(last=job.is_last)
+                _check(part.digest, digest.digest(), "digest")
+        self._progress(part.raw_length)
+        return crc
+
+    def _extract_stream(self, job: _Stream) -> None:
+        r"""Extract a member while its ranges arrive.
+
+        Fetching, inflating and writing overlap
+        if there is more than one worker.
+        """
+        member = job.member
+        if self._resume and self._is_complete(member):
+            self._progress(member.size)
+            return
+        parallel = self._num_workers > 1
+        crc = 0
+        with self._open(member) as fd:
+
+            def write(block: tuple[int, Buffer]) -> tuple[int, int]:
+                offset, piece = block
+                _write(fd, piece, offset)
+                return isal_zlib.crc32(piece), len(piece)
+
+            written = prefetch(
+                write,
+                self._inflated(job),
+                num_workers=2 if parallel else 1,
+                ahead=4,
+            )
+            with contextlib.closing(written):
+                for piece_crc, length in written:
+                    crc = isal_zlib.crc32_combine(crc, piece_crc, length)
+                    self._progress(length)
+                    self._check_not_cancelled()
+        _check_crc(member, crc)
+
+    def _inflated(self, job: _Stream) -> Iterator[tuple[int, Buffer]]:
+        r"""Blocks of a member and where they belong in the file."""
+        member = job.member
+        inflater = Inflater(member.size) if member.method == format.DEFLATED else None
+        left = member.compressed_size
+        position = 0
+        with contextlib.closing(self._fetched(job)) as chunks:
+            for number, chunk in enumerate(chunks):
+                data = memoryview(chunk)
+                if number == 0:
+                    header_length = format.check_local_header(data, member)
+                    if job.start + header_length + left > job.stop:
+                        raise ArchiveError("it overlaps what follows it")
+                    data = data[header_length:]
+                data = data[:left]
+                left -= len(data)
+                for piece in [data] if inflater is None else inflater.feed(data):
+                    yield position, piece
+                    position += len(piece)
+        if inflater is not None:
+            inflater.finish(last=True)
+
+    def _fetched(self, job: _Stream) -> Generator[bytearray, None, None]:
+        r"""Ranges of a member, in order."""
+        workers = max(1, self._num_workers // max(1, self._num_streams))
+
+        def fetch(start: int) -> bytearray:
+            self._check_not_cancelled()
+            return self._source.read(start, min(_RANGE, job.stop - start))
+
+        return prefetch(
+            fetch,
+            range(job.start, job.stop, _RANGE),
+            num_workers=workers,
+            on_abort=self._cancelled.set,
+        )
+
+    def _check_not_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise InterruptedError("Extraction was cancelled.")
+
+    # ------------------------------------------------------------ bytes
+
+    def _fetch(self, start: int, stop: int) -> memoryview:
+        r"""Range of the archive, valid until the thread fetches the next one."""
+        self._check_not_cancelled()
+        view = self._buffer(stop - start)
+        self._source.readinto(start, view)
+        return view
+
+    def _buffer(self, length: int) -> memoryview:
+        # Fresh memory has to be mapped and zeroed page by page,
+        # which costs as much as inflating
+        buffer: bytearray | None = getattr(self._local, "buffer", None)
+        if buffer is None or len(buffer) < length:
+            buffer = self._local.buffer = bytearray(length)
+        return memoryview(buffer)[:length]
+
+    # ------------------------------------------------------------ files
+
+    @contextlib.contextmanager
+    def _open(self, member: format.Member) -> Iterator[int]:
+        r"""Open a file of the right size for writing anywhere in it."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        mode = 0o777 if member.executable else 0o666
+        fd = os.open(self._path(member.name), flags, mode)
+        try:
+            if os.fstat(fd).st_size != member.size:
+                os.ftruncate(fd, member.size)
+            yield fd
+        finally:
+            os.close(fd)
+
+    def _checked_crc(self, member: format.Member, part: format.Part) -> int | None:
+        r"""CRC-32 of a part that an earlier attempt wrote, if it is right."""
+        with self._open_existing(member) as fd:
+            if fd is None:
+                return None
+            view = self._buffer(part.raw_length)
+            if os.preadv(fd, [view], part.raw_offset) != part.raw_length:
+                return None
+        if blake3(view).digest() != part.digest:
+            return None
+        return isal_zlib.crc32(view)
+
+    def _is_complete(self, member: format.Member) -> bool:
+        r"""Whether an earlier attempt wrote a file, and it is right."""
+        with self._open_existing(member) as fd:
+            if fd is None or os.fstat(fd).st_size != member.size:
+                return False
+            crc = 0
+            digest = blake3()
+            view = self._buffer(PIECE)
+            for offset in range(0, member.size, PIECE):
+                self._check_not_cancelled()
+                piece = view[: min(PIECE, member.size - offset)]
+                if os.preadv(fd, [piece], offset) != len(piece):
+                    return False
+                crc = isal_zlib.crc32(piece, crc)
+                if member.index is not None:
+                    digest.update(piece)
+        if member.index is None or not member.size:
+            return crc == member.crc
+        return digest.digest() == member.index.parts[0][1] and crc == member.crc
+
+    @contextlib.contextmanager
+    def _open_existing(self, member: format.Member) -> Iterator[int | None]:
+        try:
+            fd = os.open(
+                self._path(member.name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+            )
+        except FileNotFoundError:
+            yield None
+            return
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+
+def plan(directory: format.Directory) -> list[_Job]:
+    r"""Turn a directory into requests.
+
+    Small members that are next to each other share one request,
+    parts of large ones have a request each.
+
+    Args:
+        directory: directory of an archive
+
+    Returns:
+        jobs in the order of their position in the archive
+
+    """
+    jobs: list[_Job] = []
+    entries: list[_Entry] = []
+
+    def close_span() -> None:
+        if entries:
+            jobs.append(_Span(tuple(entries)))
+            entries.clear()
+
+    for member, stop in zip(directory.members, directory.stops(), strict=True):
+        if member.is_folder:
+            continue
+        entry = _Entry(member, *format.data_range(member, stop))
+        if member.index is not None and len(member.index.parts) > 1:
+            close_span()
+            jobs += _parts(member)
+        elif member.index is None and entry.stop - entry.start > _RANGE:
+            close_span()
+            jobs.append(_Stream(*entry))
+        else:
+            if entries and (
+                entry.stop - entries[0].start > format.PART_SIZE
+                or entry.start - entries[-1].stop > _GAP
+                or len(entries) == _SPAN_MEMBERS
+            ):
+                close_span()
+            entries.append(entry)
+    close_span()
+    return jobs
+
+
+def _parts(member: format.Member) -> Iterator[_MemberPart]:
+    assert member.index is not None
+    data_offset = member.header_offset + member.index.header_length
+    for number, part in enumerate(member.parts()):
+        start = data_offset + part.offset
+        yield _MemberPart(
+            member,
+            part,
+            number,
+            member.header_offset if number == 0 else start,
+            start + part.length,
+        )
+
+
+def _content(
+    member: format.Member, data: memoryview, length: int | None = None
+) -> memoryview:
+    r"""Data of a member that follows its header."""
+    start = format.check_local_header(data, member)
+    stop = start + (member.compressed_size if length is None else length)
+    if stop > len(data):
+        raise ArchiveError("it overlaps what follows it")
+    return data[start:stop]
+
+
+def _combine(checksums: dict[str, int], job: _MemberPart, crc: int) -> None:
+    r"""Combine the CRC-32 of the parts of a member, which come in order."""
+    member = job.member
+    combined = isal_zlib.crc32_combine(
+        checksums.pop(member.name, 0), crc, job.part.raw_length
+    )
+    if job.is_last:
+        with _naming(job):
+            _check_crc(member, combined)
+    else:
+        checksums[member.name] = combined
+
+
+def _check_crc(member: format.Member, crc: int) -> None:
+    _check(f"{member.crc:08x}", f"{crc:08x}", "CRC-32")
+
+
+def _check(expected: bytes | str, actual: bytes | str, what: str) -> None:
+    if expected != actual:
+        shown = [
+            value.hex() if isinstance(value, bytes) else value
+            for value in (expected, actual)
+        ]
+        raise ArchiveError(f"its {what} is {shown[1]} instead of {shown[0]}")
+
+
+@contextlib.contextmanager
+def _naming(job: _Entry | _MemberPart | _Stream) -> Iterator[None]:
+    r"""Say in an error which file, part and bytes it is about."""
+    try:
+        yield
+    except ArchiveError as error:
+        where = f"the file {job.member.name!r}"
+        if isinstance(job, _MemberPart):
+            where = f"part {job.number} of {where}"
+        raise ArchiveError(
+            f"{where}, bytes {job.start} to {job.stop}: {error}"
+        ) from error
+
+
+def _write(fd: int, data: Buffer, offset: int) -> None:
+    view = memoryview(data)
+    while len(view):
+        count = os.pwrite(fd, view, offset)
+        view = view[count:]
+        offset += count

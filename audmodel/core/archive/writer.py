@@ -1,0 +1,308 @@
+r"""Write an archive as a stream, compressed by several workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+import os
+from typing import TypeAlias
+
+from blake3 import blake3
+from isal import isal_zlib
+
+from audmodel.core.archive import deflate
+from audmodel.core.archive import format
+from audmodel.core.folder import SourceFile
+from audmodel.errors import FileChangedError
+from audmodel.parallel import prefetch
+
+
+# Files that are read and compressed by one call of a worker
+_BATCH_FILES = 256
+_SAMPLES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    r"""Small files that one worker turns into headers and data."""
+
+    files: tuple[SourceFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _FilePart:
+    r"""Part of a large file."""
+
+    file: SourceFile
+    method: int
+    part_size: int
+    number: int
+
+    @property
+    def offset(self) -> int:
+        return self.number * self.part_size
+
+    @property
+    def length(self) -> int:
+        return min(self.part_size, self.file.size - self.offset)
+
+    @property
+    def is_last(self) -> bool:
+        return self.offset + self.length == self.file.size
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    r"""What a worker made of a batch or a part.
+
+    Args:
+        data: bytes for the archive
+        members: members of a batch,
+            with header offsets relative to the start of ``data``
+        part: compressed length and digest of a part
+        crc: CRC-32 of the content of a part
+        raw_length: bytes read from files
+
+    """
+
+    data: bytes
+    members: tuple[format.Member, ...]
+    part: tuple[int, bytes]
+    crc: int
+    raw_length: int
+
+
+_Job: TypeAlias = _Batch | _FilePart
+
+
+class ArchiveWriter:
+    r"""Archive of a model folder, made while it is read.
+
+    Iterating gives the bytes of the archive in order,
+    once.
+    No more than ``2 * num_workers`` parts are in memory at a time.
+
+    Args:
+        files: files of the folder, sorted by name
+        compression: 0 stores, 1 to 9 compress, higher is smaller or equal
+        num_workers: number of threads that read and compress
+        part_size: size of a part in bytes
+        progress: called with the number of bytes read from files
+
+    """
+
+    def __init__(
+        self,
+        files: Sequence[SourceFile],
+        *,
+        compression: int = 1,
+        num_workers: int = 1,
+        part_size: int = format.PART_SIZE,
+        progress: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self._files = files
+        self._level = compression
+        self._num_workers = num_workers
+        self._part_size = part_size
+        self._progress = progress
+        self.size = 0
+        r"""Size of the archive so far, in bytes."""
+        self.digest = b""
+        r"""BLAKE3 digest of the directory, known after the last byte."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        members: list[format.Member] = []
+        large: _LargeMember | None = None
+        encoded = prefetch(
+            self._encode, self._jobs(), num_workers=self._num_workers
+        )
+        for job, result in encoded:
+            if isinstance(job, _Batch):
+                for member in result.members:
+                    members.append(_moved(member, self.size))
+                yield self._count(result.data)
+            else:
+                if large is None:
+                    large = _LargeMember(job, self.size)
+                    yield self._count(large.header)
+                large.add(result)
+                yield self._count(result.data)
+                if job.is_last:
+                    members.append(large.member)
+                    yield self._count(format.data_descriptor(large.member))
+                    large = None
+            self._progress(result.raw_length)
+        # A file may change after it was read as well
+        for file in self._files:
+            file.check_unchanged()
+        directory = format.directory(members, self.size)
+        self.digest = blake3(directory).digest()
+        yield self._count(directory)
+
+    def _count(self, data: bytes) -> bytes:
+        self.size += len(data)
+        return data
+
+    def _jobs(self) -> Iterator[_Job]:
+        batch: list[SourceFile] = []
+        size = 0
+        for file in self._files:
+            is_large = format.needs_descriptor(file.size, self._part_size)
+            full = size + file.size > self._part_size or len(batch) == _BATCH_FILES
+            if batch and (is_large or full):
+                yield _Batch(tuple(batch))
+                batch, size = [], 0
+            if is_large:
+                yield from self._parts(file)
+            else:
+                batch.append(file)
+                size += file.size
+        if batch:
+            yield _Batch(tuple(batch))
+
+    def _parts(self, file: SourceFile) -> Iterator[_FilePart]:
+        part_size = format.part_size_for(file.size, self._part_size)
+        shrinks = self._level > 0 and deflate.shrinks(_samples(file), self._level)
+        method = format.DEFLATED if shrinks else format.STORED
+        for number in range(-(-file.size // part_size)):
+            yield _FilePart(file, method, part_size, number)
+
+    def _encode(self, job: _Job) -> tuple[_Job, _Encoded]:
+        if isinstance(job, _Batch):
+            return job, self._encode_batch(job)
+        return job, self._encode_part(job)
+
+    def _encode_part(self, job: _FilePart) -> _Encoded:
+        raw = _read(job.file, job.offset, job.length)
+        data = raw
+        if job.method == format.DEFLATED:
+            data = deflate.deflate(raw, self._level, last=job.is_last)
+        return _Encoded(
+            data,
+            (),
+            (len(data), blake3(raw).digest()),
+            isal_zlib.crc32(raw),
+            len(raw),
+        )
+
+    def _encode_batch(self, batch: _Batch) -> _Encoded:
+        pieces: list[bytes] = []
+        members = []
+        position = raw_length = 0
+        for file in batch.files:
+            raw = _read(file, 0, file.size)
+            method, data = self._encode_small(raw)
+            member = _small_member(file, method, raw, data, position, self._part_size)
+            header = format.local_header(member)
+            pieces += [header, data]
+            members.append(member)
+            position += len(header) + len(data)
+            raw_length += len(raw)
+        return _Encoded(b"".join(pieces), tuple(members), (0, b""), 0, raw_length)
+
+    def _encode_small(self, raw: bytes) -> tuple[int, bytes]:
+        r"""Method and data of a file that is compressed as a whole."""
+        if self._level > 0:
+            samples = [raw[: deflate.SAMPLE], raw[-deflate.SAMPLE :]]
+            if len(raw) < 4 * deflate.SAMPLE or deflate.shrinks(samples, self._level):
+                data = deflate.deflate(raw, self._level, last=True)
+                if len(data) < len(raw) * deflate.limit(self._level):
+                    return format.DEFLATED, data
+        return format.STORED, raw
+
+
+class _LargeMember:
+    r"""Member that grows part by part.
+
+    Args:
+        job: first part
+        header_offset: position of the header in the archive
+
+    """
+
+    def __init__(self, job: _FilePart, header_offset: int) -> None:
+        self._job = job
+        self._header_offset = header_offset
+        self._parts: list[tuple[int, bytes]] = []
+        self._crc = 0
+        self.header = format.local_header(self._make_member(None))
+
+    def add(self, encoded: _Encoded) -> None:
+        r"""Add the next part."""
+        self._parts.append(encoded.part)
+        self._crc = isal_zlib.crc32_combine(
+            self._crc, encoded.crc, encoded.raw_length
+        )
+
+    @property
+    def member(self) -> format.Member:
+        r"""Member with all parts that were added."""
+        index = format.Index(len(self.header), self._job.part_size, tuple(self._parts))
+        return self._make_member(index)
+
+    def _make_member(self, index: format.Index | None) -> format.Member:
+        file = self._job.file
+        return format.Member(
+            file.name,
+            self._job.method,
+            format.flags_for(file.name, descriptor=True),
+            self._crc,
+            sum(length for length, _ in self._parts),
+            file.size,
+            self._header_offset,
+            file.executable,
+            index,
+        )
+
+
+def _small_member(
+    file: SourceFile,
+    method: int,
+    raw: bytes,
+    data: bytes,
+    header_offset: int,
+    part_size: int,
+) -> format.Member:
+    fields = (
+        file.name,
+        method,
+        format.flags_for(file.name, descriptor=False),
+        isal_zlib.crc32(raw),
+        len(data),
+        len(raw),
+        header_offset,
+        file.executable,
+    )
+    header_length = len(format.local_header(format.Member(*fields, None)))
+    parts = ((len(data), blake3(raw).digest()),) if raw else ()
+    return format.Member(*fields, format.Index(header_length, part_size, parts))
+
+
+def _moved(member: format.Member, distance: int) -> format.Member:
+    return replace(member, header_offset=member.header_offset + distance)
+
+
+def _read(file: SourceFile, offset: int, length: int) -> bytes:
+    r"""Bytes of a file that has not changed."""
+    fd = file.open()
+    try:
+        data = os.pread(fd, length, offset)
+        while len(data) < length:
+            more = os.pread(fd, length - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+    finally:
+        os.close(fd)
+    if len(data) != length:
+        raise FileChangedError(f"'{file.path}' became shorter while it was published.")
+    return data
+
+
+def _samples(file: SourceFile) -> list[bytes]:
+    r"""Pieces that are spread evenly over a file."""
+    step = (file.size - deflate.SAMPLE) // (_SAMPLES - 1)
+    return [_read(file, n * step, deflate.SAMPLE) for n in range(_SAMPLES)]

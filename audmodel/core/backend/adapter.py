@@ -1,0 +1,159 @@
+r"""Backends that have nothing but the methods of audbackend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
+import hashlib
+import os
+import tempfile
+from typing import cast
+
+import audbackend
+
+from audmodel.core.backend.base import Buffer
+from audmodel.core.backend.base import ObjectBackend
+from audmodel.core.backend.base import ObjectReader
+from audmodel.core.backend.base import StoredObject
+from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.filesystem import FileReader
+
+
+@contextmanager
+def adapt(backend: audbackend.backend.Base) -> Iterator[ObjectBackend]:
+    r"""Open a backend and give it the abilities that it lacks.
+
+    Args:
+        backend: any backend, not opened yet
+
+    Yields:
+        ``backend`` itself, if it has all abilities,
+        otherwise a stand-in that makes do with what it has
+
+    Raises:
+        RepositoryError: if the backend cannot be opened or closed
+
+    """
+    with _translate_errors("open", repr(backend)):
+        backend.open()
+    try:
+        if isinstance(backend, ObjectBackend):
+            yield backend
+        else:
+            yield cast(ObjectBackend, _Adapter(backend))
+    finally:
+        with _translate_errors("close", repr(backend)):
+            backend.close()
+
+
+class _Adapter:
+    r"""Abilities of :class:`ObjectBackend` on top of whole files.
+
+    Reading fetches the whole file.
+    Creating and replacing look first and write then,
+    which is not one step:
+    of several publishers at the same moment, the last one wins.
+
+    Args:
+        backend: backend that was opened
+
+    """
+
+    def __init__(self, backend: audbackend.backend.Base) -> None:
+        self._backend = backend
+
+    def read_object(self, path: str, limit: int) -> StoredObject | None:
+        if not self._exists(path):
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            file = os.path.join(folder, "object")
+            with _translate_errors("read", path):
+                self._backend.get_file(path, file)
+            size = os.path.getsize(file)
+            if size > limit:
+                raise RepositoryError(
+                    f"'{path}' has {size} bytes, allowed are {limit}."
+                )
+            with open(file, "rb") as stream:
+                data = stream.read()
+        return StoredObject(data, hashlib.sha256(data).hexdigest())
+
+    def create_object(self, path: str, data: bytes) -> bool:
+        if self._exists(path):
+            return False
+        self.write_object(path, [data])
+        return True
+
+    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+        current = self.read_object(path, limit=2**62)
+        if current is None or current.tag != tag:
+            return False
+        self.write_object(path, [data])
+        return True
+
+    def delete_object(self, path: str) -> None:
+        if self._exists(path):
+            with _translate_errors("delete", path):
+                self._backend.remove_file(path)
+
+    def list_objects(self, folder: str) -> list[str]:
+        with _translate_errors("list", folder):
+            try:
+                return list(self._backend.ls(folder))
+            except audbackend.BackendError as error:
+                if isinstance(error.exception, FileNotFoundError):
+                    return []
+                raise
+
+    @contextmanager
+    def open_object(
+        self, path: str, *, tmp_root: str | None = None
+    ) -> Iterator[ObjectReader | None]:
+        if not self._exists(path):
+            yield None
+            return
+        with tempfile.TemporaryDirectory(dir=tmp_root) as folder:
+            file = os.path.join(folder, "object")
+            with _translate_errors("read", path):
+                self._backend.get_file(path, file)
+            with open(file, "rb") as stream:
+                yield FileReader(stream, file)
+
+    def write_object(
+        self,
+        path: str,
+        chunks: Iterable[Buffer],
+        *,
+        tmp_root: str | None = None,
+        num_workers: int = 1,
+    ) -> None:
+        with tempfile.TemporaryDirectory(dir=tmp_root) as folder:
+            file = os.path.join(folder, "object")
+            with open(file, "wb") as stream:
+                for chunk in chunks:
+                    stream.write(chunk)
+            with _translate_errors("write", path):
+                self._backend.put_file(file, path)
+
+    def object_url(self, path: str) -> str:
+        return str(self._backend.join("/", self._backend.host, path.lstrip("/")))
+
+    def _exists(self, path: str) -> bool:
+        with _translate_errors("look up", path):
+            return bool(self._backend.exists(path))
+
+
+@contextmanager
+def _translate_errors(action: str, path: str) -> Iterator[None]:
+    r"""Errors of audbackend as errors of a repository."""
+    try:
+        yield
+    except RepositoryError:
+        raise
+    except audbackend.BackendError as error:
+        cause = error.exception
+        # The errors of our own backends come back wrapped
+        if isinstance(cause, RepositoryError):
+            raise cause from error
+        raise RepositoryError(f"Could not {action} '{path}': {cause}", cause) from error

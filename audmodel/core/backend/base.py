@@ -1,0 +1,266 @@
+r"""What the registry asks of a storage.
+
+A backend is an ``audbackend.backend.Base``
+that can do a few things more:
+read and replace small objects atomically,
+create an object only if it is absent,
+read byte ranges,
+and write an object while its content is still being made.
+The layers above know nothing else of a storage.
+
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import audbackend
+
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+# End of an object that comes with opening it.
+# Holds the directory of most archives,
+# and the whole of small ones.
+TAIL = 256 * 1024
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    r"""Content of a small object.
+
+    Args:
+        data: the content
+        tag: changes whenever the content changes
+
+    """
+
+    data: bytes
+    tag: str
+
+
+class ObjectReader(abc.ABC):
+    r"""Byte ranges of one object.
+
+    All ranges are of the content
+    that the object had when it was opened.
+
+    Args:
+        size: size of the object in bytes
+        tail: the last bytes of the object
+
+    """
+
+    def __init__(self, size: int, tail: bytes) -> None:
+        self.size = size
+        self.tail = tail
+
+    def readinto(self, offset: int, view: memoryview) -> None:
+        r"""Fill a buffer with the bytes from an offset on.
+
+        May be called by several threads at once.
+
+        Args:
+            offset: position in the object in bytes
+            view: buffer, filled as a whole
+
+        Raises:
+            RepositoryError: if the bytes cannot be read
+
+        """
+        tail = self.tail
+        start = offset - (self.size - len(tail))
+        if tail and start >= 0:
+            view[:] = tail[start : start + len(view)]
+        else:
+            self._readinto(offset, view)
+
+    def forget_tail(self) -> None:
+        r"""Fetch the last bytes again when they are asked for."""
+        self.tail = b""
+
+    @abc.abstractmethod
+    def _readinto(self, offset: int, view: memoryview) -> None:
+        r"""Fill a buffer with a range of the storage."""
+
+    def read(self, offset: int, length: int) -> bytearray:
+        r"""Bytes from an offset on.
+
+        Args:
+            offset: position in the object in bytes
+            length: number of bytes
+
+        Returns:
+            the bytes
+
+        Raises:
+            RepositoryError: if the bytes cannot be read
+
+        """
+        data = bytearray(length)
+        self.readinto(offset, memoryview(data))
+        return data
+
+
+class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
+    r"""Backend with the abilities that the registry uses.
+
+    Paths start with ``'/'`` and are relative to the repository.
+    A storage that says an object is absent,
+    and one that cannot tell,
+    are different answers:
+    the first is a return value, the second an error.
+
+    """
+
+    def open(self) -> None:
+        r"""Establish a connection to the repository.
+
+        Raises:
+            RepositoryError: if the repository does not exist,
+                or cannot be reached
+
+        """
+        # Retries are a matter of the storage, which knows what is worth one
+        self._open()
+        self.opened = True
+
+    @abc.abstractmethod
+    def read_object(self, path: str, limit: int) -> StoredObject | None:
+        r"""Content of a small object.
+
+        Args:
+            path: path of the object
+            limit: largest size in bytes
+
+        Returns:
+            the object, or ``None`` if there is none
+
+        Raises:
+            RepositoryError: if the object cannot be read,
+                or is larger than ``limit``
+
+        """
+
+    @abc.abstractmethod
+    def create_object(self, path: str, data: bytes) -> bool:
+        r"""Create a small object if it is absent, as one step.
+
+        Args:
+            path: path of the object
+            data: content
+
+        Returns:
+            ``False`` if the object existed before
+
+        Raises:
+            RepositoryError: if the object cannot be written
+
+        """
+
+    @abc.abstractmethod
+    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+        r"""Replace a small object if it is unchanged, as one step.
+
+        Args:
+            path: path of the object
+            data: content
+            tag: tag of the content that is to be replaced
+
+        Returns:
+            ``False`` if the object changed or vanished in the meantime
+
+        Raises:
+            RepositoryError: if the object cannot be written
+
+        """
+
+    @abc.abstractmethod
+    def delete_object(self, path: str) -> None:
+        r"""Delete an object, which may be absent.
+
+        Args:
+            path: path of the object
+
+        Raises:
+            RepositoryError: if the object cannot be deleted
+
+        """
+
+    @abc.abstractmethod
+    def list_objects(self, folder: str) -> list[str]:
+        r"""Paths of all objects below a folder.
+
+        Args:
+            folder: path that ends with ``'/'``
+
+        Returns:
+            paths in any order, empty if there is no such folder
+
+        Raises:
+            RepositoryError: if the folder cannot be listed
+
+        """
+
+    @abc.abstractmethod
+    def open_object(
+        self, path: str, *, tmp_root: str | None = None
+    ) -> AbstractContextManager[ObjectReader | None]:
+        r"""Open an object for reading byte ranges.
+
+        Args:
+            path: path of the object
+            tmp_root: folder for temporary files,
+                used by storages that give nothing but files
+
+        Returns:
+            context manager that gives a reader,
+            or ``None`` if there is no such object
+
+        Raises:
+            RepositoryError: if the object cannot be opened
+
+        """
+
+    @abc.abstractmethod
+    def write_object(
+        self,
+        path: str,
+        chunks: Iterable[Buffer],
+        *,
+        tmp_root: str | None = None,
+        num_workers: int = 1,
+    ) -> None:
+        r"""Write an object, replacing an older one.
+
+        The object becomes visible as a whole
+        after the last chunk was taken,
+        and not at all if ``chunks`` or the storage raise an error.
+
+        Args:
+            path: path of the object
+            chunks: content, in order
+            tmp_root: folder for temporary files,
+                used by storages that take nothing but files
+            num_workers: number of parallel uploads
+
+        Raises:
+            RepositoryError: if the object cannot be written
+
+        """
+
+    @abc.abstractmethod
+    def object_url(self, path: str) -> str:
+        r"""Location of an object.
+
+        Args:
+            path: path of the object
+
+        Returns:
+            URL, or path on the file system
+
+        """

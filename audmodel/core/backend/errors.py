@@ -1,0 +1,35 @@
+r"""Errors of repositories, see :mod:`audmodel.errors` for the whole tree."""
+
+from __future__ import annotations
+
+import audbackend
+
+from audmodel.errors import AudmodelError
+
+
+class RepositoryError(AudmodelError, audbackend.BackendError):  # type: ignore[misc]
+    r"""A repository could not do what was asked of it.
+
+    Args:
+        message: what happened, why, and what to do
+        exception: the error that the storage raised, if there is one
+
+    """
+
+    def __init__(self, message: str, exception: Exception | None = None) -> None:
+        Exception.__init__(self, message)
+        self.exception = exception if exception is not None else self
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[type[RepositoryError], tuple[str]]:
+        return type(self), (str(self),)
+
+
+class RepositoryNotFoundError(RepositoryError):
+    r"""The repository does not exist."""
+
+
+class RepositoryUnreachableError(RepositoryError):
+    r"""The repository gives no answer."""

@@ -1,0 +1,267 @@
+r"""Repository in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+import contextlib
+from contextlib import contextmanager
+import fcntl
+import hashlib
+import os
+import secrets
+from typing import IO
+
+import audbackend
+
+from audmodel.core.backend.base import TAIL
+from audmodel.core.backend.base import Buffer
+from audmodel.core.backend.base import ObjectBackend
+from audmodel.core.backend.base import ObjectReader
+from audmodel.core.backend.base import StoredObject
+from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.errors import RepositoryNotFoundError
+
+
+class FileReader(ObjectReader):
+    r"""Byte ranges of a file.
+
+    The file stays open,
+    so that all ranges are of the same file
+    even if another one takes its place.
+
+    """
+
+    def __init__(self, file: IO[bytes], path: str) -> None:
+        self._fd = file.fileno()
+        self._path = path
+        size = os.fstat(self._fd).st_size
+        length = min(TAIL, size)
+        super().__init__(size, os.pread(self._fd, length, size - length))
+
+    def _readinto(self, offset: int, view: memoryview) -> None:
+        while len(view):
+            count = os.preadv(self._fd, [view], offset)
+            if count == 0:
+                raise RepositoryError(
+                    f"{self._path!r} ends at {offset} bytes "
+                    f"instead of {self.size}, it was changed while it was read."
+                )
+            view = view[count:]
+            offset += count
+
+
+class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[misc]
+    r"""Backend for a folder.
+
+    Args:
+        host: host folder
+        repository: name of the folder of the repository
+
+    """
+
+    def __init__(self, host: str, repository: str) -> None:
+        super().__init__(os.path.expanduser(host), repository)
+
+    def read_object(self, path: str, limit: int) -> StoredObject | None:  # noqa: D102
+        with self._translate_errors("read", path):
+            try:
+                with open(self._expand(path), "rb") as file:
+                    data = file.read(limit + 1)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        if len(data) > limit:
+            raise RepositoryError(
+                f"'{self._expand(path)}' is larger than the {limit} bytes allowed."
+            )
+        return StoredObject(data, _tag(data))
+
+    def create_object(self, path: str, data: bytes) -> bool:  # noqa: D102
+        with self._translate_errors("create", path):
+            target = self._expand(path)
+            with _temporary(target, [data]) as temporary:
+                try:
+                    # Unlike a rename, a link never replaces a file
+                    os.link(temporary, target)
+                except FileExistsError:
+                    return False
+                finally:
+                    os.unlink(temporary)
+            _sync_folder(os.path.dirname(target))
+        return True
+
+    def replace_object(self, path: str, data: bytes, tag: str) -> bool:  # noqa: D102
+        with self._translate_errors("replace", path):
+            target = self._expand(path)
+            try:
+                with self._exclusive(os.path.dirname(target)):
+                    with open(target, "rb") as file:
+                        current = file.read()
+                    if _tag(current) != tag:
+                        return False
+                    self._put(target, [data])
+            except FileNotFoundError:
+                return False
+        return True
+
+    def delete_object(self, path: str) -> None:  # noqa: D102
+        with self._translate_errors("delete", path):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._expand(path))
+
+    def list_objects(self, folder: str) -> list[str]:  # noqa: D102
+        paths: list[str] = []
+
+        def refuse(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError):
+                raise error
+
+        with self._translate_errors("list", folder):
+            for root, _, names in os.walk(self._expand(folder), onerror=refuse):
+                paths += [self._collapse(os.path.join(root, name)) for name in names]
+        return paths
+
+    @contextmanager
+    def open_object(  # noqa: D102
+        self, path: str, *, tmp_root: str | None = None
+    ) -> Iterator[ObjectReader | None]:
+        with self._translate_errors("open", path):
+            try:
+                file = open(self._expand(path), "rb")  # noqa: SIM115
+            except (FileNotFoundError, NotADirectoryError):
+                file = None
+        if file is None:
+            yield None
+            return
+        with file:
+            yield FileReader(file, self._expand(path))
+
+    def write_object(  # noqa: D102
+        self,
+        path: str,
+        chunks: Iterable[Buffer],
+        *,
+        tmp_root: str | None = None,
+        num_workers: int = 1,
+    ) -> None:
+        self._put(self._expand(path), chunks)
+
+    def object_url(self, path: str) -> str:  # noqa: D102
+        return os.path.normpath(self._expand(path))
+
+    def _put(self, target: str, chunks: Iterable[Buffer]) -> None:
+        r"""Write a file beside its place and move it in."""
+        with _temporary(target, chunks) as temporary:
+            os.replace(temporary, target)
+        _sync_folder(os.path.dirname(target))
+
+    @contextmanager
+    def _exclusive(self, folder: str) -> Iterator[None]:
+        r"""Let one process at a time compare and replace.
+
+        Locking the folder itself leaves no lock file behind.
+        Network file systems may want a file that is open for writing.
+        """
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            except OSError:
+                import filelock
+
+                with filelock.FileLock(os.path.join(self._root, ".lock"), mode=0o664):
+                    yield
+            else:
+                yield
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def _translate_errors(self, action: str, path: str) -> Iterator[None]:
+        r"""Errors of the operating system as errors of a repository."""
+        try:
+            yield
+        except OSError as error:
+            raise RepositoryError(
+                f"Could not {action} '{self._expand(path)}': {error.strerror}.", error
+            ) from error
+
+    def _open(self) -> None:
+        if not os.path.isdir(self._root):
+            raise RepositoryNotFoundError(
+                f"The repository folder '{self._root}' does not exist. "
+                "Create it, or correct the repository's host and name."
+            )
+
+
+@contextmanager
+def _temporary(target: str, chunks: Iterable[Buffer]) -> Iterator[str]:
+    r"""Complete, durable file beside its later place."""
+    folder, name = os.path.split(target)
+    os.makedirs(folder, exist_ok=True)
+    prefix = f".{name}~"
+    _remove_abandoned(folder, prefix)
+    path, fd = _create_locked(folder, prefix)
+    try:
+        try:
+            for chunk in chunks:
+                _write(fd, memoryview(chunk), target)
+            os.fsync(fd)
+            yield path
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            raise
+    finally:
+        os.close(fd)
+
+
+def _create_locked(folder: str, prefix: str) -> tuple[str, int]:
+    r"""New file that is locked as long as its writer lives."""
+    while True:
+        path = os.path.join(folder, prefix + secrets.token_hex(8))
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with contextlib.suppress(OSError):  # not every file system has locks
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        # Somebody may have tidied up before the file was locked
+        if os.fstat(fd).st_nlink:
+            return path, fd
+        os.close(fd)
+
+
+def _remove_abandoned(folder: str, prefix: str) -> None:
+    r"""Remove what dead writers of the same object left."""
+    with os.scandir(folder) as entries:
+        paths = [entry.path for entry in entries if entry.name.startswith(prefix)]
+    for path in paths:
+        # A file that is locked, or that cannot be locked, may be in use
+        with contextlib.suppress(OSError):
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(path)
+            finally:
+                os.close(fd)
+
+
+def _write(fd: int, view: memoryview, target: str) -> None:
+    try:
+        while len(view):
+            view = view[os.write(fd, view) :]
+    except OSError as error:
+        raise RepositoryError(
+            f"Could not write '{target}': {error.strerror}.", error
+        ) from error
+
+
+def _sync_folder(folder: str) -> None:
+    r"""Make the names in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _tag(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

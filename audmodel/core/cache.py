@@ -1,0 +1,294 @@
+r"""The cache on disk: layout, locks, staging, finished entries.
+
+::
+
+    <root>/<short id>/
+        <version>/               finished model, never changed again
+        <version>.header.yaml    copy of the header
+        <version>.meta.yaml      copy of the metadata
+        .<version>.lock          held while the model is loaded
+        .<version>~<random>/     model that is being loaded
+
+Nothing here relies on a lock to be right.
+A model becomes visible by renaming a folder
+that its process has verified as a whole,
+and the name of that folder is known to no other process.
+The lock saves the work of loading a model twice.
+
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+from contextlib import contextmanager
+import errno
+import logging
+import os
+import secrets
+import shutil
+import stat
+import time
+
+from audmodel.core.config import default_cache_root
+from audmodel.core.uid import ModelId
+from audmodel.errors import CacheError
+from audmodel.errors import DiskFullError
+
+
+logger = logging.getLogger("audmodel")
+
+# Group members have to be able to take a lock in a shared cache
+_LOCK_MODE = 0o664
+# Seconds after which a wait for a lock is announced, and between reminders
+_FIRST_NOTICE = 2.0
+_NEXT_NOTICE = 30.0
+# Errors that say a file system has no locks
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP}
+
+
+class CacheEntry:
+    r"""Place of a model in the cache.
+
+    Args:
+        root: root folder of the cache,
+            the default one if it is ``None``
+        model: ID of the model
+
+    """
+
+    def __init__(self, root: str | None, model: ModelId) -> None:
+        if root is None:
+            root = default_cache_root()
+        self.root = os.path.abspath(os.path.expanduser(root))
+        self._parent = os.path.join(self.root, model.short)
+        self._version = model.version
+        self.folder = os.path.join(self._parent, model.version)
+        r"""Folder of the finished model."""
+        self.header_file = f"{self.folder}.header.yaml"
+        r"""Copy of the header."""
+        self.meta_file = f"{self.folder}.meta.yaml"
+        r"""Copy of the metadata."""
+
+    @property
+    def is_complete(self) -> bool:
+        r"""Whether the model is in the cache."""
+        return os.path.isdir(self.folder)
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        r"""Content of one of the small files.
+
+        Args:
+            path: :attr:`header_file` or :attr:`meta_file`
+            limit: largest size in bytes
+
+        Returns:
+            content, or ``None`` if there is no file that can be read
+
+        """
+        try:
+            with open(path, "rb") as file:
+                content = file.read(limit + 1)
+        except OSError:
+            return None
+        return content if len(content) <= limit else None
+
+    def write(self, path: str, content: bytes) -> None:
+        r"""Replace one of the small files, as one step.
+
+        It is a copy that saves requests,
+        so a cache that cannot be written to is no error.
+
+        Args:
+            path: :attr:`header_file` or :attr:`meta_file`
+            content: new content
+
+        """
+        temporary = f"{path}~{secrets.token_hex(8)}"
+        try:
+            os.makedirs(self._parent, exist_ok=True)
+            # Clients of earlier releases read and write under a lock
+            with self.lock(os.path.basename(path), timeout=10):
+                with open(temporary, "xb") as file:
+                    file.write(content)
+                os.replace(temporary, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+    @contextmanager
+    def lock(self, name: str | None = None, *, timeout: float) -> Iterator[None]:
+        r"""Keep other processes from loading the same model.
+
+        A wait is announced with the path of the lock and the time waited.
+
+        Args:
+            name: name of the file to lock, the model if it is ``None``
+            timeout: seconds to wait, forever if negative
+
+        Raises:
+            filelock.Timeout: if the lock was not free in time
+            CacheError: if the lock file cannot be made
+
+        """
+        import filelock
+
+        path = os.path.join(self._parent, f".{name or self._version}.lock")
+        try:
+            os.makedirs(self._parent, exist_ok=True)
+            lock = filelock.FileLock(path, mode=_LOCK_MODE)
+            _acquire(lock, path, timeout)
+        except filelock.Timeout:
+            raise
+        except (OSError, NotImplementedError) as error:
+            if getattr(error, "errno", errno.ENOSYS) not in _NO_LOCKS:
+                raise CacheError(
+                    getattr(error, "errno", None),
+                    f"The model cache '{self.root}' cannot be written to: {error}. "
+                    "Choose another one with 'cache_root' or AUDMODEL_CACHE_ROOT.",
+                ) from error
+            logger.warning("The file system of '%s' has no file locks.", self.root)
+            yield
+            return
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def staging(self) -> Iterator[Staging]:
+        r"""Folder to prepare the model in.
+
+        It is kept if an error is raised,
+        so that the next attempt can go on from there.
+
+        Yields:
+            folder that is known to nobody else,
+            with what an earlier attempt left, if there is something
+
+        """
+        os.makedirs(self._parent, exist_ok=True)
+        prefix = f".{self._version}~"
+        path = os.path.join(self._parent, prefix + secrets.token_hex(8))
+        resumed = self._adopt(prefix, path)
+        if not resumed:
+            os.mkdir(path)
+        yield Staging(path, self.folder, resumed)
+
+    def _adopt(self, prefix: str, path: str) -> bool:
+        r"""Take over the folder of an attempt that ended early.
+
+        The lock is ours, so nobody else is at work in it.
+        Should the lock be broken, whoever is will notice that it is gone.
+        """
+        with os.scandir(self._parent) as entries:
+            left = sorted(
+                entry.path
+                for entry in entries
+                if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False)
+            )
+        adopted = False
+        for old in left:
+            if adopted:
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    os.rename(old, path)
+                    adopted = True
+        return adopted
+
+
+class Staging:
+    r"""Folder of a model that is being loaded.
+
+    Args:
+        path: path of the folder
+        target: where it goes when it is complete
+        resumed: whether it holds files of an earlier attempt
+
+    """
+
+    def __init__(self, path: str, target: str, resumed: bool) -> None:
+        self.path = path
+        self.resumed = resumed
+        self._target = target
+
+    def prepare(self, sizes: dict[str, int]) -> None:
+        r"""Make sure that only expected files are there, and room for the rest.
+
+        Args:
+            sizes: size in bytes of each expected file by its name,
+                with ``'/'`` between folders
+
+        Raises:
+            DiskFullError: if the disk has less room than needed
+
+        """
+        used = self._tidy(sizes) if self.resumed else 0
+        needed = sum(sizes.values()) - used
+        free = shutil.disk_usage(self.path).free
+        if needed > free:
+            if not self.resumed:
+                os.rmdir(self.path)
+            raise DiskFullError(
+                errno.ENOSPC,
+                f"The model needs {needed} bytes in '{os.path.dirname(self.path)}', "
+                f"but only {free} are free. "
+                "Free some space, or choose another 'cache_root'.",
+            )
+
+    def _tidy(self, sizes: dict[str, int]) -> int:
+        r"""Remove what does not belong here, return bytes of what does."""
+        used = 0
+        for root, folders, names in os.walk(self.path, topdown=False):
+            for name in names + folders:
+                path = os.path.join(root, name)
+                status = os.lstat(path)
+                key = os.path.relpath(path, self.path).replace(os.sep, "/")
+                if stat.S_ISDIR(status.st_mode):
+                    with contextlib.suppress(OSError):
+                        os.rmdir(path)  # if it is empty
+                elif key in sizes and stat.S_ISREG(status.st_mode):
+                    used += min(status.st_blocks * 512, sizes[key])
+                else:
+                    os.unlink(path)
+        return used
+
+    def commit(self) -> None:
+        r"""Make the model visible, unless somebody else was faster.
+
+        Raises:
+            FileNotFoundError: if the folder was taken away
+
+        """
+        try:
+            os.rename(self.path, self._target)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _acquire(lock: object, path: str, timeout: float) -> None:
+    import filelock
+
+    assert isinstance(lock, filelock.BaseFileLock)
+    start = time.monotonic()
+    notice = _FIRST_NOTICE
+    while True:
+        waited = time.monotonic() - start
+        left = timeout - waited if timeout >= 0 else float("inf")
+        try:
+            lock.acquire(timeout=max(0, min(notice - waited, left)))
+            return
+        except filelock.Timeout:
+            waited = time.monotonic() - start
+            if timeout >= 0 and waited >= timeout:
+                raise
+        logger.warning(
+            "Waiting since %.0f s for '%s', "
+            "which is held by a process that loads the same model.",
+            waited,
+            path,
+        )
+        notice = waited + _NEXT_NOTICE

@@ -1,0 +1,171 @@
+r"""Configuration: shipped defaults, configuration file, environment."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from audmodel.core.repository import Repository
+from audmodel.errors import ConfigurationError
+from audmodel.errors import InvalidDocumentError
+
+
+CONFIG_FILE = "~/.config/audmodel.yaml"
+DEFAULT_FILE = os.path.join(os.path.dirname(__file__), "default.yaml")
+_KEYS = ("cache_root", "repositories")
+_REPOSITORY_KEYS = ("name", "host", "backend")
+
+
+class Config:
+    r"""Configuration of the library.
+
+    The files are read when a value is asked for the first time.
+    A value that was set stays until the process ends.
+
+    Examples:
+        >>> audmodel.config.CACHE_ROOT = "/data/models"
+        >>> audmodel.config.CACHE_ROOT
+        '/data/models'
+
+    """
+
+    def __init__(self) -> None:
+        self._cache_root: str | None = None
+        self._repositories: list[Repository] | None = None
+
+    @property
+    def CACHE_ROOT(self) -> str:  # noqa: N802
+        r"""Cache folder, used if ``AUDMODEL_CACHE_ROOT`` is not set."""
+        if self._cache_root is None:
+            self._read()
+        assert self._cache_root is not None
+        return self._cache_root
+
+    @CACHE_ROOT.setter
+    def CACHE_ROOT(self, value: str) -> None:  # noqa: N802
+        self._cache_root = value
+
+    @property
+    def REPOSITORIES(self) -> list[Repository]:  # noqa: N802
+        r"""Repositories, in the order in which they are looked at."""
+        if self._repositories is None:
+            self._read()
+        assert self._repositories is not None
+        return self._repositories
+
+    @REPOSITORIES.setter
+    def REPOSITORIES(self, value: list[Repository]) -> None:  # noqa: N802
+        self._repositories = value
+
+    def _read(self) -> None:
+        r"""Fill in what was not set from the files."""
+        values = _read_file(DEFAULT_FILE)
+        path = os.path.expanduser(CONFIG_FILE)
+        if os.path.exists(path):
+            values.update(_read_file(path))
+        if self._cache_root is None:
+            self._cache_root = values["cache_root"]
+        if self._repositories is None:
+            self._repositories = values["repositories"]
+
+
+config = Config()
+r"""Configuration of the library."""
+
+
+def default_cache_root() -> str:
+    r"""Cache folder that is used if none is given.
+
+    It is the value of the environment variable ``AUDMODEL_CACHE_ROOT``,
+    or, if that is not set, of :attr:`audmodel.config.CACHE_ROOT`.
+
+    Returns:
+        absolute path of the folder
+
+    Raises:
+        ConfigurationError: if the configuration file cannot be used
+
+    Examples:
+        >>> import os
+        >>> os.environ["AUDMODEL_CACHE_ROOT"] = "/data/models"
+        >>> default_cache_root()
+        '/data/models'
+
+    """
+    root = os.environ.get("AUDMODEL_CACHE_ROOT") or config.CACHE_ROOT
+    return os.path.abspath(os.path.expanduser(root))
+
+
+def is_embedded(repository: Repository) -> bool:
+    r"""Whether this is the local repository that needs no configuration.
+
+    Args:
+        repository: the repository
+
+    Returns:
+        ``True`` if it is made when something is published
+
+    """
+    return repository == _read_file(DEFAULT_FILE)["repositories"][0]
+
+
+def _read_file(path: str) -> dict[str, Any]:
+    r"""Checked content of a configuration file."""
+    from audmodel.core import document
+
+    try:
+        with open(path, "rb") as file:
+            values = document.load(file.read(document.MAX_BYTES + 1), f"'{path}'")
+    except OSError as error:
+        raise ConfigurationError(
+            f"The configuration file '{path}' cannot be read: {error.strerror}."
+        ) from error
+    except InvalidDocumentError as error:
+        raise ConfigurationError(str(error)) from error
+    for key in values:
+        if key not in _KEYS:
+            raise ConfigurationError(
+                f"'{path}' has the unknown key {key!r}, "
+                f"known are: {', '.join(_KEYS)}."
+            )
+    if "cache_root" in values:
+        _check_string(path, "cache_root", values["cache_root"])
+    if "repositories" in values:
+        values["repositories"] = _repositories(path, values["repositories"])
+    return values
+
+
+def _repositories(path: str, entries: object) -> list[Repository]:
+    if not isinstance(entries, list):
+        raise ConfigurationError(
+            f"'{path}': the key 'repositories' has to be a list of entries "
+            f"with {', '.join(_REPOSITORY_KEYS)}, not {entries!r}."
+        )
+    repositories = []
+    for number, entry in enumerate(entries):
+        where = f"repositories[{number}]"
+        if not isinstance(entry, dict):
+            raise ConfigurationError(
+                f"'{path}': the key '{where}' has to hold "
+                f"{', '.join(_REPOSITORY_KEYS)}, not {entry!r}."
+            )
+        for key in _REPOSITORY_KEYS:
+            if key not in entry:
+                raise ConfigurationError(
+                    f"'{path}': the key '{where}.{key}' is missing."
+                )
+            _check_string(path, f"{where}.{key}", entry[key])
+        if unknown := set(entry) - set(_REPOSITORY_KEYS):
+            raise ConfigurationError(
+                f"'{path}': the key '{where}.{sorted(map(str, unknown))[0]}' "
+                f"is unknown, known are: {', '.join(_REPOSITORY_KEYS)}."
+            )
+        repositories.append(Repository(**entry))
+    return repositories
+
+
+def _check_string(path: str, key: str, value: object) -> None:
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(
+            f"'{path}': the key '{key}' has to be a string, not {value!r}."
+        )

@@ -1,0 +1,176 @@
+r"""The model folder that a user wants to publish."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import os
+import stat
+
+from audmodel.core.archive import format
+from audmodel.errors import ArchiveError
+from audmodel.errors import FileChangedError
+from audmodel.errors import InvalidFolderError
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    r"""File of a model folder, as it was when the folder was scanned.
+
+    Args:
+        name: path relative to the folder, with ``'/'`` between folders
+        path: path on the disk
+        size: size in bytes
+        identity: device, inode, size, and time of the last change
+        executable: whether the owner can execute the file
+
+    """
+
+    name: str
+    path: str
+    size: int
+    identity: tuple[int, int, int, int]
+    executable: bool
+
+    def open(self) -> int:
+        r"""Open the file for reading.
+
+        Returns:
+            file descriptor
+
+        Raises:
+            FileChangedError: if the file is not the one that was scanned
+
+        """
+        try:
+            fd = os.open(self.path, os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise FileChangedError(_changed(self.path)) from error
+        try:
+            self.check_unchanged(os.fstat(fd))
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def check_unchanged(self, status: os.stat_result | None = None) -> None:
+        r"""Raise an error if the file is not the one that was scanned.
+
+        Args:
+            status: status of the file, looked up if it is not given
+
+        Raises:
+            FileChangedError: if the file was changed, replaced or removed
+
+        """
+        try:
+            unchanged = _identity(status or os.stat(self.path)) == self.identity
+        except FileNotFoundError:
+            unchanged = False
+        if not unchanged:
+            raise FileChangedError(_changed(self.path))
+
+
+def _changed(path: str) -> str:
+    return (
+        f"'{path}' changed while it was being published. "
+        "Nothing was published, try again when the folder is complete."
+    )
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def scan(root: str) -> list[SourceFile]:
+    r"""List the files of a model folder.
+
+    Hidden files are included,
+    links to files stand for the content they link to,
+    empty folders are left out.
+
+    Args:
+        root: path of the folder
+
+    Returns:
+        files sorted by name
+
+    Raises:
+        FileNotFoundError: if there is no folder at ``root``
+        InvalidFolderError: if the folder holds no files,
+            or something that cannot be published:
+            links to folders or to nothing, special files,
+            files that cannot be read,
+            or names that are not portable
+
+    """
+    root = os.path.abspath(os.path.expanduser(root))
+    if not os.path.isdir(root):
+        what = "is not a folder" if os.path.exists(root) else "does not exist"
+        raise FileNotFoundError(
+            f"The model folder '{root}' {what}. "
+            "Give the folder that holds the files of the model."
+        )
+    files = sorted(_walk(root, ""), key=lambda file: file.name)
+    if not files:
+        raise InvalidFolderError(
+            f"The model folder '{root}' holds no files, there is nothing to publish."
+        )
+    if len(files) > format.MAX_MEMBERS:
+        raise InvalidFolderError(
+            f"The model folder '{root}' holds {len(files)} files, allowed are "
+            f"{format.MAX_MEMBERS}. Pack some of them into one file."
+        )
+    return files
+
+
+def _walk(folder: str, prefix: str) -> list[SourceFile]:
+    files = []
+    try:
+        with os.scandir(folder) as iterator:
+            entries = list(iterator)
+    except OSError as error:
+        raise InvalidFolderError(
+            f"The folder '{folder}' cannot be read: {error.strerror}."
+        ) from error
+    for entry in entries:
+        name = prefix + entry.name
+        try:
+            format.check_name(name)
+        except ArchiveError as error:
+            raise InvalidFolderError(
+                f"{entry.path!r} cannot be published: {error}. Rename it."
+            ) from error
+        if entry.is_dir(follow_symlinks=False):
+            files += _walk(entry.path, name + "/")
+        else:
+            files.append(_source_file(entry, name))
+    return files
+
+
+def _source_file(entry: os.DirEntry[str], name: str) -> SourceFile:
+    try:
+        status = entry.stat()
+    except OSError as error:
+        what = "a link to nothing" if entry.is_symlink() else "not readable"
+        raise InvalidFolderError(
+            f"'{entry.path}' is {what}. Remove or replace it."
+        ) from error
+    if stat.S_ISDIR(status.st_mode):
+        raise InvalidFolderError(
+            f"'{entry.path}' is a link to a folder. Replace it by the folder itself."
+        )
+    if not stat.S_ISREG(status.st_mode):
+        raise InvalidFolderError(
+            f"'{entry.path}' is not a regular file. Remove it from the model folder."
+        )
+    if not os.access(entry.path, os.R_OK):
+        raise InvalidFolderError(
+            f"'{entry.path}' cannot be read, you lack the permission."
+        )
+    return SourceFile(
+        name,
+        entry.path,
+        status.st_size,
+        _identity(status),
+        bool(status.st_mode & stat.S_IXUSR),
+    )

@@ -1,0 +1,140 @@
+r"""The header of a model: what was published, and with which archive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import datetime
+import re
+from typing import Any
+
+from audmodel.core import document
+from audmodel.core.uid import ModelId
+from audmodel.errors import InvalidDocumentError
+
+
+_KEYS = ("author", "date", "name", "parameters", "subgroup", "version")
+_ARCHIVE = "archive"
+_DIGEST = re.compile(r"blake3:([0-9a-f]{64})")
+_LOCATION = re.compile(r"[A-Za-z0-9/._-]{1,1024}", re.A)
+
+
+@dataclass(frozen=True)
+class ArchiveIdentity:
+    r"""What tells an archive from any other.
+
+    Args:
+        size: size in bytes
+        digest: BLAKE3 digest of its directory,
+            which holds the digests of everything else
+
+    """
+
+    size: int
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class Header:
+    r"""Header of a model.
+
+    Args:
+        author: who published the model
+        date: when it was published
+        name: name of the model
+        parameters: parameters of the model
+        subgroup: subgroup of the model, may be empty
+        version: version of the model
+        archive: identity of the archive,
+            not known for models of earlier releases
+
+    """
+
+    author: str
+    date: datetime.date | str
+    name: str
+    parameters: Mapping[str, Any]
+    subgroup: str
+    version: str
+    archive: ArchiveIdentity | None
+
+    def public(self) -> dict[str, Any]:
+        r"""Header as the user sees it."""
+        header = {key: getattr(self, key) for key in _KEYS}
+        header["parameters"] = dict(self.parameters)
+        return header
+
+    def dump(self) -> bytes:
+        r"""Header as it is stored."""
+        stored = self.public()
+        if self.archive is not None:
+            stored[_ARCHIVE] = {
+                "digest": f"blake3:{self.archive.digest.hex()}",
+                "size": self.archive.size,
+            }
+        return document.dump(stored, "params")
+
+    @property
+    def location(self) -> str:
+        r"""Folder of the archives of the model, relative to the repository."""
+        parts = f"{self.subgroup.replace('.', '/')}/{self.name}".split("/")
+        return "/".join(part for part in parts if part)
+
+
+def parse(content: bytes, model: ModelId, source: str) -> Header:
+    r"""Read a header, and trust nothing that it says.
+
+    Args:
+        content: content of the stored header
+        model: ID of the model that it is the header of
+        source: where it comes from, for messages
+
+    Returns:
+        the header
+
+    Raises:
+        InvalidDocumentError: if it is not the header of this model
+
+    """
+    data = document.load(content, source)
+    for key in _KEYS:
+        if key not in data:
+            raise InvalidDocumentError(f"{source} lacks the key '{key}'.")
+    for key in ("name", "version"):
+        if not isinstance(data[key], str):
+            raise InvalidDocumentError(f"'{key}' in {source} is not a string.")
+    if not isinstance(data["parameters"], dict):
+        raise InvalidDocumentError(f"'parameters' in {source} is not a dictionary.")
+    if data["version"] != model.version:
+        raise InvalidDocumentError(
+            f"{source} is of version {data['version'][:100]!r} "
+            f"and not of {model.version!r}."
+        )
+    header = Header(
+        str(data["author"]),
+        data["date"] if isinstance(data["date"], datetime.date) else str(data["date"]),
+        data["name"],
+        data["parameters"],
+        "" if data["subgroup"] is None else str(data["subgroup"]),
+        data["version"],
+        _identity(data.get(_ARCHIVE), source),
+    )
+    if not _LOCATION.fullmatch(header.location) or any(
+        part.strip(".") == "" for part in header.location.split("/")
+    ):
+        raise InvalidDocumentError(
+            f"Name and subgroup in {source} do not make a path: "
+            f"{header.location[:100]!r}."
+        )
+    return header
+
+
+def _identity(value: object, source: str) -> ArchiveIdentity | None:
+    if value is None:
+        return None
+    size = value.get("size") if isinstance(value, dict) else None
+    digest = value.get("digest") if isinstance(value, dict) else None
+    match = _DIGEST.fullmatch(digest) if isinstance(digest, str) else None
+    if not isinstance(size, int) or match is None:
+        raise InvalidDocumentError(f"'{_ARCHIVE}' in {source} is not valid.")
+    return ArchiveIdentity(size, bytes.fromhex(match[1]))

@@ -1,0 +1,143 @@
+r"""Ask the configured repositories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+import warnings
+
+from audmodel.core.config import config
+from audmodel.core.config import is_embedded
+from audmodel.core.registry import Registry
+from audmodel.core.repository import Repository
+
+
+Answer = TypeVar("Answer")
+
+
+@contextmanager
+def open_registry(repository: Repository) -> Iterator[Registry]:
+    r"""Open the registry of a repository.
+
+    Args:
+        repository: the repository
+
+    Yields:
+        registry
+
+    Raises:
+        ConfigurationError: if its backend is not known
+        RepositoryError: if it does not exist, or cannot be reached
+
+    """
+    with repository.connect() as backend:
+        yield Registry(backend)
+
+
+def first(
+    question: Callable[[Registry], Answer | None],
+) -> tuple[Repository, Answer] | None:
+    r"""First answer, in the order of the configured repositories.
+
+    Args:
+        question: asks one repository,
+            gives ``None`` if another one may have the answer
+
+    Returns:
+        repository and its answer,
+        or ``None`` if no repository has one
+
+    Raises:
+        RepositoryError: if a repository that comes before the first answer
+            cannot be used,
+            or none can be reached
+
+    """
+    for repository, answer in _ask(config.REPOSITORIES, question):
+        if answer is not None:
+            return repository, answer
+    return None
+
+
+def each(question: Callable[[Registry], Answer | None]) -> list[Answer]:
+    r"""Answers of all configured repositories, in their order.
+
+    Args:
+        question: asks one repository,
+            gives ``None`` if it has no answer
+
+    Returns:
+        answers
+
+    Raises:
+        RepositoryError: if a repository cannot be used,
+            or none can be reached
+
+    """
+    answers = _ask(config.REPOSITORIES, question)
+    return [answer for _, answer in answers if answer is not None]
+
+
+def _ask(
+    repositories: Sequence[Repository],
+    question: Callable[[Registry], Answer | None],
+) -> Iterator[tuple[Repository, Answer | None]]:
+    r"""Answers of repositories in their order, with remote ones asked at once.
+
+    A repository that cannot be reached is passed over with a warning,
+    unless all of them are.
+    """
+    from audmodel.core.backend.errors import RepositoryNotFoundError
+    from audmodel.core.backend.errors import RepositoryUnreachableError
+
+    def ask(repository: Repository) -> Answer | None:
+        try:
+            with open_registry(repository) as registry:
+                return question(registry)
+        except RepositoryNotFoundError:
+            # It is made when something is published
+            if is_embedded(repository):
+                return None
+            raise
+
+    unreachable: list[RepositoryUnreachableError] = []
+    for repository, result in _run(repositories, ask):
+        try:
+            yield repository, result()
+        except RepositoryUnreachableError as error:
+            unreachable.append(error)
+            if len(unreachable) == len(repositories):
+                raise
+            warnings.warn(f"{error} It is left out.", stacklevel=2)
+
+
+def _run(
+    repositories: Sequence[Repository],
+    ask: Callable[[Repository], Answer | None],
+) -> Iterator[tuple[Repository, Callable[[], Answer | None]]]:
+    r"""Functions that give or wait for the answer of each repository."""
+    position = 0
+    # Folders answer at once, and may save asking the others
+    while position < len(repositories) and (
+        repositories[position].backend == "file-system"
+        or position == len(repositories) - 1
+    ):
+        repository = repositories[position]
+        yield repository, lambda repository=repository: ask(repository)  # type: ignore[misc]
+        position += 1
+    remaining = repositories[position:]
+    if not remaining:
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    executor = ThreadPoolExecutor(len(remaining))
+    try:
+        futures = [executor.submit(ask, repository) for repository in remaining]
+        for repository, future in zip(remaining, futures, strict=True):
+            yield repository, future.result
+    finally:
+        # Whoever has an answer does not wait for a host that is down
+        executor.shutdown(wait=False, cancel_futures=True)

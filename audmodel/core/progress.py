@@ -1,0 +1,55 @@
+r"""Progress bars in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+import threading
+
+
+@contextmanager
+def progress_bar(
+    description: str, *, verbose: bool
+) -> Iterator[Callable[[int], Callable[[int], None]]]:
+    r"""Show how many bytes are done.
+
+    Args:
+        description: text in front of the bar
+        verbose: whether to show the bar
+
+    Yields:
+        function that starts the bar,
+        called with the number of all bytes.
+        It gives a function that moves the bar,
+        called with the number of bytes that were done since the last call,
+        from any thread
+
+    """
+    if not verbose:
+        yield lambda total: lambda count: None
+        return
+
+    import audeer
+
+    bars = []
+    lock = threading.Lock()
+
+    def start(total: int) -> Callable[[int], None]:
+        bar = audeer.progress_bar(total=total, desc=audeer.format_display_message(description, pbar=True))
+        bar.unit = "B"
+        bar.unit_scale = True
+        bars.append(bar)
+
+        def move(count: int) -> None:
+            with lock:
+                # What is done once more, since it was damaged, does not count
+                bar.update(min(count, total - bar.n))
+
+        return move
+
+    try:
+        yield start
+    finally:
+        for bar in bars:
+            bar.close()

@@ -1,0 +1,278 @@
+r"""Publish a model: claim its ID, store what it is made of, commit.
+
+The header is stored last and only if there is none,
+so that a model appears as a whole or not at all.
+The claim keeps publishers of the same ID apart before that,
+since the archive has a place that follows from the ID.
+
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import contextlib
+from contextlib import contextmanager
+import dataclasses
+from dataclasses import dataclass
+import logging
+import os
+import secrets
+import socket
+import time
+
+from audmodel.core import document
+from audmodel.core.archive.writer import ArchiveWriter
+from audmodel.core.folder import SourceFile
+from audmodel.core.header import ArchiveIdentity
+from audmodel.core.header import Header
+from audmodel.core.registry import Registry
+from audmodel.core.uid import ModelId
+from audmodel.errors import ModelExistsError
+from audmodel.errors import PublishConflictError
+
+
+logger = logging.getLogger("audmodel")
+
+# A publisher renews its claim while it works
+RENEW_INTERVAL = 10.0
+# A claim that was not renewed for so long was left by a dead publisher
+CLAIM_TIMEOUT = 60.0
+_POLL_INTERVAL = 1.0
+
+
+@dataclass(frozen=True)
+class Publication:
+    r"""What is to be published.
+
+    Args:
+        model: ID of the model
+        header: header, without the identity of the archive
+        meta: metadata in its stored form
+        files: files of the model folder
+        alias: alias of the model, if it gets one
+        compression: compression level
+        tmp_root: folder for temporary files
+
+    """
+
+    model: ModelId
+    header: Header
+    meta: bytes
+    files: Sequence[SourceFile]
+    alias: str | None
+    compression: int
+    tmp_root: str | None
+
+
+def publish(
+    registry: Registry,
+    publication: Publication,
+    *,
+    num_workers: int,
+    progress: Callable[[int], None],
+) -> None:
+    r"""Publish a model.
+
+    Args:
+        registry: where to publish
+        publication: what to publish
+        num_workers: number of threads
+        progress: called with the number of bytes read from files
+
+    Raises:
+        ModelExistsError: if the model was published before
+        PublishConflictError: if somebody else publishes it at the moment
+        FileChangedError: if a file changes in the meantime
+        RepositoryError: if something cannot be stored
+
+    """
+    model = publication.model
+    _check_absent(registry, model)
+    with _claim(registry, model) as claim:
+        # It may have been published just before the claim was ours
+        _check_absent(registry, model)
+        writer = ArchiveWriter(
+            publication.files,
+            compression=publication.compression,
+            num_workers=num_workers,
+            progress=progress,
+        )
+        archive = registry.archive_path(model, publication.header.location)
+        meta = registry.record_path(model, "meta")
+        with contextlib.ExitStack() as cleanup:
+            registry.backend.write_object(
+                archive,
+                claim.renewing(writer),
+                tmp_root=publication.tmp_root,
+                num_workers=num_workers,
+            )
+            cleanup.callback(registry.backend.delete_object, archive)
+            registry.backend.write_object(meta, [publication.meta])
+            cleanup.callback(registry.backend.delete_object, meta)
+            claim.fence()
+            # From here on the outcome is up to the header
+            cleanup.pop_all()
+        identity = ArchiveIdentity(writer.size, writer.digest)
+        header = dataclasses.replace(publication.header, archive=identity)
+        path = registry.record_path(model, "header")
+        if not registry.backend.create_object(path, header.dump()):
+            raise ModelExistsError(_exists(model))
+        if publication.alias:
+            registry.set_alias(publication.alias, model, is_new=True)
+
+
+def _check_absent(registry: Registry, model: ModelId) -> None:
+    path = registry.record_path(model, "header")
+    if registry.backend.read_object(path, document.MAX_BYTES) is not None:
+        raise ModelExistsError(_exists(model))
+
+
+def _exists(model: ModelId) -> str:
+    return (
+        f"A model with ID '{model}' exists already. "
+        "Publish under another version, or change the parameters."
+    )
+
+
+class _Claim:
+    r"""Right to publish a model, as long as nobody takes it over.
+
+    Args:
+        registry: where to publish
+        model: ID of the model
+        data: stored form of the claim
+
+    """
+
+    def __init__(self, registry: Registry, model: ModelId, data: bytes) -> None:
+        self._backend = registry.backend
+        self._model = model
+        self._path = registry.record_path(model, "claim")
+        self._data = data
+        self._renewed = time.monotonic()
+
+    def renew(self) -> None:
+        r"""Show that the publisher is alive, and make sure the claim is ours.
+
+        Raises:
+            PublishConflictError: if somebody else took the claim over
+
+        """
+        stored = self._backend.read_object(self._path, document.MAX_BYTES)
+        data = _claim_data()
+        if (
+            stored is None
+            or stored.data != self._data
+            or not self._backend.replace_object(self._path, data, stored.tag)
+        ):
+            raise PublishConflictError(
+                f"Somebody else took over publishing '{self._model}', "
+                "since this process gave no sign of life for too long."
+            )
+        self._data = data
+        self._renewed = time.monotonic()
+
+    def renewing(self, chunks: ArchiveWriter) -> Iterator[bytes]:
+        r"""Renew the claim from time to time while chunks are taken."""
+        for chunk in chunks:
+            self.fence()
+            yield chunk
+        # The archive becomes visible next
+        self.fence()
+
+    def fence(self) -> None:
+        r"""Make sure that nobody took the claim over, if that is possible."""
+        if self._age() > RENEW_INTERVAL:
+            self.renew()
+
+    def release(self) -> None:
+        r"""Give up the claim if it is still ours."""
+        if self._age() > CLAIM_TIMEOUT / 2:
+            stored = self._backend.read_object(self._path, document.MAX_BYTES)
+            if stored is None or stored.data != self._data:
+                return
+        self._backend.delete_object(self._path)
+
+    def _age(self) -> float:
+        return time.monotonic() - self._renewed
+
+
+@contextmanager
+def _claim(registry: Registry, model: ModelId) -> Iterator[_Claim]:
+    r"""Keep other publishers away."""
+    path = registry.record_path(model, "claim")
+    data = _claim_data()
+    if not registry.backend.create_object(path, data):
+        _take_over(registry, model, path, data)
+    claim = _Claim(registry, model, data)
+    try:
+        yield claim
+    finally:
+        claim.release()
+
+
+def _claim_data() -> bytes:
+    return document.dump(
+        {
+            "id": secrets.token_hex(16),
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+        },
+        "claim",
+    )
+
+
+def _take_over(registry: Registry, model: ModelId, path: str, data: bytes) -> None:
+    r"""Take over the claim of a dead publisher, refuse if it is alive."""
+    start = time.monotonic()
+    seen = registry.backend.read_object(path, document.MAX_BYTES)
+    stored = seen
+    announced = False
+    while True:
+        if stored is None:
+            # Its publisher is done, or gave up
+            if registry.backend.create_object(path, data):
+                return
+        elif seen is None or stored.data != seen.data:
+            raise PublishConflictError(
+                f"{_publisher(stored.data)} publishes '{model}' at the moment."
+            )
+        elif _is_dead(stored.data) or time.monotonic() - start > CLAIM_TIMEOUT:
+            if registry.backend.replace_object(path, data, stored.tag):
+                return
+        elif not announced:
+            announced = True
+            logger.warning(
+                "%s started to publish '%s'. "
+                "Waiting up to %.0f s for a sign that it is still at work.",
+                _publisher(stored.data),
+                model,
+                CLAIM_TIMEOUT,
+            )
+        time.sleep(_POLL_INTERVAL)
+        stored = registry.backend.read_object(path, document.MAX_BYTES)
+
+
+def _publisher(data: bytes) -> str:
+    claim = document.load(data, "A claim")
+    return (
+        f"Process {str(claim.get('process'))[:20]} "
+        f"on '{str(claim.get('host'))[:100]}'"
+    )
+
+
+def _is_dead(data: bytes) -> bool:
+    r"""Whether the publisher ran on this machine and does not any more."""
+    claim = document.load(data, "A claim")
+    process = claim.get("process")
+    if claim.get("host") != socket.gethostname() or not isinstance(process, int):
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False

@@ -1,0 +1,387 @@
+r"""What lies where in a repository.
+
+::
+
+    /<subgroup>/<name>/<short id>/<version>/<short id>-<version>.zip
+    /_uid/<short id>/<version>/<short id>-<version>.header.yaml
+    /_uid/<short id>/<version>/<short id>-<version>.meta.yaml
+    /_uid/<short id>/<version>/<short id>-<version>.claim.yaml
+    /_uid/<short id>.aliases/<version>/<short id>.aliases-<version>.yaml
+    /_alias/<alias>/1.0.0/<alias>-1.0.0.alias.yaml
+
+A model exists if its header does.
+The claim is only there while a model is published.
+The alias record says which model an alias points to.
+The list of aliases of a model says only where to look:
+it holds all aliases of the model, and maybe some that have moved on.
+
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterable
+import contextlib
+import copy
+import random
+import time
+from typing import TYPE_CHECKING
+from typing import Any
+
+from audmodel.core import document
+from audmodel.core import header as header_module
+from audmodel.core import uid
+from audmodel.core.header import Header
+from audmodel.core.uid import ModelId
+from audmodel.errors import InvalidDocumentError
+from audmodel.errors import InvalidIdError
+
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from audmodel.core.backend.base import ObjectBackend
+    from audmodel.core.backend.base import ObjectReader
+
+
+# Attempts to change an object that others change at the same time
+_ATTEMPTS = 100
+
+
+class Registry:
+    r"""Records of one repository.
+
+    Args:
+        backend: connection to the repository
+
+    """
+
+    def __init__(self, backend: ObjectBackend) -> None:
+        self.backend = backend
+
+    # ------------------------------------------------------------ paths
+
+    @staticmethod
+    def archive_path(model: ModelId, location: str) -> str:
+        r"""Path of the archive of a model."""
+        return f"/{location}/{model.short}/{model.version}/{model}.zip"
+
+    @staticmethod
+    def record_path(model: ModelId, kind: str) -> str:
+        r"""Path of the header, metadata or claim of a model."""
+        return f"/_uid/{model.short}/{model.version}/{model}.{kind}.yaml"
+
+    # ------------------------------------------------------------ models
+
+    def header(self, model: ModelId) -> tuple[Header, bytes] | None:
+        r"""Header of a model.
+
+        Args:
+            model: ID of the model
+
+        Returns:
+            header and its stored form,
+            or ``None`` if the model does not exist
+
+        Raises:
+            InvalidDocumentError: if the header is not valid
+            RepositoryError: if it cannot be read
+
+        """
+        path = self.record_path(model, "header")
+        stored = self.backend.read_object(path, document.MAX_BYTES)
+        if stored is None:
+            return None
+        source = f"The header of model {model}"
+        return header_module.parse(stored.data, model, source), stored.data
+
+    def versions(self, short: str) -> set[str]:
+        r"""Versions of a model.
+
+        Args:
+            short: short ID of the model
+
+        Returns:
+            versions, empty if there is no such model
+
+        Raises:
+            RepositoryError: if the repository cannot be read
+
+        """
+        versions = set()
+        for path in self.backend.list_objects(f"/_uid/{short}/"):
+            # Other files may lie there as well
+            version = path.split("/")[3] if path.count("/") == 4 else ""
+            if uid.is_version(version):
+                model = ModelId(short, version)
+                if path == self.record_path(model, "header"):
+                    versions.add(version)
+        return versions
+
+    def open_archive(
+        self, model: ModelId, header: Header, tmp_root: str
+    ) -> AbstractContextManager[ObjectReader | None]:
+        r"""Open the archive of a model.
+
+        Args:
+            model: ID of the model
+            header: header of the model
+            tmp_root: folder for temporary files
+
+        Returns:
+            context manager that gives a reader,
+            or ``None`` if there is no archive
+
+        Raises:
+            RepositoryError: if it cannot be opened
+
+        """
+        path = self.archive_path(model, header.location)
+        return self.backend.open_object(path, tmp_root=tmp_root)
+
+    # ------------------------------------------------------------ metadata
+
+    def meta(self, model: ModelId) -> tuple[dict[str, Any], bytes] | None:
+        r"""Metadata of a model.
+
+        Args:
+            model: ID of the model
+
+        Returns:
+            metadata and its stored form,
+            or ``None`` if there is none
+
+        Raises:
+            InvalidDocumentError: if the metadata is not valid
+            RepositoryError: if it cannot be read
+
+        """
+        path = self.record_path(model, "meta")
+        stored = self.backend.read_object(path, document.MAX_BYTES)
+        if stored is None:
+            return None
+        source = f"The metadata of model {model}"
+        return document.load(stored.data, source), stored.data
+
+    def change_meta(
+        self, model: ModelId, meta: dict[str, Any], *, replace: bool
+    ) -> tuple[dict[str, Any], bytes]:
+        r"""Change the metadata of a model.
+
+        Args:
+            model: ID of the model
+            meta: new or changed fields
+            replace: whether ``meta`` replaces everything
+
+        Returns:
+            the metadata afterwards and its stored form
+
+        Raises:
+            InvalidDocumentError: if the stored metadata is not valid
+            InvalidInputError: if ``meta`` cannot be stored
+            RepositoryError: if it cannot be changed
+
+        """
+
+        def change(current: dict[str, Any]) -> dict[str, Any]:
+            return copy.deepcopy(meta) if replace else merge(current, meta)
+
+        path = self.record_path(model, "meta")
+        return self._change(path, change, "meta", f"The metadata of model {model}")
+
+    # ------------------------------------------------------------ aliases
+
+    def alias(self, name: str) -> ModelId | None:
+        r"""Model that an alias points to.
+
+        Args:
+            name: name of the alias
+
+        Returns:
+            ID of the model,
+            or ``None`` if there is no such alias
+
+        Raises:
+            InvalidDocumentError: if the alias does not name a model ID
+            RepositoryError: if it cannot be read
+
+        """
+        path = self._alias_path(name)
+        stored = self.backend.read_object(path, document.MAX_BYTES)
+        return None if stored is None else _target(stored.data, name)
+
+    def listed_aliases(self, model: ModelId) -> list[str]:
+        r"""Aliases that may point to a model.
+
+        Args:
+            model: ID of the model
+
+        Returns:
+            all aliases that point to it,
+            and maybe some that did so before
+
+        Raises:
+            InvalidDocumentError: if the list is not valid
+            RepositoryError: if it cannot be read
+
+        """
+        path = self._list_path(model)
+        stored = self.backend.read_object(path, document.MAX_BYTES)
+        if stored is None:
+            return []
+        return _names(document.load(stored.data, f"The list of aliases of {model}"))
+
+    def set_alias(self, name: str, model: ModelId, *, is_new: bool = False) -> None:
+        r"""Let an alias point to a model.
+
+        The list of the model is extended first
+        and the list of the previous model is shortened last,
+        so that the lists never lack an alias,
+        whenever the process ends.
+
+        Args:
+            name: name of the alias
+            model: ID of the model, which has to exist
+            is_new: whether model and alias are probably new,
+                which saves a look at their records
+
+        Raises:
+            InvalidDocumentError: if a stored record is not valid
+            RepositoryError: if a record cannot be read or written
+
+        """
+        self._list_alias(model, name, is_new=is_new)
+        previous: list[ModelId] = []
+
+        def change(current: dict[str, Any]) -> dict[str, Any]:
+            previous[:] = [_target_of(current, name)] if current else []
+            return {"uid": str(model)}
+
+        path = self._alias_path(name)
+        self._change(path, change, "alias", f"The alias '{name}'", is_new=is_new)
+        for other in previous:
+            if other != model:
+                self._unlist_alias(other, name)
+                # Somebody else may have shortened the list
+                # between the two steps above
+                self._list_alias(model, name)
+
+    def _list_alias(self, model: ModelId, name: str, *, is_new: bool = False) -> None:
+        def change(current: dict[str, Any]) -> dict[str, Any]:
+            return {"aliases": sorted({*_names(current), name})}
+
+        path, source = self._list_path(model), f"The list of aliases of {model}"
+        self._change(path, change, "alias", source, is_new=is_new)
+
+    def _unlist_alias(self, model: ModelId, name: str) -> None:
+        def change(current: dict[str, Any]) -> dict[str, Any]:
+            return {"aliases": sorted({*_names(current)} - {name})}
+
+        path, source = self._list_path(model), f"The list of aliases of {model}"
+        self._change(path, change, "alias", source)
+        # It may have come back while it was taken off the list
+        if self.alias(name) == model:
+            self._list_alias(model, name)
+
+    @staticmethod
+    def _alias_path(name: str) -> str:
+        return f"/_alias/{name}/1.0.0/{name}-1.0.0.alias.yaml"
+
+    @staticmethod
+    def _list_path(model: ModelId) -> str:
+        name = f"{model.short}.aliases"
+        return f"/_uid/{name}/{model.version}/{name}-{model.version}.yaml"
+
+    # ------------------------------------------------------------ change
+
+    def _change(
+        self,
+        path: str,
+        change: Callable[[dict[str, Any]], dict[str, Any]],
+        label: str,
+        source: str,
+        *,
+        is_new: bool = False,
+    ) -> tuple[dict[str, Any], bytes]:
+        r"""Read, change and write a document, without losing a change of others.
+
+        Args:
+            path: path of the document
+            change: gives the new content for the current one,
+                called again if somebody else was faster
+            label: what the content is, for messages
+            source: what the document is, for messages
+            is_new: whether to try without reading first
+
+        Returns:
+            new content and its stored form
+
+        """
+        from audmodel.core.backend.errors import RepositoryError
+
+        for attempt in range(_ATTEMPTS):
+            stored = None
+            if attempt or not is_new:
+                stored = self.backend.read_object(path, document.MAX_BYTES)
+            current = {} if stored is None else document.load(stored.data, source)
+            changed = change(current)
+            data = document.dump(changed, label)
+            if stored is None:
+                done = self.backend.create_object(path, data)
+            elif stored.data == data:
+                done = True
+            else:
+                done = self.backend.replace_object(path, data, stored.tag)
+            if done:
+                return changed, data
+            if attempt or not is_new:
+                time.sleep(random.uniform(0, min(0.01 * 2**attempt, 1)))
+        raise RepositoryError(
+            f"{source} was changed by others {_ATTEMPTS} times in a row "
+            "while it was to be changed here. Try again later."
+        )
+
+
+def merge(current: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
+    r"""Merge two dictionaries, level by level.
+
+    Args:
+        current: dictionary that is extended
+        update: new or changed fields
+
+    Returns:
+        merged copy
+
+    """
+    merged = dict(current)
+    for key, value in update.items():
+        known = merged.get(key)
+        if isinstance(known, dict) and isinstance(value, dict):
+            merged[key] = merge(known, value)
+        else:
+            merged[key] = copy.deepcopy(value)
+    return merged
+
+
+def _target(content: bytes, name: str) -> ModelId:
+    return _target_of(document.load(content, f"The alias '{name}'"), name)
+
+
+def _target_of(data: dict[str, Any], name: str) -> ModelId:
+    target = data.get("uid")
+    model = None
+    if isinstance(target, str):
+        with contextlib.suppress(InvalidIdError):
+            model = uid.parse(target)
+    if not isinstance(model, ModelId):
+        raise InvalidDocumentError(
+            f"The alias '{name}' does not name a model ID: {str(target)[:100]!r}."
+        )
+    return model
+
+
+def _names(data: dict[str, Any]) -> Iterable[str]:
+    names = data.get("aliases", [])
+    if not isinstance(names, list):
+        raise InvalidDocumentError("A list of aliases is not valid.")
+    return [name for name in names if isinstance(name, str) and uid.is_alias(name)]

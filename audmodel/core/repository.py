@@ -1,0 +1,142 @@
+r"""Repositories and the registry of backends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import importlib
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import ClassVar
+
+from audmodel.errors import ConfigurationError
+
+
+if TYPE_CHECKING:
+    import audbackend
+
+    from audmodel.core.backend.base import ObjectBackend
+
+
+class _BackendRegistry:
+    r"""Dictionary of backend classes, imported when it is looked at."""
+
+    def __init__(self, names: dict[str, str]) -> None:
+        self._names = names
+        self._classes: dict[str, Any] | None = None
+
+    def __get__(self, instance: object, owner: type) -> dict[str, Any]:
+        if self._classes is None:
+            self._classes = {}
+            for name, location in self._names.items():
+                module, _, attribute = location.partition(":")
+                self._classes[name] = getattr(importlib.import_module(module), attribute)
+        return self._classes
+
+
+class Repository:
+    r"""Place where models are stored.
+
+    Args:
+        name: name of the repository
+        host: folder, host name, or URL
+        backend: name of the backend, see :attr:`backend_registry`
+
+    Examples:
+        >>> Repository("models", "/data", "file-system")
+        Repository('models', '/data', 'file-system')
+
+    """
+
+    backend_registry: ClassVar[Any] = _BackendRegistry(
+        {
+            "file-system": "audmodel.core.backend.filesystem:FileSystem",
+        }
+    )
+    r"""Classes of backends by name."""
+
+    def __init__(self, name: str, host: str, backend: str) -> None:
+        self.name = name
+        r"""Name of the repository."""
+        self.host = host
+        r"""Folder, host name, or URL."""
+        self.backend = backend
+        r"""Name of the backend."""
+
+    def __repr__(self) -> str:
+        return f"Repository({self.name!r}, {self.host!r}, {self.backend!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Repository):
+            return NotImplemented
+        return str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    @classmethod
+    def register(cls, backend_name: str, backend_class: type) -> None:
+        r"""Make a backend available under a name.
+
+        Args:
+            backend_name: name of the backend,
+                replaces an earlier backend of this name
+            backend_class: class that derives from ``audbackend.backend.Base``
+
+        Raises:
+            TypeError: if ``backend_class`` does not derive
+                from ``audbackend.backend.Base``
+
+        """
+        import audbackend
+
+        if not (
+            isinstance(backend_class, type)
+            and issubclass(backend_class, audbackend.backend.Base)
+        ):
+            raise TypeError(
+                f"{backend_class!r} has to be a class "
+                "that derives from audbackend.backend.Base."
+            )
+        cls.backend_registry[backend_name] = backend_class
+
+    def create_backend_interface(self) -> audbackend.interface.Maven:
+        r"""Interface of ``audbackend`` to the repository.
+
+        Returns:
+            interface, not opened yet
+
+        Raises:
+            ConfigurationError: if no backend is registered under the name
+
+        """
+        import audbackend
+
+        return audbackend.interface.Maven(self._create_backend())
+
+    @contextmanager
+    def connect(self) -> Iterator[ObjectBackend]:
+        r"""Open a connection to the repository.
+
+        Yields:
+            backend with the abilities that the registry uses
+
+        Raises:
+            ConfigurationError: if no backend is registered under the name
+            RepositoryError: if the repository does not exist,
+                or cannot be reached
+
+        """
+        from audmodel.core.backend.adapter import adapt
+
+        with adapt(self._create_backend()) as backend:
+            yield backend
+
+    def _create_backend(self) -> Any:
+        registry = self.backend_registry
+        if self.backend not in registry:
+            raise ConfigurationError(
+                f"{self.backend!r} is not a registered backend, "
+                f"registered are: {', '.join(sorted(registry))}."
+            )
+        return registry[self.backend](self.host, self.name)

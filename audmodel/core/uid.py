@@ -1,0 +1,293 @@
+r"""Model IDs, versions and aliases: what is a valid one, and which is it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import hashlib
+import re
+
+from audmodel.errors import InvalidIdError
+from audmodel.errors import InvalidInputError
+
+
+_SHORT = r"[0-9a-f]{8}"
+_LEGACY = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_VERSION = r"\d{1,18}\.\d{1,18}\.\d{1,18}(?:-[A-Za-z0-9._-]{1,64})?"
+_ID = re.compile(rf"(?P<short>{_LEGACY}|{_SHORT})(?:-(?P<version>{_VERSION}))?", re.A)
+_VERSION_PATTERN = re.compile(_VERSION, re.A)
+_ALIAS = re.compile(r"[A-Za-z0-9._-]{1,128}", re.A)
+# One part of a path on a backend, compare ``audbackend``'s rule for paths
+_SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,200}", re.A)
+# First folders of a repository that do not hold archives
+_RESERVED = ("_alias", "_uid")
+
+
+@dataclass(frozen=True, order=True)
+class ModelId:
+    r"""ID of one version of a model.
+
+    Args:
+        short: first part of the ID, shared by all versions:
+            8 characters, or 36 for models of the first generation
+        version: version of the model
+
+    """
+
+    short: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.short}-{self.version}"
+
+
+@dataclass(frozen=True)
+class ShortId:
+    r"""ID shared by all versions of a model."""
+
+    short: str
+
+    def __str__(self) -> str:
+        return self.short
+
+
+@dataclass(frozen=True)
+class Alias:
+    r"""Name that points to a model ID."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def parse(uid: str) -> ModelId | ShortId | Alias:
+    r"""Tell which kind of ID a string is.
+
+    Args:
+        uid: model ID, short ID, legacy ID, or alias
+
+    Returns:
+        the parsed ID
+
+    Raises:
+        TypeError: if ``uid`` is not a string
+        InvalidIdError: if ``uid`` cannot be an ID or an alias
+
+    """
+    if not isinstance(uid, str):
+        raise TypeError(f"A model ID has to be a string, not {type(uid).__name__}.")
+    if match := _ID.fullmatch(uid):
+        short, version = match["short"], match["version"]
+        return ShortId(short) if version is None else ModelId(short, version)
+    if is_alias(uid):
+        return Alias(uid)
+    shown = uid if len(uid) <= 50 else f"{uid[:50]}…"
+    raise InvalidIdError(
+        f"A model with ID {shown!r} does not exist, "
+        "since this is neither a model ID, e.g. '3e120e8d-1.0.0' or '3e120e8d', "
+        "nor an alias of up to 128 letters, digits, '.', '_', or '-'."
+    )
+
+
+def is_alias(name: str) -> bool:
+    r"""Whether a string can be used as an alias."""
+    return (
+        _ALIAS.fullmatch(name) is not None
+        and _ID.fullmatch(name) is None
+        and name.strip(".") != ""
+    )
+
+
+def check_alias(name: str) -> str:
+    r"""Raise an error if a string cannot be used as an alias.
+
+    Args:
+        name: name of the alias
+
+    Returns:
+        ``name``
+
+    Raises:
+        TypeError: if ``name`` is not a string
+        InvalidInputError: if ``name`` is not a valid alias
+
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"An alias has to be a string, not {type(name).__name__}.")
+    if not is_alias(name):
+        raise InvalidInputError(
+            f"{name[:150]!r} is not an allowed alias name. "
+            "Use up to 128 letters, digits, '.', '_', or '-' "
+            "that do not look like a model ID."
+        )
+    return name
+
+
+def check_version(version: str) -> str:
+    r"""Raise an error if a string is not a version.
+
+    Args:
+        version: version of a model
+
+    Returns:
+        ``version``
+
+    Raises:
+        TypeError: if ``version`` is not a string
+        InvalidInputError: if ``version`` is not a semantic version
+
+    """
+    if not isinstance(version, str):
+        raise TypeError(f"A version has to be a string, not {type(version).__name__}.")
+    if not is_version(version):
+        raise InvalidInputError(
+            f"{version[:150]!r} is not a valid version. "
+            "Use three numbers and, if you like, a suffix after '-', "
+            "e.g. '1.0.0' or '1.0.0-prod'."
+        )
+    return version
+
+
+def is_version(version: str) -> bool:
+    r"""Whether a string is a version."""
+    return _VERSION_PATTERN.fullmatch(version) is not None
+
+
+def sort_versions(versions: set[str]) -> list[str]:
+    r"""Sort versions from oldest to newest.
+
+    As in earlier releases,
+    a version with a suffix follows the one without,
+    so that ``'1.0.0-prod'`` counts as newer than ``'1.0.0'``.
+    """
+
+    def key(version: str) -> tuple[tuple[int, ...], list[tuple[int, int, str]]]:
+        numbers, _, suffix = version.partition("-")
+        # Runs of digits count as numbers: 'rc10' is newer than 'rc9'
+        pieces = [
+            (1, int(piece), "") if piece.isdigit() else (0, 0, piece)
+            for piece in re.findall(r"\d+|[^\d]+", suffix)
+        ]
+        return tuple(int(n) for n in numbers.split(".")), pieces
+
+    return sorted(versions, key=lambda version: (key(version), version))
+
+
+def check_path_part(label: str, value: str) -> str:
+    r"""Raise an error if a name or subgroup cannot become a path on a backend.
+
+    Args:
+        label: ``'name'`` or ``'subgroup'``
+        value: value of the argument
+
+    Returns:
+        ``value``
+
+    Raises:
+        TypeError: if ``value`` is not a string
+        InvalidInputError: if ``value`` has characters or parts
+            that are not allowed in a path
+
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"'{label}' has to be a string, not {type(value).__name__}.")
+    separators = "[./]" if label == "subgroup" else "/"
+    for part in re.split(separators, value):
+        if not _SEGMENT.fullmatch(part) or part.strip(".") == "":
+            raise InvalidInputError(
+                f"{value[:150]!r} is not allowed as {label} of a model. "
+                f"It has to be made of letters, digits, '.', '_', or '-'."
+            )
+    return value
+
+
+def check_location(name: str, subgroup: str) -> str:
+    r"""Folder for the archives of a model, relative to the repository.
+
+    Args:
+        name: name of the model
+        subgroup: subgroup of the model, may be empty
+
+    Returns:
+        path without leading or trailing slash
+
+    Raises:
+        TypeError: if an argument is not a string
+        InvalidInputError: if an argument is not allowed,
+            or the path would be in a folder reserved for other records
+
+    """
+    check_path_part("name", name)
+    path = name
+    if subgroup:
+        check_path_part("subgroup", subgroup)
+        path = subgroup.replace(".", "/") + "/" + name
+    first = path.split("/")[0]
+    if first in _RESERVED:
+        label = "subgroup" if subgroup else "name"
+        raise InvalidInputError(
+            f"It is not allowed to set {label} to '{subgroup or name}', "
+            f"since '{first}' is reserved for records of the repository."
+        )
+    return path
+
+
+def short_id(name: str, params: Mapping[str, object], subgroup: str | None) -> str:
+    r"""First part of a model ID, shared by all versions.
+
+    It is the last 8 digits of the MD5 sum
+    of subgroup, name and parameters sorted by name,
+    as it was from the first release on.
+
+    Args:
+        name: name of the model
+        params: parameters of the model
+        subgroup: subgroup of the model
+
+    Returns:
+        8 hexadecimal digits
+
+    Raises:
+        InvalidInputError: if the names of ``params`` cannot be sorted
+
+    """
+    try:
+        ordered = dict(sorted(params.items()))
+    except TypeError as error:
+        raise InvalidInputError(
+            "The names of parameters have to be of one type, e.g. all strings."
+        ) from error
+    return _md5(f"{subgroup or ''}.{name}{ordered}")[-8:]
+
+
+def legacy_id(
+    name: str,
+    params: Mapping[str, object],
+    version: str,
+    subgroup: str | None,
+    private: bool,
+) -> str:
+    r"""Model ID of the first generation.
+
+    Args:
+        name: name of the model
+        params: parameters in their original order
+        version: version of the model
+        subgroup: subgroup of the model
+        private: whether the model was in the private repository
+
+    Returns:
+        32 hexadecimal digits in five groups
+
+    """
+    group = "com.audeering.models" + (f".{subgroup}" if subgroup else "")
+    repository = f"models-{'private' if private else 'public'}-local"
+    digits = _md5(f"{dict(params)}{group}.{name}lookup{version}{repository}")
+    return "-".join(
+        (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
+    )
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode("utf-8"), usedforsecurity=False).hexdigest()

@@ -1,0 +1,124 @@
+r"""Errors raised by audmodel.
+
+Every error derives from :class:`AudmodelError`
+and from the builtin or ``audbackend`` class
+that audmodel 1.x raised for the same mistake,
+so that existing ``except`` clauses keep working::
+
+    AudmodelError
+    ├── InvalidInputError (ValueError)
+    │   ├── InvalidIdError (RuntimeError)     malformed model ID
+    │   └── InvalidFolderError                model folder that cannot be published
+    ├── ConfigurationError (ValueError)       configuration file or repository entry
+    ├── ModelNotFoundError (RuntimeError)     no such model ID
+    ├── AliasNotFoundError (RuntimeError)     no such alias
+    ├── ModelExistsError (RuntimeError)       model ID was published before
+    ├── PublishConflictError (RuntimeError)   somebody else publishes this model ID
+    ├── FileChangedError (RuntimeError)       file changed while it was published
+    ├── InvalidDocumentError (ValueError)     YAML that is not plain data
+    ├── ArchiveError (RuntimeError)           archive that is damaged or hostile
+    │   └── ArchiveMismatchError              archive that is not the published one
+    ├── CacheError (OSError)                  cache that cannot be used
+    │   └── DiskFullError                     not enough room for the model
+    └── RepositoryError (audbackend.BackendError)
+        ├── RepositoryNotFoundError           the repository does not exist
+        └── RepositoryUnreachableError        the repository gives no answer
+
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from typing import Any
+
+
+if TYPE_CHECKING:
+    from audmodel.core.backend.errors import RepositoryError as RepositoryError
+    from audmodel.core.backend.errors import (
+        RepositoryNotFoundError as RepositoryNotFoundError,
+    )
+    from audmodel.core.backend.errors import (
+        RepositoryUnreachableError as RepositoryUnreachableError,
+    )
+
+
+class AudmodelError(Exception):
+    r"""Base class of all errors raised by audmodel."""
+
+
+class InvalidInputError(AudmodelError, ValueError):
+    r"""An argument has a value that cannot be used."""
+
+
+class InvalidIdError(InvalidInputError, RuntimeError):
+    r"""A string is neither a model ID nor an alias."""
+
+
+class InvalidFolderError(InvalidInputError):
+    r"""A model folder holds something that cannot be published."""
+
+
+class ConfigurationError(AudmodelError, ValueError):
+    r"""A configuration file or a repository entry cannot be used."""
+
+
+class ModelNotFoundError(AudmodelError, RuntimeError):
+    r"""No repository holds a model with this ID."""
+
+
+class AliasNotFoundError(AudmodelError, RuntimeError):
+    r"""No repository holds an alias with this name."""
+
+
+class ModelExistsError(AudmodelError, RuntimeError):
+    r"""A model with this ID was published before."""
+
+
+class PublishConflictError(AudmodelError, RuntimeError):
+    r"""Another publisher is at work on the same model ID."""
+
+
+class FileChangedError(AudmodelError, RuntimeError):
+    r"""A file changed while it was being published."""
+
+
+class InvalidDocumentError(AudmodelError, ValueError):
+    r"""A YAML document holds something else than plain data."""
+
+
+class ArchiveError(AudmodelError, RuntimeError):
+    r"""An archive is damaged, truncated, hostile, or not supported."""
+
+
+class ArchiveMismatchError(ArchiveError):
+    r"""An archive is not the one that was published with the header."""
+
+
+class CacheError(AudmodelError, OSError):
+    r"""The model cache cannot be read or written."""
+
+
+class DiskFullError(CacheError):
+    r"""The disk does not have enough room."""
+
+
+# ``audbackend`` takes longer to import than everything else together.
+# The errors that derive from its classes live with the backends,
+# which import it anyway.
+_BACKEND_ERRORS = {
+    "RepositoryError",
+    "RepositoryNotFoundError",
+    "RepositoryUnreachableError",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _BACKEND_ERRORS:
+        from audmodel.core.backend import errors
+
+        return getattr(errors, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | _BACKEND_ERRORS)

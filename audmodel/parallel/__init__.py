@@ -1,0 +1,42 @@
+"""Compute in parallel around a model: prefetch, fan out, batch."""
+
+from audmodel.parallel.flow import BaseTask
+from audmodel.parallel.flow import BaseTaskHandler
+from audmodel.parallel.flow import Flow
+from audmodel.parallel.flow import FlowStep
+from audmodel.parallel.flow import NotRunningError
+from audmodel.parallel.multiworker import MultiWorker
+from audmodel.parallel.prefetch import prefetch
+from audmodel.parallel.reductions import ReductionComposition
+from audmodel.parallel.reductions import average_reduction
+from audmodel.parallel.reductions import bitwise_and_reduction
+from audmodel.parallel.reductions import bitwise_or_reduction
+from audmodel.parallel.reductions import flatten_reduction
+from audmodel.parallel.reductions import histogram_reduction
+from audmodel.parallel.reductions import max_reduction
+from audmodel.parallel.reductions import min_reduction
+from audmodel.parallel.reductions import product_reduction
+from audmodel.parallel.reductions import string_concatenation_reduction
+from audmodel.parallel.reductions import sum_reduction
+
+
+__all__ = [
+    "prefetch",
+    "MultiWorker",
+    "ReductionComposition",
+    "flatten_reduction",
+    "sum_reduction",
+    "average_reduction",
+    "histogram_reduction",
+    "product_reduction",
+    "string_concatenation_reduction",
+    "bitwise_and_reduction",
+    "bitwise_or_reduction",
+    "min_reduction",
+    "max_reduction",
+    "Flow",
+    "FlowStep",
+    "BaseTask",
+    "BaseTaskHandler",
+    "NotRunningError",
+]

@@ -1,0 +1,401 @@
+"""Fan a function out over a list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import contextlib
+import functools
+import os
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import Generic
+from typing import ParamSpec
+
+from audmodel.parallel.prefetch import positive_int
+from audmodel.parallel.reductions import reduce_results
+
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+    from concurrent.futures import Future
+    import inspect
+    from types import TracebackType
+
+
+Arguments = ParamSpec("Arguments")
+
+
+class MultiWorker(Generic[Arguments]):
+    """Context in which a function over a list runs on several workers.
+
+    The context gives back a callable with the signature of the function.
+    When it is called,
+    the list in the batched argument is split into parts,
+    one for each worker,
+    whose lengths differ by at most one element.
+    The function is called once with each part
+    and with all other arguments as they are.
+    A list that is shorter than the number of workers
+    has as many parts as elements,
+    and for an empty list the function is not called at all.
+
+    By default the workers are processes of this machine.
+    They are started with the *spawn* method at the first call,
+    since a copy of a process that has threads may hang.
+    Each imports the module of the function,
+    so a script has to guard its main part
+    with ``if __name__ == "__main__":``,
+    and function, arguments, and results must be picklable.
+    With an executor, whatever it stands for does the work,
+    which is how a function grows past one machine.
+
+    Args:
+        function: function to call, or a method
+        n_processes: number of workers.
+            With ``1``, and no executor,
+            the function is called in the calling process.
+            If ``None``, the number of processors of the machine
+        batched_arg: name of the argument with the list to split.
+            If ``None``, the first parameter of the function,
+            ``self`` of methods passed over
+        verbose: if ``True`` show a progress bar over the elements of the list
+        reduction: makes one value of the list of what the calls returned,
+            see :mod:`audmodel.parallel.reductions`.
+            If it has a parameter ``weights``
+            it gets the lengths of the parts in it.
+            If ``None`` the list itself is returned,
+            with one result for each part, in order
+        executor: executor that runs the calls instead of own processes.
+            It is not shut down,
+            and the workers behind it need this package.
+            Of the list there are still ``n_processes`` parts
+
+    Raises:
+        TypeError: if ``function`` or ``reduction`` cannot be called,
+            or ``executor`` cannot submit
+        ValueError: if ``n_processes`` is not a positive integer,
+            if the function has no parameter ``batched_arg``,
+            or no parameter that could hold the list,
+            or does not tell its parameters
+
+    Examples:
+        >>> from concurrent.futures import ThreadPoolExecutor
+        >>> from audmodel.parallel import flatten_reduction
+        >>> def double(numbers):
+        ...     return [2 * number for number in numbers]
+        >>> with ThreadPoolExecutor() as executor:
+        ...     with MultiWorker(
+        ...         double,
+        ...         n_processes=2,
+        ...         reduction=flatten_reduction,
+        ...         executor=executor,
+        ...     ) as parallel_double:
+        ...         parallel_double([1, 2, 3])
+        [2, 4, 6]
+
+    """
+
+    def __init__(
+        self,
+        function: Callable[Arguments, Any],
+        n_processes: int | None,
+        batched_arg: str | None = None,
+        verbose: bool = False,
+        reduction: Callable[..., Any] | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        import inspect
+
+        if not callable(function):
+            raise TypeError(f"function must be callable, but is {function!r}.")
+        if reduction is not None and not callable(reduction):
+            raise TypeError(f"reduction must be callable, but is {reduction!r}.")
+        if executor is not None and not callable(getattr(executor, "submit", None)):
+            raise TypeError(f"executor must be an executor, but is {executor!r}.")
+        if n_processes is None:
+            n_processes = os.cpu_count() or 1
+        try:
+            signature = inspect.signature(function)
+        except ValueError as error:
+            raise ValueError(
+                f"The parameters of {function!r} are not known. "
+                f"Call it from a function of your own, and pass that."
+            ) from error
+        self.function = function
+        self.n_processes = positive_int("n_processes", n_processes)
+        self.verbose = verbose
+        self.reduction = reduction
+        self.executor = executor
+        self._batched = _BatchedArgument(function, signature, batched_arg)
+        self._pool: Executor | None = None
+        self._entered = False
+
+    def __enter__(self) -> Callable[Arguments, Any]:
+        """Open the context.
+
+        Returns:
+            callable with the signature of the function.
+            It raises what the function raises;
+            of several failed parts the first in the order of the list counts,
+            parts that have not started are cancelled,
+            and those that run are waited for.
+            It raises a ``ValueError`` if the batched argument is no list,
+            and a ``RuntimeError`` after the context was left
+
+        Raises:
+            RuntimeError: if the context is open already
+
+        """
+        if self._entered:
+            raise RuntimeError("This MultiWorker is already in use.")
+        self._pool = self.executor
+        if self.executor is None and self.n_processes > 1:
+            from concurrent.futures import ProcessPoolExecutor
+            import multiprocessing
+
+            self._pool = ProcessPoolExecutor(
+                self.n_processes,
+                mp_context=multiprocessing.get_context("spawn"),
+            )
+        self._entered = True
+
+        @functools.wraps(self.function)
+        def parallel_function(
+            *args: Arguments.args,
+            **kwargs: Arguments.kwargs,
+        ) -> Any:
+            return self._call(args, kwargs)
+
+        return parallel_function
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the context, and end processes that it started."""
+        pool, self._pool, self._entered = self._pool, None, False
+        if pool is not None and pool is not self.executor:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not self._entered:
+            raise RuntimeError(
+                "The function runs in parallel only inside of the with block."
+            )
+        bound = self._batched.signature.bind(*args, **kwargs)
+        parts = _split(self._batched.of(bound), self.n_processes)
+        calls = [
+            _Call(self.function, *self._batched.replaced(bound, part)) for part in parts
+        ]
+        lengths = [len(part) for part in parts]
+        with self._progress(sum(lengths)) as advance:
+            if self._pool is None:
+                results = []
+                for call, length in zip(calls, lengths):
+                    results.append(call())
+                    advance(length)
+            else:
+                results = _submit(self._pool, calls, lengths, advance)
+        if self.reduction is None:
+            return results
+        return reduce_results(self.reduction, results, lengths)
+
+    @contextlib.contextmanager
+    def _progress(self, total: int) -> Iterator[Callable[[int], Any]]:
+        if not self.verbose:
+            yield lambda _: None
+            return
+        import audeer
+
+        with audeer.progress_bar(total=total, desc=_name(self.function)) as bar:
+            yield bar.update
+
+
+class _BatchedArgument:
+    """Where the list is among the arguments of a call."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        signature: inspect.Signature,
+        name: str | None,
+    ) -> None:
+        self.signature = signature
+        parameters = list(signature.parameters.values())
+        # Place inside of *args or **kwargs
+        self.inside: int | str | None = None
+        if name is None:
+            if parameters and parameters[0].name == "self":
+                del parameters[0]
+            if not parameters or parameters[0].kind is parameters[0].VAR_KEYWORD:
+                raise ValueError(
+                    f"{_name(function)}() has no parameter that could hold a list."
+                )
+            if parameters[0].kind is parameters[0].VAR_POSITIONAL:
+                self.inside = 0
+            self.parameter = self.name = parameters[0].name
+            return
+        for parameter in parameters:
+            if parameter.kind is parameter.VAR_KEYWORD:
+                self.parameter, self.name, self.inside = parameter.name, name, name
+                return
+            if parameter.name == name:
+                if parameter.kind is parameter.VAR_POSITIONAL:
+                    break
+                self.parameter = self.name = name
+                return
+        names = ", ".join(parameter.name for parameter in parameters)
+        raise ValueError(
+            f"batched_arg must name a parameter of {_name(function)}({names}) "
+            f"that holds one argument, but is {name!r}."
+        )
+
+    def of(self, bound: inspect.BoundArguments) -> list[Any]:
+        """The list in the arguments."""
+        if self.parameter not in bound.arguments:
+            bound.apply_defaults()
+        value = bound.arguments[self.parameter]
+        if self.inside is not None:
+            try:
+                value = value[self.inside]
+            except (IndexError, KeyError):
+                raise TypeError(
+                    f"missing the argument {self.name!r} with the list to split"
+                ) from None
+        if not isinstance(value, list):
+            raise ValueError(
+                f"The batched argument {self.name!r} must be a list, "
+                f"but is {type(value).__name__}."
+            )
+        return value
+
+    def replaced(
+        self,
+        bound: inspect.BoundArguments,
+        part: list[Any],
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments with a part in place of the list."""
+        value: Any = part
+        if self.inside == 0:
+            value = (part, *bound.arguments[self.parameter][1:])
+        elif self.inside is not None:
+            value = {**bound.arguments[self.parameter], self.inside: part}
+        call = self.signature.bind_partial()
+        call.arguments.update({**bound.arguments, self.parameter: value})
+        return call.args, call.kwargs
+
+
+class _Call:
+    """A call that carries its arguments.
+
+    Executors differ in which keyword arguments they keep for themselves,
+    and Dask looks into arguments it is given,
+    so they get a call without any.
+
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+        # Shown by dashboards
+        self.__name__ = _name(function)
+
+    def __call__(self) -> Any:
+        return self.function(*self.args, **self.kwargs)
+
+    def __dask_tokenize__(self) -> str:
+        # Dask computes equal calls once,
+        # but a function that has effects must see each element of the list
+        import uuid
+
+        return uuid.uuid4().hex
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def _split(elements: list[Any], num_parts: int) -> list[list[Any]]:
+    """Parts of a list, none of them empty, of lengths as equal as they can be."""
+    num_parts = min(num_parts, len(elements))
+    if num_parts == 0:
+        return []
+    length, longer = divmod(len(elements), num_parts)
+    parts = []
+    start = 0
+    for number in range(num_parts):
+        stop = start + length + (number < longer)
+        parts.append(elements[start:stop])
+        start = stop
+    return parts
+
+
+def _submit(
+    pool: Executor,
+    calls: Sequence[_Call],
+    lengths: Sequence[int],
+    advance: Callable[[int], Any],
+) -> list[Any]:
+    """Results of calls, all of which have ended when this does."""
+    from concurrent.futures import as_completed
+    from concurrent.futures import wait
+
+    futures: list[Future[Any]] = []
+    try:
+        for call in calls:
+            # Not lost if a later one fails
+            futures.append(pool.submit(call))  # noqa: PERF401
+        length_of = dict(zip(futures, lengths))
+        for future in as_completed(futures):
+            if future.exception() is not None:
+                break
+            advance(length_of[future])
+    except Exception as error:
+        explain_dead_worker(error)
+        raise
+    finally:
+        # A future that is cancelled may never be reported as done,
+        # so only the others are waited for
+        running = [future for future in futures if not future.cancel()]
+        wait(running)
+    # In the order of the list,
+    # so that which of several failures is raised does not depend on timing
+    failures = (future.exception() for future in running)
+    first_failure = next((error for error in failures if error is not None), None)
+    if first_failure is None:
+        return [future.result() for future in futures]
+    explain_dead_worker(first_failure)
+    try:
+        raise first_failure
+    finally:
+        # The traceback would refer to this frame and back
+        del first_failure
+
+
+def explain_dead_worker(error: BaseException) -> None:
+    """Say in an error that a process has died what may be the reason.
+
+    Args:
+        error: any error.
+            Those of other kinds are left as they are
+
+    """
+    from concurrent.futures.process import BrokenProcessPool
+
+    if isinstance(error, BrokenProcessPool):
+        error.add_note(
+            "A process ended before its result was there. "
+            "It crashed, ran out of memory, or could not start: "
+            "a script needs 'if __name__ == \"__main__\":' around its main part, "
+            "and what processes run must be in a module that they can import."
+        )

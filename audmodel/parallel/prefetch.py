@@ -1,0 +1,192 @@
+"""Compute ahead of a consumer, in order and within a bound."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Iterable
+from collections.abc import Iterator
+import os
+import threading
+from typing import TYPE_CHECKING
+from typing import TypeVar
+
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def prefetch(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    num_workers: int | None = 2,
+    ahead: int | None = None,
+    on_abort: Callable[[], None] | None = None,
+) -> Generator[Result, None, None]:
+    """Results of a function over items, computed ahead of the consumer.
+
+    ``function`` runs in threads
+    while the consumer is busy with earlier results.
+    Results come in the order of ``items``.
+    However slow the consumer
+    and however long ``items``,
+    never more than ``ahead`` results are started and not yet taken,
+    so memory stays flat.
+
+    ``items`` is advanced in the thread that asks for results,
+    and only as far as results are started.
+    No thread exists before the first result is asked for.
+    None is left
+    when the last result was taken,
+    when an exception was raised,
+    or when the generator is closed,
+    which leaving a ``for`` loop does:
+    calls that have not started are cancelled,
+    running ones are waited for.
+
+    Args:
+        function: called with each item.
+            With more than one worker it is called from several threads at once
+        items: what to call ``function`` with,
+            may be endless
+        num_workers: number of threads.
+            With ``1`` no thread is used:
+            each result is computed in the calling thread
+            when it is asked for.
+            If ``None``,
+            five threads per processor of the machine
+        ahead: largest number of results that are started and not yet taken,
+            counting the one that is being waited for.
+            Fewer than ``num_workers`` leaves workers idle.
+            If ``None``, ``2 * num_workers``
+        on_abort: called if the generator ends before the last result was taken,
+            ahead of waiting for calls that run.
+            Tells long calls to stop early
+
+    Returns:
+        generator of results.
+        An exception of ``function`` is raised in place of its result,
+        an exception of ``items`` in place of the item it replaced,
+        each after all earlier results
+
+    Raises:
+        TypeError: if ``function`` cannot be called,
+            or ``items`` cannot be iterated
+        ValueError: if ``num_workers`` or ``ahead`` is not a positive integer
+
+    Examples:
+        >>> list(prefetch(abs, [-1, 2, -3]))
+        [1, 2, 3]
+        >>> from itertools import count
+        >>> for square in prefetch(lambda n: n * n, count(), num_workers=4):
+        ...     if square > 20:
+        ...         break
+        >>> square
+        25
+
+    """
+    if not callable(function):
+        raise TypeError(f"function must be callable, but is {function!r}.")
+    if num_workers is None:
+        num_workers = 5 * (os.cpu_count() or 1)
+    positive_int("num_workers", num_workers)
+    if ahead is None:
+        ahead = 2 * num_workers
+    positive_int("ahead", ahead)
+    iterator = iter(items)
+    # The work is in generators of their own,
+    # as the checks above would otherwise wait for the first result
+    if num_workers == 1:
+        return _in_calling_thread(function, iterator)
+    return _in_threads(function, iterator, num_workers, ahead, on_abort)
+
+
+def positive_int(name: str, value: object) -> int:
+    """The value, which must be a positive integer.
+
+    Args:
+        name: name of the argument, for the message
+        value: value of the argument
+
+    Returns:
+        the value
+
+    Raises:
+        ValueError: if it is not an integer, is a bool, or is less than 1
+
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a positive integer, but is {value!r}.")
+    return value
+
+
+def _in_calling_thread(
+    function: Callable[[Item], Result],
+    iterator: Iterator[Item],
+) -> Generator[Result, None, None]:
+    for item in iterator:
+        yield function(item)
+
+
+def _in_threads(
+    function: Callable[[Item], Result],
+    iterator: Iterator[Item],
+    num_workers: int,
+    ahead: int,
+    on_abort: Callable[[], None] | None,
+) -> Generator[Result, None, None]:
+    # Imported here as it costs more than the rest of the package
+    from concurrent.futures import ThreadPoolExecutor
+
+    own_threads: set[int] = set()
+    pending: deque[Future[Result]] = deque()
+    failure: Exception | None = None
+    exhausted = False
+    complete = False
+    executor = ThreadPoolExecutor(
+        num_workers,
+        thread_name_prefix="audmodel-prefetch",
+        initializer=lambda: own_threads.add(threading.get_ident()),
+    )
+    try:
+        while True:
+            while not exhausted and len(pending) < ahead:
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    exhausted = True
+                except Exception as error:  # noqa: BLE001
+                    # Its turn comes after the results that are still pending
+                    exhausted = True
+                    failure = error
+                else:
+                    pending.append(executor.submit(function, item))
+                    # The call owns the item from here on,
+                    # a reference would keep it alive beyond it
+                    del item
+            if not pending:
+                break
+            # Neither future nor result gets a name:
+            # the consumer holds the only reference to a result,
+            # and an exception is not tied into a cycle with this frame
+            yield pending.popleft().result()
+        if failure is not None:
+            raise failure
+        complete = True
+    finally:
+        failure = None
+        if on_abort is not None and not complete:
+            on_abort()
+        # A generator that is garbage of a cycle
+        # may be closed from whatever thread collects it,
+        # and a worker cannot wait for itself
+        executor.shutdown(
+            wait=threading.get_ident() not in own_threads,
+            cancel_futures=True,
+        )

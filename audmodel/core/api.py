@@ -2,7 +2,6 @@ r"""The public functions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 import datetime
 import os
 from typing import Any
@@ -202,6 +201,7 @@ def latest_version(uid: str) -> str:
         '2.0.0'
 
     """
+    ids.parse(uid)
     found = versions(uid)
     if not found:
         raise ModelNotFoundError(_missing(uid))
@@ -854,12 +854,12 @@ def versions(uid: str, *, cache_root: str | None = None) -> list[str]:
 
     Returns:
         versions from oldest to newest,
-        empty if the model does not exist
+        empty if the model does not exist,
+        or ``uid`` cannot be a model ID or an alias
 
     Raises:
         TypeError: if ``uid`` is not a string
         InvalidDocumentError: if an alias does not name a model ID
-        InvalidIdError: if ``uid`` cannot be a model ID or an alias
         RepositoryError: if a repository cannot be used
 
     Examples:
@@ -867,7 +867,10 @@ def versions(uid: str, *, cache_root: str | None = None) -> list[str]:
         ['1.0.0', '2.0.0']
 
     """
-    parsed = ids.parse(uid)
+    try:
+        parsed = ids.parse(uid)
+    except InvalidIdError:
+        return []
     if isinstance(parsed, Alias):
         target = _alias_target(parsed.name)
         if target is None:

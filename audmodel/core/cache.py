@@ -142,11 +142,7 @@ class CacheEntry:
             raise
         except (OSError, NotImplementedError) as error:
             if getattr(error, "errno", errno.ENOSYS) not in _NO_LOCKS:
-                raise CacheError(
-                    getattr(error, "errno", None),
-                    f"The model cache '{self.root}' cannot be written to: {error}. "
-                    "Choose another one with 'cache_root' or AUDMODEL_CACHE_ROOT.",
-                ) from error
+                raise self.error(error) from error
             logger.warning("The file system of '%s' has no file locks.", self.root)
             yield
             return
@@ -155,14 +151,33 @@ class CacheEntry:
         finally:
             lock.release()
 
-    @contextmanager
-    def staging(self) -> Iterator[Staging]:
+    def error(self, cause: Exception) -> CacheError:
+        r"""Error that says that the cache cannot be written to.
+
+        Args:
+            cause: what the operating system said
+
+        Returns:
+            error to raise
+
+        """
+        number = getattr(cause, "errno", None)
+        kind = DiskFullError if number in (errno.ENOSPC, errno.EDQUOT) else CacheError
+        return kind(
+            number,
+            f"The model cache '{self.root}' cannot be written to: {cause}. "
+            "What is there already is kept for the next attempt. "
+            "Choose another folder with 'cache_root' or AUDMODEL_CACHE_ROOT, "
+            "or make room and try again.",
+        )
+
+    def stage(self) -> Staging:
         r"""Folder to prepare the model in.
 
-        It is kept if an error is raised,
-        so that the next attempt can go on from there.
+        It stays if the attempt ends early,
+        so that the next one can go on from there.
 
-        Yields:
+        Returns:
             folder that is known to nobody else,
             with what an earlier attempt left, if there is something
 
@@ -173,7 +188,7 @@ class CacheEntry:
         resumed = self._adopt(prefix, path)
         if not resumed:
             os.mkdir(path)
-        yield Staging(path, self.folder, resumed)
+        return Staging(path, self.folder, resumed)
 
     def _adopt(self, prefix: str, path: str) -> bool:
         r"""Take over the folder of an attempt that ended early.
@@ -225,7 +240,9 @@ class Staging:
 
         """
         used = self._tidy(sizes) if self.resumed else 0
-        needed = sum(sizes.values()) - used
+        self._check_room(sum(sizes.values()) - used)
+
+    def _check_room(self, needed: int) -> None:
         free = shutil.disk_usage(self.path).free
         if needed > free:
             if not self.resumed:

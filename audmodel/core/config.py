@@ -106,7 +106,7 @@ def is_embedded(repository: Repository) -> bool:
         ``True`` if it is made when something is published
 
     """
-    return repository == _read_file(DEFAULT_FILE)["repositories"][0]
+    return bool(repository == _read_file(DEFAULT_FILE)["repositories"][0])
 
 
 def _read_file(path: str) -> dict[str, Any]:
@@ -125,8 +125,7 @@ def _read_file(path: str) -> dict[str, Any]:
     for key in values:
         if key not in _KEYS:
             raise ConfigurationError(
-                f"'{path}' has the unknown key {key!r}, "
-                f"known are: {', '.join(_KEYS)}."
+                f"'{path}' has the unknown key {key!r}, known are: {', '.join(_KEYS)}."
             )
     if "cache_root" in values:
         _check_string(path, "cache_root", values["cache_root"])
@@ -157,7 +156,7 @@ def _repositories(path: str, entries: object) -> list[Repository]:
             _check_string(path, f"{where}.{key}", entry[key])
         if unknown := set(entry) - set(_REPOSITORY_KEYS):
             raise ConfigurationError(
-                f"'{path}': the key '{where}.{sorted(map(str, unknown))[0]}' "
+                f"'{path}': the key '{where}.{min(map(str, unknown))}' "
                 f"is unknown, known are: {', '.join(_REPOSITORY_KEYS)}."
             )
         repositories.append(Repository(**entry))

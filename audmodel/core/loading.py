@@ -13,6 +13,7 @@ from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.errors import ArchiveError
 from audmodel.errors import ArchiveMismatchError
+from audmodel.errors import AudmodelError
 
 
 # Attempts to load a model whose folder is taken away,
@@ -58,9 +59,13 @@ def load(
                     return _extract(archive, directory, entry, num_workers, progress)
                 except FileNotFoundError:
                     if entry.is_complete:
-                        return
+                        return None
                     if attempt + 1 == _ATTEMPTS:
                         raise
+                except AudmodelError:
+                    raise
+                except OSError as error:
+                    raise entry.error(error) from error
         except ArchiveError as error:
             url = registry.backend.object_url(
                 registry.archive_path(model, header.location)
@@ -100,15 +105,15 @@ def _extract(
     num_workers: int,
     progress: Callable[[int], None],
 ) -> None:
-    with entry.staging() as staging:
-        files = [member for member in directory.members if not member.is_folder]
-        staging.prepare({member.name: member.size for member in files})
-        reader.Extractor(
-            archive,
-            directory,
-            staging.path,
-            num_workers=num_workers,
-            resume=staging.resumed,
-            progress=progress,
-        ).run()
-        staging.commit()
+    staging = entry.stage()
+    files = [member for member in directory.members if not member.is_folder]
+    staging.prepare({member.name: member.size for member in files})
+    reader.Extractor(
+        archive,
+        directory,
+        staging.path,
+        num_workers=num_workers,
+        resume=staging.resumed,
+        progress=progress,
+    ).run()
+    staging.commit()

@@ -3,8 +3,10 @@ r"""Ask the configured repositories."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Generator
 from collections.abc import Iterator
 from collections.abc import Sequence
+import contextlib
 from contextlib import contextmanager
 from typing import TypeVar
 import warnings
@@ -56,9 +58,10 @@ def first(
             or none can be reached
 
     """
-    for repository, answer in _ask(config.REPOSITORIES, question):
-        if answer is not None:
-            return repository, answer
+    with contextlib.closing(_ask(config.REPOSITORIES, question)) as answers:
+        for repository, answer in answers:
+            if answer is not None:
+                return repository, answer
     return None
 
 
@@ -84,7 +87,7 @@ def each(question: Callable[[Registry], Answer | None]) -> list[Answer]:
 def _ask(
     repositories: Sequence[Repository],
     question: Callable[[Registry], Answer | None],
-) -> Iterator[tuple[Repository, Answer | None]]:
+) -> Generator[tuple[Repository, Answer | None], None, None]:
     r"""Answers of repositories in their order, with remote ones asked at once.
 
     A repository that cannot be reached is passed over with a warning,
@@ -104,20 +107,21 @@ def _ask(
             raise
 
     unreachable: list[RepositoryUnreachableError] = []
-    for repository, result in _run(repositories, ask):
-        try:
-            yield repository, result()
-        except RepositoryUnreachableError as error:
-            unreachable.append(error)
-            if len(unreachable) == len(repositories):
-                raise
-            warnings.warn(f"{error} It is left out.", stacklevel=2)
+    with contextlib.closing(_run(repositories, ask)) as results:
+        for repository, result in results:
+            try:
+                yield repository, result()
+            except RepositoryUnreachableError as error:
+                unreachable.append(error)
+                if len(unreachable) == len(repositories):
+                    raise
+                warnings.warn(f"{error} It is left out.", stacklevel=2)
 
 
 def _run(
     repositories: Sequence[Repository],
     ask: Callable[[Repository], Answer | None],
-) -> Iterator[tuple[Repository, Callable[[], Answer | None]]]:
+) -> Generator[tuple[Repository, Callable[[], Answer | None]], None, None]:
     r"""Functions that give or wait for the answer of each repository."""
     position = 0
     # Folders answer at once, and may save asking the others

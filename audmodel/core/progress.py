@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 import threading
+from typing import Any
 
 
 @contextmanager
@@ -27,16 +28,17 @@ def progress_bar(
 
     """
     if not verbose:
-        yield lambda total: lambda count: None
+        yield lambda _: _ignore
         return
 
     import audeer
 
-    bars = []
+    bars: list[Any] = []
     lock = threading.Lock()
 
     def start(total: int) -> Callable[[int], None]:
-        bar = audeer.progress_bar(total=total, desc=audeer.format_display_message(description, pbar=True))
+        text = audeer.format_display_message(description, pbar=True)
+        bar = audeer.progress_bar(total=total, desc=text)
         bar.unit = "B"
         bar.unit_scale = True
         bars.append(bar)
@@ -53,3 +55,7 @@ def progress_bar(
     finally:
         for bar in bars:
             bar.close()
+
+
+def _ignore(_: int) -> None:
+    r"""Progress that nobody looks at."""

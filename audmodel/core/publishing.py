@@ -258,8 +258,7 @@ def _take_over(registry: Registry, model: ModelId, path: str, data: bytes) -> No
 def _publisher(data: bytes) -> str:
     claim = document.load(data, "A claim")
     return (
-        f"Process {str(claim.get('process'))[:20]} "
-        f"on '{str(claim.get('host'))[:100]}'"
+        f"Process {str(claim.get('process'))[:20]} on '{str(claim.get('host'))[:100]}'"
     )
 
 

@@ -20,7 +20,6 @@ it holds all aliases of the model, and maybe some that have moved on.
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Iterable
 import contextlib
 import copy
 import random
@@ -177,7 +176,8 @@ class Registry:
             the metadata afterwards and its stored form
 
         Raises:
-            InvalidDocumentError: if the stored metadata is not valid
+            InvalidDocumentError: if the stored metadata is not valid,
+                and is not replaced
             InvalidInputError: if ``meta`` cannot be stored
             RepositoryError: if it cannot be changed
 
@@ -187,7 +187,8 @@ class Registry:
             return copy.deepcopy(meta) if replace else merge(current, meta)
 
         path = self.record_path(model, "meta")
-        return self._change(path, change, "meta", f"The metadata of model {model}")
+        source = f"The metadata of model {model}"
+        return self._change(path, change, "meta", source, replaces=replace)
 
     # ------------------------------------------------------------ aliases
 
@@ -254,11 +255,14 @@ class Registry:
         previous: list[ModelId] = []
 
         def change(current: dict[str, Any]) -> dict[str, Any]:
-            previous[:] = [_target_of(current, name)] if current else []
+            previous.clear()
+            # What names no model has no list either
+            with contextlib.suppress(InvalidDocumentError):
+                previous.append(_target_of(current, name))
             return {"uid": str(model)}
 
-        path = self._alias_path(name)
-        self._change(path, change, "alias", f"The alias '{name}'", is_new=is_new)
+        path, source = self._alias_path(name), f"The alias '{name}'"
+        self._change(path, change, "alias", source, is_new=is_new, replaces=True)
         for other in previous:
             if other != model:
                 self._unlist_alias(other, name)
@@ -302,6 +306,7 @@ class Registry:
         source: str,
         *,
         is_new: bool = False,
+        replaces: bool = False,
     ) -> tuple[dict[str, Any], bytes]:
         r"""Read, change and write a document, without losing a change of others.
 
@@ -312,6 +317,8 @@ class Registry:
             label: what the content is, for messages
             source: what the document is, for messages
             is_new: whether to try without reading first
+            replaces: whether nothing of the current content is kept,
+                so that it may be damaged
 
         Returns:
             new content and its stored form
@@ -323,7 +330,13 @@ class Registry:
             stored = None
             if attempt or not is_new:
                 stored = self.backend.read_object(path, document.MAX_BYTES)
-            current = {} if stored is None else document.load(stored.data, source)
+            current: dict[str, Any] = {}
+            if stored is not None:
+                try:
+                    current = document.load(stored.data, source)
+                except InvalidDocumentError:
+                    if not replaces:
+                        raise
             changed = change(current)
             data = document.dump(changed, label)
             if stored is None:
@@ -335,7 +348,7 @@ class Registry:
             if done:
                 return changed, data
             if attempt or not is_new:
-                time.sleep(random.uniform(0, min(0.01 * 2**attempt, 1)))
+                time.sleep(random.uniform(0, min(0.01 * 2**attempt, 1)))  # noqa: S311
         raise RepositoryError(
             f"{source} was changed by others {_ATTEMPTS} times in a row "
             "while it was to be changed here. Try again later."
@@ -380,7 +393,7 @@ def _target_of(data: dict[str, Any], name: str) -> ModelId:
     return model
 
 
-def _names(data: dict[str, Any]) -> Iterable[str]:
+def _names(data: dict[str, Any]) -> list[str]:
     names = data.get("aliases", [])
     if not isinstance(names, list):
         raise InvalidDocumentError("A list of aliases is not valid.")

@@ -30,7 +30,9 @@ class _BackendRegistry:
             self._classes = {}
             for name, location in self._names.items():
                 module, _, attribute = location.partition(":")
-                self._classes[name] = getattr(importlib.import_module(module), attribute)
+                self._classes[name] = getattr(
+                    importlib.import_module(module), attribute
+                )
         return self._classes
 
 

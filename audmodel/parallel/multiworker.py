@@ -62,7 +62,7 @@ class MultiWorker(Generic[Arguments]):
             ``self`` of methods passed over
         verbose: if ``True`` show a progress bar over the elements of the list
         reduction: makes one value of the list of what the calls returned,
-            see :mod:`audmodel.parallel.reductions`.
+            like :func:`flatten_reduction`.
             If it has a parameter ``weights``
             it gets the lengths of the parts in it.
             If ``None`` the list itself is returned,

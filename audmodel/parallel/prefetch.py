@@ -65,9 +65,13 @@ def prefetch(
             counting the one that is being waited for.
             Fewer than ``num_workers`` leaves workers idle.
             If ``None``, ``2 * num_workers``
-        on_abort: called if the generator ends before the last result was taken,
-            ahead of waiting for calls that run.
-            Tells long calls to stop early
+        on_abort: called once when the generator is left before its end,
+            or ends with an exception,
+            after calls that have not started were cancelled
+            and before those that run are waited for.
+            Tells long calls to stop early.
+            Not used with one worker,
+            where no call runs at that moment
 
     Returns:
         generator of results.
@@ -181,12 +185,13 @@ def _in_threads(
         complete = True
     finally:
         failure = None
-        if on_abort is not None and not complete:
-            on_abort()
-        # A generator that is garbage of a cycle
-        # may be closed from whatever thread collects it,
-        # and a worker cannot wait for itself
-        executor.shutdown(
-            wait=threading.get_ident() not in own_threads,
-            cancel_futures=True,
-        )
+        # First of all, as a call that ends would make room for the next one
+        executor.shutdown(wait=False, cancel_futures=True)
+        try:
+            if on_abort is not None and not complete:
+                on_abort()
+        finally:
+            # A generator that is garbage of a cycle
+            # may be closed from whatever thread collects it,
+            # and a worker cannot wait for itself
+            executor.shutdown(wait=threading.get_ident() not in own_threads)

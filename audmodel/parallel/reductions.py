@@ -4,7 +4,7 @@ A reduction takes the list of results, one for each worker's part of the input,
 in the order of the input.
 Any callable that takes a list can serve as one.
 If it has a parameter ``weights``,
-:class:`audmodel.parallel.MultiWorker` passes the lengths of the parts in it.
+``MultiWorker`` passes the lengths of the parts in it.
 
 """
 

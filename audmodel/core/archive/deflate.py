@@ -108,9 +108,7 @@ def _store(data: bytes, *, last: bool) -> bytes:
     for start in range(0, len(data), _STORED_BLOCK):
         block = data[start : start + _STORED_BLOCK]
         final = last and start + _STORED_BLOCK >= len(data)
-        pieces.append(
-            struct.pack("<BHH", int(final), len(block), len(block) ^ 0xFFFF)
-        )
+        pieces.append(struct.pack("<BHH", int(final), len(block), len(block) ^ 0xFFFF))
         pieces.append(block)
     return b"".join(pieces)
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-import functools
+import re
 import stat
 import struct
+from typing import NamedTuple
 
 from audmodel.errors import ArchiveError
 
@@ -71,12 +72,21 @@ _ZIP64_SIZE = 0xFF000000
 _DATE = 0x0021
 _TIME = 0x0000
 
+_MAX_NAME = 2048
+_MAX_NAME_PART = 255
+# Parts that are empty, '.', '..', or too long,
+# and characters that are control characters, backslashes,
+# half of a surrogate pair, or change the direction of what follows
+_FORBIDDEN = re.compile(
+    rf"(?:^|/)\.{{0,2}}(?:/|$)|[^/]{{{_MAX_NAME_PART + 1}}}"
+    r"|[\x00-\x1f\x7f-\x9f\\\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
 # The field holds 65,535 bytes for all extra records of a member
 MAX_PARTS = (_MASK16 - 64 - _INDEX.size) // _PART.size
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     r"""Part of a member that can be read on its own.
 
     Args:
@@ -95,8 +105,7 @@ class Part:
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(NamedTuple):
     r"""Parts of a member.
 
     Args:
@@ -111,7 +120,7 @@ class Index:
     parts: tuple[tuple[int, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Member:
     r"""File in an archive.
 
@@ -249,6 +258,21 @@ def local_header(member: Member) -> bytes:
         + name
         + extra
     )
+
+
+def local_header_length(name: str, size: int) -> int:
+    r"""Length of the header in front of the data of a member.
+
+    Args:
+        name: name of the member
+        size: size of the file in bytes
+
+    Returns:
+        length in bytes
+
+    """
+    extra = _EXTRA.size + 16 if size >= _ZIP64_SIZE else 0
+    return _LOCAL.size + len(name.encode("utf-8")) + extra
 
 
 def data_descriptor(member: Member) -> bytes:
@@ -469,9 +493,7 @@ def parse_directory(data: bytes | bytearray, where: DirectoryRange) -> Directory
     return directory
 
 
-def _parse_central_record(
-    data: bytes | bytearray, position: int
-) -> tuple[Member, int]:
+def _parse_central_record(data: bytes | bytearray, position: int) -> tuple[Member, int]:
     if position + _CENTRAL.size > len(data):
         raise ArchiveError("its directory is truncated")
     fields = _CENTRAL.unpack_from(data, position)
@@ -614,9 +636,9 @@ def _parse_index(
 
 
 def _check_names(members: Iterable[Member]) -> None:
-    files = set()
-    folders = set()
-    seen = set()
+    files: set[str] = set()
+    folders: set[str] = set()
+    seen: set[str] = set()
     for member in members:
         check_name(member.name)
         name = member.name.rstrip("/")
@@ -637,14 +659,6 @@ def _add_parents(name: str, folders: set[str]) -> None:
         end = name.rfind("/", 0, end)
 
 
-@functools.lru_cache(maxsize=1)
-def _forbidden_characters() -> frozenset[str]:
-    controls = [*range(0x20), *range(0x7F, 0xA0)]
-    # Marks that make a name read differently from what it is
-    directions = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
-    return frozenset(map(chr, controls + directions)) | {"\\"}
-
-
 def check_name(name: str) -> None:
     r"""Raise an error if a name could leave the folder it is extracted to.
 
@@ -658,16 +672,13 @@ def check_name(name: str) -> None:
             or is longer than file systems allow
 
     """
-    parts = name.removesuffix("/").split("/")
-    if (
-        any(part in ("", ".", "..") for part in parts)
-        or not _forbidden_characters().isdisjoint(name)
-        or any(len(part.encode("utf-8", "replace")) > 255 for part in parts)
-        or len(name) > 2048
-    ):
+    path = name.removesuffix("/")
+    if _FORBIDDEN.search(path) or len(path) > _MAX_NAME:
         raise ArchiveError(f"the name {name[:300]!r} is not allowed")
-    if any(0xD800 <= ord(character) < 0xE000 for character in name):
-        raise ArchiveError(f"the name {name[:300]!r} is not valid Unicode")
+    if not path.isascii():
+        for part in path.split("/"):
+            if len(part.encode("utf-8")) > _MAX_NAME_PART:
+                raise ArchiveError(f"the name {name[:300]!r} is not allowed")
 
 
 def check_local_header(data: bytes | bytearray | memoryview, member: Member) -> int:
@@ -714,13 +725,9 @@ def check_local_header(data: bytes | bytearray | memoryview, member: Member) -> 
                     value if value != _MASK32 else large[number]
                     for number, value in enumerate(sizes)
                 ]
-        agrees = (
-            crc == member.crc and sizes == [member.size, member.compressed_size]
-        )
+        agrees = crc == member.crc and sizes == [member.size, member.compressed_size]
     if not agrees:
-        raise ArchiveError(
-            f"the header of {member.name!r} contradicts the directory"
-        )
+        raise ArchiveError(f"the header of {member.name!r} contradicts the directory")
     return length
 
 

@@ -27,6 +27,8 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 # Requests for members without index
 _RANGE = 2 * format.KIB * format.KIB
+# First look at the directory, if the source comes without its last bytes
+_TAIL = 64 * format.KIB
 # Members are fetched together if no more than this lies between them
 _GAP = 64 * format.KIB
 _SPAN_MEMBERS = 1024
@@ -106,14 +108,21 @@ def read_directory(source: Source) -> tuple[format.Directory, bytes]:
         RepositoryError: if the archive cannot be read
 
     """
-    where = format.find_directory(source.tail, source.size)
-    length = source.size - where.offset
     tail = source.tail
+    if not tail:
+        count = min(source.size, _TAIL)
+        tail = bytes(source.read(source.size - count, count))
+    where = format.find_directory(tail, source.size)
+    length = source.size - where.offset
     if length > len(tail):
         tail = bytes(source.read(where.offset, length - len(tail))) + tail
     data = tail[len(tail) - length :]
     directory = format.parse_directory(data[: where.length], where)
     return directory, blake3(data).digest()
+
+
+class _CancelledError(Exception):
+    r"""Another job failed, or the user does not want to wait."""
 
 
 class Extractor:
@@ -155,6 +164,7 @@ class Extractor:
         self._jobs = plan(directory)
         self._num_streams = sum(isinstance(job, _Stream) for job in self._jobs)
         self._cancelled = threading.Event()
+        self._failure: BaseException = _CancelledError()
         self._local = threading.local()
 
     def run(self) -> None:
@@ -175,14 +185,20 @@ class Extractor:
             num_workers=self._num_workers,
             on_abort=self._cancelled.set,
         )
-        with contextlib.closing(results):
-            for job, crc in results:
-                if isinstance(job, _MemberPart):
-                    _combine(checksums, job, crc)
+        try:
+            with contextlib.closing(results):
+                for job, crc in results:
+                    if isinstance(job, _MemberPart):
+                        _combine(checksums, job, crc)
+        except _CancelledError:
+            # Another job failed, and this one only stopped because of it
+            raise self._failure from None
 
     def _make_folders(self) -> None:
         folders = {
-            member.name.rstrip("/") if member.is_folder else os.path.dirname(member.name)
+            member.name.rstrip("/")
+            if member.is_folder
+            else os.path.dirname(member.name)
             for member in self._directory.members
         }
         for name in sorted(folders):
@@ -202,8 +218,11 @@ class Extractor:
                 # The bytes may have been damaged on their way
                 self._source.forget_tail()
                 return job, self._extract(job)
-        except BaseException:
+        except _CancelledError:
+            raise
+        except BaseException as error:
             # The other workers learn of it before they are waited for
+            self._failure = error
             self._cancelled.set()
             raise
 
@@ -244,7 +263,7 @@ class Extractor:
             pieces = inflater.feed(content)
         digest = blake3()
         crc = offset = 0
-        with self._open(member) as fd:
+        with self._open(member, os.O_TRUNC) as fd:
             for piece in pieces:
                 crc = isal_zlib.crc32(piece, crc)
                 digest.update(piece)
@@ -253,8 +272,8 @@ class Extractor:
         if inflater is not None:
             inflater.finish(last=True)
         if member.index is not None:
-            expected = b"".join(part.digest for part in member.parts())
-            _check(expected, digest.digest() if member.size else b"", "digest")
+            for _, expected in member.index.parts:  # one, or none if it is empty
+                _check(expected, digest.digest(), "digest")
         _check_crc(member, crc)
 
     def _extract_part(self, job: _MemberPart) -> int:
@@ -269,6 +288,7 @@ class Extractor:
             data = _content(member, data, part.length)
         crc = 0
         with self._open(member) as fd:
+            _set_size(fd, member.size)
             if member.method == format.STORED:
                 _check(part.digest, blake3(data).digest(), "digest")
                 crc = isal_zlib.crc32(data)
@@ -299,7 +319,7 @@ class Extractor:
             return
         parallel = self._num_workers > 1
         crc = 0
-        with self._open(member) as fd:
+        with self._open(member, os.O_TRUNC) as fd:
 
             def write(block: tuple[int, Buffer]) -> tuple[int, int]:
                 offset, piece = block
@@ -358,7 +378,7 @@ class Extractor:
 
     def _check_not_cancelled(self) -> None:
         if self._cancelled.is_set():
-            raise InterruptedError("Extraction was cancelled.")
+            raise _CancelledError
 
     # ------------------------------------------------------------ bytes
 
@@ -380,14 +400,12 @@ class Extractor:
     # ------------------------------------------------------------ files
 
     @contextlib.contextmanager
-    def _open(self, member: format.Member) -> Iterator[int]:
-        r"""Open a file of the right size for writing anywhere in it."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    def _open(self, member: format.Member, flags: int = 0) -> Iterator[int]:
+        r"""Open a file for writing."""
+        flags |= os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         mode = 0o777 if member.executable else 0o666
         fd = os.open(self._path(member.name), flags, mode)
         try:
-            if os.fstat(fd).st_size != member.size:
-                os.ftruncate(fd, member.size)
             yield fd
         finally:
             os.close(fd)
@@ -547,9 +565,14 @@ def _naming(job: _Entry | _MemberPart | _Stream) -> Iterator[None]:
         ) from error
 
 
+def _set_size(fd: int, size: int) -> None:
+    if os.fstat(fd).st_size != size:
+        os.ftruncate(fd, size)
+
+
 def _write(fd: int, data: Buffer, offset: int) -> None:
     view = memoryview(data)
-    while len(view):
+    while view:
         count = os.pwrite(fd, view, offset)
         view = view[count:]
         offset += count

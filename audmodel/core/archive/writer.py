@@ -6,7 +6,6 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import replace
 import os
 from typing import TypeAlias
 
@@ -116,13 +115,12 @@ class ArchiveWriter:
     def __iter__(self) -> Iterator[bytes]:
         members: list[format.Member] = []
         large: _LargeMember | None = None
-        encoded = prefetch(
-            self._encode, self._jobs(), num_workers=self._num_workers
-        )
+        encoded = prefetch(self._encode, self._jobs(), num_workers=self._num_workers)
         for job, result in encoded:
             if isinstance(job, _Batch):
                 for member in result.members:
-                    members.append(_moved(member, self.size))
+                    member.header_offset += self.size
+                members += result.members
                 yield self._count(result.data)
             else:
                 if large is None:
@@ -233,9 +231,7 @@ class _LargeMember:
     def add(self, encoded: _Encoded) -> None:
         r"""Add the next part."""
         self._parts.append(encoded.part)
-        self._crc = isal_zlib.crc32_combine(
-            self._crc, encoded.crc, encoded.raw_length
-        )
+        self._crc = isal_zlib.crc32_combine(self._crc, encoded.crc, encoded.raw_length)
 
     @property
     def member(self) -> format.Member:
@@ -266,7 +262,9 @@ def _small_member(
     header_offset: int,
     part_size: int,
 ) -> format.Member:
-    fields = (
+    header_length = format.local_header_length(file.name, len(raw))
+    parts = ((len(data), blake3(raw).digest()),) if raw else ()
+    return format.Member(
         file.name,
         method,
         format.flags_for(file.name, descriptor=False),
@@ -275,14 +273,8 @@ def _small_member(
         len(raw),
         header_offset,
         file.executable,
+        format.Index(header_length, part_size, parts),
     )
-    header_length = len(format.local_header(format.Member(*fields, None)))
-    parts = ((len(data), blake3(raw).digest()),) if raw else ()
-    return format.Member(*fields, format.Index(header_length, part_size, parts))
-
-
-def _moved(member: format.Member, distance: int) -> format.Member:
-    return replace(member, header_offset=member.header_offset + distance)
 
 
 def _read(file: SourceFile, offset: int, length: int) -> bytes:

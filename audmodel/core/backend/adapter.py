@@ -131,8 +131,7 @@ class _Adapter:
         with tempfile.TemporaryDirectory(dir=tmp_root) as folder:
             file = os.path.join(folder, "object")
             with open(file, "wb") as stream:
-                for chunk in chunks:
-                    stream.write(chunk)
+                stream.writelines(chunks)
             with _translate_errors("write", path):
                 self._backend.put_file(file, path)
 

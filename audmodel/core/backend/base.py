@@ -80,8 +80,15 @@ class ObjectReader(abc.ABC):
             self._readinto(offset, view)
 
     def forget_tail(self) -> None:
-        r"""Fetch the last bytes again when they are asked for."""
-        self.tail = b""
+        r"""Fetch the last bytes again, since they may have been damaged.
+
+        Raises:
+            RepositoryError: if they cannot be read
+
+        """
+        tail = bytearray(len(self.tail))
+        self._readinto(self.size - len(tail), memoryview(tail))
+        self.tail = bytes(tail)
 
     @abc.abstractmethod
     def _readinto(self, offset: int, view: memoryview) -> None:

@@ -41,7 +41,12 @@ class FileReader(ObjectReader):
 
     def _readinto(self, offset: int, view: memoryview) -> None:
         while len(view):
-            count = os.preadv(self._fd, [view], offset)
+            try:
+                count = os.preadv(self._fd, [view], offset)
+            except OSError as error:
+                raise RepositoryError(
+                    f"Could not read '{self._path}': {error.strerror}.", error
+                ) from error
             if count == 0:
                 raise RepositoryError(
                     f"{self._path!r} ends at {offset} bytes "
@@ -105,9 +110,11 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
         return True
 
     def delete_object(self, path: str) -> None:  # noqa: D102
-        with self._translate_errors("delete", path):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._expand(path))
+        with (
+            self._translate_errors("delete", path),
+            contextlib.suppress(FileNotFoundError),
+        ):
+            os.unlink(self._expand(path))
 
     def list_objects(self, folder: str) -> list[str]:  # noqa: D102
         paths: list[str] = []
@@ -147,7 +154,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
         self._put(self._expand(path), chunks)
 
     def object_url(self, path: str) -> str:  # noqa: D102
-        return os.path.normpath(self._expand(path))
+        return str(os.path.normpath(self._expand(path)))
 
     def _put(self, target: str, chunks: Iterable[Buffer]) -> None:
         r"""Write a file beside its place and move it in."""

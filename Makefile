@@ -1,0 +1,106 @@
+# The tasks of this project; `make help` lists them.
+#
+# All that has to be there is Python >= 3.11, git and make:
+# the first target that needs it creates the environment .venv,
+# later ones use it again until pyproject.toml changes.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+# A Python that is new enough: PYTHON=... makes another choice.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+
+# The release that shares repositories and caches with this version.
+RELEASE := 1.5.3
+RELEASE_VENV := .venv-$(RELEASE)
+RELEASED := $(RELEASE_VENV)/.installed
+
+# Processes that run tests, and more arguments for pytest, e.g.
+# make test ARGS="-k alias"
+JOBS ?= 2
+ARGS ?=
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+
+.PHONY: help
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) \
+	| sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
+	| while IFS=$$'\t' read -r name text; do printf '  %-8s %s\n' "$$name" "$$text"; done
+
+.PHONY: demo
+demo: $(RUNTIME) ## Publish, load and tag a model, and see what happens
+	@$(BIN)/python examples/quickstart.py
+
+.PHONY: test
+test: $(DEV) $(RELEASED) ## Run all tests, those in the documentation included
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-report=term $(ARGS)
+
+.PHONY: check
+check: $(DEV) ## Check style, types and documentation
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(MAKE) --no-print-directory docs
+
+.PHONY: docs
+docs: $(DEV) ## Build the documentation in docs/_build/html
+	@rm -rf docs/_build
+	$(BIN)/sphinx-build -W -n --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
+
+.PHONY: format
+format: $(DEV) ## Mend style as far as tools can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: bench
+bench: $(DEV) $(RELEASED) ## Run the benchmarks
+	@if ! compgen -G 'benchmarks/*.py' >/dev/null; then \
+		echo 'There are no benchmarks yet.'; exit 1; fi
+	@for script in benchmarks/[a-z]*.py; do \
+		echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+
+.PHONY: clean
+clean: ## Remove environments, caches and everything built
+	rm -rf $(VENV) $(RELEASE_VENV) docs/_build build dist htmlcov
+	rm -rf .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Environments. A stamp is written last, so an installation that was
+# interrupted is done again.
+
+$(VENV)/.created:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo 'make: Python 3.11 or newer is needed; name one with PYTHON=...' >&2; \
+		exit 1; fi
+	@echo "Creating $(VENV) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
+
+$(RUNTIME): pyproject.toml | $(VENV)/.created
+	@echo "Installing audmodel in $(VENV) ..."
+	@$(PIP) install --editable .
+	@touch $@
+
+$(DEV): pyproject.toml $(RUNTIME)
+	@echo "Installing tools for tests, checks and documentation ..."
+	@$(PIP) install --group dev
+	@touch $@
+
+$(RELEASED):
+	@echo "Installing audmodel $(RELEASE) in $(RELEASE_VENV) ..."
+	@$(PYTHON) -m venv --clear $(RELEASE_VENV)
+	@$(RELEASE_VENV)/bin/python -m pip --disable-pip-version-check -qq \
+		install 'audmodel==$(RELEASE)'
+	@touch $@

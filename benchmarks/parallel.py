@@ -1,0 +1,285 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#     "aqueduct>=1.15",
+#     "audmodel>=2.0",
+#     "numpy>=2.0",
+#     "pillow>=10.4",
+#     "workercontext>=0.1.1",
+# ]
+#
+# [tool.uv.sources]
+# audmodel = { path = "..", editable = true }
+# ///
+"""Compare MultiWorker with workercontext, and Flow with aqueduct.
+
+Each case runs in a fresh process,
+ours and theirs by turns,
+and the median of all rounds counts.
+Run it with ``uv run benchmarks/parallel.py``.
+
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Callable
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+
+
+SECONDS = "s"
+RATE = "tasks/s"
+OURS = "audmodel"
+
+
+# Functions of the cases, which worker processes import ---------------------
+
+
+def resize_images(
+    image_file_paths: list[str],
+    out_dir: str,
+    image_size: tuple[int, int],
+) -> None:
+    from PIL import Image
+
+    for image_path in image_file_paths:
+        im: Image.Image = Image.open(image_path)
+        im = im.resize(image_size)
+        im.save(os.path.join(out_dir, os.path.basename(image_path)))
+
+
+def my_list_function(numbers: list[int]) -> list[int]:
+    return list(numbers)
+
+
+def my_summing_function(numbers: list[int]) -> float:
+    return sum(number**0.5 for number in numbers)
+
+
+def multi_worker(library: str) -> tuple[Any, Any, Any]:
+    if library == OURS:
+        from audmodel import parallel
+
+        return (
+            parallel.MultiWorker,
+            parallel.flatten_reduction,
+            parallel.sum_reduction,
+        )
+    from workercontext import MultiWorker
+    from workercontext.reductions import flatten_reduction
+    from workercontext.reductions import sum_reduction
+
+    return MultiWorker, flatten_reduction, sum_reduction
+
+
+def images(library: str, number: int) -> dict[str, float]:
+    from PIL import Image
+
+    worker_class, _, _ = multi_worker(library)
+    with tempfile.TemporaryDirectory() as root:
+        out_dir = os.path.join(root, "processed")
+        os.mkdir(out_dir)
+        gradient = Image.linear_gradient("L").resize((800, 600)).convert("RGB")
+        paths = [os.path.join(root, f"{index:05}.jpg") for index in range(number)]
+        for path in paths:
+            gradient.save(path)
+        start = time.perf_counter()
+        with worker_class(
+            resize_images,
+            n_processes=2,
+            batched_arg="image_file_paths",
+        ) as parallel_resize_images:
+            parallel_resize_images(paths, out_dir, (224, 224))
+            first = time.perf_counter()
+            parallel_resize_images(paths, out_dir, (224, 224))
+            second = time.perf_counter()
+        assert len(os.listdir(out_dir)) == number
+    return {"first call": first - start, "second call": second - first}
+
+
+def short_lists(library: str, number: int) -> dict[str, float]:
+    worker_class, flatten, add = multi_worker(library)
+    start = time.perf_counter()
+    calls = []
+    for function, reduction, numbers in (
+        (my_list_function, flatten, [1, 2, 3] * 100),
+        (my_summing_function, add, [4, 5, 6] * 100),
+    ):
+        with worker_class(
+            function,
+            n_processes=16,
+            batched_arg="numbers",
+            reduction=reduction,
+        ) as parallel:
+            parallel(numbers)
+            for _ in range(number):
+                before = time.perf_counter()
+                parallel(numbers)
+                calls.append(time.perf_counter() - before)
+    everything = time.perf_counter() - start
+    return {
+        "start 16 processes": (everything - sum(calls)) / 2,
+        "one call": statistics.median(calls),
+    }
+
+
+# Flows ---------------------------------------------------------------------
+
+
+def flow_classes(library: str) -> tuple[Any, Any, Any, Any]:
+    if library == OURS:
+        from audmodel.parallel import BaseTask
+        from audmodel.parallel import BaseTaskHandler
+        from audmodel.parallel import Flow
+        from audmodel.parallel import FlowStep
+    else:
+        import logging
+
+        logging.disable()
+        from aqueduct.flow import Flow
+        from aqueduct.flow import FlowStep
+        from aqueduct.handler import BaseTaskHandler
+        from aqueduct.task import BaseTask
+    return Flow, FlowStep, BaseTaskHandler, BaseTask
+
+
+class Detector:
+    """A model that takes 10 ms for an image, and 7 ms for one of several."""
+
+    def predict(self, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        number = len(images)
+        time.sleep(0.01 * number * (1 if number == 1 else 0.7))
+        return np.ones(number, dtype=bool)
+
+
+def make_flow(
+    library: str,
+    predict: Callable[[np.ndarray[Any, Any]], Any],
+    batch_size: int,
+    process: bool = False,
+) -> tuple[Any, Any]:
+    flow_class, step_class, handler_base, task_base = flow_classes(library)
+
+    class Task(task_base):  # type: ignore[misc]
+        def __init__(self, array: np.ndarray[Any, Any]) -> None:
+            super().__init__()
+            self.array = array
+            self.result = None
+
+    class Handler(handler_base):  # type: ignore[misc]
+        def handle(self, *tasks: Any) -> None:
+            results = predict(np.array([task.array for task in tasks]))
+            for task, result in zip(tasks, results):
+                task.result = result
+
+    # Processes look for them here
+    for class_ in (Task, Handler):
+        class_.__qualname__ = class_.__name__
+        globals()[class_.__name__] = class_
+    options = {"process": True} if process else {}
+    return flow_class(step_class(Handler(), batch_size=batch_size, **options)), Task
+
+
+def cats(library: str, number: int) -> dict[str, float]:
+    async def main() -> dict[str, float]:
+        times: dict[str, list[float]] = {"batch size 20": [], "batch size 40": []}
+        for batch_size in (20, 40):
+            flow, task_class = make_flow(library, Detector().predict, batch_size)
+            flow.start()
+            for _ in range(number):
+                tasks = [task_class(np.array([1, 2, 3])) for _ in range(20)]
+                start = time.perf_counter()
+                await asyncio.gather(*(flow.process(task) for task in tasks))
+                times[f"batch size {batch_size}"].append(time.perf_counter() - start)
+                assert all(task.result for task in tasks)
+            await flow.stop()
+        return {name: statistics.median(values) for name, values in times.items()}
+
+    return asyncio.run(main())
+
+
+def count(images: np.ndarray[Any, Any]) -> list[int]:
+    return [1] * len(images)
+
+
+def throughput(library: str, number: int) -> dict[str, float]:
+    async def main() -> dict[str, float]:
+        rates = {}
+        for batch_size in (1, 32):
+            flow, task_class = make_flow(library, count, batch_size)
+            flow.start()
+            tasks = [task_class(np.zeros(1000, np.float32)) for _ in range(number)]
+            left = iter(tasks)
+
+            async def call(flow: Any = flow, left: Any = left) -> None:
+                for task in left:
+                    await flow.process(task)
+
+            start = time.perf_counter()
+            await asyncio.gather(*(call() for _ in range(64)))
+            rates[f"batch size {batch_size}"] = number / (time.perf_counter() - start)
+            assert all(task.result for task in tasks)
+            await flow.stop()
+        return rates
+
+    return asyncio.run(main())
+
+
+CASES: dict[str, tuple[Callable[[str, int], dict[str, float]], str, str, int]] = {
+    "resize {} images, 2 processes": (images, "workercontext", SECONDS, 400),
+    "lists of 300 numbers, {} calls": (short_lists, "workercontext", SECONDS, 20),
+    "cat detector, 20 tasks, {} times": (cats, "aqueduct", SECONDS, 5),
+    "64 callers, {} tasks, empty model": (throughput, "aqueduct", RATE, 2000),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Compare with prior art.")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="part of the name of a case")
+    parser.add_argument("--run", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.run:
+        case, library = arguments.run
+        function, _, _, number = CASES[case]
+        print(json.dumps(function(library, number)))
+        return
+    print(f"{'case':36} {'':20} {'ours':>10} {'theirs':>10}")
+    for case, (_, other, unit, number) in CASES.items():
+        if arguments.only not in case:
+            continue
+        results: dict[str, list[dict[str, float]]] = {OURS: [], other: []}
+        for round_number in range(arguments.rounds):
+            libraries = [OURS, other] if round_number % 2 else [other, OURS]
+            for library in libraries:
+                output = subprocess.run(
+                    [sys.executable, __file__, "--run", case, library],
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    check=True,
+                ).stdout
+                results[library].append(json.loads(output.splitlines()[-1]))
+        for measure in results[OURS][0]:
+            ours, theirs = (
+                statistics.median(result[measure] for result in results[library])
+                for library in (OURS, other)
+            )
+            digits = 4 if unit == SECONDS else 0
+            print(
+                f"{case.format(number):36} {measure:20} "
+                f"{ours:10.{digits}f} {theirs:10.{digits}f} {unit:8} ({other})"
+            )
+
+
+if __name__ == "__main__":
+    main()

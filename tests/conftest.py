@@ -1,0 +1,242 @@
+"""What holds for every test: nobody else's home, environment or network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+import ipaddress
+import os
+from pathlib import Path
+import shutil
+import socket
+import subprocess
+import tempfile
+from typing import Any
+
+import hypothesis
+import pytest
+
+import audmodel
+
+
+ROOT = Path(__file__).parent.parent
+RELEASE = "1.5.3"
+
+# Variables that tell a library under test where to look or who to be.
+FOREIGN_PREFIXES = ("AUDMODEL_", "MINIO_", "ARTIFACTORY_", "AWS_", "XDG_")
+FOREIGN_NAMES = (
+    "ALL_PROXY",
+    "CURL_CA_BUNDLE",
+    "FTP_PROXY",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NETRC",
+    "NO_PROXY",
+    "REQUESTS_CA_BUNDLE",
+)
+
+# A Python that has the released audmodel. It is read here since no test
+# gets to see the variable.
+_RELEASED_PYTHON = os.environ.get("AUDMODEL_RELEASED_PYTHON")
+
+
+def _foreign_variables() -> list[str]:
+    return [
+        name
+        for name in os.environ
+        if name.startswith(FOREIGN_PREFIXES) or name.upper() in FOREIGN_NAMES
+    ]
+
+
+# Nor is anything of the user seen between tests, or while they are collected.
+_FIRST_HOME = tempfile.mkdtemp(prefix="audmodel-tests-")
+for _name in _foreign_variables():
+    del os.environ[_name]
+os.environ["HOME"] = os.environ["USERPROFILE"] = _FIRST_HOME
+
+hypothesis.settings.register_profile(
+    "default",
+    deadline=None,
+    database=None,
+    derandomize="CI" in os.environ,
+)
+hypothesis.settings.load_profile("default")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_FIRST_HOME, ignore_errors=True)
+
+
+# Network -------------------------------------------------------------------
+
+
+class OutOfReachError(OSError):
+    """A test tried to reach a host that is not this machine."""
+
+
+def _is_here(host: object) -> bool:
+    if isinstance(host, bytes):
+        host = host.decode(errors="replace")
+    if host in (None, "", "localhost", socket.gethostname()):
+        return True
+    try:
+        address = ipaddress.ip_address(str(host).partition("%")[0])
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+@pytest.fixture(autouse=True)
+def loopback_only(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[list[str]]:
+    """Refuse every connection that leaves this machine, and report it.
+
+    The code under test gets the error a host out of reach gives.
+    Since it may well go on without that host,
+    the test fails in the end,
+    unless it is marked with ``out_of_reach``.
+
+    Yields:
+        the hosts that were tried
+
+    """
+    tried: list[str] = []
+
+    def refuse(host: object) -> None:
+        tried.append(str(host))
+        raise OutOfReachError(f"No test may connect to {host!s}.")
+
+    def guard(name: str) -> Any:
+        original = getattr(socket.socket, name)
+
+        def connect(self: socket.socket, address: Any) -> Any:
+            is_network = self.family in (socket.AF_INET, socket.AF_INET6)
+            if is_network and not _is_here(address[0]):
+                refuse(address[0])
+            return original(self, address)
+
+        return connect
+
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if not _is_here(host):
+            refuse(host)
+        return resolve(host, *args, **kwargs)
+
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, guard(name))
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    yield tried
+    if tried and request.node.get_closest_marker("out_of_reach") is None:
+        pytest.fail(f"The test tried to connect to {', '.join(sorted(set(tried)))}.")
+
+
+# Home, environment, configuration ------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give the test an empty home folder and an unconfigured audmodel."""
+    path = tmp_path_factory.mktemp("home")
+    environment = os.environ.copy()
+    for name in _foreign_variables():
+        del os.environ[name]
+    os.environ["HOME"] = os.environ["USERPROFILE"] = str(path)
+    try:
+        with _unconfigured():
+            yield path
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+
+
+@contextlib.contextmanager
+def _unconfigured() -> Iterator[None]:
+    """Forget the configuration, and what is configured inside the block."""
+    config = audmodel.config
+    settings = vars(config).copy()
+    registry = vars(audmodel.Repository)["backend_registry"]
+    classes = registry._classes and registry._classes.copy()
+    # Files are read when a setting is asked for the next time
+    vars(config).update(dict.fromkeys(settings))
+    try:
+        yield
+    finally:
+        vars(config).update(settings)
+        registry._classes = classes
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """The cache that is used when a test names none."""
+    path = tmp_path / "cache"
+    audmodel.config.CACHE_ROOT = str(path)
+    return path
+
+
+@pytest.fixture
+def repository(tmp_path: Path, cache: Path) -> audmodel.Repository:
+    """An empty repository on the file system, the only one configured."""
+    host = tmp_path / "host"
+    (host / "models").mkdir(parents=True)
+    repository = audmodel.Repository("models", str(host), "file-system")
+    audmodel.config.REPOSITORIES = [repository]
+    return repository
+
+
+# Models --------------------------------------------------------------------
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    """A small model folder as the documentation shows it."""
+    root = tmp_path / "model"
+    files = {
+        "model.yaml": b"input: melspec\noutput: emotion\n",
+        "model.onnx": bytes(range(256)) * 64,
+        "readme.txt": "A model for tests, ä ö ü.\n".encode(),
+        "log/eval.yaml": b"uar: 0.73\n",
+    }
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return root
+
+
+# The released audmodel -----------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def released_python() -> Path:
+    """Path of a Python that has the release we share repositories with.
+
+    ``make test`` installs it;
+    ``AUDMODEL_RELEASED_PYTHON`` names another one.
+
+    """
+    if _RELEASED_PYTHON:
+        python = Path(_RELEASED_PYTHON)
+    else:
+        folder = "Scripts" if os.name == "nt" else "bin"
+        python = ROOT / f".venv-{RELEASE}" / folder / "python"
+    advice = (
+        f"Tests against audmodel {RELEASE} need it in an environment of its own: "
+        "run them with 'make test', "
+        "or let AUDMODEL_RELEASED_PYTHON name the Python of such an environment."
+    )
+    if not python.exists():
+        pytest.fail(f"There is no {python}. {advice}")
+    result = subprocess.run(
+        [python, "-c", "import audmodel; print(audmodel.__version__)"],
+        capture_output=True,
+        text=True,
+        cwd=_FIRST_HOME,
+        check=False,
+    )
+    if result.stdout.strip() != RELEASE:
+        pytest.fail(f"{python} does not have it. {advice}\n{result.stderr}")
+    return python

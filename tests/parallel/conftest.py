@@ -1,0 +1,61 @@
+"""Whatever a test does, it leaves no thread and no process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import gc
+import threading
+import time
+
+import psutil
+import pytest
+
+
+# Live as long as the process that needs them:
+# tqdm's monitor, what multiprocessing tracks resources with,
+# and the threads of dask's clients.
+LASTING_THREADS = (
+    "tqdm_monitor",
+    "Dask-",
+    "Profile",
+    "IO loop",
+    "TCP-",
+    "AsyncProcess",
+)
+
+
+def _threads() -> set[threading.Thread]:
+    return {
+        thread
+        for thread in threading.enumerate()
+        if not thread.name.startswith(LASTING_THREADS)
+        and type(thread).__name__ != "TMonitor"
+    }
+
+
+def _processes() -> set[psutil.Process]:
+    processes = set()
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "resource_tracker" not in " ".join(process.cmdline()):
+                processes.add(process)
+        except psutil.NoSuchProcess:
+            pass
+    return processes
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail if a thread or process outlives the test."""
+    if "cluster" in request.fixturenames:
+        request.getfixturevalue("cluster")
+    threads = _threads()
+    processes = _processes()
+    yield
+    gc.collect()
+    # The end of a process is seen a moment after it was waited for
+    end = time.monotonic() + 1
+    while (left := _processes() - processes) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not left
+    assert not _threads() - threads

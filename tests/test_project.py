@@ -1,0 +1,148 @@
+"""What the project promises about itself: its files, version and isolation."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import re
+import socket
+import subprocess
+import sys
+import tomllib
+
+import audbackend
+import pytest
+
+import audmodel
+from tests.conftest import ROOT
+from tests.conftest import OutOfReachError
+
+
+def project() -> dict[str, object]:
+    content = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project: dict[str, object] = content["project"]
+    return project
+
+
+# Files ---------------------------------------------------------------------
+
+
+def test_version_is_the_one_of_the_project() -> None:
+    assert audmodel.__version__ == project()["version"]
+
+
+def test_changelog_names_the_version() -> None:
+    changelog = (ROOT / "CHANGELOG.rst").read_text(encoding="utf-8")
+    newest = re.search(r"^Version ([^ ]+) \(", changelog, flags=re.MULTILINE)
+    assert newest is not None
+    assert newest.group(1) == audmodel.__version__
+
+
+@pytest.mark.parametrize("path", ["py.typed", "core/default.yaml"])
+def test_package_has_its_data(path: str) -> None:
+    package = Path(audmodel.__file__).parent
+    assert (package / path).is_file()
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "check", "docs", "bench", "clean"])
+def test_make_has_target(target: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.search(rf"^{target}:.* ## .+$", makefile, flags=re.MULTILINE)
+
+
+# Import --------------------------------------------------------------------
+
+
+def run_python(code: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return result.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["audbackend", "audeer", "boto3", "botocore", "requests", "urllib3"],
+)
+def test_import_leaves_heavy_packages_alone(module: str) -> None:
+    code = f"import sys, audmodel; print({module!r} in sys.modules)"
+    assert run_python(code) == "False"
+
+
+def test_import_takes_less_than_a_tenth_of_a_second() -> None:
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("COVERAGE_")
+    }
+
+    def duration() -> int:
+        result = subprocess.run(
+            [sys.executable, "-X", "importtime", "-c", "import audmodel"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+        )
+        # import time: self [us] | cumulative [us] | package
+        _, cumulative, package = result.stderr.splitlines()[-1].split("|")
+        assert package.strip() == "audmodel"
+        return int(cumulative)
+
+    # The fastest of several, since the machine may be busy
+    assert min(duration() for _ in range(7)) < 100_000
+
+
+def test_import_needs_no_network_and_writes_nothing(home: Path) -> None:
+    run_python("import audmodel")
+    assert list(home.iterdir()) == []
+
+
+# Isolation of tests --------------------------------------------------------
+
+
+def test_home_is_empty(home: Path) -> None:
+    assert Path.home() == home
+    assert list(home.iterdir()) == []
+    assert audmodel.default_cache_root().startswith(str(home))
+
+
+def test_environment_is_not_the_users() -> None:
+    assert not [
+        name
+        for name in os.environ
+        if name.startswith(("AUDMODEL_", "MINIO_", "ARTIFACTORY_", "AWS_"))
+    ]
+
+
+@pytest.mark.out_of_reach
+@pytest.mark.parametrize("host", ["192.0.2.1", "audmodel.example"])
+def test_other_hosts_are_out_of_reach(host: str, loopback_only: list[str]) -> None:
+    with pytest.raises(OutOfReachError, match=re.escape(host)):
+        socket.create_connection((host, 80), timeout=1)
+    assert loopback_only == [host]
+
+
+def test_this_machine_is_in_reach() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname(), timeout=5),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("_", range(2))
+def test_configuration_is_restored(_: int, home: Path) -> None:
+    assert [entry.name for entry in audmodel.config.REPOSITORIES] == [
+        "models",
+        "audmodel-public",
+    ]
+    assert audmodel.default_cache_root() == str(home / "audmodel")
+    assert "mine" not in audmodel.Repository.backend_registry
+    audmodel.config.REPOSITORIES.append(audmodel.Repository("a", "b", "file-system"))
+    audmodel.config.CACHE_ROOT = "elsewhere"
+    audmodel.Repository.register("mine", audbackend.backend.FileSystem)
+    os.environ["AUDMODEL_CACHE_ROOT"] = "somewhere"

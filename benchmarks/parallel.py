@@ -25,7 +25,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+import contextlib
 import json
+from multiprocessing import get_context
 import os
 import statistics
 import subprocess
@@ -40,6 +43,8 @@ import numpy as np
 SECONDS = "s"
 RATE = "tasks/s"
 OURS = "audmodel"
+# With processes that are copies, like those of workercontext
+FORKING = "audmodel, forking executor"
 
 
 # Functions of the cases, which worker processes import ---------------------
@@ -67,7 +72,7 @@ def my_summing_function(numbers: list[int]) -> float:
 
 
 def multi_worker(library: str) -> tuple[Any, Any, Any]:
-    if library == OURS:
+    if library in (OURS, FORKING):
         from audmodel import parallel
 
         return (
@@ -94,11 +99,18 @@ def images(library: str, number: int) -> dict[str, float]:
         for path in paths:
             gradient.save(path)
         start = time.perf_counter()
-        with worker_class(
-            resize_images,
-            n_processes=2,
-            batched_arg="image_file_paths",
-        ) as parallel_resize_images:
+        with contextlib.ExitStack() as stack:
+            options = {}
+            if library == FORKING:
+                executor = ProcessPoolExecutor(2, mp_context=get_context("fork"))
+                options["executor"] = stack.enter_context(executor)
+            worker = worker_class(
+                resize_images,
+                n_processes=2,
+                batched_arg="image_file_paths",
+                **options,
+            )
+            parallel_resize_images = stack.enter_context(worker)
             parallel_resize_images(paths, out_dir, (224, 224))
             first = time.perf_counter()
             parallel_resize_images(paths, out_dir, (224, 224))
@@ -109,26 +121,36 @@ def images(library: str, number: int) -> dict[str, float]:
 
 def short_lists(library: str, number: int) -> dict[str, float]:
     worker_class, flatten, add = multi_worker(library)
-    start = time.perf_counter()
+    starts = []
     calls = []
     for function, reduction, numbers in (
         (my_list_function, flatten, [1, 2, 3] * 100),
         (my_summing_function, add, [4, 5, 6] * 100),
     ):
-        with worker_class(
-            function,
-            n_processes=16,
-            batched_arg="numbers",
-            reduction=reduction,
-        ) as parallel:
+        start = time.perf_counter()
+        with contextlib.ExitStack() as stack:
+            options = {}
+            if library == FORKING:
+                executor = ProcessPoolExecutor(16, mp_context=get_context("fork"))
+                options["executor"] = stack.enter_context(executor)
+            worker = worker_class(
+                function,
+                n_processes=16,
+                batched_arg="numbers",
+                reduction=reduction,
+                **options,
+            )
+            parallel = stack.enter_context(worker)
             parallel(numbers)
+            starts.append(time.perf_counter() - start)
+            # Processes that still start would slow down what follows
+            time.sleep(2)
             for _ in range(number):
-                before = time.perf_counter()
+                start = time.perf_counter()
                 parallel(numbers)
-                calls.append(time.perf_counter() - before)
-    everything = time.perf_counter() - start
+                calls.append(time.perf_counter() - start)
     return {
-        "start 16 processes": (everything - sum(calls)) / 2,
+        "start 16 processes": statistics.mean(starts),
         "one call": statistics.median(calls),
     }
 
@@ -235,12 +257,40 @@ def throughput(library: str, number: int) -> dict[str, float]:
     return asyncio.run(main())
 
 
-CASES: dict[str, tuple[Callable[[str, int], dict[str, float]], str, str, int]] = {
-    "resize {} images, 2 processes": (images, "workercontext", SECONDS, 400),
-    "lists of 300 numbers, {} calls": (short_lists, "workercontext", SECONDS, 20),
-    "cat detector, 20 tasks, {} times": (cats, "aqueduct", SECONDS, 5),
-    "64 callers, {} tasks, empty model": (throughput, "aqueduct", RATE, 2000),
+Case = tuple[Callable[[str, int], dict[str, float]], list[str], str, int]
+
+CASES: dict[str, Case] = {
+    "resize {} images, 2 processes": (
+        images,
+        [OURS, FORKING, "workercontext"],
+        SECONDS,
+        400,
+    ),
+    "lists of 300 numbers, {} calls": (
+        short_lists,
+        [OURS, FORKING, "workercontext"],
+        SECONDS,
+        20,
+    ),
+    "cat detector, 20 tasks, {} times": (cats, [OURS, "aqueduct"], SECONDS, 5),
+    "64 callers, {} tasks, empty model": (
+        throughput,
+        [OURS, "aqueduct"],
+        RATE,
+        2000,
+    ),
 }
+
+
+def run(case: str, library: str) -> dict[str, float]:
+    output = subprocess.run(
+        [sys.executable, __file__, "--run", case, library],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    result: dict[str, float] = json.loads(output.splitlines()[-1])
+    return result
 
 
 def main() -> None:
@@ -254,31 +304,24 @@ def main() -> None:
         function, _, _, number = CASES[case]
         print(json.dumps(function(library, number)))
         return
-    print(f"{'case':36} {'':20} {'ours':>10} {'theirs':>10}")
-    for case, (_, other, unit, number) in CASES.items():
+    for case, (_, libraries, unit, number) in CASES.items():
         if arguments.only not in case:
             continue
-        results: dict[str, list[dict[str, float]]] = {OURS: [], other: []}
+        results: dict[str, list[dict[str, float]]] = {name: [] for name in libraries}
         for round_number in range(arguments.rounds):
-            libraries = [OURS, other] if round_number % 2 else [other, OURS]
-            for library in libraries:
-                output = subprocess.run(
-                    [sys.executable, __file__, "--run", case, library],
-                    stdout=subprocess.PIPE,
-                    text=True,
-                    check=True,
-                ).stdout
-                results[library].append(json.loads(output.splitlines()[-1]))
+            for turn in range(len(libraries)):
+                library = libraries[(round_number + turn) % len(libraries)]
+                results[library].append(run(case, library))
+        print(case.format(number))
+        digits = 4 if unit == SECONDS else 0
         for measure in results[OURS][0]:
-            ours, theirs = (
-                statistics.median(result[measure] for result in results[library])
-                for library in (OURS, other)
-            )
-            digits = 4 if unit == SECONDS else 0
-            print(
-                f"{case.format(number):36} {measure:20} "
-                f"{ours:10.{digits}f} {theirs:10.{digits}f} {unit:8} ({other})"
-            )
+            for library in libraries:
+                values = [result[measure] for result in results[library]]
+                print(
+                    f"  {measure:20} {library:28} "
+                    f"{statistics.median(values):10.{digits}f} {unit:8} "
+                    f"({min(values):.{digits}f} to {max(values):.{digits}f})"
+                )
 
 
 if __name__ == "__main__":

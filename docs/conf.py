@@ -47,6 +47,8 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 copybutton_only_copy_prompt_lines = True
 
+pygments_dark_style = "github-dark"
+
 html_theme = "furo"
 html_title = f"audmodel {release}"
 html_static_path = ["_static"]

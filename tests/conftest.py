@@ -219,7 +219,7 @@ def released_python() -> Path:
 
     """
     if _RELEASED_PYTHON:
-        python = Path(_RELEASED_PYTHON)
+        python = Path(_RELEASED_PYTHON).absolute()
     else:
         folder = "Scripts" if os.name == "nt" else "bin"
         python = ROOT / f".venv-{RELEASE}" / folder / "python"

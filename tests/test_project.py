@@ -101,6 +101,20 @@ def test_import_needs_no_network_and_writes_nothing(home: Path) -> None:
     assert list(home.iterdir()) == []
 
 
+# The released version ------------------------------------------------------
+
+
+def test_released_version_is_at_hand(released_python: Path) -> None:
+    code = "import audmodel; print(hasattr(audmodel, 'parallel'))"
+    result = subprocess.run(
+        [released_python, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.strip() == "False"
+
+
 # Isolation of tests --------------------------------------------------------
 
 

@@ -2,6 +2,7 @@ r"""The public functions."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import datetime
 import os
 from typing import Any
@@ -210,7 +211,7 @@ def latest_version(uid: str) -> str:
 
 def legacy_uid(
     name: str,
-    params: dict[str, object],
+    params: Mapping[str, object],
     version: str,
     *,
     subgroup: str | None = None,
@@ -230,7 +231,7 @@ def legacy_uid(
 
     Examples:
         >>> audmodel.legacy_uid("test", {"sampling_rate": 16000}, "1.0.0")
-        'b8efd01c-9fae-7ea7-fa1b-bc3a9b10d5ba'
+        '56bf9221-fa70-62b6-9e7f-baaf7ae94726'
 
     """
     return ids.legacy_id(name, params, version, subgroup, private)
@@ -415,7 +416,7 @@ def parameters(
 def publish(
     root: str,
     name: str,
-    params: dict[str, object],
+    params: Mapping[str, object],
     version: str,
     *,
     repository: Repository | None = None,
@@ -423,7 +424,7 @@ def publish(
     author: str | None = None,
     compression: int = 1,
     date: datetime.date | str | None = None,
-    meta: dict[str, object] | None = None,
+    meta: Mapping[str, object] | None = None,
     subgroup: str | None = None,
     tmp_root: str | None = None,
     num_workers: int | None = 1,
@@ -482,13 +483,12 @@ def publish(
 
     Examples:
         >>> audmodel.publish(
-        ...     "./model",
+        ...     "my-model",
         ...     "onnx",
         ...     {"sampling_rate": 16000},
         ...     "1.0.0",
-        ...     repository=repository,
         ... )
-        'c6d1a9b7-1.0.0'
+        '7a704d69-1.0.0'
 
     """
     num_workers = _check_num_workers(num_workers)
@@ -649,14 +649,15 @@ def set_alias(
 
     ids.check_alias(alias)
     model, place, _ = _find(uid, cache_root)
-    if len(config.REPOSITORIES) > 1:
-        found = first(lambda registry: registry.alias(alias))
-        if found is not None and _precedes(found[0], place):
-            raise InvalidInputError(
-                f"The alias '{alias}' exists in {found[0]}, "
-                f"which comes before {place} of model '{model}'. "
-                "Choose another name, or change the order of the repositories."
-            )
+    # An alias of the same name that is found earlier would hide the new one
+    earlier = config.REPOSITORIES[: config.REPOSITORIES.index(place)]
+    found = first(lambda registry: registry.alias(alias), earlier)
+    if found is not None:
+        raise InvalidInputError(
+            f"The alias '{alias}' exists in {found[0]}, "
+            f"which comes before {place} of model '{model}'. "
+            "Choose another name, or change the order of the repositories."
+        )
     with open_registry(place) as registry:
         registry.set_alias(alias, model)
 
@@ -690,7 +691,7 @@ def subgroup(uid: str, *, cache_root: str | None = None, verbose: bool = False) 
 
 def uid(
     name: str,
-    params: dict[str, object],
+    params: Mapping[str, object],
     version: str | None = None,
     *,
     subgroup: str | None = None,
@@ -714,7 +715,7 @@ def uid(
 
     Examples:
         >>> audmodel.uid("onnx", {"sampling_rate": 16000}, "1.0.0")
-        'f9b5f4e2-1.0.0'
+        '7a704d69-1.0.0'
 
     """
     short = ids.short_id(name, params, subgroup)
@@ -723,7 +724,7 @@ def uid(
 
 def update_meta(
     uid: str,
-    meta: dict[str, object],
+    meta: Mapping[str, object],
     *,
     replace: bool = False,
     cache_root: str | None = None,
@@ -799,7 +800,7 @@ def url(
 
     Examples:
         >>> audmodel.url("3e120e8d-1.0.0", type="header")
-        '/data/models/_uid/3e120e8d/1.0.0/3e120e8d-1.0.0.header.yaml'
+        '...header.yaml'
 
     """
     from audmodel.core.lookup import open_registry
@@ -952,11 +953,6 @@ def _places() -> str:
     if not config.REPOSITORIES:
         return "any repository, since none is configured"
     return " or ".join(str(repository) for repository in config.REPOSITORIES)
-
-
-def _precedes(one: Repository, other: Repository) -> bool:
-    order = config.REPOSITORIES
-    return one != other and order.index(one) < order.index(other)
 
 
 def _publish_repository(repository: Repository | None) -> Repository:

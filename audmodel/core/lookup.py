@@ -41,12 +41,15 @@ def open_registry(repository: Repository) -> Iterator[Registry]:
 
 def first(
     question: Callable[[Registry], Answer | None],
+    repositories: Sequence[Repository] | None = None,
 ) -> tuple[Repository, Answer] | None:
-    r"""First answer, in the order of the configured repositories.
+    r"""First answer, in the order of the repositories.
 
     Args:
         question: asks one repository,
             gives ``None`` if another one may have the answer
+        repositories: repositories to ask,
+            all that are configured if it is ``None``
 
     Returns:
         repository and its answer,
@@ -58,7 +61,9 @@ def first(
             or none can be reached
 
     """
-    with contextlib.closing(_ask(config.REPOSITORIES, question)) as answers:
+    if repositories is None:
+        repositories = config.REPOSITORIES
+    with contextlib.closing(_ask(repositories, question)) as answers:
         for repository, answer in answers:
             if answer is not None:
                 return repository, answer

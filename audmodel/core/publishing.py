@@ -21,14 +21,17 @@ import os
 import secrets
 import socket
 import time
+from typing import Any
 
 from audmodel.core import document
 from audmodel.core.archive.writer import ArchiveWriter
+from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.folder import SourceFile
 from audmodel.core.header import ArchiveIdentity
 from audmodel.core.header import Header
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
+from audmodel.errors import InvalidDocumentError
 from audmodel.errors import ModelExistsError
 from audmodel.errors import PublishConflictError
 
@@ -108,9 +111,9 @@ def publish(
                 tmp_root=publication.tmp_root,
                 num_workers=num_workers,
             )
-            cleanup.callback(registry.backend.delete_object, archive)
+            cleanup.callback(_discard, registry, archive)
             registry.backend.write_object(meta, [publication.meta])
-            cleanup.callback(registry.backend.delete_object, meta)
+            cleanup.callback(_discard, registry, meta)
             claim.fence()
             # From here on the outcome is up to the header
             cleanup.pop_all()
@@ -120,7 +123,26 @@ def publish(
         if not registry.backend.create_object(path, header.dump()):
             raise ModelExistsError(_exists(model))
         if publication.alias:
-            registry.set_alias(publication.alias, model, is_new=True)
+            _set_alias(registry, publication.alias, model)
+
+
+def _set_alias(registry: Registry, alias: str, model: ModelId) -> None:
+    try:
+        registry.set_alias(alias, model, is_new=True)
+    except (RepositoryError, InvalidDocumentError) as error:
+        error.add_note(
+            f"The model '{model}' was published, only its alias '{alias}' was not set. "
+            "Set it with audmodel.set_alias()."
+        )
+        raise
+
+
+def _discard(registry: Registry, path: str) -> None:
+    r"""Delete an object, without hiding the error that made it useless."""
+    try:
+        registry.backend.delete_object(path)
+    except RepositoryError as error:
+        logger.warning("Left over is an object that can be deleted: %s", error)
 
 
 def _check_absent(registry: Registry, model: ModelId) -> None:
@@ -147,6 +169,7 @@ class _Claim:
     """
 
     def __init__(self, registry: Registry, model: ModelId, data: bytes) -> None:
+        self._registry = registry
         self._backend = registry.backend
         self._model = model
         self._path = registry.record_path(model, "claim")
@@ -193,7 +216,7 @@ class _Claim:
             stored = self._backend.read_object(self._path, document.MAX_BYTES)
             if stored is None or stored.data != self._data:
                 return
-        self._backend.delete_object(self._path)
+        _discard(self._registry, self._path)
 
     def _age(self) -> float:
         return time.monotonic() - self._renewed
@@ -255,8 +278,15 @@ def _take_over(registry: Registry, model: ModelId, path: str, data: bytes) -> No
         stored = registry.backend.read_object(path, document.MAX_BYTES)
 
 
+def _read_claim(data: bytes) -> dict[str, Any]:
+    try:
+        return document.load(data, "A claim")
+    except InvalidDocumentError:
+        return {}  # not a claim of ours, it expires like any other
+
+
 def _publisher(data: bytes) -> str:
-    claim = document.load(data, "A claim")
+    claim = _read_claim(data)
     return (
         f"Process {str(claim.get('process'))[:20]} on '{str(claim.get('host'))[:100]}'"
     )
@@ -264,7 +294,7 @@ def _publisher(data: bytes) -> str:
 
 def _is_dead(data: bytes) -> bool:
     r"""Whether the publisher ran on this machine and does not any more."""
-    claim = document.load(data, "A claim")
+    claim = _read_claim(data)
     process = claim.get("process")
     if claim.get("host") != socket.gethostname() or not isinstance(process, int):
         return False

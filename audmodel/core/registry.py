@@ -20,6 +20,7 @@ it holds all aliases of the model, and maybe some that have moved on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 import contextlib
 import copy
 import random
@@ -163,7 +164,7 @@ class Registry:
         return document.load(stored.data, source), stored.data
 
     def change_meta(
-        self, model: ModelId, meta: dict[str, Any], *, replace: bool
+        self, model: ModelId, meta: Mapping[str, Any], *, replace: bool
     ) -> tuple[dict[str, Any], bytes]:
         r"""Change the metadata of a model.
 
@@ -184,7 +185,7 @@ class Registry:
         """
 
         def change(current: dict[str, Any]) -> dict[str, Any]:
-            return copy.deepcopy(meta) if replace else merge(current, meta)
+            return copy.deepcopy(dict(meta)) if replace else merge(current, meta)
 
         path = self.record_path(model, "meta")
         source = f"The metadata of model {model}"
@@ -355,7 +356,7 @@ class Registry:
         )
 
 
-def merge(current: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
+def merge(current: dict[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
     r"""Merge two dictionaries, level by level.
 
     Args:
@@ -369,7 +370,7 @@ def merge(current: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
     merged = dict(current)
     for key, value in update.items():
         known = merged.get(key)
-        if isinstance(known, dict) and isinstance(value, dict):
+        if isinstance(known, dict) and isinstance(value, Mapping):
             merged[key] = merge(known, value)
         else:
             merged[key] = copy.deepcopy(value)

@@ -34,6 +34,8 @@ SAMPLE = 32 * KIB
 # float weights, which shrink to 0.92, load faster as they are.
 _WORTHWHILE = 0.9
 
+_GOES_ON = "its compressed data goes on after its end"
+
 
 def shrinks(samples: list[bytes], level: int) -> bool:
     r"""Whether compressing is worth it, judged by samples.
@@ -140,6 +142,9 @@ class Inflater:
 
         """
         for start in range(0, len(data), PIECE):
+            if self._decompressor.eof:
+                # It would be kept for those who want it
+                raise ArchiveError(_GOES_ON)
             piece: memoryview | bytes = data[start : start + PIECE]
             more = True
             while more:
@@ -147,7 +152,7 @@ class Inflater:
                 limit = min(self._left, 2 * PIECE) + 1
                 try:
                     raw = self._decompressor.decompress(piece, limit)
-                except isal_zlib.error as error:
+                except isal_zlib.error as error:  # type: ignore[misc]
                     raise ArchiveError("its compressed data is damaged") from error
                 self._left -= len(raw)
                 if self._left < 0:
@@ -170,6 +175,6 @@ class Inflater:
         """
         decompressor = self._decompressor
         if decompressor.unused_data or decompressor.unconsumed_tail:
-            raise ArchiveError("its compressed data goes on after its end")
+            raise ArchiveError(_GOES_ON)
         if self._left or last != decompressor.eof:
             raise ArchiveError("its compressed data holds less than declared")

@@ -18,9 +18,12 @@ import re
 import stat
 import struct
 from typing import NamedTuple
+from typing import TypeAlias
 
 from audmodel.errors import ArchiveError
 
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
 
 STORED = 0
 DEFLATED = 8
@@ -74,6 +77,7 @@ _TIME = 0x0000
 
 _MAX_NAME = 2048
 _MAX_NAME_PART = 255
+_MAX_DEPTH = 255
 # Parts that are empty, '.', '..', or too long,
 # and characters that are control characters, backslashes,
 # half of a surrogate pair, or change the direction of what follows
@@ -409,17 +413,24 @@ def find_directory(tail: bytes, size: int) -> DirectoryRange:
         raise ArchiveError(
             "it does not end like a ZIP file, it is truncated or of another kind"
         )
-    _, disk, first_disk, count_here, count, length, offset, _ = _END.unpack_from(
-        tail, start
+    _, disk, first_disk, count_here, count, length, offset, comment_length = (
+        _END.unpack_from(tail, start)
     )
+    if comment_length:
+        raise ArchiveError("its comment is missing, it is truncated")
     if disk or first_disk or count_here != count:
         raise ArchiveError("it is split over several files")
-    end = size - _END.size
-    if count == _MASK16 or _MASK32 in (length, offset):
-        found = _find_directory64(tail, size)
-        if found is not None:
-            return found
-    return _directory_range(offset, length, count, end)
+    found = _find_directory64(tail, size)
+    if found is None:
+        return _directory_range(offset, length, count, size - _END.size)
+    # The older record says the same, or that it has no room for it
+    if (
+        count not in (found.count, _MASK16)
+        or length not in (found.length, _MASK32)
+        or offset not in (found.offset, _MASK32)
+    ):
+        raise ArchiveError("its end records contradict each other")
+    return found
 
 
 def _find_directory64(tail: bytes, size: int) -> DirectoryRange | None:
@@ -456,7 +467,7 @@ def _directory_range(offset: int, length: int, count: int, end: int) -> Director
     return DirectoryRange(offset, length, count)
 
 
-def parse_directory(data: bytes | bytearray, where: DirectoryRange) -> Directory:
+def parse_directory(data: Buffer, where: DirectoryRange) -> Directory:
     r"""Read the directory of an archive.
 
     Args:
@@ -479,11 +490,11 @@ def parse_directory(data: bytes | bytearray, where: DirectoryRange) -> Directory
         members.append(member)
     if position != len(data):
         raise ArchiveError("its directory has another length than its members")
-    _check_names(members)
+    check_names(member.name for member in members)
     members.sort(key=lambda member: member.header_offset)
     directory = Directory(tuple(members), where.offset)
     for member, stop in zip(members, directory.stops(), strict=True):
-        header_length = _LOCAL.size + len(member.name.encode("utf-8"))
+        header_length = _LOCAL.size + len(member.name)  # at least
         if member.index is not None:
             header_length = member.index.header_length
         if member.header_offset + header_length + member.compressed_size > stop:
@@ -493,7 +504,7 @@ def parse_directory(data: bytes | bytearray, where: DirectoryRange) -> Directory
     return directory
 
 
-def _parse_central_record(data: bytes | bytearray, position: int) -> tuple[Member, int]:
+def _parse_central_record(data: Buffer, position: int) -> tuple[Member, int]:
     if position + _CENTRAL.size > len(data):
         raise ArchiveError("its directory is truncated")
     fields = _CENTRAL.unpack_from(data, position)
@@ -635,28 +646,44 @@ def _parse_index(
     return Index(header_length, part_size, parts)
 
 
-def _check_names(members: Iterable[Member]) -> None:
-    files: set[str] = set()
-    folders: set[str] = set()
-    seen: set[str] = set()
-    for member in members:
-        check_name(member.name)
-        name = member.name.rstrip("/")
-        if name in seen:
-            raise ArchiveError(f"{name!r} stands in it more than once")
-        seen.add(name)
-        (folders if member.is_folder else files).add(name)
-        _add_parents(name, folders)
-    for name in files & folders:
-        raise ArchiveError(f"{name!r} is both a file and a folder")
+def check_names(names: Iterable[str]) -> None:
+    r"""Raise an error if names cannot all be extracted to the same folder.
 
+    Args:
+        names: names of members
 
-def _add_parents(name: str, folders: set[str]) -> None:
-    end = name.rfind("/")
-    # What is known has known parents
-    while end > 0 and name[:end] not in folders:
-        folders.add(name[:end])
-        end = name.rfind("/", 0, end)
+    Raises:
+        ArchiveError: if a name is not allowed or there twice,
+            is both a file and a folder,
+            or if there are too many folders
+
+    """
+    paths = []
+    for name in names:
+        check_name(name)
+        path = name.removesuffix("/")
+        # With this separator in front of all characters of names,
+        # what is in a folder comes right after it
+        paths.append((path.replace("/", "\0"), path == name))
+    paths.sort()
+    folders = 0
+    previous: list[str] = []
+    is_file = False
+    for path, is_file_next in paths:
+        parts = path.split("\0")
+        common = 0
+        for part, other in zip(parts, previous):
+            if part != other:
+                break
+            common += 1
+        if common == len(parts):
+            raise ArchiveError(f"{'/'.join(parts)!r} stands in it more than once")
+        if is_file and common == len(previous):
+            raise ArchiveError(f"{'/'.join(previous)!r} is both a file and a folder")
+        folders += len(parts) - common - is_file_next
+        previous, is_file = parts, is_file_next
+    if folders > MAX_MEMBERS:
+        raise ArchiveError(f"it has {folders} folders, allowed are {MAX_MEMBERS}")
 
 
 def check_name(name: str) -> None:
@@ -673,15 +700,16 @@ def check_name(name: str) -> None:
 
     """
     path = name.removesuffix("/")
-    if _FORBIDDEN.search(path) or len(path) > _MAX_NAME:
+    if _FORBIDDEN.search(path) or path.count("/") > _MAX_DEPTH:
         raise ArchiveError(f"the name {name[:300]!r} is not allowed")
-    if not path.isascii():
-        for part in path.split("/"):
-            if len(part.encode("utf-8")) > _MAX_NAME_PART:
-                raise ArchiveError(f"the name {name[:300]!r} is not allowed")
+    encoded = path.encode("utf-8")
+    if len(encoded) > _MAX_NAME or (
+        not path.isascii() and max(map(len, encoded.split(b"/"))) > _MAX_NAME_PART
+    ):
+        raise ArchiveError(f"the name {name[:300]!r} is too long")
 
 
-def check_local_header(data: bytes | bytearray | memoryview, member: Member) -> int:
+def check_local_header(data: Buffer, member: Member) -> int:
     r"""Compare the header in front of the data of a member to the directory.
 
     Args:

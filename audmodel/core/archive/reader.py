@@ -113,10 +113,11 @@ def read_directory(source: Source) -> tuple[format.Directory, bytes]:
         count = min(source.size, _TAIL)
         tail = bytes(source.read(source.size - count, count))
     where = format.find_directory(tail, source.size)
-    length = source.size - where.offset
-    if length > len(tail):
-        tail = bytes(source.read(where.offset, length - len(tail))) + tail
-    data = tail[len(tail) - length :]
+    data = memoryview(bytearray(source.size - where.offset))
+    known = min(len(tail), len(data))
+    if known < len(data):
+        source.readinto(where.offset, data[:-known])
+    data[-known:] = tail[-known:]
     directory = format.parse_directory(data[: where.length], where)
     return directory, blake3(data).digest()
 
@@ -373,7 +374,6 @@ class Extractor:
             fetch,
             range(job.start, job.stop, _RANGE),
             num_workers=workers,
-            on_abort=self._cancelled.set,
         )
 
     def _check_not_cancelled(self) -> None:
@@ -425,7 +425,7 @@ class Extractor:
     def _is_complete(self, member: format.Member) -> bool:
         r"""Whether an earlier attempt wrote a file, and it is right."""
         with self._open_existing(member) as fd:
-            if fd is None or os.fstat(fd).st_size != member.size:
+            if fd is None:
                 return False
             crc = 0
             digest = blake3()
@@ -444,6 +444,7 @@ class Extractor:
 
     @contextlib.contextmanager
     def _open_existing(self, member: format.Member) -> Iterator[int | None]:
+        r"""Open a file for reading, if there is one of the right size."""
         try:
             fd = os.open(
                 self._path(member.name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -452,7 +453,7 @@ class Extractor:
             yield None
             return
         try:
-            yield fd
+            yield fd if os.fstat(fd).st_size == member.size else None
         finally:
             os.close(fd)
 

@@ -1,0 +1,204 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["audmodel", "numpy", "uv"]
+# [tool.uv.sources]
+# audmodel = { path = ".." }
+# ///
+r"""Publish and load on a file-system repository, beside audmodel 1.5.3.
+
+Compared are, in turns and with medians over all rounds:
+
+* publish and load of audmodel 1.5.3, in an environment of its own
+* publish and load of this version for several numbers of workers
+* load by this version of what 1.5.3 published
+* ``cp -r`` of the extracted folder
+
+for a model with one large file of float32 weights,
+and for one with many small files.
+Every run is a process of its own that times the function call alone.
+Caches are new in every run and removed at the end,
+since creating files right after removing many is slow on some file systems.
+
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+
+CALL = """
+import json, resource, sys, time
+import audmodel
+action, host, root, cache, workers = sys.argv[1:]
+repository = audmodel.Repository("models", host, "file-system")
+audmodel.config.REPOSITORIES = [repository]
+options = {} if workers == "0" else {"num_workers": int(workers)}
+start = time.perf_counter()
+if action == "publish":
+    audmodel.publish(root, "m", {}, "1.0.0", repository=repository, **options)
+else:
+    uid = audmodel.uid("m", {}, "1.0.0")
+    audmodel.load(uid, cache_root=cache, **options)
+seconds = time.perf_counter() - start
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+print(json.dumps([seconds, peak]))
+"""
+
+
+class Bench:
+    r"""Runs and their results.
+
+    Args:
+        folder: folder for everything that is written
+        model: folder of the model
+        old: Python with audmodel 1.5.3
+
+    """
+
+    def __init__(self, folder: Path, model: Path, old: str) -> None:
+        self.folder = folder
+        self.model = model
+        self.old = old
+        self.times: dict[str, list[float]] = {}
+        self.peaks: dict[str, int] = {}
+        self._count = 0
+
+    def call(self, label: str, python: str, action: str, host: str, workers: int):
+        r"""Run one publish or load."""
+        self._count += 1
+        cache = self.folder / f"cache-{self._count}"
+        repository = self.folder / host
+        if action == "publish":
+            repository = self.folder / f"{host}-{self._count}"
+        (repository / "models").mkdir(parents=True, exist_ok=True)
+        arguments = [action, repository, self.model, cache, str(workers)]
+        result = subprocess.run(
+            [python, "-c", CALL, *map(str, arguments)],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+        )
+        seconds, peak = json.loads(result.stdout.splitlines()[-1])
+        self.times.setdefault(label, []).append(seconds)
+        self.peaks[label] = max(peak, self.peaks.get(label, 0))
+        if action == "publish":
+            keep = self.folder / host
+            if not keep.exists():
+                repository.rename(keep)
+        return cache
+
+    def copy(self) -> None:
+        r"""Copy the model folder with cp."""
+        self._count += 1
+        start = time.perf_counter()
+        target = self.folder / f"copy-{self._count}"
+        subprocess.run(["cp", "-r", self.model, target], check=True)
+        self.times.setdefault("cp -r", []).append(time.perf_counter() - start)
+
+    def clean(self) -> None:
+        r"""Remove what a round has left."""
+        for pattern in ("cache-*", "copy-*", "new-*", "old-*"):
+            for path in self.folder.glob(pattern):
+                shutil.rmtree(path)
+        os.sync()
+
+    def report(self, title: str) -> None:
+        r"""Print medians and ratios."""
+        print(f"\n{title}\n")
+        print("| what | median s | min | max | 1.5.3 / this | this / cp | peak MB |")
+        print("|---|---|---|---|---|---|---|")
+        medians = {label: statistics.median(t) for label, t in self.times.items()}
+        for label, times in self.times.items():
+            base = medians["publish 1.5.3" if "publish" in label else "load 1.5.3"]
+            print(
+                f"| {label} | {medians[label]:.2f} | {min(times):.2f} "
+                f"| {max(times):.2f} | {base / medians[label]:.1f} "
+                f"| {medians[label] / medians['cp -r']:.2f} "
+                f"| {self.peaks.get(label, 0)} |",
+                flush=True,
+            )
+
+
+def make_weights(folder: Path, size: int) -> None:
+    r"""Make a model with one file of float32 weights."""
+    import numpy as np
+
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    with (folder / "model.bin").open("wb") as file:
+        for start in range(0, size, 64_000_000):
+            count = min(64_000_000, size - start) // 4
+            weights = generator.standard_normal(count, dtype=np.float32)
+            file.write((0.02 * weights).tobytes())
+
+
+def make_small_files(folder: Path, count: int) -> None:
+    r"""Make a model with many files of 10 KB, half of it compressible."""
+    for number in range(count):
+        path = folder / f"{number // 500:03d}" / f"{number:05d}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.urandom(5_000) + b"weights " * 625)
+
+
+def run(bench: Bench, rounds: int, workers: list[int]) -> None:
+    r"""Run everything in turns."""
+    new = sys.executable
+    for number in range(rounds + 1):
+        bench.call("publish 1.5.3", bench.old, "publish", "old", 0)
+        for n in workers:
+            bench.call(f"publish, {n} workers", new, "publish", "new", n)
+        bench.call("load 1.5.3", bench.old, "load", "old", 0)
+        for n in workers:
+            bench.call(f"load, {n} workers", new, "load", "new", n)
+        for n in workers:
+            bench.call(f"load of 1.5.3's archive, {n} workers", new, "load", "old", n)
+        bench.copy()
+        bench.clean()
+        print(f"round {number} of {rounds}", file=sys.stderr, flush=True)
+        if number == 0:
+            # The first round warms up memory and disk
+            bench.times.clear()
+
+
+def main() -> None:
+    r"""Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=1_000_000_000, help="bytes")
+    parser.add_argument("--files", type=int, default=10_000, help="small files")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument(
+        "--old",
+        default=os.environ.get("AUDMODEL_1_5_3_PYTHON", ".venv-1.5.3/bin/python"),
+        help="Python with audmodel 1.5.3",
+    )
+    options = parser.parse_args()
+    old = os.path.abspath(options.old)
+    for title, make in (
+        (f"One file of {options.size} bytes of float32 weights", "weights"),
+        (f"{options.files} files of 10 KB", "files"),
+    ):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            model = folder / "model"
+            if make == "weights":
+                make_weights(model, options.size)
+            else:
+                make_small_files(model, options.files)
+            bench = Bench(folder, model, old)
+            run(bench, options.rounds, options.workers)
+            bench.report(title)
+
+
+if __name__ == "__main__":
+    main()

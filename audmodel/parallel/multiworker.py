@@ -193,21 +193,76 @@ class MultiWorker(Generic[Arguments]):
         ]
         lengths = [len(part) for part in parts]
         with self._progress(sum(lengths)) as advance:
-            if self._pool is None:
+            pool = self._pool
+            if pool is None:
                 results = []
                 for call, length in zip(calls, lengths):
                     results.append(call())
-                    advance(length)
+                    if advance is not None:
+                        advance(length)
             else:
-                results = _submit(self._pool, calls, lengths, advance)
+                results = self._results(pool, calls, lengths, advance)
         if self.reduction is None:
             return results
         return reduce_results(self.reduction, results, lengths)
 
+    def _results(
+        self,
+        pool: Executor,
+        calls: Sequence[_Call],
+        lengths: Sequence[int],
+        advance: Callable[[int], Any] | None,
+    ) -> list[Any]:
+        """Results of calls, all of which have ended when this does."""
+        from concurrent.futures import FIRST_EXCEPTION
+        from concurrent.futures import as_completed
+        from concurrent.futures import wait
+
+        futures: list[Future[Any]] = []
+        try:
+            for call in calls:
+                # Not lost if a later one fails
+                futures.append(self._submit(pool, call))  # noqa: PERF401
+            if advance is None:
+                wait(futures, return_when=FIRST_EXCEPTION)
+            else:
+                # Waking up for each of them is not for free
+                length_of = dict(zip(futures, lengths))
+                for future in as_completed(futures):
+                    if future.exception() is not None:
+                        break
+                    advance(length_of[future])
+        except Exception as error:
+            explain_dead_worker(error)
+            raise
+        finally:
+            # A future that is cancelled may never be reported as done,
+            # so only the others are waited for
+            running = [future for future in futures if not future.cancel()]
+            wait(running)
+        # In the order of the list,
+        # so that which of several failures is raised does not depend on timing
+        failures = (future.exception() for future in running)
+        first_failure = next((error for error in failures if error is not None), None)
+        if first_failure is None:
+            return [future.result() for future in futures]
+        explain_dead_worker(first_failure)
+        try:
+            raise first_failure
+        finally:
+            # The traceback would refer to this frame and back
+            del first_failure
+
+    def _submit(self, pool: Executor, call: _Call) -> Future[Any]:
+        if pool is self.executor:
+            return pool.submit(call)
+        # Spares own processes the import of this package
+        return pool.submit(call.function, *call.args, **call.kwargs)
+
     @contextlib.contextmanager
-    def _progress(self, total: int) -> Iterator[Callable[[int], Any]]:
+    def _progress(self, total: int) -> Iterator[Callable[[int], Any] | None]:
         if not self.verbose:
-            yield lambda _: None
+            yield None
             return
         import audeer
 
@@ -338,48 +393,6 @@ def _split(elements: list[Any], num_parts: int) -> list[list[Any]]:
         parts.append(elements[start:stop])
         start = stop
     return parts
-
-
-def _submit(
-    pool: Executor,
-    calls: Sequence[_Call],
-    lengths: Sequence[int],
-    advance: Callable[[int], Any],
-) -> list[Any]:
-    """Results of calls, all of which have ended when this does."""
-    from concurrent.futures import as_completed
-    from concurrent.futures import wait
-
-    futures: list[Future[Any]] = []
-    try:
-        for call in calls:
-            # Not lost if a later one fails
-            futures.append(pool.submit(call))  # noqa: PERF401
-        length_of = dict(zip(futures, lengths))
-        for future in as_completed(futures):
-            if future.exception() is not None:
-                break
-            advance(length_of[future])
-    except Exception as error:
-        explain_dead_worker(error)
-        raise
-    finally:
-        # A future that is cancelled may never be reported as done,
-        # so only the others are waited for
-        running = [future for future in futures if not future.cancel()]
-        wait(running)
-    # In the order of the list,
-    # so that which of several failures is raised does not depend on timing
-    failures = (future.exception() for future in running)
-    first_failure = next((error for error in failures if error is not None), None)
-    if first_failure is None:
-        return [future.result() for future in futures]
-    explain_dead_worker(first_failure)
-    try:
-        raise first_failure
-    finally:
-        # The traceback would refer to this frame and back
-        del first_failure
 
 
 def explain_dead_worker(error: BaseException) -> None:

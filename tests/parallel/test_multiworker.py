@@ -218,7 +218,9 @@ def test_context_cannot_be_entered_twice_at_a_time() -> None:
         assert parallel_same([1]) == [[1]]
 
 
+@pytest.mark.parametrize("verbose", [True, False])
 def test_first_failure_in_the_order_of_the_list_is_raised(
+    verbose: bool,
     threads: ThreadPoolExecutor,
 ) -> None:
     later_has_failed = threading.Event()
@@ -230,10 +232,8 @@ def test_first_failure_in_the_order_of_the_list_is_raised(
             later_has_failed.set()
         raise KeyError(items[0])
 
-    with (
-        MultiWorker(fail_in_reverse, 2, executor=threads) as parallel_fail,
-        pytest.raises(KeyError, match="0"),
-    ):
+    worker = MultiWorker(fail_in_reverse, 2, verbose=verbose, executor=threads)
+    with worker as parallel_fail, pytest.raises(KeyError, match="0"):
         parallel_fail([0, 1])
 
 

@@ -3,6 +3,7 @@ r"""The model folder that a user wants to publish."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+import errno
 import os
 import stat
 
@@ -10,6 +11,17 @@ from audmodel.core.archive import format
 from audmodel.errors import ArchiveError
 from audmodel.errors import FileChangedError
 from audmodel.errors import InvalidFolderError
+
+
+# Errors of files that were fine when the folder was scanned
+_GONE = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EACCES,
+    errno.ELOOP,
+    errno.ENXIO,
+    errno.ESTALE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +54,11 @@ class SourceFile:
 
         """
         try:
-            fd = os.open(self.path, os.O_RDONLY)
-        except FileNotFoundError as error:
+            # Whatever took the place of the file, opening it does not wait
+            fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
             raise FileChangedError(_changed(self.path)) from error
         try:
             self.check_unchanged(os.fstat(fd))
@@ -64,7 +79,9 @@ class SourceFile:
         """
         try:
             unchanged = _identity(status or os.stat(self.path)) == self.identity
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
             unchanged = False
         if not unchanged:
             raise FileChangedError(_changed(self.path))
@@ -120,6 +137,19 @@ def scan(root: str) -> list[SourceFile]:
             f"The model folder '{root}' holds {len(files)} files, allowed are "
             f"{format.MAX_MEMBERS}. Pack some of them into one file."
         )
+    length = sum(format.record_length(file.name, file.size) for file in files)
+    if length > format.MAX_DIRECTORY:
+        raise InvalidFolderError(
+            f"The directory of an archive of '{root}' would take {length} bytes, "
+            f"allowed are {format.MAX_DIRECTORY}. "
+            "Choose shorter names, or pack some of the files into one."
+        )
+    try:
+        format.check_names(file.name for file in files)
+    except ArchiveError as error:
+        raise InvalidFolderError(
+            f"The model folder '{root}' cannot be published: {error}."
+        ) from error
     return files
 
 

@@ -47,6 +47,9 @@ def progress_bar(
             with lock:
                 # What is done once more, since it was damaged, does not count
                 bar.update(min(count, total - bar.n))
+                if bar.n >= total:
+                    # tqdm leaves out updates that follow each other closely
+                    bar.refresh()
 
         return move
 

@@ -13,5 +13,6 @@ from tests.archive.tools import worker_threads
 @pytest.fixture(autouse=True)
 def no_thread_left() -> Iterator[None]:
     yield
-    gc.collect()
+    if worker_threads():
+        gc.collect()
     assert not worker_threads()

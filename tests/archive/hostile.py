@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import struct
+from typing import Any
 import zlib
 
 from blake3 import blake3
@@ -90,12 +91,14 @@ def _end_records() -> Iterator[Case]:
     yield "comment missing", build(item, end=short), REFUSED
     yield "largest comment missing", build(item, end={"comment_length": 65535}), REFUSED
     yield "two end records", build(item) + end, REFUSED
-    yield "end record before directory", build(item, before_directory=end), {
-        "file": CONTENT
-    }
+    yield (
+        "end record before directory",
+        build(item, before_directory=end),
+        {"file": CONTENT},
+    )
     yield "end record behind directory", build(item, after_directory=end), REFUSED
     yield "end record as content", build(Item(content=end)), {"file": end}
-    for name, fields in {
+    table: dict[str, dict[str, Any]] = {
         "end magic": {"magic": b"PK\5\7"},
         "disk": {"disk": 1},
         "first disk": {"first_disk": 1},
@@ -114,11 +117,14 @@ def _end_records() -> Iterator[Case]:
         "position too large": {"offset": 10_000},
         "position of 4 GiB": {"offset": 0xFFFFFFFE},
         "position of ZIP64": {"offset": 0xFFFFFFFF},
-    }.items():
-        yield f"end record: {name}", build(item, end=fields), REFUSED
-    yield "gap in front of directory", build(item, before_directory=SPARE), {
-        "file": CONTENT
     }
+    for name, fields in table.items():
+        yield f"end record: {name}", build(item, end=fields), REFUSED
+    yield (
+        "gap in front of directory",
+        build(item, before_directory=SPARE),
+        {"file": CONTENT},
+    )
     yield "gap behind directory", build(item, after_directory=b"\0"), REFUSED
 
 
@@ -127,7 +133,7 @@ def _zip64() -> Iterator[Case]:
     large = {"count": 0xFFFF, "here": 0xFFFF, "length": 2**32 - 1, "offset": 2**32 - 1}
     yield "ZIP64 though not needed", build(item, end64={}), {"file": CONTENT}
     yield "ZIP64 with all fields", build(item, end64={}, end=large), {"file": CONTENT}
-    for name, fields in {
+    table: dict[str, dict[str, Any]] = {
         "magic": {"magic": b"PK\6\5"},
         "locator magic": {"locator_magic": b"PK\6\5"},
         "locator disk": {"locator_disk": 1},
@@ -147,7 +153,8 @@ def _zip64() -> Iterator[Case]:
         "offset": {"offset": 0},
         "huge offset": {"offset": 2**64 - 1},
         "sum that wraps": {"offset": 2**64 - 100, "length": 147},
-    }.items():
+    }
+    for name, fields in table.items():
         yield f"ZIP64 end: {name}", build(item, end64=fields, end=large), REFUSED
     # Two directories: one for readers that know ZIP64, one for the others
     for name, hidden in {"offset": {"offset": 7}, "count": {"count": 3}}.items():
@@ -188,7 +195,7 @@ def _zip64() -> Iterator[Case]:
 
 
 def _directories() -> Iterator[Case]:
-    for name, fields in {
+    table: dict[str, dict[str, Any]] = {
         "magic": {"magic": b"PK\1\3"},
         "magic of a header": {"magic": b"PK\3\4"},
         "name too long": {"name_length": 60_000},
@@ -201,26 +208,33 @@ def _directories() -> Iterator[Case]:
         "extra of 3 bytes": {"extra": b"\1\0\0"},
         "extra cut": {"extra": struct.pack("<HH", 0x5455, 9) + b"123"},
         "extra twice": {"extra": extra(0x5455, b"a") + extra(0x5455, b"b")},
-    }.items():
+    }
+    for name, fields in table.items():
         yield f"directory: {name}", build(Item(central=fields)), REFUSED
-    yield "directory: comment of a member", build(Item(central={"comment": b"hi"})), {
-        "file": CONTENT
-    }
-    yield "directory: unknown extra", build(Item(central={"extra": extra(9, b"x")})), {
-        "file": CONTENT
-    }
-    name = b"file"
-    other = extra(0x7075, struct.pack("<BL", 1, zlib.crc32(name)) + b"../evil")
+    yield (
+        "directory: comment of a member",
+        build(Item(central={"comment": b"hi"})),
+        {"file": CONTENT},
+    )
+    yield (
+        "directory: unknown extra",
+        build(Item(central={"extra": extra(9, b"x")})),
+        {"file": CONTENT},
+    )
+    checksum = zlib.crc32(b"file")
+    other = extra(0x7075, struct.pack("<BL", 1, checksum) + b"../evil")
     yield "second name in directory", build(Item(central={"extra": other})), REFUSED
-    yield "second name in header", build(Item(local={"extra": other})), {
-        "file": CONTENT
-    }
+    yield (
+        "second name in header",
+        build(Item(local={"extra": other})),
+        {"file": CONTENT},
+    )
     yield "second name in both", build(Item(both={"extra": other})), REFUSED
 
 
 def _headers() -> Iterator[Case]:
     """Directory and header in front of the data disagree."""
-    for name, fields in {
+    table: dict[str, dict[str, Any]] = {
         "magic": {"magic": b"PK\3\3"},
         "method": {"method": DEFLATED},
         "other name": {"name": b"evil"},
@@ -238,24 +252,31 @@ def _headers() -> Iterator[Case]:
         "UTF-8": {"flags": UTF8},
         "ZIP64 without record": {"size": 2**32 - 1, "compressed": 2**32 - 1},
         "damaged extra": {"extra": b"\1\0\xff\xff"},
-    }.items():
+    }
+    for name, fields in table.items():
         yield f"header: {name}", build(Item(local=fields)), REFUSED
         if "size" in name or name in ("method", "CRC-32", "magic", "other name"):
             archive = build(Item(local=fields, indexed=True))
             yield f"header, indexed: {name}", archive, REFUSED
-    yield "header: version and time", build(
-        Item(local={"version": 63, "time": 1, "date": 1})
-    ), {"file": CONTENT}
+    yield (
+        "header: version and time",
+        build(Item(local={"version": 63, "time": 1, "date": 1})),
+        {"file": CONTENT},
+    )
     not_utf8 = {"name": b"\xff\xfe", "flags": UTF8}
-    yield "header: name that is not UTF-8", build(
-        Item(central={"name": b"ab", "flags": UTF8}, local=not_utf8)
-    ), REFUSED
+    yield (
+        "header: name that is not UTF-8",
+        build(Item(central={"name": b"ab", "flags": UTF8}, local=not_utf8)),
+        REFUSED,
+    )
     lying = struct.pack("<4s3L", b"PK\7\x08", 1, 2, 3)
     both = {"flags": DESCRIPTOR}
     zero = {"crc": 0, "size": 0, "compressed": 0}
-    yield "descriptor that lies", build(Item(both=both, local=zero, after=lying)), {
-        "file": CONTENT
-    }
+    yield (
+        "descriptor that lies",
+        build(Item(both=both, local=zero, after=lying)),
+        {"file": CONTENT},
+    )
     yield "descriptor missing", build(Item(both=both, local=zero)), {"file": CONTENT}
     yield "descriptor with known sizes", build(Item(both=both)), {"file": CONTENT}
 
@@ -263,12 +284,16 @@ def _headers() -> Iterator[Case]:
 def _overlaps() -> Iterator[Case]:
     honest = Item(b"a", SPARE)
     yield "two members, one header", build(honest, Item(b"a2", SPARE, at=0)), REFUSED
-    yield "500 members, one header", build(
-        Item(b"a", SPARE), *(Item(b"%d" % n, SPARE, at=0) for n in range(500))
-    ), REFUSED
-    yield "two empty members, one header", build(
-        Item(b"a", b""), Item(b"b", b"", at=0)
-    ), REFUSED
+    yield (
+        "500 members, one header",
+        build(Item(b"a", SPARE), *(Item(b"%d" % n, SPARE, at=0) for n in range(500))),
+        REFUSED,
+    )
+    yield (
+        "two empty members, one header",
+        build(Item(b"a", b""), Item(b"b", b"", at=0)),
+        REFUSED,
+    )
     # A member whose data is header and data of the next one
     inner = Item(b"b", SPARE)
     kernel = inner.local_header() + SPARE
@@ -283,28 +308,50 @@ def _overlaps() -> Iterator[Case]:
         b"a", kernel + bytes(50_000), DEFLATED, stored + deflated.compressed()
     )
     position = len(quoted.local_header()) + 5
-    yield "quoted member", build(
-        quoted, Item(b"b", bytes(50_000), DEFLATED, at=position)
-    ), REFUSED
-    yield "member over the directory", build(
-        Item(b"a", SPARE[:10], central={"compressed": 100, "size": 100})
-    ), REFUSED
-    yield "member by one byte too long", build(
-        Item(b"a", SPARE), Item(b"b", central={"compressed": 18, "size": 18})
-    ), REFUSED
-    yield "extra of a header that reaches into the next member", build(
-        Item(b"a", SPARE, local={"extra_length": 20}), Item(b"b")
-    ), REFUSED
-    yield "header in the directory", build(
-        Item(b"a"), Item(b"b", at=len(build(Item(b"a"))) - 60)
-    ), REFUSED
+    yield (
+        "quoted member",
+        build(quoted, Item(b"b", bytes(50_000), DEFLATED, at=position)),
+        REFUSED,
+    )
+    yield (
+        "member over the directory",
+        build(Item(b"a", SPARE[:10], central={"compressed": 100, "size": 100})),
+        REFUSED,
+    )
+    yield (
+        "member by one byte too long",
+        build(Item(b"a", SPARE), Item(b"b", central={"compressed": 18, "size": 18})),
+        REFUSED,
+    )
+    yield (
+        "extra of a header that reaches into the next member",
+        build(Item(b"a", SPARE, local={"extra_length": 20}), Item(b"b")),
+        REFUSED,
+    )
+    descriptor = {"flags": DESCRIPTOR}
+    for label, size in {"small": 3000, "large": 3_000_000}.items():
+        content = noise(size)
+        reaching = Item(b"a", content, both=descriptor, local={"extra_length": 20})
+        archive = build(reaching, Item(b"b"))
+        yield f"{label} member pushed into the next by its extra", archive, REFUSED
+        archive = build(reaching)
+        yield f"{label} member pushed into the directory", archive, REFUSED
+    yield (
+        "header in the directory",
+        build(Item(b"a"), Item(b"b", at=len(build(Item(b"a"))) - 60)),
+        REFUSED,
+    )
     yield "header behind the end", build(Item(b"a"), Item(b"b", at=10**6)), REFUSED
-    yield "header at the last byte", build(
-        Item(b"a"), Item(b"b", b"", at=len(build(Item(b"a"), Item(b"b"))) - 1)
-    ), REFUSED
-    yield "members in another order", build(
-        Item(b"a", SPARE, at=30 + 1 + 17), Item(b"b"), Item(b"c", before=b"")
-    ), REFUSED
+    yield (
+        "header at the last byte",
+        build(Item(b"a"), Item(b"b", b"", at=len(build(Item(b"a"), Item(b"b"))) - 1)),
+        REFUSED,
+    )
+    yield (
+        "members in another order",
+        build(Item(b"a", SPARE, at=30 + 1 + 17), Item(b"b"), Item(b"c", before=b"")),
+        REFUSED,
+    )
 
 
 def _indices() -> Iterator[Case]:
@@ -357,8 +404,7 @@ def _indices() -> Iterator[Case]:
         "junk": index(header, 4096, one, junk=b"x"),
         "part of junk": index(header, 4096, one, junk=bytes(36)),
         "twice": index(header, 4096, one) + index(header, 4096, one),
-        "two versions": index(header, 4096, one)
-        + index(header, 4096, one, version=2),
+        "two versions": index(header, 4096, one) + index(header, 4096, one, version=2),
         "longer than the field": index(header, 4096, one)[:-1],
     }
     for name, record in wrong.items():
@@ -369,21 +415,35 @@ def _indices() -> Iterator[Case]:
         "empty": extra(INDEX_ID, b""),
     }.items():
         yield f"index: {name}", archive(record), {"a": SPARE}
-    yield "index: right, wrong CRC-32", archive(index(header, 4096, one), crc=1), REFUSED
+    yield (
+        "index: right, wrong CRC-32",
+        archive(index(header, 4096, one), crc=1),
+        REFUSED,
+    )
     both = {"crc": 1}
-    yield "index: two parts, wrong CRC-32", build(
-        Item(b"a", SPARE, both=both, central={"extra": index(header, 1500, two)})
-    ), REFUSED
+    yield (
+        "index: two parts, wrong CRC-32",
+        build(
+            Item(b"a", SPARE, both=both, central={"extra": index(header, 1500, two)})
+        ),
+        REFUSED,
+    )
     empty = index(header, 4096, [])
-    yield "index: empty file", build(Item(b"a", b"", central={"extra": empty})), {
-        "a": b""
-    }
-    yield "index: part of an empty file", build(
-        Item(b"a", b"", central={"extra": index(header, 4096, [(0, digest)])})
-    ), REFUSED
-    yield "index: empty file, wrong CRC-32", build(
-        Item(b"a", b"", both={"crc": 5}, central={"extra": empty})
-    ), REFUSED
+    yield (
+        "index: empty file",
+        build(Item(b"a", b"", central={"extra": empty})),
+        {"a": b""},
+    )
+    yield (
+        "index: part of an empty file",
+        build(Item(b"a", b"", central={"extra": index(header, 4096, [(0, digest)])})),
+        REFUSED,
+    )
+    yield (
+        "index: empty file, wrong CRC-32",
+        build(Item(b"a", b"", both={"crc": 5}, central={"extra": empty})),
+        REFUSED,
+    )
     yield from _deflated_indices(header)
 
 
@@ -405,18 +465,18 @@ def _deflated_indices(header: int) -> Iterator[Case]:
         return build(item)
 
     yield "parts: right", archive([first, last]), {"a": raw}
-    yield "parts: second refers to the first", archive(
-        [first_sync, last_sync]
-    ), REFUSED
-    yield "parts: border too early", archive(
-        [first, last], [len(first) - 1, len(last) + 1]
-    ), REFUSED
-    yield "parts: border too late", archive(
-        [first, last], [len(first) + 1, len(last) - 1]
-    ), REFUSED
-    yield "parts: first ends the stream", archive(
-        [deflate(raw[:1500]), last]
-    ), REFUSED
+    yield "parts: second refers to the first", archive([first_sync, last_sync]), REFUSED
+    yield (
+        "parts: border too early",
+        archive([first, last], [len(first) - 1, len(last) + 1]),
+        REFUSED,
+    )
+    yield (
+        "parts: border too late",
+        archive([first, last], [len(first) + 1, len(last) - 1]),
+        REFUSED,
+    )
+    yield "parts: first ends the stream", archive([deflate(raw[:1500]), last]), REFUSED
     open_end = compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
     tail = open_end.compress(raw[1500:]) + compressor.flush(zlib.Z_FULL_FLUSH)
     yield "parts: stream without end", archive([first, tail]), REFUSED
@@ -456,18 +516,24 @@ def _contents() -> Iterator[Case]:
     yield "stream of noise", build(Item(b"a", SPARE, DEFLATED, noise(500))), REFUSED
     data = deflate(SPARE)
     yield "stream cut", build(Item(b"a", SPARE, DEFLATED, data[:-1])), REFUSED
-    yield "junk behind stream", build(
-        Item(b"a", SPARE, DEFLATED, data + b"junk")
-    ), REFUSED
+    yield (
+        "junk behind stream",
+        build(Item(b"a", SPARE, DEFLATED, data + b"junk")),
+        REFUSED,
+    )
     yield "second stream", build(Item(b"a", SPARE, DEFLATED, data + data)), REFUSED
     # A final block with the reserved type, and a length that is not its complement
     yield "reserved block", build(Item(b"a", SPARE, DEFLATED, b"\x07")), REFUSED
-    yield "wrong block", build(
-        Item(b"a", b"1234", DEFLATED, struct.pack("<BHH", 1, 4, 4) + b"1234")
-    ), REFUSED
-    yield "distance too far", build(
-        Item(b"a", b"\0" * 10, DEFLATED, bytes.fromhex("4b04120000"))
-    ), REFUSED
+    yield (
+        "wrong block",
+        build(Item(b"a", b"1234", DEFLATED, struct.pack("<BHH", 1, 4, 4) + b"1234")),
+        REFUSED,
+    )
+    yield (
+        "distance too far",
+        build(Item(b"a", b"\0" * 10, DEFLATED, bytes.fromhex("4b04120000"))),
+        REFUSED,
+    )
     for method in (1, 2, 5, 6, 7, 9, 12, 14, 93, 95, 96, 97, 98, 99, 255, 65535):
         both = {"method": method}
         yield f"method {method}", build(Item(both=both)), REFUSED
@@ -595,20 +661,26 @@ def _names() -> Iterator[Case]:
     yield "name: code page 437, no gap", dense, {"░▒▓": CONTENT, "b": CONTENT}
     yield "duplicate", build(Item(), Item()), REFUSED
     yield "duplicate with other content", build(Item(), Item(content=b"evil")), REFUSED
-    yield "duplicate in two encodings", build(
-        Item(b"\x84"), Item("ä".encode(), both={"flags": UTF8})
-    ), REFUSED
+    yield (
+        "duplicate in two encodings",
+        build(Item(b"\x84"), Item("ä".encode(), both={"flags": UTF8})),
+        REFUSED,
+    )
     folder = Item(b"a/", b"", both={}, central={"mode": 0o040755})
     yield "folder twice", build(folder, folder), REFUSED
     yield "file and folder", build(Item(b"a"), folder), REFUSED
     yield "file and parent", build(Item(b"a"), Item(b"a/b")), REFUSED
     yield "file and parent of parents", build(Item(b"a/b/c/d"), Item(b"a/b")), REFUSED
-    yield "file and parent, others between", build(
-        Item(b"a"), Item(b"a-"), Item(b"a!"), Item(b"a/b")
-    ), REFUSED
-    yield "names that only look like parents", build(
-        Item(b"a"), Item(b"a-/b"), Item(b"a!"), Item(b"b/a"), Item(b"b/ab")
-    ), {name: CONTENT for name in ("a", "a-/b", "a!", "b/a", "b/ab")}
+    yield (
+        "file and parent, others between",
+        build(Item(b"a"), Item(b"a-"), Item(b"a!"), Item(b"a/b")),
+        REFUSED,
+    )
+    yield (
+        "names that only look like parents",
+        build(Item(b"a"), Item(b"a-/b"), Item(b"a!"), Item(b"b/a"), Item(b"b/ab")),
+        dict.fromkeys(("a", "a-/b", "a!", "b/a", "b/ab"), CONTENT),
+    )
 
 
 def _kinds() -> Iterator[Case]:
@@ -622,18 +694,26 @@ def _kinds() -> Iterator[Case]:
         "unknown kind": 0o170644,
     }.items():
         yield name, build(Item(content=b"/etc/passwd", central={"mode": mode})), REFUSED
-    yield "folder that is a link", build(
-        Item(b"a/", b"", central={"mode": 0o120777})
-    ), REFUSED
-    yield "folder that is called a regular file", build(
-        Item(b"a/", b"", central={"mode": 0o100644})
-    ), REFUSED
-    yield "folder with content", build(
-        Item(b"a/", b"evil", central={"mode": 0o040755})
-    ), REFUSED
-    yield "link and a file behind it", build(
-        Item(b"a", b"/tmp", central={"mode": 0o120777}), Item(b"a/evil")
-    ), REFUSED
+    yield (
+        "folder that is a link",
+        build(Item(b"a/", b"", central={"mode": 0o120777})),
+        REFUSED,
+    )
+    yield (
+        "folder that is called a regular file",
+        build(Item(b"a/", b"", central={"mode": 0o100644})),
+        REFUSED,
+    )
+    yield (
+        "folder with content",
+        build(Item(b"a/", b"evil", central={"mode": 0o040755})),
+        REFUSED,
+    )
+    yield (
+        "link and a file behind it",
+        build(Item(b"a", b"/tmp", central={"mode": 0o120777}), Item(b"a/evil")),
+        REFUSED,
+    )
     for name, central in {
         "set-uid": {"mode": 0o104755},
         "set-gid": {"mode": 0o102755},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 import stat
+import zipfile
 
 import pytest
 
@@ -48,12 +50,12 @@ def test_archive(
     before = listing(tmp_path)
     if files is None:
         for num_workers in (1, 3):
+            root = str(cache / str(num_workers))
             with pytest.raises(ArchiveError) as info:
-                audmodel.load(uid, num_workers=num_workers)
+                audmodel.load(uid, num_workers=num_workers, cache_root=root)
             assert uid in str(info.value)
-            assert "a-1.0.0" not in [path.name for path in cache.rglob("*")]
     else:
-        root = audmodel.load(uid, num_workers=3)
+        root = audmodel.load(uid, num_workers=3, cache_root=str(cache / "3"))
         assert read_folder(root) == files
         for path in Path(root).rglob("*"):
             assert stat.S_IMODE(path.stat().st_mode) & 0o7022 == 0
@@ -62,10 +64,33 @@ def test_archive(
     written = {name for name in after if after[name] != before.get(name)}
     assert before.keys() <= after.keys()
     assert all(name.split("/")[0] == "cache" for name in written)
-    visible = {path.name for path in (cache / uid.split("-")[0]).iterdir()}
-    visible = {name for name in visible if not name.startswith(".")}
+    short = uid.split("-")[0]
+    visible = {path.name for path in cache.glob(f"*/{short}/[!.]*")}
     assert visible <= {"1.0.0", "1.0.0.header.yaml", "1.0.0.meta.yaml"}
     assert ("1.0.0" in visible) == (files is not None)
+
+
+HARMLESS = [(name, data, files) for name, data, files in CASES if files is not None]
+
+
+@pytest.mark.parametrize(
+    ("archive", "files"),
+    [case[1:] for case in HARMLESS],
+    ids=[case[0].replace(" ", "-") for case in HARMLESS],
+)
+def test_others_see_the_same_in_what_is_not_refused(
+    archive: bytes, files: dict[str, bytes]
+) -> None:
+    found = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+            for info in opened.infolist():
+                # The name of the header is not looked at
+                found[info.filename] = opened.read(info)
+    except (zipfile.BadZipFile, OSError):
+        # It may be more strict, but may not see something else
+        return
+    assert found == files
 
 
 @pytest.mark.parametrize("method", [0, DEFLATED])

@@ -121,7 +121,7 @@ class Item:
     def local_header(self) -> bytes:
         """Header in front of the data."""
         fields = {"magic": b"PK\3\4"} | self._fields(self.local)
-        return (
+        header: bytes = (
             struct.pack(
                 "<4s5H3L2H",
                 fields["magic"],
@@ -135,6 +135,7 @@ class Item:
             + fields["name"]
             + fields["extra"]
         )
+        return header
 
     def central_header(self, offset: int) -> bytes:
         """Header in the directory."""
@@ -154,7 +155,7 @@ class Item:
             parts = [(len(self.compressed()), digest)] if self.content else []
             length = len(self.local_header())
             fields["extra"] += index(length, max(1, len(self.content)), parts)
-        return (
+        header: bytes = (
             struct.pack(
                 "<4s4B4H3L5H2L",
                 fields["magic"],
@@ -178,6 +179,7 @@ class Item:
             + fields["extra"]
             + fields["comment"]
         )
+        return header
 
 
 def build(

@@ -279,6 +279,23 @@ def local_header_length(name: str, size: int) -> int:
     return _LOCAL.size + len(name.encode("utf-8")) + extra
 
 
+def record_length(name: str, size: int, part_size: int = PART_SIZE) -> int:
+    r"""Largest length of the record of a member in the directory.
+
+    Args:
+        name: name of the member
+        size: size of the file in bytes
+        part_size: smallest part size in bytes
+
+    Returns:
+        length in bytes
+
+    """
+    parts = -(-size // part_size_for(size, part_size))
+    extra = 2 * _EXTRA.size + _INDEX.size + parts * _PART.size + 3 * 8
+    return _CENTRAL.size + len(name.encode("utf-8")) + extra
+
+
 def data_descriptor(member: Member) -> bytes:
     r"""Record after the data of a member whose header was written before."""
     record = _DESCRIPTOR64 if _is_zip64(member) else _DESCRIPTOR
@@ -579,6 +596,8 @@ def _parse_central_record(data: Buffer, position: int) -> tuple[Member, int]:
 
 
 def _decode_name(name: bytes, flags: int) -> str:
+    if name.isascii():
+        return name.decode("ascii")
     try:
         return name.decode("utf-8" if flags & _FLAG_UTF8 else "cp437")
     except UnicodeDecodeError as error:

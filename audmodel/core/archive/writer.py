@@ -296,5 +296,6 @@ def _read(file: SourceFile, offset: int, length: int) -> bytes:
 
 def _samples(file: SourceFile) -> list[bytes]:
     r"""Pieces that are spread evenly over a file."""
-    step = (file.size - deflate.SAMPLE) // (_SAMPLES - 1)
-    return [_read(file, n * step, deflate.SAMPLE) for n in range(_SAMPLES)]
+    length = min(deflate.SAMPLE, file.size)
+    step = (file.size - length) // (_SAMPLES - 1)
+    return [_read(file, n * step, length) for n in range(_SAMPLES)]

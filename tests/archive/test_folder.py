@@ -1,0 +1,255 @@
+"""What of a folder is published, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import socket
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+import audmodel
+from audmodel.core import folder
+from audmodel.core.archive import format
+from audmodel.errors import InvalidFolderError
+from tests.archive.hostile import ODD_NAMES
+from tests.archive.tools import make_folder
+from tests.archive.tools import publish
+from tests.archive.tools import read_folder
+from tests.archive.tools import run_python
+
+
+def names(root: Path) -> list[str]:
+    return [file.name for file in folder.scan(str(root))]
+
+
+def test_files_are_sorted_by_name(tmp_path: Path) -> None:
+    expected = ["B", "a", "a b", "a-b", "a/b", "ab", "é"]
+    make_folder(tmp_path, {name.replace("a/", "sub/"): b"" for name in expected})
+    assert names(tmp_path) == sorted(name.replace("a/", "sub/") for name in expected)
+
+
+def test_hidden_files_are_published_and_empty_folders_are_not(tmp_path: Path) -> None:
+    make_folder(tmp_path, {".hidden": b"", ".git/config": b"", "a/.b": b""})
+    (tmp_path / "empty/inside").mkdir(parents=True)
+    assert names(tmp_path) == [".git/config", ".hidden", "a/.b"]
+
+
+def test_link_to_a_file_stands_for_its_content(
+    tmp_path: Path, repository: audmodel.Repository
+) -> None:
+    root = make_folder(tmp_path / "model", {"file": b"content"})
+    (tmp_path / "outside").write_bytes(b"outside")
+    (root / "link").symlink_to("file")
+    (root / "far").symlink_to(tmp_path / "outside")
+    os.link(root / "file", root / "hard")
+    loaded = audmodel.load(publish(repository, root))
+    assert read_folder(loaded) == {
+        "file": b"content",
+        "link": b"content",
+        "far": b"outside",
+        "hard": b"content",
+    }
+    assert not [path for path in Path(loaded).rglob("*") if path.is_symlink()]
+
+
+def test_path_is_expanded(tmp_path: Path, home: Path) -> None:
+    make_folder(home / "model", {"a": b""})
+    [file] = folder.scan("~/model")
+    assert file.path == str(home / "model/a")
+
+
+@pytest.mark.parametrize("label", ODD_NAMES)
+def test_odd_names_are_published(
+    label: str, tmp_path: Path, repository: audmodel.Repository
+) -> None:
+    root = make_folder(tmp_path / "model", {ODD_NAMES[label]: b"odd"})
+    loaded = audmodel.load(publish(repository, root), num_workers=2)
+    assert read_folder(loaded) == {ODD_NAMES[label]: b"odd"}
+
+
+# Refusals ------------------------------------------------------------------
+
+
+def test_there_has_to_be_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        folder.scan(str(tmp_path / "missing"))
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
+        folder.scan(str(tmp_path / "file"))
+
+
+def test_there_have_to_be_files(tmp_path: Path) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    with pytest.raises(InvalidFolderError, match="no files"):
+        folder.scan(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("target", "what"),
+    [
+        (".", "link to a folder"),
+        ("sub", "link to a folder"),
+        ("/", "link to a folder"),
+        ("missing", "link to nothing"),
+        ("bad", "link to nothing"),
+        ("/dev/null", "not a regular file"),
+    ],
+)
+def test_link_to_something_else_is_refused(
+    target: str, what: str, tmp_path: Path
+) -> None:
+    make_folder(tmp_path, {"sub/file": b""})
+    (tmp_path / "bad").symlink_to(target)
+    with pytest.raises(InvalidFolderError, match=f"bad' is.* {what}"):
+        folder.scan(str(tmp_path))
+
+
+def test_special_files_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(InvalidFolderError, match="fifo' is not a regular file"):
+        folder.scan(str(tmp_path))
+    os.unlink(tmp_path / "fifo")
+    here = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind("socket")
+            with pytest.raises(InvalidFolderError, match="not a regular file"):
+                folder.scan(str(tmp_path))
+    finally:
+        os.chdir(here)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"back\\slash",
+        b"new\nline",
+        b"tab\t",
+        b"\x7f",
+        b"not utf-8 \xff",
+        "right to left \u202e".encode(),
+        b"folder\n/file",
+    ],
+)
+def test_names_that_would_be_refused_are_not_published(
+    name: bytes, tmp_path: Path
+) -> None:
+    path = os.path.join(os.fsencode(tmp_path), name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb"):
+        pass
+    with pytest.raises(InvalidFolderError, match=r"cannot be published.*Rename"):
+        folder.scan(str(tmp_path))
+
+
+def test_folders_may_not_be_too_deep(tmp_path: Path) -> None:
+    path = tmp_path
+    here = os.open(".", os.O_RDONLY)
+    try:
+        for _ in range(600):
+            path.mkdir(exist_ok=True)
+            os.chdir(path)
+            path = Path("d")
+        Path("file").write_bytes(b"")
+    finally:
+        os.chdir(here)
+        os.close(here)
+    with pytest.raises(InvalidFolderError, match="cannot be published"):
+        folder.scan(str(tmp_path))
+
+
+def test_too_many_files_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder(tmp_path, {f"{n}": b"" for n in range(4)})
+    monkeypatch.setattr(format, "MAX_MEMBERS", 3)
+    with pytest.raises(InvalidFolderError, match="4 files, allowed are 3"):
+        folder.scan(str(tmp_path))
+
+
+def test_too_many_folders_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder(tmp_path, {"a/b/c": b"", "a/d/e/f": b"", "a/b/x": b""})
+    monkeypatch.setattr(format, "MAX_MEMBERS", 4)
+    assert len(names(tmp_path)) == 3
+    monkeypatch.setattr(format, "MAX_MEMBERS", 3)
+    with pytest.raises(InvalidFolderError, match="4 folders, allowed are 3"):
+        folder.scan(str(tmp_path))
+
+
+def test_folder_or_file_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder(tmp_path, {"a": b""})
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(InvalidFolderError, match="a' cannot be read"):
+        folder.scan(str(tmp_path))
+
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(InvalidFolderError, match="cannot be read: Permission denied"):
+        folder.scan(str(tmp_path))
+
+
+def test_broken_disk_is_not_a_changed_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [file] = folder.scan(str(make_folder(tmp_path, {"a": b""})))
+
+    def refuse(*arguments: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.open", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        file.open()
+    monkeypatch.setattr("os.stat", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        file.check_unchanged()
+
+
+UNREADABLE = """
+import os, sys
+from audmodel.core import folder
+from audmodel.errors import InvalidFolderError
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    folder.scan(sys.argv[1])
+except InvalidFolderError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_what_cannot_be_read_is_refused(what: str, tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "model", {"sub/file": b"", "other": b""})
+    for path in (tmp_path, *tmp_path.parents):
+        # Temporary folders of tests are private
+        if path.is_relative_to(tempfile.gettempdir()) and path.stat().st_mode & 1 == 0:
+            path.chmod(path.stat().st_mode | 0o11)
+    bad = root / ("sub/file" if what == "file" else "sub")
+    bad.chmod(0)
+    try:
+        message = run_python(UNREADABLE, root)
+    finally:
+        bad.chmod(0o755)
+    assert "cannot be read" in message
+    assert str(bad) in message
+
+
+def test_scan_is_imported_without_backends() -> None:
+    code = "import sys, audmodel.core.folder; print('audbackend' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"

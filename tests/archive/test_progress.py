@@ -126,7 +126,7 @@ def test_bar_in_a_log_ends_at_all(
     audmodel.load(uid, verbose=True, num_workers=2)
     output = "".join(capfd.readouterr())
     for word in ("Publish", "Load"):
-        shown = re.findall(rf"{word} {uid}[^\r\n]*%[^\r\n]*", output)
+        shown = re.findall(rf"[^\r\n]*%[^\r\n]*{word} {uid}", output)
         assert shown
         assert "100%" in shown[-1]
 

@@ -39,10 +39,11 @@ def progress_bar(
     def start(total: int) -> Callable[[int], None]:
         text = audeer.format_display_message(description, pbar=True)
         bar = audeer.progress_bar(total=total, desc=text)
+        bar.unit = "B"
         bar.unit_scale = True
         # audeer's look, with bytes in front of the times
         bar.bar_format = bar.bar_format.replace(
-            "[{elapsed}", "{n_fmt}/{total_fmt}B [{elapsed}"
+            "[{elapsed}", "{n_fmt}/{total_fmt}{unit} [{elapsed}"
         )
         bars.append(bar)
 

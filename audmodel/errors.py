@@ -22,7 +22,8 @@ so that existing ``except`` clauses keep working::
     │   └── DiskFullError                     not enough room for the model
     └── RepositoryError (audbackend.BackendError)
         ├── RepositoryNotFoundError           the repository does not exist
-        └── RepositoryUnreachableError        the repository gives no answer
+        ├── RepositoryUnreachableError        the repository gives no answer
+        └── WriteUncertainError               stored or not, nobody can tell
 
 """
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from audmodel.core.backend.errors import (
         RepositoryUnreachableError as RepositoryUnreachableError,
     )
+    from audmodel.core.backend.errors import WriteUncertainError as WriteUncertainError
 
 
 class AudmodelError(Exception):
@@ -109,6 +111,7 @@ _BACKEND_ERRORS = {
     "RepositoryError",
     "RepositoryNotFoundError",
     "RepositoryUnreachableError",
+    "WriteUncertainError",
 }
 
 

@@ -8,6 +8,7 @@ r"""The cache on disk: layout, locks, staging, finished entries.
         <version>.meta.yaml      copy of the metadata
         .<version>.lock          held while the model is loaded
         .<version>~<random>/     model that is being loaded
+        .<version>~~<random>/    same, where locks are broken
 
 Nothing here relies on a lock to be right.
 A model becomes visible by renaming a folder
@@ -23,6 +24,8 @@ from collections.abc import Iterator
 import contextlib
 from contextlib import contextmanager
 import errno
+import fcntl
+import glob
 import logging
 import os
 import secrets
@@ -43,6 +46,8 @@ _LOCK_MODE = 0o664
 # Seconds after which a wait for a lock is announced, and between reminders
 _FIRST_NOTICE = 2.0
 _NEXT_NOTICE = 30.0
+# Seconds after which a folder that nobody writes to was left behind
+_ABANDONED = 600.0
 # Errors that say a file system has no locks
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP}
 
@@ -69,6 +74,7 @@ class CacheEntry:
         r"""Copy of the header."""
         self.meta_file = f"{self.folder}.meta.yaml"
         r"""Copy of the metadata."""
+        self._is_alone = False
 
     @property
     def is_complete(self) -> bool:
@@ -109,6 +115,9 @@ class CacheEntry:
             os.makedirs(self._parent, exist_ok=True)
             # Clients of earlier releases read and write under a lock
             with self.lock(os.path.basename(path), timeout=10):
+                # Whoever was killed left one
+                for left in glob.glob(f"{glob.escape(path)}~*"):
+                    os.unlink(left)
                 with open(temporary, "xb") as file:
                     file.write(content)
                 os.replace(temporary, path)
@@ -147,8 +156,11 @@ class CacheEntry:
             yield
             return
         try:
+            if name is None:
+                self._is_alone = _keeps_others_away(path)
             yield
         finally:
+            self._is_alone = False
             lock.release()
 
     def error(self, cause: Exception) -> CacheError:
@@ -171,21 +183,27 @@ class CacheEntry:
             "or make room and try again.",
         )
 
-    def stage(self) -> Staging:
+    def stage(self, *, private: bool = False) -> Staging:
         r"""Folder to prepare the model in.
 
         It stays if the attempt ends early,
         so that the next one can go on from there.
 
+        Args:
+            private: whether to keep away from the folders of others,
+                and others from this one,
+                whatever the lock says
+
         Returns:
-            folder that is known to nobody else,
+            folder that nobody else works in,
             with what an earlier attempt left, if there is something
 
         """
         os.makedirs(self._parent, exist_ok=True)
         prefix = f".{self._version}~"
-        path = os.path.join(self._parent, prefix + secrets.token_hex(8))
-        resumed = self._adopt(prefix, path)
+        name = f"{prefix}{'~' if private else ''}{secrets.token_hex(8)}"
+        path = os.path.join(self._parent, name)
+        resumed = not private and self._adopt(prefix, path)
         if not resumed:
             os.mkdir(path)
         return Staging(path, self.folder, resumed)
@@ -193,8 +211,9 @@ class CacheEntry:
     def _adopt(self, prefix: str, path: str) -> bool:
         r"""Take over the folder of an attempt that ended early.
 
-        The lock is ours, so nobody else is at work in it.
-        Should the lock be broken, whoever is will notice that it is gone.
+        As long as the lock is ours, nobody else is at work in it.
+        Should the lock be broken, whoever is will notice that it is gone,
+        and keep out of the way.
         """
         with os.scandir(self._parent) as entries:
             left = sorted(
@@ -204,10 +223,14 @@ class CacheEntry:
             )
         adopted = False
         for old in left:
-            if adopted:
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                with contextlib.suppress(OSError):
+            is_private = os.path.basename(old).startswith(prefix + "~")
+            if (not self._is_alone or is_private) and not _is_abandoned(old):
+                continue
+            with contextlib.suppress(OSError):
+                # Who made it may have kept others from writing to it
+                if adopted or os.lstat(old).st_uid != os.geteuid():
+                    shutil.rmtree(old, ignore_errors=True)
+                else:
                     os.rename(old, path)
                     adopted = True
         return adopted
@@ -265,7 +288,7 @@ class Staging:
                 if stat.S_ISDIR(status.st_mode):
                     with contextlib.suppress(OSError):
                         os.rmdir(path)  # if it is empty
-                elif key in sizes and stat.S_ISREG(status.st_mode):
+                elif key in sizes and _is_ours(status):
                     used += min(status.st_blocks * 512, sizes[key])
                 else:
                     os.unlink(path)
@@ -309,3 +332,42 @@ def _acquire(lock: object, path: str, timeout: float) -> None:
             path,
         )
         notice = waited + _NEXT_NOTICE
+
+
+def _keeps_others_away(path: str) -> bool:
+    r"""Whether a lock that is held does what it should."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    r"""Whether a file is like one that is written here, with no other name."""
+    return (
+        stat.S_ISREG(status.st_mode)
+        and status.st_mode & 0o7600 == 0o600
+        and status.st_nlink == 1
+        and status.st_uid == os.geteuid()
+    )
+
+
+def _is_abandoned(folder: str) -> bool:
+    r"""Whether nobody has written to a folder for a while."""
+    newest = 0.0
+    with contextlib.suppress(OSError):
+        newest = os.lstat(folder).st_mtime
+        for root, folders, names in os.walk(folder):
+            for name in folders + names:
+                status = os.lstat(os.path.join(root, name))
+                newest = max(newest, status.st_mtime)
+        return time.time() - newest > _ABANDONED
+    return False  # it has just been taken away

@@ -101,7 +101,10 @@ def dump(data: Mapping[str, object], label: str) -> bytes:
         # Written is only what can be read again
         copy = load(content, label)
         same = yaml.dump(copy, Dumper=_Dumper, sort_keys=False) == text
-    except (yaml.YAMLError, InvalidDocumentError, RecursionError) as error:
+    except InvalidInputError:
+        raise
+    # PyYAML raises ValueError, e.g. for numbers with thousands of digits
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"'{label}' cannot be stored: {error}") from error
     if not same:
         raise InvalidInputError(

@@ -8,17 +8,13 @@ from audmodel.core.archive import format
 from audmodel.core.archive import reader
 from audmodel.core.backend.base import ObjectReader
 from audmodel.core.cache import CacheEntry
+from audmodel.core.cache import Staging
 from audmodel.core.header import Header
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.errors import ArchiveError
 from audmodel.errors import ArchiveMismatchError
 from audmodel.errors import AudmodelError
-
-
-# Attempts to load a model whose folder is taken away,
-# which happens only if the file system's locks are broken
-_ATTEMPTS = 3
 
 
 def load(
@@ -54,18 +50,14 @@ def load(
                 raise ArchiveError("it does not exist")
             directory = _directory(archive, header)
             progress = start_progress(directory.size)
-            for attempt in range(_ATTEMPTS):
-                try:
-                    return _extract(archive, directory, entry, num_workers, progress)
-                except FileNotFoundError:
-                    if entry.is_complete:
-                        return None
-                    if attempt + 1 == _ATTEMPTS:
-                        raise
-                except AudmodelError:
-                    raise
-                except OSError as error:
-                    raise entry.error(error) from error
+            try:
+                _extract(archive, directory, entry.stage(), num_workers, progress)
+            except FileNotFoundError:
+                # Somebody took the folder away,
+                # which happens only if the locks of the file system are broken
+                if not entry.is_complete:
+                    staging = entry.stage(private=True)
+                    _extract(archive, directory, staging, num_workers, progress)
         except ArchiveError as error:
             url = registry.backend.object_url(
                 registry.archive_path(model, header.location)
@@ -73,6 +65,10 @@ def load(
             raise type(error)(
                 f"The archive of model '{model}' at '{url}' cannot be used: {error}."
             ) from error
+        except AudmodelError:
+            raise
+        except OSError as error:
+            raise entry.error(error) from error
 
 
 def _directory(archive: ObjectReader, header: Header) -> format.Directory:
@@ -101,11 +97,10 @@ def _checked_directory(archive: ObjectReader, header: Header) -> format.Director
 def _extract(
     archive: ObjectReader,
     directory: format.Directory,
-    entry: CacheEntry,
+    staging: Staging,
     num_workers: int,
     progress: Callable[[int], None],
 ) -> None:
-    staging = entry.stage()
     files = [member for member in directory.members if not member.is_folder]
     staging.prepare({member.name: member.size for member in files})
     reader.Extractor(

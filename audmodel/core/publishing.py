@@ -10,6 +10,7 @@ since the archive has a place that follows from the ID.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Generator
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
@@ -105,15 +106,17 @@ def publish(
         archive = registry.archive_path(model, publication.header.location)
         meta = registry.record_path(model, "meta")
         with contextlib.ExitStack() as cleanup:
-            registry.backend.write_object(
-                archive,
-                claim.renewing(writer),
-                tmp_root=publication.tmp_root,
-                num_workers=num_workers,
-            )
-            cleanup.callback(_discard, registry, archive)
-            registry.backend.write_object(meta, [publication.meta])
-            cleanup.callback(_discard, registry, meta)
+            # Workers end with the upload, whatever holds on to its error
+            with contextlib.closing(claim.renewing(writer)) as chunks:
+                registry.backend.write_object(
+                    archive,
+                    chunks,
+                    tmp_root=publication.tmp_root,
+                    num_workers=num_workers,
+                )
+            cleanup.callback(claim.discard, archive)
+            claim.replace(meta, publication.meta)
+            cleanup.callback(claim.discard, meta)
             claim.fence()
             # From here on the outcome is up to the header
             cleanup.pop_all()
@@ -135,14 +138,6 @@ def _set_alias(registry: Registry, alias: str, model: ModelId) -> None:
             "Set it with audmodel.set_alias()."
         )
         raise
-
-
-def _discard(registry: Registry, path: str) -> None:
-    r"""Delete an object, without hiding the error that made it useless."""
-    try:
-        registry.backend.delete_object(path)
-    except RepositoryError as error:
-        logger.warning("Left over is an object that can be deleted: %s", error)
 
 
 def _check_absent(registry: Registry, model: ModelId) -> None:
@@ -169,7 +164,6 @@ class _Claim:
     """
 
     def __init__(self, registry: Registry, model: ModelId, data: bytes) -> None:
-        self._registry = registry
         self._backend = registry.backend
         self._model = model
         self._path = registry.record_path(model, "claim")
@@ -190,14 +184,11 @@ class _Claim:
             or stored.data != self._data
             or not self._backend.replace_object(self._path, data, stored.tag)
         ):
-            raise PublishConflictError(
-                f"Somebody else took over publishing '{self._model}', "
-                "since this process gave no sign of life for too long."
-            )
+            raise self._conflict()
         self._data = data
         self._renewed = time.monotonic()
 
-    def renewing(self, chunks: ArchiveWriter) -> Iterator[bytes]:
+    def renewing(self, chunks: ArchiveWriter) -> Generator[bytes, None, None]:
         r"""Renew the claim from time to time while chunks are taken."""
         for chunk in chunks:
             self.fence()
@@ -210,13 +201,65 @@ class _Claim:
         if self._age() > RENEW_INTERVAL:
             self.renew()
 
+    def replace(self, path: str, data: bytes) -> None:
+        r"""Store a small object, which a dead publisher may have left.
+
+        Should somebody take the claim over in the meantime,
+        then either the claim or the object is not what it was.
+
+        Args:
+            path: path of the object
+            data: content
+
+        Raises:
+            PublishConflictError: if somebody else stored it
+
+        """
+        self.fence()
+        if self._backend.create_object(path, data):
+            return
+        stored = self._backend.read_object(path, document.MAX_BYTES)
+        self.fence()
+        if stored is None or not self._backend.replace_object(path, data, stored.tag):
+            raise self._conflict()
+
+    def discard(self, path: str) -> None:
+        r"""Delete an object, unless it belongs to somebody else by now.
+
+        It follows an error, which it does not hide.
+
+        Args:
+            path: path of the object
+
+        """
+        try:
+            stored = self._backend.read_object(self._path, document.MAX_BYTES)
+        except RepositoryError as error:
+            logger.warning("Left over is '%s', the claim is unknown: %s", path, error)
+            return
+        if stored is not None and stored.data == self._data:
+            self._delete(path)
+
+    def _delete(self, path: str) -> None:
+        try:
+            self._backend.delete_object(path)
+        except RepositoryError as error:
+            logger.warning("Left over is '%s', which can be deleted: %s", path, error)
+
     def release(self) -> None:
         r"""Give up the claim if it is still ours."""
-        if self._age() > CLAIM_TIMEOUT / 2:
-            stored = self._backend.read_object(self._path, document.MAX_BYTES)
-            if stored is None or stored.data != self._data:
-                return
-        _discard(self._registry, self._path)
+        if self._age() > RENEW_INTERVAL:
+            self.discard(self._path)
+        else:
+            # Too young to have been taken over, which saves a look
+            self._delete(self._path)
+
+    def _conflict(self) -> PublishConflictError:
+        return PublishConflictError(
+            f"Somebody else took over publishing '{self._model}', "
+            "since this process gave no sign of life for too long. "
+            "Try again if the model does not exist in a minute."
+        )
 
     def _age(self) -> float:
         return time.monotonic() - self._renewed
@@ -241,6 +284,7 @@ def _claim_data() -> bytes:
         {
             "id": secrets.token_hex(16),
             "host": socket.gethostname(),
+            "space": _process_space(),
             "process": os.getpid(),
         },
         "claim",
@@ -292,11 +336,27 @@ def _publisher(data: bytes) -> str:
     )
 
 
+def _process_space() -> str:
+    r"""What tells the processes of this machine from those of its containers.
+
+    They may have the same host name, but do not see each other.
+    """
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
 def _is_dead(data: bytes) -> bool:
     r"""Whether the publisher ran on this machine and does not any more."""
     claim = _read_claim(data)
     process = claim.get("process")
-    if claim.get("host") != socket.gethostname() or not isinstance(process, int):
+    if (
+        claim.get("host") != socket.gethostname()
+        or claim.get("space") != _process_space()
+        or not isinstance(process, int)
+    ):
         return False
     try:
         os.kill(process, 0)

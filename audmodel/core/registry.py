@@ -231,7 +231,8 @@ class Registry:
         stored = self.backend.read_object(path, document.MAX_BYTES)
         if stored is None:
             return []
-        return _names(document.load(stored.data, f"The list of aliases of {model}"))
+        source = f"The list of aliases of {model}"
+        return _names(document.load(stored.data, source), source)
 
     def set_alias(self, name: str, model: ModelId, *, is_new: bool = False) -> None:
         r"""Let an alias point to a model.
@@ -272,17 +273,19 @@ class Registry:
                 self._list_alias(model, name)
 
     def _list_alias(self, model: ModelId, name: str, *, is_new: bool = False) -> None:
-        def change(current: dict[str, Any]) -> dict[str, Any]:
-            return {"aliases": sorted({*_names(current), name})}
-
         path, source = self._list_path(model), f"The list of aliases of {model}"
+
+        def change(current: dict[str, Any]) -> dict[str, Any]:
+            return {"aliases": sorted({*_names(current, source), name})}
+
         self._change(path, change, "alias", source, is_new=is_new)
 
     def _unlist_alias(self, model: ModelId, name: str) -> None:
-        def change(current: dict[str, Any]) -> dict[str, Any]:
-            return {"aliases": sorted({*_names(current)} - {name})}
-
         path, source = self._list_path(model), f"The list of aliases of {model}"
+
+        def change(current: dict[str, Any]) -> dict[str, Any]:
+            return {"aliases": sorted({*_names(current, source)} - {name})}
+
         self._change(path, change, "alias", source)
         # It may have come back while it was taken off the list
         if self.alias(name) == model:
@@ -394,8 +397,8 @@ def _target_of(data: dict[str, Any], name: str) -> ModelId:
     return model
 
 
-def _names(data: dict[str, Any]) -> list[str]:
+def _names(data: dict[str, Any], source: str) -> list[str]:
     names = data.get("aliases", [])
     if not isinstance(names, list):
-        raise InvalidDocumentError("A list of aliases is not valid.")
+        raise InvalidDocumentError(f"'aliases' in {source} is not a list.")
     return [name for name in names if isinstance(name, str) and uid.is_alias(name)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 import importlib
+import threading
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import ClassVar
@@ -24,16 +25,17 @@ class _BackendRegistry:
     def __init__(self, names: dict[str, str]) -> None:
         self._names = names
         self._classes: dict[str, Any] | None = None
+        self._lock = threading.Lock()
 
     def __get__(self, instance: object, owner: type) -> dict[str, Any]:
-        if self._classes is None:
-            self._classes = {}
-            for name, location in self._names.items():
-                module, _, attribute = location.partition(":")
-                self._classes[name] = getattr(
-                    importlib.import_module(module), attribute
-                )
-        return self._classes
+        with self._lock:
+            if self._classes is None:
+                classes = {}
+                for name, location in self._names.items():
+                    module, _, attribute = location.partition(":")
+                    classes[name] = getattr(importlib.import_module(module), attribute)
+                self._classes = classes
+            return self._classes
 
 
 class Repository:
@@ -53,6 +55,9 @@ class Repository:
     backend_registry: ClassVar[Any] = _BackendRegistry(
         {
             "file-system": "audmodel.core.backend.filesystem:FileSystem",
+            "s3": "audmodel.core.backend.s3:S3",
+            "minio": "audmodel.core.backend.s3:S3",
+            "artifactory": "audmodel.core.backend.artifactory:Artifactory",
         }
     )
     r"""Classes of backends by name."""

@@ -281,7 +281,7 @@ def legacy_id(
         32 hexadecimal digits in five groups
 
     """
-    group = "com.audeering.models" + (f".{subgroup}" if subgroup else "")
+    group = "com.audeering.models" + (f".{subgroup}" if subgroup is not None else "")
     repository = f"models-{'private' if private else 'public'}-local"
     digits = _md5(f"{dict(params)}{group}.{name}lookup{version}{repository}")
     return "-".join(

@@ -22,6 +22,8 @@ import audbackend
 import pytest
 
 import audmodel
+from tests.backends import artifactory_server
+from tests.backends import seaweedfs
 
 
 class Plain(audbackend.backend.Base):  # type: ignore[misc]
@@ -101,12 +103,34 @@ def plain(request: pytest.FixtureRequest) -> Iterator[audmodel.Repository]:
         Plain.delete(host, "models")
 
 
+@contextmanager
+def s3(request: pytest.FixtureRequest) -> Iterator[audmodel.Repository]:
+    server = seaweedfs.shared()
+    monkeypatch = request.getfixturevalue("monkeypatch")
+    monkeypatch.setenv("MINIO_ACCESS_KEY", seaweedfs.ACCESS_KEY)
+    monkeypatch.setenv("MINIO_SECRET_KEY", seaweedfs.SECRET_KEY)
+    yield audmodel.Repository(server.bucket(), server.url, "s3")
+
+
+@contextmanager
+def artifactory(request: pytest.FixtureRequest) -> Iterator[audmodel.Repository]:
+    monkeypatch = request.getfixturevalue("monkeypatch")
+    monkeypatch.setenv("ARTIFACTORY_USERNAME", "tester")
+    monkeypatch.setenv("ARTIFACTORY_API_KEY", "secret")
+    with artifactory_server.artifactory(tester=artifactory_server.User("secret")) as (
+        server
+    ):
+        yield audmodel.Repository("models", server.url, "artifactory")
+
+
 BACKENDS: dict[
     str,
     Callable[[pytest.FixtureRequest], AbstractContextManager[audmodel.Repository]],
 ] = {
     "file-system": file_system,
     "plain": plain,
+    "s3": s3,
+    "artifactory": artifactory,
 }
 
 

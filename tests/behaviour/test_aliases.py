@@ -124,9 +124,7 @@ def test_missing_alias(repository: audmodel.Repository) -> None:
 
 
 @pytest.mark.parametrize("target", ["deadbeef-1.0.0", "deadbeef", "nobody"])
-def test_alias_of_a_missing_model(
-    repository: audmodel.Repository, target: str
-) -> None:
+def test_alias_of_a_missing_model(repository: audmodel.Repository, target: str) -> None:
     with pytest.raises(audmodel.errors.ModelNotFoundError, match=target):
         audmodel.set_alias("small", target)
     assert content(repository) == {}
@@ -142,7 +140,7 @@ def test_alias_that_points_to_a_missing_model(
     )
     assert audmodel.resolve_alias("lost") == "deadbeef-1.0.0"
     assert not audmodel.exists("lost")
-    with pytest.raises(audmodel.errors.ModelNotFoundError, match="deadbeef-1.0.0"):
+    with pytest.raises(audmodel.errors.ModelNotFoundError, match=r"deadbeef-1\.0\.0"):
         audmodel.load("lost")
     # It can be set to something better
     audmodel.set_alias("lost", first)
@@ -164,3 +162,19 @@ def test_alias_of_an_earlier_repository_is_not_hidden(
     audmodel.set_alias("large", there)
     assert audmodel.resolve_alias("large") == there
     assert audmodel.aliases(there) == ["large"]
+
+
+@pytest.mark.parametrize("data", [b"aliases: 5\n", b"aliases: [", b"- a\n"])
+def test_damaged_list_of_aliases(
+    repository: audmodel.Repository, first: str, data: bytes
+) -> None:
+    short = first.split("-")[0]
+    path = f"/_uid/{short}.aliases/1.0.0/{short}.aliases-1.0.0.yaml"
+    store(repository, path, data)
+    with pytest.raises(audmodel.errors.InvalidDocumentError, match=first):
+        audmodel.aliases(first)
+    # What is no alias in the list is passed over
+    store(repository, path, b"aliases: [5, ../../escape, gone, [a]]\n")
+    assert audmodel.aliases(first) == []
+    audmodel.set_alias("best", first)
+    assert audmodel.aliases(first) == ["best"]

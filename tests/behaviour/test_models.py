@@ -95,9 +95,7 @@ def test_embedded_interface_sees_the_same_files(
     assert sorted(paths) == sorted(content(repository))
 
 
-def test_minimal_arguments(
-    repository: audmodel.Repository, model_folder: Path
-) -> None:
+def test_minimal_arguments(repository: audmodel.Repository, model_folder: Path) -> None:
     uid = audmodel.publish(str(model_folder), "torch", {}, "1.0.0")
     assert audmodel.header(uid) == {
         "author": getpass.getuser(),

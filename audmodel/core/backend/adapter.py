@@ -136,7 +136,8 @@ class _Adapter:
                 self._backend.put_file(file, path)
 
     def object_url(self, path: str) -> str:
-        return str(self._backend.join("/", self._backend.host, path.lstrip("/")))
+        host = str(self._backend.host).rstrip("/")
+        return f"{host}/{self._backend.repository}{path}"
 
     def _exists(self, path: str) -> bool:
         with _translate_errors("look up", path):

@@ -33,3 +33,7 @@ class RepositoryNotFoundError(RepositoryError):
 
 class RepositoryUnreachableError(RepositoryError):
     r"""The repository gives no answer."""
+
+
+class WriteUncertainError(RepositoryError):
+    r"""Nobody can tell whether the repository stored something."""

@@ -151,7 +151,23 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
         tmp_root: str | None = None,
         num_workers: int = 1,
     ) -> None:
-        self._put(self._expand(path), chunks)
+        failures: list[OSError] = []
+
+        def content() -> Iterator[Buffer]:
+            try:
+                yield from chunks
+            except OSError as error:
+                failures.append(error)
+                raise
+
+        try:
+            self._put(self._expand(path), content())
+        except OSError as error:
+            # What cannot be read is no problem of the repository
+            if error in failures:
+                raise
+            with self._translate_errors("write", path):
+                raise
 
     def object_url(self, path: str) -> str:  # noqa: D102
         return str(os.path.normpath(self._expand(path)))
@@ -212,7 +228,7 @@ def _temporary(target: str, chunks: Iterable[Buffer]) -> Iterator[str]:
     try:
         try:
             for chunk in chunks:
-                _write(fd, memoryview(chunk), target)
+                _write(fd, memoryview(chunk))
             os.fsync(fd)
             yield path
         except BaseException:
@@ -251,14 +267,9 @@ def _remove_abandoned(folder: str, prefix: str) -> None:
                 os.close(fd)
 
 
-def _write(fd: int, view: memoryview, target: str) -> None:
-    try:
-        while len(view):
-            view = view[os.write(fd, view) :]
-    except OSError as error:
-        raise RepositoryError(
-            f"Could not write '{target}': {error.strerror}.", error
-        ) from error
+def _write(fd: int, view: memoryview) -> None:
+    while len(view):
+        view = view[os.write(fd, view) :]
 
 
 def _sync_folder(folder: str) -> None:

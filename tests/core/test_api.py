@@ -1,0 +1,255 @@
+"""What the package offers: names, signatures, and how long its import takes."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from pathlib import Path
+import subprocess
+import sys
+from typing import Any
+
+import audeer
+import pytest
+
+import audmodel
+from tests.behaviour.backends import files
+from tests.behaviour.backends import publish
+from tests.conftest import ROOT
+from tests.core.conftest import Interpreter
+
+
+FUNCTIONS = {
+    "aliases": "(uid, *, cache_root=None, verbose=False)",
+    "author": "(uid, *, cache_root=None)",
+    "date": "(uid, *, cache_root=None)",
+    "default_cache_root": "()",
+    "exists": "(uid)",
+    "header": "(uid, *, cache_root=None, verbose=False)",
+    "latest_version": "(uid)",
+    "legacy_uid": "(name, params, version, *, subgroup=None, private=False)",
+    "load": ("(uid, *, cache_root=None, timeout=14400, num_workers=1, verbose=False)"),
+    "meta": "(uid, *, cache_root=None, verbose=False)",
+    "name": "(uid, *, cache_root=None, verbose=False)",
+    "parameters": "(uid, *, cache_root=None, verbose=False)",
+    "publish": (
+        "(root, name, params, version, *, repository=None, alias=None, author=None, "
+        "compression=1, date=None, meta=None, subgroup=None, tmp_root=None, "
+        "num_workers=1, verbose=False)"
+    ),
+    "repository": "(uid, *, cache_root=None)",
+    "resolve_alias": "(alias, *, cache_root=None, verbose=False)",
+    "set_alias": "(alias, uid, *, cache_root=None, verbose=False)",
+    "subgroup": "(uid, *, cache_root=None, verbose=False)",
+    "uid": "(name, params, version=None, *, subgroup=None)",
+    "update_meta": "(uid, meta, *, replace=False, cache_root=None, verbose=False)",
+    "url": "(uid, *, type='model', cache_root=None, verbose=False)",
+    "version": "(uid, *, cache_root=None, verbose=False)",
+    "versions": "(uid, *, cache_root=None)",
+}
+
+
+def signature(function: Any) -> str:
+    plain = inspect.signature(function)
+    parameters = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for parameter in plain.parameters.values()
+    ]
+    return str(inspect.Signature(parameters))
+
+
+def test_public_names() -> None:
+    public = {
+        name
+        for name in dir(audmodel)
+        if not name.startswith("_") and name not in ("core", "parallel")
+    }
+    assert public == {*FUNCTIONS, "Repository", "config", "errors"}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_signature(name: str) -> None:
+    assert signature(getattr(audmodel, name)) == FUNCTIONS[name]
+
+
+def test_signatures_of_the_repository() -> None:
+    assert signature(audmodel.Repository) == "(name, host, backend)"
+    assert signature(audmodel.Repository.register) == "(backend_name, backend_class)"
+    create = audmodel.Repository("a", "b", "file-system").create_backend_interface
+    assert signature(create) == "()"
+
+
+def test_signatures_are_those_of_the_release_and_more(released: Interpreter) -> None:
+    code = """
+        import inspect
+        return {
+            name: [
+                [parameter.name, parameter.kind.name, repr(parameter.default)]
+                for parameter in inspect.signature(
+                    getattr(audmodel, name)
+                ).parameters.values()
+            ]
+            for name in args["names"]
+        }
+    """
+    names = [*FUNCTIONS, "Repository"]
+    for name, parameters in released.run(code, names=names).items():
+        ours = inspect.signature(getattr(audmodel, name)).parameters
+        known = list(ours.values())
+        for parameter, kind, default in parameters:
+            assert ours[parameter].kind.name == kind
+            if (name, parameter) != ("publish", "repository"):
+                assert repr(ours[parameter].default) == default
+        # What can be given without a name keeps its place
+        positional = [p for p, kind, _ in parameters if kind == "POSITIONAL_OR_KEYWORD"]
+        assert [p.name for p in known[: len(positional)]] == positional
+        # What is new can be left out
+        for parameter in ours.values():
+            if parameter.name not in [p for p, _, _ in parameters]:
+                assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+                assert parameter.default is not inspect.Parameter.empty
+
+
+def test_everything_public_is_documented() -> None:
+    for name in FUNCTIONS:
+        text = inspect.getdoc(getattr(audmodel, name))
+        assert text is not None
+        assert ("Args:" in text) == bool(
+            inspect.signature(getattr(audmodel, name)).parameters
+        )
+        assert "Examples:" in text
+        if name != "set_alias":
+            assert "Returns:" in text
+
+
+# Import --------------------------------------------------------------------
+
+
+def test_import_time() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": ""}
+    best = float("inf")
+    # Whatever else runs on the machine slows some of the runs down
+    for _ in range(10):
+        result = subprocess.run(
+            [sys.executable, "-X", "importtime", "-c", "import audmodel"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+        )
+        (line,) = [
+            line
+            for line in result.stderr.splitlines()
+            if line.split("|")[-1] == " audmodel"
+        ]
+        best = min(best, int(line.split("|")[1]) / 1000)
+        if best < 50:
+            break
+    assert best < 100
+
+
+def test_import_leaves_heavy_modules_alone() -> None:
+    heavy = (
+        "aiohttp asyncio audbackend audeer blake3 boto3 botocore concurrent.futures "
+        "filelock http.client isal isal.isal_zlib json.decoder logging.handlers "
+        "multiprocessing multiprocessing.pool numpy oyaml pandas requests "
+        "s3transfer ssl tqdm urllib3 yaml zipfile"
+    ).split()
+    code = (
+        "import sys\n"
+        "before = set(sys.modules)\n"
+        "import audmodel\n"
+        "print(*sorted(set(sys.modules) - before))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    loaded = result.stdout.split()
+    assert "audmodel.core.api" in loaded
+    assert set(loaded).isdisjoint(heavy)
+
+
+def test_finished_model_is_loaded_without_heavy_modules(
+    repository: audmodel.Repository, python: Interpreter, model_folder: Path
+) -> None:
+    uid = publish(model_folder)
+    root = audmodel.load(uid)
+    code = """
+        before = set(sys.modules)
+        root = audmodel.load(args["uid"])
+        heavy = ("audbackend", "boto3", "requests", "yaml", "filelock", "numpy", "tqdm")
+        return [root, [name for name in heavy if name in set(sys.modules) - before]]
+    """
+    assert python.run(code, uid=uid) == [root, []]
+
+
+def test_progress_bar(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bars = []
+    make = audeer.progress_bar
+
+    def progress_bar(**kwargs: Any) -> Any:
+        bars.append(make(**kwargs))
+        return bars[-1]
+
+    monkeypatch.setattr(audeer, "progress_bar", progress_bar)
+    size = sum(len(data) for data in files(model_folder).values())
+    uid = publish(model_folder, verbose=True)
+    assert f"Publish {uid}" in capsys.readouterr().err
+    audmodel.load(uid, verbose=True)
+    assert f"Load {uid}" in capsys.readouterr().err
+    # One bar each, in bytes, complete and closed
+    assert [(bar.n, bar.total, bar.unit) for bar in bars] == [(size, size, "B")] * 2
+    assert all(bar.disable for bar in bars)
+    # There is nothing to do any more, and nothing to show without being asked
+    audmodel.load(uid, verbose=True)
+    publish(model_folder, version="2.0.0")
+    audmodel.load(f"{uid.split('-')[0]}-2.0.0")
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert shown.out == ""
+
+
+def test_repositories() -> None:
+    repository = audmodel.Repository("models", "/data", "file-system")
+    assert repr(repository) == "Repository('models', '/data', 'file-system')"
+    assert repository == audmodel.Repository("models", "/data", "file-system")
+    for other in ("x", "/data", "file-system"), ("models", "x", "file-system"):
+        assert repository != audmodel.Repository(*other)
+    assert repository != audmodel.Repository("models", "/data", "s3")
+    assert repository != "Repository('models', '/data', 'file-system')"
+    assert len({repository, audmodel.Repository("models", "/data", "file-system")}) == 1
+    assert {"file-system", "s3", "minio"} <= set(audmodel.Repository.backend_registry)
+
+
+@pytest.mark.parametrize("backend", [str, "file-system", None, audmodel.Repository])
+def test_only_backends_can_be_registered(backend: Any) -> None:
+    with pytest.raises(TypeError, match=r"derives from audbackend\.backend\.Base"):
+        audmodel.Repository.register("mine", backend)
+    assert "mine" not in audmodel.Repository.backend_registry
+
+
+def test_interface_of_an_unknown_backend() -> None:
+    with pytest.raises(ValueError, match="'x' is not a registered backend"):
+        audmodel.Repository("models", "/data", "x").create_backend_interface()
+
+
+def test_user_without_a_name(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def getuser() -> str:
+        raise OSError("No username set in the environment")
+
+    monkeypatch.setattr("getpass.getuser", getuser)
+    uid = publish(model_folder, author=None)
+    assert audmodel.author(uid) == str(os.getuid())

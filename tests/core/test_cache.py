@@ -1,0 +1,770 @@
+"""The cache: layout, locks, finished models, models that are being loaded."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import io
+import logging
+import os
+from pathlib import Path
+import random
+import shutil
+import signal
+import socket
+import stat
+import textwrap
+import time
+from typing import Any
+
+import filelock
+import pytest
+
+import audmodel
+from audmodel.core.backend.base import ObjectReader
+from audmodel.core.backend.filesystem import FileReader
+from audmodel.core.backend.filesystem import FileSystem
+from audmodel.core.cache import CacheEntry
+from audmodel.core.uid import ModelId
+from tests.behaviour.backends import files
+from tests.behaviour.backends import publish
+from tests.core.conftest import Interpreter
+
+
+@pytest.fixture
+def uid(repository: audmodel.Repository, model_folder: Path) -> str:
+    return publish(model_folder)
+
+
+def entry_of(uid: str) -> CacheEntry:
+    return CacheEntry(None, ModelId(*uid.split("-")))
+
+
+def tree(root: Path) -> list[str]:
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*"))
+
+
+# Layout --------------------------------------------------------------------
+
+
+def test_layout(uid: str, cache: Path, model_folder: Path) -> None:
+    root = audmodel.load(uid)
+    audmodel.header(uid)
+    audmodel.meta(uid)
+    short = uid.split("-")[0]
+    assert root == str(cache / short / "1.0.0")
+    assert tree(cache) == sorted(
+        [
+            short,
+            f"{short}/.1.0.0.header.yaml.lock",
+            f"{short}/.1.0.0.lock",
+            f"{short}/.1.0.0.meta.yaml.lock",
+            f"{short}/1.0.0",
+            f"{short}/1.0.0.header.yaml",
+            f"{short}/1.0.0.meta.yaml",
+            *(f"{short}/1.0.0/{name}" for name in tree(model_folder)),
+        ]
+    )
+
+
+def test_cache_root(
+    uid: str, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert audmodel.load(uid, cache_root=str(tmp_path / "a")).startswith(
+        str(tmp_path / "a")
+    )
+    root = audmodel.load(uid, cache_root="~/b")
+    assert root.startswith(str(home / "b"))
+    monkeypatch.chdir(tmp_path)
+    root = audmodel.load(uid, cache_root="c")
+    assert root.startswith(str(tmp_path / "c"))
+    audmodel.header(uid, cache_root=str(tmp_path / "d"))
+    audmodel.meta(uid, cache_root=str(tmp_path / "e"))
+    short = uid.split("-")[0]
+    assert (tmp_path / "d" / short / "1.0.0.header.yaml").exists()
+    assert (tmp_path / "e" / short / "1.0.0.meta.yaml").exists()
+
+
+def test_modes_of_a_shared_cache(python: Interpreter, uid: str, cache: Path) -> None:
+    # Whatever the umask, members of the group can take the locks
+    python.run(
+        """
+        os.umask(0o077)
+        audmodel.load(args["uid"])
+        audmodel.header(args["uid"])
+        audmodel.meta(args["uid"])
+        """,
+        uid=uid,
+    )
+    locks = list(cache.rglob(".*.lock"))
+    assert len(locks) == 3
+    assert [oct(lock.stat().st_mode & 0o777) for lock in locks] == ["0o664"] * 3
+
+
+def test_executable_files(repository: audmodel.Repository, model_folder: Path) -> None:
+    script = model_folder / "run.sh"
+    script.write_bytes(b"#!/bin/sh\n")
+    script.chmod(0o700)
+    (model_folder / "readme.txt").chmod(0o444)
+    root = Path(audmodel.load(publish(model_folder)))
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE((root / "run.sh").stat().st_mode) == 0o777 & ~umask
+    assert stat.S_IMODE((root / "model.yaml").stat().st_mode) == 0o666 & ~umask
+
+
+# Finished models -----------------------------------------------------------
+
+
+def test_finished_model_needs_neither_lock_nor_network_nor_repository(
+    uid: str, repository: audmodel.Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = audmodel.load(uid)
+    shutil.rmtree(repository.host)
+    for lock in Path(root).parent.glob(".*.lock"):
+        lock.unlink()
+    before = tree(Path(root).parent)
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise AssertionError(f"A finished model needs nothing, but was {args} called.")
+
+    monkeypatch.setattr(builtins, "open", refuse)
+    monkeypatch.setattr(io, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "mkdir", refuse)
+    monkeypatch.setattr(os, "listdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    loaded = audmodel.load(uid)
+    monkeypatch.undo()
+    assert loaded == root
+    assert tree(Path(root).parent) == before
+
+
+def test_finished_model_is_returned_at_once(uid: str) -> None:
+    audmodel.load(uid)
+    best = float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        for _ in range(100):
+            audmodel.load(uid)
+        best = min(best, (time.perf_counter() - start) / 100)
+    assert best < 0.0005
+
+
+def test_finished_model_is_returned_while_its_lock_is_held(uid: str) -> None:
+    root = audmodel.load(uid)
+    with entry_of(uid).lock(timeout=1):
+        assert audmodel.load(uid, timeout=0) == root
+
+
+def test_header_from_the_cache(uid: str, repository: audmodel.Repository) -> None:
+    header = audmodel.header(uid)
+    shutil.rmtree(repository.host)
+    assert audmodel.header(uid) == header
+    assert audmodel.name(uid) == "torch"
+    assert audmodel.parameters(uid) == {"sampling_rate": 16000}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"author: [",
+        b"\xff",
+        b"name: other\n",
+        b"!!python/object/apply:os.abort []",
+    ],
+)
+def test_damaged_header_in_the_cache_is_fetched_again(
+    uid: str, cache: Path, content: bytes
+) -> None:
+    header = audmodel.header(uid)
+    copy = cache / uid.split("-")[0] / "1.0.0.header.yaml"
+    original = copy.read_bytes()
+    copy.write_bytes(content)
+    assert audmodel.header(uid) == header
+    assert copy.read_bytes() == original
+
+
+def test_too_large_header_in_the_cache_is_fetched_again(uid: str, cache: Path) -> None:
+    header = audmodel.header(uid)
+    copy = cache / uid.split("-")[0] / "1.0.0.header.yaml"
+    os.truncate(copy, 100_000_000)
+    assert audmodel.header(uid) == header
+    assert copy.stat().st_size < 1000
+
+
+# Locks ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("timeout", [0, 0.2])
+def test_timeout(uid: str, timeout: float) -> None:
+    with entry_of(uid).lock(timeout=1):
+        start = time.monotonic()
+        with pytest.raises(filelock.Timeout, match=r"\.1\.0\.0\.lock"):
+            audmodel.load(uid, timeout=timeout)
+        assert timeout <= time.monotonic() - start < timeout + 2
+    assert audmodel.load(uid, timeout=timeout)
+
+
+def test_wait_is_announced(
+    uid: str, python: Interpreter, cache: Path, tmp_path: Path
+) -> None:
+    ready, go = tmp_path / "ready", tmp_path / "go"
+    lock = cache / uid.split("-")[0] / ".1.0.0.lock"
+    holder = python.start(
+        """
+        import filelock
+        os.makedirs(os.path.dirname(args["lock"]), exist_ok=True)
+        with filelock.FileLock(args["lock"], mode=0o664):
+            open(args["ready"], "w").close()
+            while not os.path.exists(args["go"]):
+                time.sleep(0.01)
+        """,
+        lock=str(lock),
+        ready=str(ready),
+        go=str(go),
+    )
+    wait_for(ready)
+    waiting = python.start("return audmodel.load(args['uid'], timeout=-1)", uid=uid)
+    assert waiting.process.stderr is not None
+    line = waiting.process.stderr.readline()
+    assert str(lock) in line
+    assert "2 s" in line
+    go.touch()
+    assert waiting.result() == str(lock.parent / "1.0.0")
+    holder.result()
+
+
+def test_wait_is_announced_again(
+    uid: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audmodel.core.cache._FIRST_NOTICE", 0.1)
+    monkeypatch.setattr("audmodel.core.cache._NEXT_NOTICE", 0.2)
+    with (
+        entry_of(uid).lock(timeout=1),
+        caplog.at_level(logging.WARNING, logger="audmodel"),
+        pytest.raises(filelock.Timeout),
+    ):
+        audmodel.load(uid, timeout=0.8)
+    messages = [record.getMessage() for record in caplog.records]
+    assert 2 <= len(messages) <= 4
+    assert all(".1.0.0.lock" in message for message in messages)
+
+
+def test_lock_of_a_dead_process_is_free(
+    uid: str, python: Interpreter, cache: Path, model_folder: Path
+) -> None:
+    lock = cache / uid.split("-")[0] / ".1.0.0.lock"
+    python.start(
+        """
+        import filelock, signal
+        os.makedirs(os.path.dirname(args["lock"]), exist_ok=True)
+        lock = filelock.FileLock(args["lock"], mode=0o664)
+        lock.acquire()
+        os.kill(os.getpid(), signal.SIGKILL)
+        """,
+        lock=str(lock),
+    ).errors()
+    assert lock.exists()
+    assert files(audmodel.load(uid, timeout=5)) == files(model_folder)
+
+
+def test_load_while_another_one_loads(
+    uid: str, python: Interpreter, model_folder: Path, tmp_path: Path
+) -> None:
+    ready, go = tmp_path / "ready", tmp_path / "go"
+    slow = python.start(
+        """
+        from audmodel.core.backend.filesystem import FileSystem
+        class Slow(FileSystem):
+            def open_object(self, path, **kwargs):
+                open(args["ready"], "w").close()
+                while not os.path.exists(args["go"]):
+                    time.sleep(0.01)
+                return super().open_object(path, **kwargs)
+        audmodel.Repository.register("file-system", Slow)
+        return audmodel.load(args["uid"])
+        """,
+        uid=uid,
+        ready=str(ready),
+        go=str(go),
+    )
+    wait_for(ready)
+    with pytest.raises(filelock.Timeout):
+        audmodel.load(uid, timeout=0.1)
+    go.touch()
+    assert audmodel.load(uid) == slow.result()
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+COUNT = """
+    from audmodel.core.backend.filesystem import FileSystem
+    class Counting(FileSystem):
+        def open_object(self, path, **kwargs):
+            with open(args["log"], "a") as file:
+                file.write(path + "\\n")
+            return super().open_object(path, **kwargs)
+    audmodel.Repository.register("file-system", Counting)
+    roots = []
+    for uid in args["uids"]:
+        barrier(uid)
+        roots.append(audmodel.load(uid, num_workers=1 + args["number"] % 3))
+        assert sorted(os.listdir(roots[-1])) == args["names"]
+    return roots
+"""
+
+
+def test_many_processes_fetch_once(
+    repository: audmodel.Repository,
+    python: Interpreter,
+    model_folder: Path,
+    tmp_path: Path,
+) -> None:
+    uids = [publish(model_folder, version=f"{n}.0.0") for n in range(5)]
+    log = tmp_path / "log"
+    names = sorted(os.listdir(model_folder))
+    results = python.run_many(COUNT, 8, uids=uids, log=str(log), names=names)
+    assert all(result == results[0] for result in results)
+    assert len(log.read_text().splitlines()) == len(uids)
+    for root in results[0]:
+        assert files(root) == files(model_folder)
+
+
+@pytest.fixture
+def parts_folder(tmp_path: Path) -> Path:
+    """A model whose archive has many parts and files."""
+    root = tmp_path / "parts"
+    root.mkdir()
+    pattern = random.Random(2)
+    (root / "large").write_bytes(pattern.randbytes(20_000_000))
+    for number in range(200):
+        (root / f"small-{number}").write_bytes(pattern.randbytes(number * 10))
+    return root
+
+
+@pytest.mark.parametrize("kind", ["do nothing", "ENOSYS", "ENOLCK"])
+def test_broken_locks(
+    repository: audmodel.Repository,
+    python: Interpreter,
+    parts_folder: Path,
+    tmp_path: Path,
+    cache: Path,
+    kind: str,
+) -> None:
+    uids = [publish(parts_folder, version=f"{n}.0.0") for n in range(4)]
+    code = """
+        import errno, fcntl, filelock
+        def flock(fd, operation):
+            if args["kind"] != "do nothing":
+                raise OSError(getattr(errno, args["kind"]), "no locks here")
+        fcntl.flock = flock
+    """
+    results = python.run_many(
+        textwrap.dedent(code) + textwrap.dedent(COUNT),
+        8,
+        uids=uids,
+        log=str(tmp_path / "log"),
+        names=sorted(os.listdir(parts_folder)),
+        kind=kind,
+    )
+    assert all(result == results[0] for result in results)
+    for root in results[0]:
+        assert files(root) == files(parts_folder)
+        assert not list(Path(root).parent.glob(".*~*"))
+
+
+# Loads that end early ------------------------------------------------------
+
+
+KILL = """
+    import signal
+    from audmodel.core.backend.filesystem import FileReader
+    original = FileReader.readinto
+    left = args["reads"]
+    def readinto(self, offset, view):
+        nonlocal left
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        return original(self, offset, view)
+    FileReader.readinto = readinto
+    audmodel.load(args["uid"])
+"""
+
+
+def test_killed_load_is_continued(
+    repository: audmodel.Repository,
+    python: Interpreter,
+    parts_folder: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uid = publish(parts_folder)
+    process = python.start(KILL, uid=uid, reads=4)
+    process.errors()
+    assert process.process.returncode == -signal.SIGKILL
+    folder = cache / uid.split("-")[0]
+    assert not (folder / "1.0.0").exists()
+    assert len(list(folder.glob(".1.0.0~*"))) == 1
+
+    # What is there already is not fetched again
+    fetched = []
+    readinto = FileReader._readinto
+
+    def count(self: FileReader, offset: int, view: memoryview) -> None:
+        fetched.append(len(view))
+        readinto(self, offset, view)
+
+    monkeypatch.setattr(FileReader, "_readinto", count)
+    root = audmodel.load(uid)
+    assert files(root) == files(parts_folder)
+    assert 0 < sum(fetched) < 18_000_000
+    assert not list(folder.glob(".1.0.0~*"))
+
+
+def test_leftovers_of_several_kills(
+    repository: audmodel.Repository,
+    python: Interpreter,
+    parts_folder: Path,
+    cache: Path,
+) -> None:
+    uid = publish(parts_folder)
+    folder = cache / uid.split("-")[0]
+    for name in (".1.0.0~a", ".1.0.0~b", ".1.0.0~c"):
+        (folder / name / "sub").mkdir(parents=True)
+        (folder / name / "large").write_bytes(b"x" * 1000)
+        (folder / name / "foreign").write_bytes(b"x")
+        (folder / name / "sub" / "foreign").symlink_to("/etc/passwd")
+    (folder / ".1.0.0~file").write_bytes(b"")
+    (folder / ".1.0.0-rc~other").mkdir()
+    assert files(audmodel.load(uid)) == files(parts_folder)
+    # Files of others are none of our business
+    assert sorted(path.name for path in folder.glob(".*~*")) == [
+        ".1.0.0-rc~other",
+        ".1.0.0~file",
+    ]
+
+
+def test_planted_links_are_not_followed(
+    repository: audmodel.Repository, parts_folder: Path, cache: Path, tmp_path: Path
+) -> None:
+    uid = publish(parts_folder)
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"untouched")
+    staging = cache / uid.split("-")[0] / ".1.0.0~planted"
+    staging.mkdir(parents=True)
+    (staging / "large").symlink_to(victim)
+    (staging / "small-1").symlink_to(victim)
+    assert files(audmodel.load(uid)) == files(parts_folder)
+    assert victim.read_bytes() == b"untouched"
+
+
+def test_no_room(
+    uid: str, cache: Path, monkeypatch: pytest.MonkeyPatch, model_folder: Path
+) -> None:
+    usage = shutil.disk_usage(cache.parent)._replace(free=10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(audmodel.errors.DiskFullError, match="only 10 are free") as info:
+        audmodel.load(uid)
+    assert isinstance(info.value, OSError)
+    assert str(cache) in str(info.value)
+    assert not list((cache / uid.split("-")[0]).glob(".*~*"))
+    monkeypatch.undo()
+    assert files(audmodel.load(uid)) == files(model_folder)
+
+
+# Caches that cannot be written to ------------------------------------------
+
+
+# Nobody may not be able to read the modules of Python
+AS_NOBODY = """
+    import tempfile
+    with tempfile.TemporaryDirectory() as folder:
+        audmodel.load(args["uid"], cache_root=folder)
+        audmodel.header(args["uid"], cache_root=folder)
+        audmodel.meta(args["uid"], cache_root=folder)
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+    assert not os.access(args["cache_root"], os.W_OK)
+    uid = args["uid"]
+"""
+
+
+needs_root = pytest.mark.skipif(
+    os.getuid() != 0, reason="only root can start a process of another user"
+)
+
+
+def let_in(tmp_path: Path) -> None:
+    """Let others look into the folders above, which pytest makes private."""
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.getuid() and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o055)
+
+
+@needs_root
+def test_read_only_cache(
+    uid: str, python: Interpreter, cache: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    root = audmodel.load(uid)
+    header = audmodel.header(uid)
+    audmodel.meta(uid)
+    let_in(tmp_path)
+    before = tree(cache)
+    code = """
+    return [
+        audmodel.load(uid),
+        audmodel.name(uid),
+        audmodel.meta(uid),
+        audmodel.exists(uid),
+    ]
+    """
+    answers = python.run(AS_NOBODY + code, uid=uid)
+    assert answers == [root, header["name"], {}, True]
+    assert tree(cache) == before
+
+
+@needs_root
+def test_read_only_cache_without_the_model(
+    uid: str, python: Interpreter, cache: Path, tmp_path: Path
+) -> None:
+    cache.mkdir()
+    let_in(tmp_path)
+    code = """
+    assert audmodel.header(uid)["name"] == "torch"
+    try:
+        audmodel.load(uid)
+    except audmodel.errors.CacheError as error:
+        return [str(error), error.errno, isinstance(error, OSError)]
+    """
+    message, number, is_os_error = python.run(AS_NOBODY + code, uid=uid)
+    assert str(cache) in message
+    assert "AUDMODEL_CACHE_ROOT" in message
+    assert number == 13
+    assert is_os_error
+
+
+def test_file_in_place_of_the_cache(uid: str, cache: Path) -> None:
+    cache.write_bytes(b"")
+    assert audmodel.header(uid)["name"] == "torch"
+    with pytest.raises(audmodel.errors.CacheError, match=str(cache)):
+        audmodel.load(uid)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link to nothing", "link"])
+def test_strange_lock_file(
+    uid: str, cache: Path, model_folder: Path, tmp_path: Path, kind: str
+) -> None:
+    lock = cache / uid.split("-")[0] / ".1.0.0.lock"
+    lock.parent.mkdir(parents=True)
+    victim = tmp_path / "victim"
+    if kind == "folder":
+        lock.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(lock)
+    elif kind == "link":
+        victim.write_bytes(b"untouched")
+        lock.symlink_to(victim)
+    else:
+        lock.symlink_to(victim)
+    # It does not hang, and does not write where the link points to
+    try:
+        root = audmodel.load(uid, timeout=0.5)
+    except (audmodel.errors.CacheError, filelock.Timeout):
+        assert kind != "pipe"
+    else:
+        assert files(root) == files(model_folder)
+    if kind == "link":
+        assert victim.read_bytes() == b"untouched"
+    else:
+        assert not victim.exists()
+
+
+# Locks that cannot be trusted ----------------------------------------------
+
+
+@pytest.fixture
+def broken_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fcntl.flock", lambda fd, operation: None)
+
+
+def test_others_keep_their_folder_if_locks_are_broken(
+    uid: str, cache: Path, model_folder: Path, broken_locks: None
+) -> None:
+    other = cache / uid.split("-")[0] / ".1.0.0~other"
+    (other / "log").mkdir(parents=True)
+    (other / "log" / "eval.yaml").write_bytes(b"at work")
+    assert files(audmodel.load(uid)) == files(model_folder)
+    assert files(other) == {"log/eval.yaml": b"at work"}
+
+
+@pytest.mark.parametrize("name", [".1.0.0~other", ".1.0.0~~other"])
+def test_folder_that_was_left_long_ago(
+    uid: str, cache: Path, model_folder: Path, broken_locks: None, name: str
+) -> None:
+    other = cache / uid.split("-")[0] / name
+    other.mkdir(parents=True)
+    (other / "model.yaml").write_bytes(b"")
+    for path in (other / "model.yaml", other):
+        os.utime(path, (0, time.time() - 3600))
+    assert files(audmodel.load(uid)) == files(model_folder)
+    assert not other.exists()
+
+
+@pytest.mark.parametrize("is_complete", [False, True])
+def test_folder_is_taken_away(
+    uid: str, cache: Path, model_folder: Path, is_complete: bool
+) -> None:
+    target = cache / uid.split("-")[0] / "1.0.0"
+    thefts: list[Path] = []
+
+    class Thief(FileSystem):
+        def open_object(self, path: str, *, tmp_root: str | None = None) -> Any:
+            return contextlib.nullcontext(self._open_object(path))
+
+        def _open_object(self, path: str) -> ObjectReader:
+            with super().open_object(path) as reader:
+                assert reader is not None
+                return Reader(bytes(reader.read(0, reader.size)))
+
+    class Reader(ObjectReader):
+        def __init__(self, data: bytes) -> None:
+            super().__init__(len(data), b"")
+            self.tail = data
+
+        def readinto(self, offset: int, view: memoryview) -> None:
+            if not thefts:
+                (staging,) = target.parent.glob(".1.0.0~*")
+                shutil.rmtree(staging)
+                thefts.append(staging)
+                if is_complete:
+                    shutil.copytree(model_folder, target)
+            super().readinto(offset, view)
+
+        def _readinto(self, offset: int, view: memoryview) -> None:
+            raise AssertionError
+
+    audmodel.Repository.register("file-system", Thief)
+    assert audmodel.load(uid) == str(target)
+    assert len(thefts) == 1
+    assert files(target) == files(model_folder)
+    assert not list(target.parent.glob(".*~*"))
+
+
+def test_repository_that_cannot_be_read_is_not_a_problem_of_the_cache(
+    uid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("audmodel.core.backend.base.TAIL", 0)
+    monkeypatch.setattr("audmodel.core.backend.filesystem.TAIL", 0)
+    monkeypatch.setattr(os, "preadv", fail)
+    with pytest.raises(audmodel.errors.RepositoryError, match=r"zip.*Input/output"):
+        audmodel.load(uid)
+
+
+def test_no_room_for_the_rest(
+    repository: audmodel.Repository,
+    parts_folder: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uid = publish(parts_folder)
+    staging = cache / uid.split("-")[0] / ".1.0.0~left"
+    staging.mkdir(parents=True)
+    shutil.copy(parts_folder / "large", staging / "large")
+    usage = shutil.disk_usage(cache)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+        with pytest.raises(audmodel.errors.DiskFullError, match="only 1000 are free"):
+            audmodel.load(uid)
+        # What is there is kept, and is enough with a little more room
+        (kept,) = staging.parent.glob(".1.0.0~*")
+        assert (kept / "large").stat().st_size == 20_000_000
+        patch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
+        assert files(audmodel.load(uid)) == files(parts_folder)
+
+
+def test_error_of_the_disk(
+    uid: str, cache: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.rename
+
+    def fail(source: str, target: str) -> None:
+        if "~" in str(source):
+            raise OSError(5, "Input/output error")
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", fail)
+        with pytest.raises(audmodel.errors.CacheError, match="Input/output") as info:
+            audmodel.load(uid)
+    assert str(cache) in str(info.value)
+    assert not (cache / uid.split("-")[0] / "1.0.0").exists()
+    assert files(audmodel.load(uid)) == files(model_folder)
+
+
+def test_somebody_else_was_faster(
+    uid: str, cache: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = cache / uid.split("-")[0] / "1.0.0"
+    rename = os.rename
+
+    def late(source: str, destination: str) -> None:
+        if destination == str(target):
+            shutil.copytree(model_folder, target)
+        rename(source, destination)
+
+    monkeypatch.setattr(os, "rename", late)
+    assert audmodel.load(uid) == str(target)
+    assert files(target) == files(model_folder)
+    assert not list(target.parent.glob(".*~*"))
+
+
+def test_lock_that_vanishes(
+    uid: str, cache: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A folder of somebody else stays, since the lock cannot be looked at again
+    other = cache / uid.split("-")[0] / ".1.0.0~other"
+    other.mkdir(parents=True)
+    acquire = filelock.FileLock.acquire
+
+    def remove(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = acquire(self, *args, **kwargs)
+        os.unlink(self.lock_file)
+        return result
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", remove)
+    assert files(audmodel.load(uid)) == files(model_folder)
+    assert other.exists()
+
+
+def test_folder_vanishes_while_it_is_looked_at(
+    uid: str,
+    cache: Path,
+    model_folder: Path,
+    broken_locks: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = cache / uid.split("-")[0] / ".1.0.0~other"
+    other.mkdir(parents=True)
+    lstat = os.lstat
+
+    def late(path: Any, **kwargs: Any) -> os.stat_result:
+        if str(path) == str(other):
+            other.rmdir()
+        return lstat(path, **kwargs)
+
+    monkeypatch.setattr(os, "lstat", late)
+    assert files(audmodel.load(uid)) == files(model_folder)

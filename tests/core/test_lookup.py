@@ -1,0 +1,193 @@
+"""Several repositories: their order, and those that give no answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import threading
+import time
+from typing import Any
+import warnings
+
+import pytest
+
+import audmodel
+from audmodel.core.backend.filesystem import FileSystem
+from tests.behaviour.backends import files
+from tests.behaviour.backends import publish
+
+
+class Down(FileSystem):
+    """A host that gives no answer."""
+
+    def _open(self) -> None:
+        raise audmodel.errors.RepositoryUnreachableError(
+            f"The host '{self.host}' of repository '{self.repository}' gives no answer."
+        )
+
+
+class Denied(FileSystem):
+    def _open(self) -> None:
+        raise audmodel.errors.RepositoryError("You are not allowed to read 'denied'.")
+
+
+class Slow(FileSystem):
+    """A host that takes long to give no answer."""
+
+    done = threading.Event()
+
+    def _open(self) -> None:
+        self.done.wait(30)
+        raise audmodel.errors.RepositoryUnreachableError("The host 'slow' is down.")
+
+
+class Remote(FileSystem):
+    """A host that answers, but is not a folder."""
+
+
+@pytest.fixture(autouse=True)
+def _backends() -> None:
+    for name, backend_class in (
+        ("down", Down),
+        ("denied", Denied),
+        ("slow", Slow),
+        ("remote", Remote),
+    ):
+        audmodel.Repository.register(name, backend_class)
+
+
+@pytest.fixture
+def down() -> audmodel.Repository:
+    return audmodel.Repository("lost", "nowhere", "down")
+
+
+@pytest.fixture
+def uid(repository: audmodel.Repository, model_folder: Path) -> str:
+    return publish(model_folder, alias="best")
+
+
+def test_unreachable_repository_is_passed_over_with_one_warning(
+    repository: audmodel.Repository,
+    down: audmodel.Repository,
+    uid: str,
+    model_folder: Path,
+) -> None:
+    audmodel.config.REPOSITORIES = [down, repository]
+    with pytest.warns(UserWarning, match="'nowhere'.*left out") as caught:
+        assert audmodel.exists(uid)
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match="left out"):
+        assert files(audmodel.load(uid)) == files(model_folder)
+    with pytest.warns(UserWarning, match="left out"):
+        assert audmodel.resolve_alias("best") == uid
+    with pytest.warns(UserWarning, match="left out"):
+        assert audmodel.versions(uid) == ["1.0.0"]
+    # No warning once the model is there
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert audmodel.load(uid)
+        assert audmodel.name(uid) == "torch"
+
+
+def test_unreachable_repository_that_nobody_needs(
+    repository: audmodel.Repository, down: audmodel.Repository, uid: str
+) -> None:
+    # The first repository has the model, the second one is not asked
+    audmodel.config.REPOSITORIES = [repository, down]
+    assert audmodel.exists(uid)
+    assert audmodel.load(uid)
+    assert audmodel.resolve_alias("best") == uid
+    assert audmodel.update_meta(uid, {"a": 1}) == {"a": 1}
+    audmodel.set_alias("best", uid)
+
+
+def test_model_that_may_be_in_an_unreachable_repository(
+    repository: audmodel.Repository, down: audmodel.Repository
+) -> None:
+    audmodel.config.REPOSITORIES = [repository, down]
+    with (
+        pytest.warns(UserWarning, match="left out"),
+        pytest.raises(audmodel.errors.ModelNotFoundError),
+    ):
+        audmodel.load("deadbeef-1.0.0")
+    with pytest.warns(UserWarning, match="left out"):
+        assert audmodel.exists("deadbeef-1.0.0") is False
+
+
+def test_no_repository_can_be_reached(
+    down: audmodel.Repository, cache: Path, model_folder: Path
+) -> None:
+    audmodel.config.REPOSITORIES = [down]
+    for ask in (audmodel.exists, audmodel.load, audmodel.versions):
+        with pytest.raises(audmodel.errors.RepositoryUnreachableError, match="nowhere"):
+            ask("deadbeef-1.0.0")
+    audmodel.config.REPOSITORIES = [down, audmodel.Repository("b", "other", "down")]
+    with (
+        pytest.warns(UserWarning, match="left out") as caught,
+        pytest.raises(audmodel.errors.RepositoryUnreachableError, match="other"),
+    ):
+        audmodel.exists("deadbeef-1.0.0")
+    assert len(caught) == 1
+    # The one that is asked for is an error in any case
+    with pytest.raises(audmodel.errors.RepositoryUnreachableError, match="nowhere"):
+        publish(model_folder, repository=down)
+
+
+def test_repository_that_cannot_be_used_is_an_error(
+    repository: audmodel.Repository, uid: str, tmp_path: Path
+) -> None:
+    denied = audmodel.Repository("a", "denied", "denied")
+    audmodel.config.REPOSITORIES = [denied, repository]
+    with pytest.raises(audmodel.errors.RepositoryError, match="'denied'"):
+        audmodel.exists(uid)
+    missing = audmodel.Repository("missing", str(tmp_path), "file-system")
+    audmodel.config.REPOSITORIES = [missing, repository]
+    with pytest.raises(audmodel.errors.RepositoryNotFoundError, match="missing"):
+        audmodel.exists(uid)
+
+
+def test_nobody_waits_for_a_later_repository(
+    repository: audmodel.Repository, uid: str, tmp_path: Path
+) -> None:
+    remote = audmodel.Repository("models", repository.host, "remote")
+    slow = audmodel.Repository("b", "slow", "slow")
+    audmodel.config.REPOSITORIES = [remote, slow, slow]
+    Slow.done.clear()
+    try:
+        start = time.monotonic()
+        assert audmodel.exists(uid)
+        assert audmodel.resolve_alias("best") == uid
+        assert time.monotonic() - start < 10
+    finally:
+        Slow.done.set()
+
+
+def test_remote_repositories_are_asked_at_once(
+    repository: audmodel.Repository, uid: str, cache: Path
+) -> None:
+    delay = 0.3
+
+    class Late(FileSystem):
+        def read_object(self, path: str, limit: int) -> Any:
+            time.sleep(delay)
+            return super().read_object(path, limit)
+
+    audmodel.Repository.register("late", Late)
+    late = audmodel.Repository("models", repository.host, "late")
+    audmodel.config.REPOSITORIES = [late] * 8
+    start = time.monotonic()
+    assert audmodel.exists("deadbeef-1.0.0") is False
+    assert delay <= time.monotonic() - start < 6 * delay
+
+
+def test_order_among_remote_repositories(
+    repository: audmodel.Repository, model_folder: Path, tmp_path: Path
+) -> None:
+    repositories = []
+    for number in range(3):
+        (tmp_path / str(number) / "models").mkdir(parents=True)
+        remote = audmodel.Repository("models", str(tmp_path / str(number)), "remote")
+        uid = publish(model_folder, author=str(number), repository=remote)
+        repositories.append(remote)
+    audmodel.config.REPOSITORIES = repositories
+    assert audmodel.author(uid) == "0"
+    assert audmodel.repository(uid) == repositories[0]

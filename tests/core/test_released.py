@@ -1,0 +1,427 @@
+"""Repositories and caches are shared with the released audmodel."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import random
+import re
+import time
+from typing import Any
+
+import filelock
+import pytest
+
+import audmodel
+from audmodel.core.cache import CacheEntry
+from audmodel.core.uid import ModelId
+from tests.behaviour.backends import files
+from tests.behaviour.backends import publish
+from tests.core.conftest import Interpreter
+
+
+PUBLISH = """
+    import datetime
+    return audmodel.publish(
+        args["root"],
+        "torch",
+        {"sampling_rate": 16000, "shape": (1, 2)},
+        args.get("version", "1.0.0"),
+        author="tester",
+        date=datetime.date(2026, 1, 1),
+        meta={"loss": 0.5, "sizes": {1, 2}, "when": datetime.date(2026, 1, 1)},
+        subgroup="emotion.cnn",
+        alias=args.get("alias"),
+        repository=audmodel.config.REPOSITORIES[0],
+    )
+"""
+
+READ = """
+    uid = args["uid"]
+    return {
+        "aliases": audmodel.aliases(uid),
+        "author": audmodel.author(uid),
+        "date": audmodel.date(uid),
+        "exists": audmodel.exists(uid),
+        "latest": audmodel.latest_version(uid),
+        "meta": repr(audmodel.meta(uid)),
+        "name": audmodel.name(uid),
+        "parameters": repr(audmodel.parameters(uid)),
+        "subgroup": audmodel.subgroup(uid),
+        "url": os.path.normpath(audmodel.url(uid)),
+        "version": audmodel.version(uid),
+        "versions": audmodel.versions(uid),
+        "root": audmodel.load(uid),
+    }
+"""
+
+
+@pytest.fixture
+def large_folder(tmp_path: Path) -> Path:
+    """A model whose archive has several parts."""
+    root = tmp_path / "large"
+    (root / "sub" / "sub").mkdir(parents=True)
+    pattern = random.Random(1)
+    text = bytes(pattern.choices(b"0123456789", k=1_000_000))
+    (root / "text").write_bytes(text * 9)
+    (root / "random").write_bytes(pattern.randbytes(6_000_000))
+    (root / "empty").write_bytes(b"")
+    (root / "sub" / "sub" / "naïve 漢字 .txt").write_bytes(b"deep")
+    (root / ".hidden").write_bytes(b"hidden")
+    return root
+
+
+def tree(root: Path) -> dict[str, tuple[bool, str]]:
+    """Kind and mode of everything in a folder, hidden files included."""
+    return {
+        path.relative_to(root).as_posix(): (path.is_dir(), oct(path.stat().st_mode))
+        for path in root.rglob("*")
+    }
+
+
+def test_same_layout_and_modes(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    tmp_path: Path,
+    python: Interpreter,
+    released: Interpreter,
+) -> None:
+    code = """
+        os.umask(0o022)
+        repository = audmodel.config.REPOSITORIES[0]
+        uid = audmodel.publish(
+            args["root"],
+            "torch",
+            {"a": 1, "b": (1, 2), "c": {"d": None}},
+            "1.0.0",
+            subgroup="emotion.cnn",
+            author="tester",
+            alias="small",
+            meta={"m": {"text": "ä", "list": [1, 2.5]}},
+            repository=repository,
+        )
+        audmodel.load(uid)
+        audmodel.header(uid)
+        audmodel.meta(uid)
+        audmodel.set_alias("large", uid)
+        audmodel.update_meta(uid, {"z": 1})
+        audmodel.meta(uid)
+        return uid
+    """
+    layouts: list[dict[str, tuple[bool, str]]] = []
+    contents: list[dict[str, bytes]] = []
+    for name, interpreter in (("old", released), ("new", python)):
+        base = tmp_path / name
+        (base / "host" / "models").mkdir(parents=True)
+        audmodel.config.CACHE_ROOT = str(base / "cache")
+        audmodel.config.REPOSITORIES = [
+            audmodel.Repository("models", str(base / "host"), "file-system")
+        ]
+        interpreter.run(code, root=str(model_folder))
+        layouts.append(tree(base))
+        contents.append(files(base))
+    old, new = layouts
+    assert new == old
+    lock = next(path for path in new if path.endswith("/.1.0.0.lock"))
+    assert new[lock] == (False, "0o100664")
+    # The records are the same, but for the identity of the archive
+    for path, content in contents[1].items():
+        if path.endswith(".header.yaml"):
+            content = re.sub(rb"archive:\n(  .*\n)+", b"", content)
+        # What the release leaves in the cache here depends on its mood
+        if not path.endswith(".zip") and path != f"cache/{lock[6:14]}/1.0.0.meta.yaml":
+            assert content == contents[0][path], path
+
+
+def test_same_ids(released: Interpreter) -> None:
+    code = """
+        uids = []
+        for name, params, version, subgroup in args["cases"]:
+            uids.append(audmodel.uid(name, params, version, subgroup=subgroup))
+            for private in (False, True):
+                legacy = audmodel.legacy_uid(
+                    name, params, version or "1.0.0", subgroup=subgroup, private=private
+                )
+                uids.append(legacy)
+        return uids
+    """
+    cases: list[Any] = [
+        ("torch", {}, None, None),
+        ("torch", {}, "1.0.0", ""),
+        ("torch", {"b": 1, "a": 2}, "1.0.0", "a.b.c"),
+        ("ä", {"漢": "字", "x": None, "y": [1, {"z": 2.5}]}, "1.0.0-prod", "x/y"),
+        ("", {"": ""}, "", "."),
+        ("n", {"a": {"c": 1, "b": True}}, "10.0.0", "_uid"),
+    ]
+    uids = []
+    for name, params, version, subgroup in cases:
+        uids.append(audmodel.uid(name, params, version, subgroup=subgroup))
+        uids += [
+            audmodel.legacy_uid(
+                name, params, version or "1.0.0", subgroup=subgroup, private=private
+            )
+            for private in (False, True)
+        ]
+    assert released.run(code, cases=cases) == uids
+
+
+@pytest.mark.parametrize("num_workers", [1, 4])
+def test_released_publishes_we_load(
+    repository: audmodel.Repository,
+    released: Interpreter,
+    large_folder: Path,
+    num_workers: int,
+) -> None:
+    uid = released.run(PUBLISH, root=str(large_folder), alias="small")
+    assert audmodel.exists(uid)
+    assert audmodel.parameters(uid) == {"sampling_rate": 16000, "shape": (1, 2)}
+    assert audmodel.meta(uid)["sizes"] == {1, 2}
+    root = audmodel.load("small", num_workers=num_workers)
+    assert files(root) == files(large_folder)
+    assert audmodel.aliases(uid) == ["small"]
+    with pytest.raises(audmodel.errors.ModelExistsError):
+        audmodel.publish(
+            str(large_folder),
+            "torch",
+            {"sampling_rate": 16000, "shape": (1, 2)},
+            "1.0.0",
+            subgroup="emotion.cnn",
+        )
+
+
+@pytest.mark.parametrize("compression", [0, 1, 9])
+def test_we_publish_released_loads(
+    repository: audmodel.Repository,
+    released: Interpreter,
+    large_folder: Path,
+    compression: int,
+) -> None:
+    uid = publish(large_folder, alias="small", compression=compression, num_workers=2)
+    root = released.run("return audmodel.load('small')")
+    assert files(root) == files(large_folder)
+    # Whoever loaded it, everybody uses it
+    assert audmodel.load(uid) == root
+    errors = released.start(
+        f"""
+        audmodel.publish(
+            {str(large_folder)!r}, "torch", {{"sampling_rate": 16000}}, "1.0.0",
+            repository=audmodel.config.REPOSITORIES[0],
+        )
+        """
+    ).errors()
+    assert "RuntimeError" in errors
+    assert "exists already" in errors
+
+
+@pytest.mark.parametrize("publisher", ["released", "python"])
+@pytest.mark.parametrize("first_reader", ["released", "python"])
+def test_everybody_reads_the_same(
+    request: pytest.FixtureRequest,
+    repository: audmodel.Repository,
+    model_folder: Path,
+    publisher: str,
+    first_reader: str,
+) -> None:
+    interpreters: dict[str, Interpreter] = {
+        name: request.getfixturevalue(name) for name in ("released", "python")
+    }
+    code = PUBLISH
+    uid = interpreters[publisher].run(code, root=str(model_folder), alias="small")
+    readers = ["released", "python"]
+    if first_reader == "python":
+        readers.reverse()
+    answers = [
+        interpreters[reader].run(READ, uid=key)
+        for reader in readers
+        for key in (uid, uid.split("-")[0], "small")
+    ]
+    assert all(answer == answers[0] for answer in answers)
+    assert answers[0]["exists"] is True
+    assert answers[0]["date"] == "2026-01-01"
+    assert files(answers[0]["root"]) == files(model_folder)
+
+
+def test_aliases_set_by_either(
+    repository: audmodel.Repository, released: Interpreter, model_folder: Path
+) -> None:
+    first = publish(model_folder, alias="a")
+    second = publish(model_folder, version="2.0.0")
+    released.run(f"audmodel.set_alias('b', {first!r})")
+    assert audmodel.aliases(first) == ["a", "b"]
+    released.run(f"audmodel.set_alias('a', {second!r})")
+    assert audmodel.resolve_alias("a") == second
+    assert (audmodel.aliases(first), audmodel.aliases(second)) == (["b"], ["a"])
+    audmodel.set_alias("b", second)
+    code = """
+        return [
+            audmodel.aliases(args["first"]),
+            audmodel.aliases(args["second"]),
+            audmodel.resolve_alias("a"),
+            audmodel.resolve_alias("b"),
+        ]
+    """
+    answer = released.run(code, first=first, second=second)
+    assert answer == [[], ["a", "b"], second, second]
+
+
+def test_metadata_changed_by_either(
+    repository: audmodel.Repository, released: Interpreter, model_folder: Path
+) -> None:
+    uid = publish(model_folder, meta={"a": {"x": 1}})
+    read = "return audmodel.meta(args['uid'])"
+    assert released.run(read, uid=uid) == {"a": {"x": 1}}
+    released.run("audmodel.update_meta(args['uid'], {'a': {'y': 2}})", uid=uid)
+    assert audmodel.meta(uid) == {"a": {"x": 1, "y": 2}}
+    # What the release left in the shared cache is not trusted
+    audmodel.update_meta(uid, {"b": 3})
+    assert released.run(read, uid=uid) == {"a": {"x": 1, "y": 2}, "b": 3}
+    audmodel.update_meta(uid, {"c": 4}, replace=True)
+    assert released.run(read, uid=uid) == {"c": 4}
+    released.run("audmodel.update_meta(args['uid'], {}, replace=True)", uid=uid)
+    assert audmodel.meta(uid) == {}
+
+
+def test_released_waits_for_our_lock(
+    repository: audmodel.Repository, released: Interpreter, model_folder: Path
+) -> None:
+    uid = publish(model_folder)
+    model = ModelId(*uid.split("-"))
+    with CacheEntry(None, model).lock(timeout=1):
+        process = released.start(f"audmodel.load({uid!r}, timeout=0.2)")
+        assert "filelock._error.Timeout" in process.errors()
+
+
+def test_we_wait_for_the_lock_of_the_released(
+    repository: audmodel.Repository,
+    released: Interpreter,
+    model_folder: Path,
+    tmp_path: Path,
+) -> None:
+    uid = publish(model_folder)
+    # Takes its time to extract, in the middle of its load
+    process = released.start(
+        """
+        import zipfile
+        original = zipfile.ZipFile.open
+        def wait(*a, **k):
+            open(args["started"], "w").close()
+            while not os.path.exists(args["go"]):
+                time.sleep(0.01)
+            return original(*a, **k)
+        zipfile.ZipFile.open = wait
+        return audmodel.load(args["uid"])
+        """,
+        uid=uid,
+        started=str(tmp_path / "started"),
+        go=str(tmp_path / "go"),
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "started").exists():
+        assert process.process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    with pytest.raises(filelock.Timeout):
+        audmodel.load(uid, timeout=0.2)
+    (tmp_path / "go").touch()
+    root = audmodel.load(uid)
+    assert process.result() == root
+    assert files(root) == files(model_folder)
+
+
+def test_both_load_at_once_into_one_cache(
+    repository: audmodel.Repository,
+    released: Interpreter,
+    python: Interpreter,
+    large_folder: Path,
+) -> None:
+    uids = [publish(large_folder, version=f"{n}.0.0") for n in range(1, 6)]
+    code = """
+        roots = []
+        for number, uid in enumerate(args["uids"]):
+            barrier(number)
+            roots.append(audmodel.load(uid))
+            open(os.path.join(roots[-1], "text")).close()
+        return roots
+    """
+    folder = Path(os.environ["HOME"]) / "barrier"
+    folder.mkdir()
+    processes = [
+        interpreter.start(code, uids=uids, folder=str(folder), number=number, count=4)
+        for number, interpreter in enumerate((released, python, released, python))
+    ]
+    results = [process.result() for process in processes]
+    assert all(result == results[0] for result in results)
+    for root in results[0]:
+        assert files(root) == files(large_folder)
+
+
+def test_both_publish_at_once(
+    repository: audmodel.Repository,
+    released: Interpreter,
+    python: Interpreter,
+    model_folder: Path,
+) -> None:
+    # Different models, as colleagues do who have not all switched
+    code = """
+        return [
+            audmodel.publish(
+                args["root"], args["name"], {"n": n}, "1.0.0",
+                alias=f"{args['name']}-{n}",
+                repository=audmodel.config.REPOSITORIES[0],
+            )
+            for n in range(5)
+        ]
+    """
+    processes = [
+        interpreter.start(code, root=str(model_folder), name=name)
+        for name, interpreter in (("old", released), ("new", python))
+    ]
+    for process, name in zip(processes, ("old", "new")):
+        for n, uid in enumerate(process.result()):
+            assert audmodel.resolve_alias(f"{name}-{n}") == uid
+            assert files(audmodel.load(uid)) == files(model_folder)
+
+
+def test_what_a_killed_released_client_left(
+    repository: audmodel.Repository, released: Interpreter, model_folder: Path
+) -> None:
+    uid = publish(model_folder)
+    released.start(
+        """
+        import signal, zipfile
+        original = zipfile.ZipFile.open
+        def kill(*a, **k):
+            os.kill(os.getpid(), signal.SIGKILL)
+        zipfile.ZipFile.open = kill
+        audmodel.load(args["uid"])
+        """,
+        uid=uid,
+    ).errors()
+    assert files(audmodel.load(uid, timeout=5)) == files(model_folder)
+
+
+def test_released_is_not_confused_by_what_is_being_published(
+    repository: audmodel.Repository, released: Interpreter, model_folder: Path
+) -> None:
+    uid = publish(model_folder)
+    short = uid.split("-")[0]
+    folder = Path(repository.host) / "models" / "_uid" / short
+    for name in (
+        f"2.0.0/{short}-2.0.0.claim.yaml",
+        f"2.0.0/{short}-2.0.0.meta.yaml",
+        f"2.0.0/.{short}-2.0.0.header.yaml~0123456789abcdef",
+        f"1.0.0/.{short}-1.0.0.header.yaml~0123456789abcdef",
+    ):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"{}\n")
+    code = """
+        uid = args["uid"]
+        return [
+            audmodel.versions(uid),
+            audmodel.version(uid),
+            audmodel.exists(f"{uid}-2.0.0"),
+            audmodel.load(uid),
+        ]
+    """
+    answer = released.run(code, uid=short)
+    assert answer == [["1.0.0"], "1.0.0", False, audmodel.load(uid)]

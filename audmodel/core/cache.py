@@ -327,7 +327,7 @@ def _acquire(lock: object, path: str, timeout: float) -> None:
                 raise
         logger.warning(
             "Waiting since %.0f s for '%s', "
-            "which is held by a process that loads the same model.",
+            "which another process holds that is at work on the same model.",
             waited,
             path,
         )

@@ -197,7 +197,8 @@ def check_path_part(label: str, value: str) -> str:
         if not _SEGMENT.fullmatch(part) or part.strip(".") == "":
             raise InvalidInputError(
                 f"{value[:150]!r} is not allowed as {label} of a model. "
-                f"It has to be made of letters, digits, '.', '_', or '-'."
+                "It has to be made of letters, digits, '.', '_', or '-', "
+                "with something else than dots in each part of the path."
             )
     return value
 

@@ -14,6 +14,7 @@ from typing import Generic
 from typing import ParamSpec
 
 from audmodel.parallel.prefetch import positive_int
+from audmodel.parallel.processes import ProcessPool
 from audmodel.parallel.reductions import reduce_results
 
 
@@ -41,13 +42,17 @@ class MultiWorker(Generic[Arguments]):
     has as many parts as elements,
     and for an empty list the function is not called at all.
 
-    By default the workers are processes of this machine.
-    They are started with the *spawn* method at the first call,
-    since a copy of a process that has threads may hang.
-    Each imports the module of the function,
+    By default the workers are processes of this machine,
+    which start when a call needs them, and serve the following ones.
+    They are forks where that is safe,
+    on Linux and while this process has a single thread.
+    Otherwise they are started with the *spawn* method,
+    or with the one set by ``multiprocessing.set_start_method()``
+    if that is not *fork*.
+    Processes that are no forks import the module of the function,
     so a script has to guard its main part
-    with ``if __name__ == "__main__":``,
-    and function, arguments, and results must be picklable.
+    with ``if __name__ == "__main__":``.
+    Function, arguments, and results must be picklable.
     With an executor, whatever it stands for does the work,
     which is how a function grows past one machine.
 
@@ -129,7 +134,7 @@ class MultiWorker(Generic[Arguments]):
         self.reduction = reduction
         self.executor = executor
         self._batched = _BatchedArgument(function, signature, batched_arg)
-        self._pool: Executor | None = None
+        self._pool: ProcessPool | None = None
         self._entered = False
 
     def __enter__(self) -> Callable[Arguments, Any]:
@@ -141,6 +146,7 @@ class MultiWorker(Generic[Arguments]):
             of several failed parts the first in the order of the list counts,
             parts that have not started are cancelled,
             and those that run are waited for.
+            An interrupt ends own processes at once.
             It raises a ``ValueError`` if the batched argument is no list,
             and a ``RuntimeError`` after the context was left
 
@@ -150,15 +156,8 @@ class MultiWorker(Generic[Arguments]):
         """
         if self._entered:
             raise RuntimeError("This MultiWorker is already in use.")
-        self._pool = self.executor
         if self.executor is None and self.n_processes > 1:
-            from concurrent.futures import ProcessPoolExecutor
-            import multiprocessing
-
-            self._pool = ProcessPoolExecutor(
-                self.n_processes,
-                mp_context=multiprocessing.get_context("spawn"),
-            )
+            self._pool = ProcessPool(self.n_processes)
         self._entered = True
 
         @functools.wraps(self.function)
@@ -178,8 +177,8 @@ class MultiWorker(Generic[Arguments]):
     ) -> None:
         """Close the context, and end processes that it started."""
         pool, self._pool, self._entered = self._pool, None, False
-        if pool is not None and pool is not self.executor:
-            pool.shutdown(wait=True, cancel_futures=True)
+        if pool is not None:
+            pool.close()
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self._entered:
@@ -193,28 +192,40 @@ class MultiWorker(Generic[Arguments]):
         ]
         lengths = [len(part) for part in parts]
         with self._progress(sum(lengths)) as advance:
-            pool = self._pool
-            if pool is None:
+            if self._pool is not None:
+                results = self._from_processes(self._pool, calls, lengths, advance)
+            elif self.executor is not None:
+                results = self._from_executor(self.executor, calls, lengths, advance)
+            else:
                 results = []
                 for call, length in zip(calls, lengths):
                     results.append(call())
-                    if advance is not None:
-                        advance(length)
-            else:
-                results = self._results(pool, calls, lengths, advance)
+                    advance(length)
         if self.reduction is None:
             return results
         return reduce_results(self.reduction, results, lengths)
 
-    def _results(
+    def _from_processes(
         self,
-        pool: Executor,
+        pool: ProcessPool,
         calls: Sequence[_Call],
         lengths: Sequence[int],
-        advance: Callable[[int], Any] | None,
+        advance: Callable[[int], Any],
+    ) -> list[Any]:
+        try:
+            return pool.run(calls, lambda number: advance(lengths[number]))
+        except Exception as error:
+            explain_dead_worker(error)
+            raise
+
+    def _from_executor(
+        self,
+        executor: Executor,
+        calls: Sequence[_Call],
+        lengths: Sequence[int],
+        advance: Callable[[int], Any],
     ) -> list[Any]:
         """Results of calls, all of which have ended when this does."""
-        from concurrent.futures import FIRST_EXCEPTION
         from concurrent.futures import as_completed
         from concurrent.futures import wait
 
@@ -222,16 +233,12 @@ class MultiWorker(Generic[Arguments]):
         try:
             for call in calls:
                 # Not lost if a later one fails
-                futures.append(self._submit(pool, call))  # noqa: PERF401
-            if advance is None:
-                wait(futures, return_when=FIRST_EXCEPTION)
-            else:
-                # Waking up for each of them is not for free
-                length_of = dict(zip(futures, lengths))
-                for future in as_completed(futures):
-                    if future.exception() is not None:
-                        break
-                    advance(length_of[future])
+                futures.append(executor.submit(call))  # noqa: PERF401
+            length_of = dict(zip(futures, lengths))
+            for future in as_completed(futures):
+                if future.exception() is not None:
+                    break
+                advance(length_of[future])
         except Exception as error:
             explain_dead_worker(error)
             raise
@@ -253,16 +260,10 @@ class MultiWorker(Generic[Arguments]):
             # The traceback would refer to this frame and back
             del first_failure
 
-    def _submit(self, pool: Executor, call: _Call) -> Future[Any]:
-        if pool is self.executor:
-            return pool.submit(call)
-        # Spares own processes the import of this package
-        return pool.submit(call.function, *call.args, **call.kwargs)
-
     @contextlib.contextmanager
-    def _progress(self, total: int) -> Iterator[Callable[[int], Any] | None]:
+    def _progress(self, total: int) -> Iterator[Callable[[int], Any]]:
         if not self.verbose:
-            yield None
+            yield lambda _: None
             return
         import audeer
 

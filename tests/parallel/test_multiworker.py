@@ -554,7 +554,12 @@ def test_death_of_a_process_is_explained() -> None:
 
 
 SCRIPT = """\
+import multiprocessing
+
 from audmodel.parallel import MultiWorker, string_concatenation_reduction
+
+# Otherwise the guard is not always needed
+multiprocessing.set_start_method("spawn", force=True)
 
 def shout(words):
     return "".join(word.upper() for word in words)

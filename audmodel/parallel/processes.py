@@ -1,0 +1,424 @@
+"""Processes of this machine that carry out calls."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import contextlib
+import os
+import queue
+import sys
+from typing import TYPE_CHECKING
+from typing import Any
+import weakref
+
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
+
+
+# Instead of a call: there are no more. Cannot be a pickle
+_STOP = b"stop"
+
+
+class ProcessPool:
+    """Processes that carry out calls, one at a time each.
+
+    They start when they are needed first, and end with :meth:`close`.
+    Each has a pipe of its own,
+    and the thread that makes calls talks to it directly.
+    So the pool has no thread,
+    which another one could not be forked next to,
+    and no lock that a process could take with it when it dies.
+
+    Args:
+        num_processes: number of processes
+
+    """
+
+    def __init__(self, num_processes: int) -> None:
+        from multiprocessing import util
+
+        self._workers = [_Worker() for _ in range(num_processes)]
+        # The last in is the first out: prefer one that has started
+        self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
+        for worker in self._workers:
+            self._idle.put(worker)
+        self._is_closed = False
+        self._is_interrupted = False
+        # If nobody calls close().
+        # At the end of the program this has to happen
+        # before multiprocessing waits for its processes
+        self._end = util.Finalize(self, _end, args=(self._workers,), exitpriority=10)
+        _pools.add(self)
+
+    def run(
+        self,
+        calls: Sequence[Callable[[], Any]],
+        on_success: Callable[[int], Any],
+    ) -> list[Any]:
+        """Carry out calls.
+
+        Several threads may do so at the same time.
+
+        Args:
+            calls: the calls, which must be picklable
+            on_success: called with the number of each call that has succeeded
+
+        Returns:
+            what the calls returned, in order
+
+        Raises:
+            BaseException: what a call raised,
+                of several failures that of the first call in order.
+                After a failure no further call starts,
+                and all that run have ended.
+                If this thread is interrupted, they end at once
+            BrokenProcessPool: if a process died.
+                The next call of it starts another one
+
+        """
+        import selectors
+
+        # In a fork, the state of the queue is anybody's guess
+        self._check_open()
+        results: list[Any] = [None] * len(calls)
+        failures: dict[int, BaseException] = {}
+        waiting = deque(range(len(calls)))
+        running: dict[_Worker, int] = {}
+        worker: _Worker | None
+        try:
+            with selectors.PollSelector() as selector:
+                while waiting or running:
+                    # One that has work to wait for must not wait for other threads
+                    worker = self._take(wait=not running) if waiting else None
+                    if worker is not None:
+                        number = waiting.popleft()
+                        running[worker] = number
+                        error = self._start(worker, calls[number])
+                        if error is None:
+                            selector.register(worker, selectors.EVENT_READ, worker)
+                        else:
+                            failures[number] = error
+                            waiting.clear()
+                            del running[worker]
+                            self._idle.put(worker)
+                    # Who is done already spares the start of another process
+                    timeout = 0 if worker is not None and waiting else None
+                    for key, _ in selector.select(timeout) if running else ():
+                        worker = key.data
+                        selector.unregister(worker)
+                        result, error = worker.receive()
+                        number = running.pop(worker)
+                        self._idle.put(worker)
+                        if error is None:
+                            results[number] = result
+                            on_success(number)
+                        else:
+                            failures[number] = error
+                            waiting.clear()
+        except BaseException:
+            # Most likely Ctrl-C
+            self._is_interrupted = True
+            for worker in running:
+                worker.end()
+                self._idle.put(worker)
+            raise
+        if not failures:
+            return results
+        try:
+            raise failures[min(failures)]
+        finally:
+            # The traceback would refer to this frame and back
+            del failures, error
+
+    def close(self) -> None:
+        """Wait for calls of other threads, and end all processes."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            if not self._is_interrupted:
+                for _ in self._workers:
+                    self._idle.get()
+                for worker in self._workers:
+                    worker.stop()
+                for worker in self._workers:
+                    worker.wait()
+        finally:
+            self._end()
+            # For other threads that wait for one, only to be refused
+            for worker in self._workers:
+                self._idle.put(worker)
+
+    def forget(self) -> None:
+        """Let go of all processes, in a fork that they do not belong to."""
+        self._is_closed = True
+        for worker in self._workers:
+            worker.disconnect()
+
+    def _take(self, *, wait: bool) -> _Worker | None:
+        """A worker without work, or ``None`` if there is none."""
+        try:
+            return self._idle.get(block=wait)
+        except queue.Empty:
+            return None
+
+    def _start(self, worker: _Worker, call: Callable[[], Any]) -> BaseException | None:
+        try:
+            self._check_open()
+            worker.send(call)
+        except Exception as error:  # noqa: BLE001
+            return error
+        return None
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise RuntimeError("The processes have ended, or are those of a parent.")
+
+
+class _Worker:
+    """A process, once it was needed, and the pipe to it."""
+
+    def __init__(self) -> None:
+        self._process: BaseProcess | None = None
+        self._connection: Connection | None = None
+
+    def fileno(self) -> int:
+        """What to wait on for a result."""
+        assert self._connection is not None
+        return self._connection.fileno()
+
+    def send(self, call: Callable[[], Any]) -> None:
+        """Let the process carry out a call."""
+        from multiprocessing.reduction import ForkingPickler
+
+        message = ForkingPickler.dumps(call)
+        if self._connection is None:
+            self._start()
+        assert self._connection is not None
+        try:
+            self._connection.send_bytes(message)
+        except OSError:
+            raise self._death() from None
+
+    def receive(self) -> tuple[Any, BaseException | None]:
+        """Result of the call, or what it raised."""
+        import pickle
+
+        assert self._connection is not None
+        try:
+            reply = self._connection.recv_bytes()
+        except (EOFError, OSError):
+            return None, self._death()
+        try:
+            result, error, description = pickle.loads(reply)  # noqa: S301
+        except Exception as failure:  # noqa: BLE001
+            # Of what somebody wrote to unpickle
+            return None, failure
+        if error is not None:
+            error.__cause__ = _InProcessError(description)
+        return result, error
+
+    def stop(self) -> None:
+        """Tell the process to end."""
+        if self._connection is not None:
+            with contextlib.suppress(OSError):
+                self._connection.send_bytes(_STOP)
+
+    def wait(self) -> None:
+        """Wait for the end of the process."""
+        if self._process is not None:
+            self._process.join()
+
+    def end(self) -> None:
+        """End the process, whatever it is doing."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._process = None
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Close the pipe."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _start(self) -> None:
+        import multiprocessing
+
+        with _no_interrupts():
+            context: Any = multiprocessing.get_context(_start_method())
+            self._connection, theirs = context.Pipe()
+            try:
+                process = context.Process(target=_serve, args=(theirs,))
+                process.start()
+            except BaseException:
+                self.disconnect()
+                raise
+            finally:
+                theirs.close()
+            self._process = process
+
+    def _death(self) -> Exception:
+        from concurrent.futures.process import BrokenProcessPool
+
+        assert self._process is not None
+        process = self._process
+        # Its pipe may end a moment before
+        process.join(1)
+        self.end()
+        return BrokenProcessPool(f"A process ended with code {process.exitcode}.")
+
+
+class _InProcessError(Exception):
+    """Shows where in a process an exception was raised."""
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'
+
+
+def _end(workers: Sequence[_Worker]) -> None:
+    for worker in workers:
+        worker.end()
+
+
+# Start ---------------------------------------------------------------------
+
+
+def _start_method() -> str:
+    """How to start a process: by a fork where that is safe.
+
+    A start method that was set is respected.
+    A *fork* that was set counts as none:
+    many things set it by the way, like a lock of :mod:`multiprocessing`,
+    and it does not make a fork any safer.
+
+    """
+    import multiprocessing
+
+    method = multiprocessing.get_start_method(allow_none=True)
+    if method is not None and method != "fork":
+        return method
+    return "fork" if _is_fork_safe() else "spawn"
+
+
+def _is_fork_safe() -> bool:
+    """Whether this process has one thread, and so would a fork of it.
+
+    A fork has only the thread that made it.
+    What others were about to do never happens in it,
+    like giving back a lock.
+
+    """
+    import threading
+
+    # Libraries of macOS do not survive a fork
+    if sys.platform != "linux" or threading.active_count() != 1:
+        return False
+    try:
+        return _num_threads() == 1 or _num_threads_after_fork() == 1
+    except OSError:
+        return False
+
+
+def _num_threads() -> int:
+    """Number of threads of this process, those included that Python does not know."""
+    return len(os.listdir("/proc/self/task"))
+
+
+def _num_threads_after_fork() -> int:
+    """Number of threads when a fork was made, which does nothing.
+
+    OpenBLAS, and thereby numpy, ends its threads before a fork,
+    and starts them again when it needs them.
+    What other libraries have, like OpenMP or CUDA, remains.
+
+    """
+    import signal
+    import warnings
+
+    with warnings.catch_warnings():
+        # Says what is about to be found out
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process = os.fork()
+        if process == 0:
+            os._exit(0)
+    try:
+        return _num_threads()
+    finally:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+
+
+@contextlib.contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Hold back Ctrl-C in this thread, and in processes that it starts."""
+    import signal
+
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+# Pools of this process, whose pipes a fork of it must not keep open,
+# since their processes end when the last one who has them does.
+_pools: weakref.WeakSet[ProcessPool] = weakref.WeakSet()
+
+
+def _forget_pools() -> None:
+    for pool in list(_pools):
+        pool.forget()
+    _pools.clear()
+
+
+os.register_at_fork(after_in_child=_forget_pools)
+
+
+# In the process ------------------------------------------------------------
+
+
+def _serve(connection: Connection) -> None:
+    """Carry out calls until there are no more."""
+    import signal
+
+    # What a fork has inherited.
+    # Ctrl-C reaches all processes of a terminal,
+    # and the one that has started this one decides what happens.
+    # A handler, since programs started from here would inherit SIG_IGN
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    if "numpy.random" in sys.modules:
+        # Python does it for its own
+        sys.modules["numpy.random"].seed()
+    # Ends with an error if the other process is gone
+    with contextlib.suppress(EOFError, OSError):
+        while (message := connection.recv_bytes()) != _STOP:
+            connection.send_bytes(_reply(message))
+
+
+def _reply(message: bytes) -> bytes | memoryview:
+    """Carry out a call, and pickle the result."""
+    from multiprocessing.reduction import ForkingPickler
+    import pickle
+
+    try:
+        call = pickle.loads(message)  # noqa: S301
+        return ForkingPickler.dumps((call(), None, None))
+    except BaseException as error:  # noqa: BLE001
+        import traceback
+
+        description = "".join(traceback.format_exception(error))
+        try:
+            return ForkingPickler.dumps((None, error, description))
+        except Exception as failure:  # noqa: BLE001
+            # The exception cannot be pickled either
+            return ForkingPickler.dumps((None, failure, description))

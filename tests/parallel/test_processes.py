@@ -1,0 +1,409 @@
+"""Processes start fast where that is safe, and end whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+import contextlib
+import functools
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import psutil
+import pytest
+
+from audmodel.parallel import MultiWorker
+from audmodel.parallel import flatten_reduction
+from audmodel.parallel import sum_reduction
+from audmodel.parallel.processes import ProcessPool
+
+
+class WorseError(Exception):
+    """Can be pickled, but not unpickled."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__("one argument")
+
+
+def same(items: list[Any]) -> list[Any]:
+    return items
+
+
+def total(items: list[int]) -> int:
+    return sum(items)
+
+
+def add_in_processes(items: list[list[int]]) -> int:
+    with MultiWorker(total, 2, reduction=sum_reduction) as parallel_total:
+        return sum(parallel_total(numbers) for numbers in items)
+
+
+def die_for(items: list[int]) -> list[int]:
+    if 3 in items:
+        os._exit(3)
+    return items
+
+
+def raise_worse(items: list[int]) -> None:
+    raise WorseError(1, 2)
+
+
+def raise_lambda(items: list[int]) -> None:
+    raise ValueError(lambda: items)
+
+
+def return_lambda(items: list[int]) -> Any:
+    return lambda: items
+
+
+def leave(items: list[int]) -> None:
+    sys.exit(4)
+
+
+def slowly(items: list[int]) -> list[int]:
+    time.sleep(0.2)
+    return items
+
+
+# In this process -----------------------------------------------------------
+
+
+def test_large_arguments_and_results_pass() -> None:
+    items = [os.urandom(3_000_000) for _ in range(4)]
+    with MultiWorker(same, 2, reduction=flatten_reduction) as parallel_same:
+        assert parallel_same(items) == items
+
+
+def test_pool_goes_on_when_a_process_has_died() -> None:
+    worker = MultiWorker(die_for, 2, reduction=flatten_reduction)
+    with worker as parallel_die:
+        for _ in range(2):
+            with pytest.raises(BrokenProcessPool, match="ended with code 3"):
+                parallel_die([1, 2, 3, 4])
+            assert parallel_die([1, 2]) == [1, 2]
+
+
+def test_process_that_died_while_idle_is_reported() -> None:
+    with MultiWorker(same, 2) as parallel_same:
+        parallel_same([1, 2])
+        for process in psutil.Process().children():
+            if "resource_tracker" not in " ".join(process.cmdline()):
+                process.kill()
+        with pytest.raises(BrokenProcessPool, match="ended with code -9"):
+            parallel_same([1, 2])
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "text"),
+    [
+        (raise_worse, TypeError, "missing 1 required"),
+        (raise_lambda, Exception, "lambda"),
+        (return_lambda, Exception, "lambda"),
+        (leave, SystemExit, "4"),
+    ],
+)
+def test_what_cannot_come_back_is_said(
+    function: Any,
+    error: type[BaseException],
+    text: str,
+) -> None:
+    with MultiWorker(function, 2) as parallel_function:
+        for _ in range(2):
+            with pytest.raises(error, match=text):
+                parallel_function([1, 2])
+
+
+def test_exception_shows_where_it_was_raised() -> None:
+    with MultiWorker(leave, 2) as parallel_leave, pytest.raises(SystemExit) as raised:
+        parallel_leave([1, 2])
+    assert "in leave\n" in str(raised.value.__cause__)
+
+
+def test_threads_share_the_processes() -> None:
+    worker = MultiWorker(same, 3, reduction=flatten_reduction)
+    with worker as parallel_same, ThreadPoolExecutor(8) as executor:
+        lists = [list(range(number % 7)) for number in range(200)]
+        assert list(executor.map(parallel_same, lists)) == lists
+
+
+def test_end_waits_for_calls_of_other_threads() -> None:
+    results = []
+    pool = ProcessPool(1)
+    calls = [functools.partial(slowly, [number]) for number in range(2)]
+    thread = threading.Thread(
+        target=lambda: results.append(pool.run(calls[:1], lambda _: None))
+    )
+    thread.start()
+    while pool._idle.qsize():
+        time.sleep(0.001)
+    refused = []
+
+    def call() -> None:
+        with pytest.raises(RuntimeError, match="have ended") as raised:
+            pool.run(calls[1:], lambda _: None)
+        refused.append(raised)
+
+    waiting = threading.Thread(target=call)
+    waiting.start()
+    pool.close()
+    pool.close()
+    thread.join()
+    waiting.join()
+    assert results == [[[0]]]
+    assert refused
+
+
+def test_processes_may_have_processes() -> None:
+    worker = MultiWorker(add_in_processes, 2, reduction=sum_reduction)
+    with worker as parallel_add:
+        assert parallel_add([[1, 2], [3, 4], [5]]) == 15
+
+
+def test_pool_nobody_closes_ends() -> None:
+    parallel_same = MultiWorker(same, 2).__enter__()
+    assert parallel_same([1, 2]) == [[1], [2]]
+
+
+# In processes that start them ----------------------------------------------
+
+
+HEAD = """\
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import _thread
+
+from audmodel.parallel import MultiWorker, flatten_reduction
+
+def same(items):
+    return items
+
+def kinds(items):
+    return [type(multiprocessing.current_process()).__name__ for _ in items]
+
+def sleep(items):
+    for item in items:
+        with open(item, "w") as file:
+            file.write(str(os.getpid()))
+        os.rename(item, item + ".started")
+    time.sleep(60)
+
+def random_numbers(items):
+    import random
+    import numpy
+    time.sleep(0.2)
+    return [random.random(), numpy.random.random()]
+
+if __name__ == "__main__":
+"""
+
+
+def start(
+    code: str,
+    folder: Path,
+    *arguments: str,
+    options: tuple[str, ...] = (),
+) -> subprocess.Popen[str]:
+    path = folder / "script.py"
+    lines = "".join(f"    {line}\n" for line in code.splitlines())
+    path.write_text(HEAD + lines)
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", *options, str(path), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        start_new_session=True,
+    )
+
+
+def output(code: str, folder: Path) -> str:
+    with start(code, folder) as process:
+        stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (0, "")
+    return stdout.strip()
+
+
+LINUX = sys.platform == "linux"
+FORK = "ForkProcess" if LINUX else "SpawnProcess"
+THREAD = "threading.Thread(target=time.sleep, args=(2,), daemon=True).start()\n"
+HIDDEN_THREAD = "_thread.start_new_thread(time.sleep, (2,))\n"
+SET = "multiprocessing.set_start_method({!r})\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        pytest.param("", FORK, id="one thread"),
+        pytest.param("import numpy\n", FORK, id="numpy"),
+        pytest.param(THREAD, "SpawnProcess", id="threads"),
+        pytest.param(HIDDEN_THREAD, "SpawnProcess", id="threads unknown to Python"),
+        pytest.param(SET.format("spawn"), "SpawnProcess", id="spawn"),
+        pytest.param(SET.format("forkserver"), "ForkServerProcess", id="forkserver"),
+        pytest.param(SET.format("fork"), FORK, id="fork"),
+        pytest.param(SET.format("fork") + THREAD, "SpawnProcess", id="fork, threads"),
+    ],
+)
+def test_process_is_forked_only_if_it_has_one_thread(
+    code: str,
+    kind: str,
+    tmp_path: Path,
+) -> None:
+    code += """\
+with MultiWorker(kinds, 2, reduction=flatten_reduction) as parallel_kinds:
+    print(*set(parallel_kinds([1, 2])))
+"""
+    assert output(code, tmp_path) == kind
+
+
+def test_random_numbers_differ(tmp_path: Path) -> None:
+    code = """\
+import numpy
+with MultiWorker(random_numbers, 3, reduction=flatten_reduction) as parallel_random:
+    print(len(set(parallel_random([1, 2, 3]))))
+"""
+    assert output(code, tmp_path) == "6"
+
+
+def test_short_calls_do_not_start_more_processes_than_they_need(
+    tmp_path: Path,
+) -> None:
+    code = """\
+with MultiWorker(same, 300, reduction=flatten_reduction) as parallel_same:
+    for _ in range(10):
+        assert parallel_same([1]) == [1]
+    print(len(multiprocessing.active_children()))
+    assert parallel_same(list(range(300))) == list(range(300))
+    print(len(multiprocessing.active_children()) < 300)
+"""
+    assert output(code, tmp_path).split() == ["1", "True"]
+
+
+def test_fork_of_a_user_has_no_processes(tmp_path: Path) -> None:
+    code = """\
+with MultiWorker(same, 2) as parallel_same:
+    parallel_same([1, 2])
+    process = os.fork()
+    if process == 0:
+        try:
+            parallel_same([1, 2])
+        except RuntimeError as error:
+            print(error, flush=True)
+    else:
+        assert os.waitpid(process, 0)[1] == 0
+        print(parallel_same([1, 2]))
+if process == 0:
+    os._exit(0)
+"""
+    assert output(code, tmp_path).splitlines() == [
+        "The processes have ended, or are those of a parent.",
+        "[[1], [2]]",
+    ]
+
+
+@pytest.mark.parametrize("thread", ["", THREAD])
+def test_program_ends_though_a_context_was_not_left(
+    thread: str,
+    tmp_path: Path,
+) -> None:
+    code = thread + "parallel_same = MultiWorker(same, 2).__enter__()\n"
+    assert output(code + "print(parallel_same([1, 2]))", tmp_path) == "[[1], [2]]"
+
+
+@pytest.mark.parametrize("thread", ["", THREAD])
+def test_main_module_may_have_no_file(thread: str, tmp_path: Path) -> None:
+    code = f"""\
+import threading, time
+from statistics import fmean
+from audmodel.parallel import MultiWorker
+{thread}
+with MultiWorker(fmean, 2) as parallel_mean:
+    print(parallel_mean([1, 3]))
+"""
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+    assert (result.stdout, result.stderr) == ("[1.0, 3.0]\n", "")
+
+
+@pytest.fixture
+def sleeping(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+    """A program, two processes of which sleep."""
+    code = f"""\
+{request.param}
+with MultiWorker(sleep, 2) as parallel_sleep:
+    try:
+        parallel_sleep(sys.argv[1:])
+    except KeyboardInterrupt:
+        print("interrupted")
+    print(parallel_sleep([]))
+"""
+    paths = [tmp_path / name for name in "ab"]
+    with start(code, tmp_path, *map(str, paths)) as process:
+        processes = []
+        try:
+            for path in paths:
+                started = path.with_name(path.name + ".started")
+                while not started.exists():
+                    assert process.poll() is None
+                    time.sleep(0.01)
+                processes.append(psutil.Process(int(started.read_text())))
+            yield process, processes
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("sleeping", ["", THREAD], indirect=True)
+@pytest.mark.parametrize("to_all", [True, False])
+def test_interrupt_ends_the_processes(sleeping: Any, to_all: bool) -> None:
+    process, processes = sleeping
+    if to_all:
+        # As a terminal does
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=10)
+    assert (stdout, stderr) == ("interrupted\n[]\n", "")
+    assert not psutil.wait_procs(processes, timeout=5)[1]
+
+
+def test_idle_processes_end_with_a_program_that_is_killed(tmp_path: Path) -> None:
+    code = """\
+with MultiWorker(same, 2) as parallel_same, MultiWorker(same, 2) as other:
+    parallel_same([1, 2])
+    other([1, 2])
+    if os.fork() == 0:
+        time.sleep(20)
+        os._exit(0)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    time.sleep(60)
+"""
+    with start(code, tmp_path) as process:
+        try:
+            assert process.stdout is not None
+            pids = process.stdout.readline().split()
+            processes = [psutil.Process(int(pid)) for pid in pids]
+            assert processes
+            process.kill()
+            assert not psutil.wait_procs(processes, timeout=5)[1]
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)

@@ -16,7 +16,9 @@ Compared are, in turns and with medians over all rounds:
 for a model with one large file of float32 weights,
 and for one with many small files.
 Every run is a process of its own that times the function call alone.
-Caches are new in every run and removed at the end,
+What a run has written is removed right after it,
+so that every run finds as much free memory as the one before.
+Many small files are removed at the end of a round,
 since creating files right after removing many is slow on some file systems.
 
 """
@@ -36,7 +38,7 @@ import time
 
 
 CALL = """
-import json, resource, sys, time
+import json, sys, time
 import audmodel
 action, host, root, cache, workers = sys.argv[1:]
 repository = audmodel.Repository("models", host, "file-system")
@@ -49,7 +51,8 @@ else:
     uid = audmodel.uid("m", {}, "1.0.0")
     audmodel.load(uid, cache_root=cache, **options)
 seconds = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+with open("/proc/self/status") as file:
+    peak = next(int(line.split()[1]) // 1024 for line in file if "VmHWM" in line)
 print(json.dumps([seconds, peak]))
 """
 
@@ -61,18 +64,24 @@ class Bench:
         folder: folder for everything that is written
         model: folder of the model
         old: Python with audmodel 1.5.3
+        clean_at_once: whether to remove what a run has written right after it
 
     """
 
-    def __init__(self, folder: Path, model: Path, old: str) -> None:
+    def __init__(
+        self, folder: Path, model: Path, old: str, clean_at_once: bool
+    ) -> None:
         self.folder = folder
+        self.clean_at_once = clean_at_once
         self.model = model
         self.old = old
         self.times: dict[str, list[float]] = {}
         self.peaks: dict[str, int] = {}
         self._count = 0
 
-    def call(self, label: str, python: str, action: str, host: str, workers: int):
+    def call(
+        self, label: str, python: str, action: str, host: str, workers: int
+    ) -> None:
         r"""Run one publish or load."""
         self._count += 1
         cache = self.folder / f"cache-{self._count}"
@@ -95,7 +104,8 @@ class Bench:
             keep = self.folder / host
             if not keep.exists():
                 repository.rename(keep)
-        return cache
+        if self.clean_at_once:
+            self.clean()
 
     def copy(self) -> None:
         r"""Copy the model folder with cp."""
@@ -104,13 +114,14 @@ class Bench:
         target = self.folder / f"copy-{self._count}"
         subprocess.run(["cp", "-r", self.model, target], check=True)
         self.times.setdefault("cp -r", []).append(time.perf_counter() - start)
+        if self.clean_at_once:
+            self.clean()
 
     def clean(self) -> None:
         r"""Remove what a round has left."""
         for pattern in ("cache-*", "copy-*", "new-*", "old-*"):
             for path in self.folder.glob(pattern):
                 shutil.rmtree(path)
-        os.sync()
 
     def report(self, title: str) -> None:
         r"""Print medians and ratios."""
@@ -195,7 +206,7 @@ def main() -> None:
                 make_weights(model, options.size)
             else:
                 make_small_files(model, options.files)
-            bench = Bench(folder, model, old)
+            bench = Bench(folder, model, old, clean_at_once=make == "weights")
             run(bench, options.rounds, options.workers)
             bench.report(title)
 

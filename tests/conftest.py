@@ -158,15 +158,15 @@ def _unconfigured() -> Iterator[None]:
     """Forget the configuration, and what is configured inside the block."""
     config = audmodel.config
     settings = vars(config).copy()
-    registry = vars(audmodel.Repository)["backend_registry"]
-    classes = registry._classes and registry._classes.copy()
+    registry = audmodel.Repository.backend_registry
+    classes = registry.data.copy()
     # Files are read when a setting is asked for the next time
     vars(config).update(dict.fromkeys(settings))
     try:
         yield
     finally:
         vars(config).update(settings)
-        registry._classes = classes
+        registry.data = classes
 
 
 @pytest.fixture

@@ -477,7 +477,7 @@ def publish(
         InvalidFolderError: if ``root`` holds no files,
             or something that cannot be published
         InvalidInputError: if another argument is not valid
-        ModelExistsError: if the model was published before
+        ModelExistsError: if the repository holds the model already
         PublishConflictError: if somebody else publishes it at the moment
         RepositoryError: if the repository cannot be used
 
@@ -498,6 +498,8 @@ def publish(
         raise InvalidInputError(
             f"'compression' has to be between 0 and 9, not {compression}."
         )
+    author = author or None
+    date = date or None
     if author is not None and not isinstance(author, str):
         raise TypeError(f"'author' has to be a string, not {author!r}.")
     if date is not None and not isinstance(date, datetime.date | str):
@@ -516,6 +518,7 @@ def publish(
 
     meta_content = document.dump(meta if meta is not None else {}, "meta")
     document.dump(params, "params")
+    _check_ordered(params)
     model = ModelId(ids.short_id(name, params, subgroup), version)
     header = Header(
         author if author is not None else _user(),
@@ -532,6 +535,8 @@ def publish(
         model, header, meta_content, files, alias or None, compression, tmp_root
     )
     place = _publish_repository(repository)
+    if alias:
+        _check_not_hidden(alias, place)
     with (
         open_registry(place) as registry,
         progress_bar(f"Publish {model}", verbose=verbose) as start_progress,
@@ -644,20 +649,11 @@ def set_alias(
         '3e120e8d-1.0.0'
 
     """
-    from audmodel.core.lookup import first
     from audmodel.core.lookup import open_registry
 
     ids.check_alias(alias)
     model, place, _ = _find(uid, cache_root)
-    # An alias of the same name that is found earlier would hide the new one
-    earlier = config.REPOSITORIES[: config.REPOSITORIES.index(place)]
-    found = first(lambda registry: registry.alias(alias), earlier)
-    if found is not None:
-        raise InvalidInputError(
-            f"The alias '{alias}' exists in {found[0]}, "
-            f"which comes before {place} of model '{model}'. "
-            "Choose another name, or change the order of the repositories."
-        )
+    _check_not_hidden(alias, place)
     with open_registry(place) as registry:
         registry.set_alias(alias, model)
 
@@ -890,6 +886,20 @@ def _alias_target(name: str) -> ModelId | None:
     return None if found is None else found[1]
 
 
+def _check_not_hidden(alias: str, place: Repository) -> None:
+    r"""Raise an error if an alias would never be found."""
+    from audmodel.core.lookup import first
+
+    repositories = config.REPOSITORIES
+    position = repositories.index(place) if place in repositories else 0
+    found = first(lambda registry: registry.alias(alias), repositories[:position])
+    if found is not None:
+        raise InvalidInputError(
+            f"The alias '{alias}' exists in {found[0]}, which comes before {place}. "
+            "Choose another name, or change the order of the repositories."
+        )
+
+
 def _check_num_workers(num_workers: int | None) -> int:
     if num_workers is None:
         # Waiting for a link takes no core
@@ -953,6 +963,22 @@ def _places() -> str:
     if not config.REPOSITORIES:
         return "any repository, since none is configured"
     return " or ".join(str(repository) for repository in config.REPOSITORIES)
+
+
+def _check_ordered(params: Mapping[str, object]) -> None:
+    r"""Raise an error if the model ID would differ between processes."""
+    values: list[object] = [params]
+    while values:
+        value = values.pop()
+        if isinstance(value, set | frozenset):
+            raise InvalidInputError(
+                "'params' must not hold sets, whose order differs between processes "
+                "and with it the model ID. Use sorted lists."
+            )
+        if isinstance(value, Mapping):
+            values += value.values()
+        elif isinstance(value, list | tuple):
+            values += value
 
 
 def _publish_repository(repository: Repository | None) -> Repository:

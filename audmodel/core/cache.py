@@ -63,8 +63,7 @@ class CacheEntry:
     """
 
     def __init__(self, root: str | None, model: ModelId) -> None:
-        if root is None:
-            root = default_cache_root()
+        root = root or default_cache_root()
         self.root = os.path.abspath(os.path.expanduser(root))
         self._parent = os.path.join(self.root, model.short)
         self._version = model.version
@@ -78,8 +77,15 @@ class CacheEntry:
 
     @property
     def is_complete(self) -> bool:
-        r"""Whether the model is in the cache."""
-        return os.path.isdir(self.folder)
+        r"""Whether the model is in the cache.
+
+        An empty folder may be left from elsewhere, models have files.
+        """
+        try:
+            with os.scandir(self.folder) as entries:
+                return next(entries, None) is not None
+        except OSError:
+            return False
 
     def read(self, path: str, limit: int) -> bytes | None:
         r"""Content of one of the small files.

@@ -104,7 +104,7 @@ def dump(data: Mapping[str, object], label: str) -> bytes:
     except InvalidInputError:
         raise
     # PyYAML raises ValueError, e.g. for numbers with thousands of digits
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise InvalidInputError(f"'{label}' cannot be stored: {error}") from error
     if not same:
         raise InvalidInputError(
@@ -185,6 +185,8 @@ def load(content: bytes, source: str) -> dict[str, Any]:
         raise InvalidDocumentError(
             f"{source} cannot be read, since it is not plain YAML data: {reason[:300]}"
         ) from error
+    if data is None:
+        return {}  # what audmodel 1.x writes for metadata that was not given
     if not isinstance(data, dict):
         raise InvalidDocumentError(
             f"{source} cannot be read: "

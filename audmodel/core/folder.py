@@ -124,8 +124,10 @@ def scan(root: str) -> list[SourceFile]:
     if not os.path.isdir(root):
         what = "is not a folder" if os.path.exists(root) else "does not exist"
         raise FileNotFoundError(
-            f"The model folder '{root}' {what}. "
-            "Give the folder that holds the files of the model."
+            errno.ENOENT,
+            f"The model folder {what}. "
+            "Give the folder that holds the files of the model",
+            root,
         )
     files = sorted(_walk(root, ""), key=lambda file: file.name)
     if not files:

@@ -113,6 +113,7 @@ def publish(
                     chunks,
                     tmp_root=publication.tmp_root,
                     num_workers=num_workers,
+                    before_commit=claim.fence,
                 )
             cleanup.callback(claim.discard, archive)
             claim.replace(meta, publication.meta)
@@ -168,7 +169,7 @@ class _Claim:
         self._model = model
         self._path = registry.record_path(model, "claim")
         self._data = data
-        self._renewed = time.monotonic()
+        self._renewed = _now()
 
     def renew(self) -> None:
         r"""Show that the publisher is alive, and make sure the claim is ours.
@@ -186,15 +187,13 @@ class _Claim:
         ):
             raise self._conflict()
         self._data = data
-        self._renewed = time.monotonic()
+        self._renewed = _now()
 
     def renewing(self, chunks: ArchiveWriter) -> Generator[bytes, None, None]:
         r"""Renew the claim from time to time while chunks are taken."""
         for chunk in chunks:
             self.fence()
             yield chunk
-        # The archive becomes visible next
-        self.fence()
 
     def fence(self) -> None:
         r"""Make sure that nobody took the claim over, if that is possible."""
@@ -262,7 +261,7 @@ class _Claim:
         )
 
     def _age(self) -> float:
-        return time.monotonic() - self._renewed
+        return _now() - self._renewed
 
 
 @contextmanager
@@ -286,6 +285,7 @@ def _claim_data() -> bytes:
             "host": socket.gethostname(),
             "space": _process_space(),
             "process": os.getpid(),
+            "start": _process_start(os.getpid()),
         },
         "claim",
     )
@@ -298,15 +298,16 @@ def _take_over(registry: Registry, model: ModelId, path: str, data: bytes) -> No
     stored = seen
     announced = False
     while True:
+        waited = time.monotonic() - start
         if stored is None:
             # Its publisher is done, or gave up
             if registry.backend.create_object(path, data):
                 return
         elif seen is None or stored.data != seen.data:
-            raise PublishConflictError(
-                f"{_publisher(stored.data)} publishes '{model}' at the moment."
-            )
-        elif _is_dead(stored.data) or time.monotonic() - start > CLAIM_TIMEOUT:
+            raise _busy(model, stored.data)
+        elif (alive := _is_alive(stored.data)) is False or waited > CLAIM_TIMEOUT:
+            if alive:
+                raise _busy(model, stored.data)
             if registry.backend.replace_object(path, data, stored.tag):
                 return
         elif not announced:
@@ -320,6 +321,13 @@ def _take_over(registry: Registry, model: ModelId, path: str, data: bytes) -> No
             )
         time.sleep(_POLL_INTERVAL)
         stored = registry.backend.read_object(path, document.MAX_BYTES)
+
+
+def _busy(model: ModelId, data: bytes) -> PublishConflictError:
+    return PublishConflictError(
+        f"{_publisher(data)} publishes '{model}' at the moment. "
+        "Wait until it is done, or end it."
+    )
 
 
 def _read_claim(data: bytes) -> dict[str, Any]:
@@ -336,6 +344,12 @@ def _publisher(data: bytes) -> str:
     )
 
 
+def _now() -> float:
+    r"""Seconds that pass even while the machine is asleep."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime(clock)
+
+
 def _process_space() -> str:
     r"""What tells the processes of this machine from those of its containers.
 
@@ -348,8 +362,13 @@ def _process_space() -> str:
         return ""
 
 
-def _is_dead(data: bytes) -> bool:
-    r"""Whether the publisher ran on this machine and does not any more."""
+def _is_alive(data: bytes) -> bool | None:
+    r"""Whether the publisher runs on this machine.
+
+    Returns:
+        ``None`` if it cannot be told, since it is on another machine
+
+    """
     claim = _read_claim(data)
     process = claim.get("process")
     if (
@@ -357,11 +376,16 @@ def _is_dead(data: bytes) -> bool:
         or claim.get("space") != _process_space()
         or not isinstance(process, int)
     ):
-        return False
+        return None
+    start = _process_start(process)
+    return start != "" and start == claim.get("start")
+
+
+def _process_start(process: int) -> str:
+    r"""When a process started, empty if there is none with this number."""
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return False
+        with open(f"/proc/{process}/stat", encoding="ascii", errors="replace") as file:
+            # The name of the program, in parentheses, may hold anything
+            return file.read().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""

@@ -2,10 +2,10 @@ r"""Repositories and the registry of backends."""
 
 from __future__ import annotations
 
+from collections import UserDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 import importlib
-import threading
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import ClassVar
@@ -19,23 +19,27 @@ if TYPE_CHECKING:
     from audmodel.core.backend.base import ObjectBackend
 
 
-class _BackendRegistry:
-    r"""Dictionary of backend classes, imported when it is looked at."""
+# Ends of file names that the interface does not split at their first dot
+_EXTENSIONS = ("header.yaml", "meta.yaml", "alias.yaml")
 
-    def __init__(self, names: dict[str, str]) -> None:
-        self._names = names
-        self._classes: dict[str, Any] | None = None
-        self._lock = threading.Lock()
 
-    def __get__(self, instance: object, owner: type) -> dict[str, Any]:
-        with self._lock:
-            if self._classes is None:
-                classes = {}
-                for name, location in self._names.items():
-                    module, _, attribute = location.partition(":")
-                    classes[name] = getattr(importlib.import_module(module), attribute)
-                self._classes = classes
-            return self._classes
+class _BackendRegistry(UserDict[str, Any]):
+    r"""Dictionary of backend classes, each imported when it is asked for.
+
+    What is not imported yet is the place to import it from.
+    """
+
+    def __getitem__(self, name: str) -> Any:
+        value = super().__getitem__(name)
+        if isinstance(value, str):
+            module, _, attribute = value.partition(":")
+            value = self.data[name] = getattr(
+                importlib.import_module(module), attribute
+            )
+        return value
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 class Repository:
@@ -52,7 +56,7 @@ class Repository:
 
     """
 
-    backend_registry: ClassVar[Any] = _BackendRegistry(
+    backend_registry: ClassVar[UserDict[str, Any]] = _BackendRegistry(
         {
             "file-system": "audmodel.core.backend.filesystem:FileSystem",
             "s3": "audmodel.core.backend.s3:S3",
@@ -119,7 +123,9 @@ class Repository:
         """
         import audbackend
 
-        return audbackend.interface.Maven(self._create_backend())
+        return audbackend.interface.Maven(
+            self._create_backend(), extensions=_EXTENSIONS
+        )
 
     @contextmanager
     def connect(self) -> Iterator[ObjectBackend]:

@@ -19,6 +19,8 @@ _VERSION_PATTERN = re.compile(_VERSION, re.A)
 _ALIAS = re.compile(r"[A-Za-z0-9._-]{1,128}", re.A)
 # One part of a path on a backend, compare ``audbackend``'s rule for paths
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,200}", re.A)
+# Object stores allow 1,024 characters for everything
+_MAX_LOCATION = 700
 # First folders of a repository that do not hold archives
 _RESERVED = ("_alias", "_uid")
 
@@ -224,6 +226,11 @@ def check_location(name: str, subgroup: str) -> str:
     if subgroup:
         check_path_part("subgroup", subgroup)
         path = subgroup.replace(".", "/") + "/" + name
+    if len(path) > _MAX_LOCATION:
+        raise InvalidInputError(
+            f"Name and subgroup have {len(path)} characters together, "
+            f"allowed are {_MAX_LOCATION}."
+        )
     first = path.split("/")[0]
     if first in _RESERVED:
         label = "subgroup" if subgroup else "name"

@@ -132,8 +132,6 @@ def test_finished_model_needs_neither_lock_nor_network_nor_repository(
     monkeypatch.setattr(io, "open", refuse)
     monkeypatch.setattr(os, "open", refuse)
     monkeypatch.setattr(os, "mkdir", refuse)
-    monkeypatch.setattr(os, "listdir", refuse)
-    monkeypatch.setattr(os, "scandir", refuse)
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
     loaded = audmodel.load(uid)

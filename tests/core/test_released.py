@@ -425,3 +425,40 @@ def test_released_is_not_confused_by_what_is_being_published(
     """
     answer = released.run(code, uid=short)
     assert answer == [["1.0.0"], "1.0.0", False, audmodel.load(uid)]
+
+
+def test_model_without_meta(
+    repository: audmodel.Repository, model_folder: Path, released: Interpreter
+) -> None:
+    code = """
+        repository = audmodel.config.REPOSITORIES[0]
+        return audmodel.publish(args["root"], "m", {}, "1.0.0", repository=repository)
+    """
+    uid = released.run(code, root=str(model_folder))
+    assert audmodel.meta(uid) == {}
+    assert audmodel.update_meta(uid, {"a": 1}) == {"a": 1}
+    assert audmodel.meta(uid) == {"a": 1}
+
+
+def test_same_interface(
+    repository: audmodel.Repository, model_folder: Path, released: Interpreter
+) -> None:
+    uid = publish(model_folder, alias="small")
+    short, version = uid.split("-")
+    code = """
+        place = audmodel.config.REPOSITORIES[0]
+        with place.create_backend_interface().backend as backend:
+            interface = place.create_backend_interface()
+            interface.backend.open()
+            return [
+                interface.exists("/_uid/" + args["short"] + ".header.yaml", "1.0.0"),
+                interface.versions("/_uid/" + args["short"] + ".meta.yaml"),
+                interface.exists("/_alias/small.alias.yaml", "1.0.0"),
+            ]
+    """
+    assert released.run(code, short=short) == [True, [version], True]
+    interface = repository.create_backend_interface()
+    with interface.backend:
+        assert interface.exists(f"/_uid/{short}.header.yaml", version)
+        assert interface.versions(f"/_uid/{short}.meta.yaml") == [version]
+        assert interface.exists("/_alias/small.alias.yaml", version)

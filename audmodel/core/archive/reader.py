@@ -319,46 +319,32 @@ class Extractor:
         return crc
 
     def _extract_stream(self, job: _Stream) -> None:
-        r"""Extract a member while its ranges arrive.
-
-        Fetching, inflating and writing overlap
-        if there is more than one worker.
-        """
+        r"""Extract a member while its ranges arrive."""
         member = job.member
         if self._resume and self._is_complete(member):
             self._progress(member.size)
             return
-        parallel = self._num_workers > 1
-        crc = 0
-        with self._open(member, os.O_TRUNC) as fd:
-
-            def write(block: tuple[int, Buffer]) -> tuple[int, int]:
-                offset, piece = block
-                _write(fd, piece, offset)
-                return isal_zlib.crc32(piece), len(piece)
-
-            written = prefetch(
-                write,
-                self._inflated(job),
-                num_workers=2 if parallel else 1,
-                ahead=4,
-            )
-            with contextlib.closing(written):
-                for piece_crc, length in written:
-                    crc = isal_zlib.crc32_combine(crc, piece_crc, length)
-                    self._progress(length)
-                    self._check_not_cancelled()
+        crc = position = 0
+        with (
+            self._open(member, os.O_TRUNC) as fd,
+            contextlib.closing(self._inflated(job)) as pieces,
+        ):
+            for piece in pieces:
+                self._check_not_cancelled()
+                crc = isal_zlib.crc32(piece, crc)
+                _write(fd, piece, position)
+                position += len(piece)
+                self._progress(len(piece))
         _check_crc(member, crc)
 
-    def _inflated(self, job: _Stream) -> Iterator[tuple[int, Buffer]]:
-        r"""Blocks of a member and where they belong in the file."""
+    def _inflated(self, job: _Stream) -> Generator[Buffer, None, None]:
+        r"""Content of a member, in order."""
         member = job.member
         inflater = Inflater(member.size) if member.method == format.DEFLATED else None
         left = member.compressed_size
-        position = 0
         with contextlib.closing(self._fetched(job)) as chunks:
             for number, chunk in enumerate(chunks):
-                data = memoryview(chunk)
+                data = chunk
                 if number == 0:
                     header_length = format.check_local_header(data, member)
                     if job.start + header_length + left > job.stop:
@@ -366,25 +352,30 @@ class Extractor:
                     data = data[header_length:]
                 data = data[:left]
                 left -= len(data)
-                for piece in [data] if inflater is None else inflater.feed(data):
-                    yield position, piece
-                    position += len(piece)
+                yield from [data] if inflater is None else inflater.feed(data)
         if inflater is not None:
             inflater.finish(last=True)
 
-    def _fetched(self, job: _Stream) -> Generator[bytearray, None, None]:
-        r"""Ranges of a member, in order."""
+    def _fetched(self, job: _Stream) -> Generator[memoryview, None, None]:
+        r"""Ranges of a member, in order, each valid until the next one is taken."""
         workers = max(1, self._num_workers // max(1, self._num_streams))
+        ahead = 2 * workers
+        # One more than are fetched ahead, which is the one that is in use
+        buffers = [bytearray(0) for _ in range(ahead + 1)]
 
-        def fetch(start: int) -> bytearray:
+        def fetch(number: int) -> memoryview:
             self._check_not_cancelled()
-            return self._source.read(start, min(_RANGE, job.stop - start))
+            start = job.start + number * _RANGE
+            length = min(_RANGE, job.stop - start)
+            slot = number % len(buffers)
+            if len(buffers[slot]) < length:
+                buffers[slot] = bytearray(length)
+            view = memoryview(buffers[slot])[:length]
+            self._source.readinto(start, view)
+            return view
 
-        return prefetch(
-            fetch,
-            range(job.start, job.stop, _RANGE),
-            num_workers=workers,
-        )
+        count = -(-(job.stop - job.start) // _RANGE)
+        return prefetch(fetch, range(count), num_workers=workers, ahead=ahead)
 
     def _check_not_cancelled(self) -> None:
         if self._cancelled.is_set():

@@ -2,6 +2,7 @@ r"""Backends that have nothing but the methods of audbackend."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -127,11 +128,16 @@ class _Adapter:
         *,
         tmp_root: str | None = None,
         num_workers: int = 1,
+        before_commit: Callable[[], None] = lambda: None,
     ) -> None:
+        if tmp_root is not None:
+            tmp_root = os.path.expanduser(tmp_root)
+            os.makedirs(tmp_root, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=tmp_root) as folder:
             file = os.path.join(folder, "object")
             with open(file, "wb") as stream:
                 stream.writelines(chunks)
+            before_commit()
             with _translate_errors("write", path):
                 self._backend.put_file(file, path)
 

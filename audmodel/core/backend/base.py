@@ -13,6 +13,7 @@ The layers above know nothing else of a storage.
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -241,6 +242,7 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
         *,
         tmp_root: str | None = None,
         num_workers: int = 1,
+        before_commit: Callable[[], None] = lambda: None,
     ) -> None:
         r"""Write an object, replacing an older one.
 
@@ -254,6 +256,8 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
             tmp_root: folder for temporary files,
                 used by storages that take nothing but files
             num_workers: number of parallel uploads
+            before_commit: called right before the object becomes visible,
+                and keeps it from doing so by raising an error
 
         Raises:
             RepositoryError: if the object cannot be written

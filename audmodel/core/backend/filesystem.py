@@ -2,6 +2,7 @@ r"""Repository in a folder."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
@@ -150,6 +151,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
         *,
         tmp_root: str | None = None,
         num_workers: int = 1,
+        before_commit: Callable[[], None] = lambda: None,
     ) -> None:
         failures: list[OSError] = []
 
@@ -161,7 +163,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
                 raise
 
         try:
-            self._put(self._expand(path), content())
+            self._put(self._expand(path), content(), before_commit)
         except OSError as error:
             # What cannot be read is no problem of the repository
             if error in failures:
@@ -172,9 +174,15 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
     def object_url(self, path: str) -> str:  # noqa: D102
         return str(os.path.normpath(self._expand(path)))
 
-    def _put(self, target: str, chunks: Iterable[Buffer]) -> None:
+    def _put(
+        self,
+        target: str,
+        chunks: Iterable[Buffer],
+        before_commit: Callable[[], None] = lambda: None,
+    ) -> None:
         r"""Write a file beside its place and move it in."""
         with _temporary(target, chunks) as temporary:
+            before_commit()
             os.replace(temporary, target)
         _sync_folder(os.path.dirname(target))
 

@@ -1,0 +1,494 @@
+r"""Repository in a repository of an Artifactory server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+import contextlib
+from contextlib import contextmanager
+import hashlib
+import itertools
+import tempfile
+from typing import IO
+from typing import TYPE_CHECKING
+from typing import Any
+from urllib.parse import urlsplit
+
+from audmodel.core.backend import artifactory_requests
+from audmodel.core.backend import credentials
+from audmodel.core.backend.artifactory_requests import LARGEST_JSON
+from audmodel.core.backend.artifactory_requests import MIB
+from audmodel.core.backend.artifactory_requests import Checksums
+from audmodel.core.backend.artifactory_requests import Server
+from audmodel.core.backend.artifactory_requests import content_range
+from audmodel.core.backend.artifactory_requests import length_of
+from audmodel.core.backend.artifactory_requests import tag_of
+from audmodel.core.backend.base import TAIL
+from audmodel.core.backend.base import Buffer
+from audmodel.core.backend.base import ObjectBackend
+from audmodel.core.backend.base import ObjectReader
+from audmodel.core.backend.base import StoredObject
+from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.termination import terminable
+from audmodel.core.backend.transfer import FailureError
+from audmodel.core.backend.transfer import Kind
+from audmodel.core.backend.transfer import drain
+from audmodel.core.backend.transfer import fill
+from audmodel.errors import ConfigurationError
+from audmodel.parallel import prefetch
+
+
+if TYPE_CHECKING:
+    import requests
+
+
+# Larger objects are stored by checksum if the server has their content,
+# which takes one more request if it does not
+_SMALL = 8 * MIB
+_CHUNK = 4 * MIB
+# The server answers when it has checked and filed everything
+DEPLOY_TIMEOUT = 120.0
+_NO_RANGES = (
+    "the server does not give byte ranges. A proxy on the way may be the reason."
+)
+_WRONG_RANGE = "the server gave other bytes than it was asked for."
+
+
+class ArtifactoryReader(ObjectReader):
+    r"""Byte ranges of an object on an Artifactory server."""
+
+    def __init__(
+        self, server: Server, path: str, size: int, tail: bytes, tag: str
+    ) -> None:
+        super().__init__(size, tail)
+        self._server = server
+        self._path = path
+        self._tag = tag
+
+    def _readinto(self, offset: int, view: memoryview) -> None:
+        what = f"Could not read '{self._server.url(self._path)}'"
+        retry = self._server.retry()
+        position = 0
+        while position < len(view):
+            rest = view[position:]
+            first, last = offset + position, offset + len(view) - 1
+            try:
+                with self._server.get(
+                    self._path, {"Range": f"bytes={first}-{last}"}
+                ) as answer:
+                    self._check(answer, first, last)
+                    position += fill(answer.raw, rest, retry)
+                    if position < len(view):
+                        raise FailureError(Kind.LOST, "the data ended early.")
+                    drain(answer.raw)
+            except FailureError as failure:
+                if failure.kind is Kind.CONFLICT:
+                    raise RepositoryError(
+                        f"{what}: it was replaced while it was read. Try again."
+                    ) from failure
+                retry.pause(failure, what)
+
+    def _check(self, answer: requests.Response, first: int, last: int) -> None:
+        r"""Make sure that the answer is about what was asked for."""
+        if answer.status_code != 206:
+            raise FailureError(Kind.OTHER, _NO_RANGES)
+        if tag_of(answer) != self._tag:
+            # There is no condition for this in the interface of Artifactory
+            raise FailureError(Kind.CONFLICT, "it was replaced.")
+        length = last - first + 1
+        if (
+            content_range(answer) != (first, last, self.size)
+            or length_of(answer) != length
+        ):
+            raise FailureError(Kind.LOST, _WRONG_RANGE)
+
+
+class Artifactory(ObjectBackend):
+    r"""Backend for Artifactory servers.
+
+    Args:
+        host: URL of the server, which often ends with ``/artifactory``
+        repository: name of the repository on the server
+        authentication: user name and password, API key or token,
+            looked up in environment and configuration if not given.
+            With an empty user name the second one is an access token
+
+    """
+
+    def __init__(
+        self,
+        host: str,
+        repository: str,
+        *,
+        authentication: tuple[str, str] | None = None,
+    ) -> None:
+        # The base class would keep the secret as a public attribute
+        super().__init__(host, repository, authentication=None)
+        self._url = _base_url(host)
+        if authentication is None:
+            authentication = credentials.artifactory_credentials(host)
+        if authentication is not None:
+            credentials.hide(authentication[1])
+        self._server = Server(self._url, repository, authentication)
+
+    # ------------------------------------------------------------ small objects
+
+    def read_object(self, path: str, limit: int) -> StoredObject | None:  # noqa: D102
+        what = f"Could not read '{self.object_url(path)}'"
+        for _ in range(2):
+            whole = self._server.read("read", path, limit)
+            if whole is None:
+                return None
+            if whole.data is None:
+                raise RepositoryError(
+                    f"{what}: it has {whole.length} bytes, allowed are {limit}."
+                )
+            expected = whole.answer.headers.get("X-Checksum-Sha256")
+            digest = hashlib.sha256(whole.data).hexdigest()
+            if expected in (None, digest):
+                return StoredObject(whole.data, digest)
+            # It may have been damaged on its way
+        raise RepositoryError(
+            f"{what}: its content does not have the checksum that the server names."
+        )
+
+    def create_object(self, path: str, data: bytes) -> bool:  # noqa: D102
+        # Artifactory has no conditional writes: look first, then write
+        if self._exists(path):
+            return False
+        try:
+            self._deploy_small(path, data)
+        except FailureError as failure:
+            # Whoever must not overwrite anything learns by the refusal
+            # that somebody else was faster
+            if self._exists(path):
+                return False
+            raise failure.error(
+                f"Could not create '{self.object_url(path)}'"
+            ) from failure
+        return True
+
+    def replace_object(self, path: str, data: bytes, tag: str) -> bool:  # noqa: D102
+        current = self.read_object(path, limit=LARGEST_JSON)
+        if current is None or current.tag != tag:
+            return False
+        self._put(path, data)
+        return True
+
+    def delete_object(self, path: str) -> None:  # noqa: D102
+        with contextlib.suppress(FailureError):
+            self._server.call(
+                "delete",
+                path,
+                lambda: self._server.send("DELETE", self.object_url(path)),
+            )
+
+    # ------------------------------------------------------------ listing
+
+    def list_objects(self, folder: str) -> list[str]:  # noqa: D102
+        url = f"{self._server.storage_url(folder)}?list&deep=1&listFolders=0"
+        try:
+            listing = self._server.call(
+                "list",
+                folder,
+                lambda: self._server.send("GET", url),
+                body=True,
+                # Some editions lack this call, and anonymous users may not use it
+                expected=(Kind.ABSENT, Kind.DENIED, Kind.OTHER),
+            )
+        except FailureError as failure:
+            return [] if failure.kind is Kind.ABSENT else list(self._walk(folder))
+        return [
+            folder + str(entry["uri"]).lstrip("/")
+            for entry in listing.get("files", [])
+            if not _is_folder(entry)
+        ]
+
+    def _walk(self, folder: str) -> Iterator[str]:
+        r"""Paths of objects, folder by folder."""
+        for name, is_folder in self._children(folder):
+            if is_folder:
+                yield from self._walk(f"{folder}{name}/")
+            else:
+                yield folder + name
+
+    def _children(self, folder: str) -> list[tuple[str, bool]]:
+        r"""Names in a folder, and whether they are of folders."""
+        try:
+            answer = self._server.call(
+                "list",
+                folder,
+                lambda: self._server.send("GET", self._server.storage_url(folder)),
+                body=True,
+            )
+        except FailureError:
+            return []
+        return [
+            (str(child["uri"]).strip("/"), _is_folder(child))
+            for child in answer.get("children", [])
+        ]
+
+    # ------------------------------------------------------------ objects
+
+    @contextmanager
+    def open_object(  # noqa: D102
+        self, path: str, *, tmp_root: str | None = None
+    ) -> Iterator[ObjectReader | None]:
+        yield self._open_reader(path)
+
+    def _open_reader(self, path: str) -> ArtifactoryReader | None:
+        what = f"Could not open '{self.object_url(path)}'"
+        try:
+            headers = {"Range": f"bytes=-{TAIL}"}
+            whole = self._server.read("open", path, TAIL, headers)
+        except FailureError:
+            # There is no last byte of an empty object,
+            # and not every server gives less than it is asked for
+            whole = self._server.read("open", path, TAIL)
+        if whole is None:
+            return None
+        size = whole.length
+        if whole.answer.status_code == 206:
+            first, last, size = content_range(whole.answer) or (-1, -1, -1)
+            if (first, last, whole.length) != (
+                max(0, size - TAIL),
+                size - 1,
+                min(TAIL, size),
+            ):
+                raise RepositoryError(f"{what}: {_WRONG_RANGE}")
+        if whole.data is None:
+            raise RepositoryError(f"{what}: {_NO_RANGES}")
+        tag = tag_of(whole.answer)
+        return ArtifactoryReader(self._server, path, size, whole.data, tag)
+
+    def write_object(  # noqa: D102
+        self,
+        path: str,
+        chunks: Iterable[Buffer],
+        *,
+        tmp_root: str | None = None,
+        num_workers: int = 1,
+        before_commit: Callable[[], None] = lambda: None,
+    ) -> None:
+        remaining = iter(chunks)
+        pieces: list[Buffer] = []
+        size = 0
+        for chunk in remaining:
+            pieces.append(chunk if isinstance(chunk, bytes) else bytes(chunk))
+            size += len(chunk)
+            if size > _SMALL:
+                break
+        else:
+            before_commit()
+            self._put(path, b"".join(pieces))
+            return
+        # The checksums that go ahead of the content
+        # are not known before all of it was made.
+        # The file has no name, and is gone with the process
+        with terminable(), tempfile.TemporaryFile(dir=tmp_root) as file:
+            checksums = Checksums()
+            for chunk in itertools.chain(pieces, remaining):
+                checksums.update(chunk)
+                file.write(chunk)
+            before_commit()
+            self._put_large(path, file, checksums)
+
+    def object_url(self, path: str) -> str:  # noqa: D102
+        return self._server.url(path)
+
+    def _put(self, path: str, data: bytes) -> None:
+        try:
+            self._deploy_small(path, data)
+        except FailureError as failure:
+            raise failure.error(f"Could not store '{self.object_url(path)}'") from (
+                failure
+            )
+
+    def _deploy_small(self, path: str, data: bytes) -> None:
+        checksums = Checksums()
+        checksums.update(data)
+        self._deploy(
+            path,
+            checksums,
+            lambda: self._deploy_request(path, checksums.headers, data),
+        )
+
+    def _put_large(self, path: str, file: IO[bytes], checksums: Checksums) -> None:
+
+        def send() -> requests.Response:
+            file.seek(0)
+            return self._deploy_request(path, checksums.headers, file)
+
+        by_checksum = {**checksums.headers, "X-Checksum-Deploy": "true"}
+        try:
+            try:
+                self._deploy(
+                    path,
+                    checksums,
+                    lambda: self._deploy_request(path, by_checksum, b""),
+                )
+            except FailureError as failure:
+                if failure.kind is not Kind.ABSENT:
+                    raise
+                self._deploy(path, checksums, send)
+        except FailureError as failure:
+            raise failure.error(f"Could not store '{self.object_url(path)}'") from (
+                failure
+            )
+
+    def _deploy(
+        self,
+        path: str,
+        checksums: Checksums,
+        send: Callable[[], requests.Response],
+    ) -> None:
+        r"""Store an object, and make sure that it arrived undamaged.
+
+        Raises:
+            FailureError: if the server does not take it
+            RepositoryError: if it cannot be stored
+
+        """
+        answer = self._server.call(
+            "store",
+            path,
+            send,
+            body=True,
+            expected=(Kind.ABSENT, Kind.DENIED),
+        )
+        if not checksums.match(answer.get("checksums", {})):
+            self.delete_object(path)
+            raise RepositoryError(
+                f"Could not store '{self.object_url(path)}': "
+                "the server has another checksum of it."
+            )
+
+    def _deploy_request(
+        self, path: str, headers: dict[str, str], data: bytes | IO[bytes]
+    ) -> requests.Response:
+        return self._server.send(
+            "PUT",
+            self.object_url(path),
+            headers=headers,
+            data=data,
+            timeout=DEPLOY_TIMEOUT,
+        )
+
+    # ------------------------------------------------------------ audbackend
+
+    def _description(self, path: str) -> dict[str, Any]:
+        r"""What the storage knows about an object that has to exist."""
+        try:
+            return self._server.call(
+                "look up",
+                path,
+                lambda: self._server.send("GET", self._server.storage_url(path)),
+                body=True,
+            )
+        except FailureError as failure:
+            raise FileNotFoundError(
+                f"There is no object '{self.object_url(path)}'."
+            ) from failure
+
+    def _checksum(self, path: str) -> str:
+        return str(self._description(path).get("checksums", {}).get("md5", ""))
+
+    def _create(self) -> None:
+        self._manage("create", "PUT", {"rclass": "local", "packageType": "generic"})
+
+    def _date(self, path: str) -> str:
+        return str(self._description(path).get("lastModified", ""))[:10]
+
+    def _delete(self) -> None:
+        self._manage("delete", "DELETE", None)
+        artifactory_requests.forget_repository(self._url, self.repository)
+
+    def _manage(self, action: str, method: str, settings: Any) -> None:
+        url = self._server.management_url()
+        try:
+            self._server.send(method, url, json=settings).close()
+        except FailureError as failure:
+            raise failure.error(
+                f"Could not {action} the repository '{self.repository}'"
+            ) from failure
+
+    def _exists(self, path: str) -> bool:
+        try:
+            headers = {"Range": "bytes=0-0"}
+            return self._server.read("look up", path, 1, headers) is not None
+        except FailureError:
+            return True  # it is empty
+
+    def _get_file(
+        self, src_path: str, dst_path: str, num_workers: int, verbose: bool
+    ) -> None:
+        reader = self._existing(src_path)
+
+        def read(start: int) -> bytearray:
+            return reader.read(start, min(_CHUNK, reader.size - start))
+
+        chunks = prefetch(
+            read, range(0, reader.size, _CHUNK), num_workers=max(1, num_workers)
+        )
+        with contextlib.closing(chunks), open(dst_path, "wb") as file:
+            file.writelines(chunks)
+
+    def _get_file_stream(self, src_path: str) -> Iterator[bytes]:
+        reader = self._existing(src_path)
+        for start in range(0, reader.size, _CHUNK):
+            yield bytes(reader.read(start, min(_CHUNK, reader.size - start)))
+
+    def _existing(self, path: str) -> ArtifactoryReader:
+        reader = self._open_reader(path)
+        if reader is None:
+            raise FileNotFoundError(f"There is no object '{self.object_url(path)}'.")
+        return reader
+
+    def _ls(self, path: str) -> list[str]:
+        return self.list_objects(path)
+
+    def _ls_dirs(self, path: str) -> list[str]:
+        children = self._children(path)
+        if not children and path != "/":
+            raise FileNotFoundError(f"There is no folder '{self.object_url(path)}'.")
+        return [name for name, is_folder in children if is_folder]
+
+    def _owner(self, path: str) -> str:
+        return str(self._description(path).get("createdBy", ""))
+
+    def _put_file(
+        self, src_path: str, dst_path: str, checksum: str, verbose: bool
+    ) -> None:
+        with open(src_path, "rb") as file:
+            self.write_object(dst_path, iter(lambda: file.read(_CHUNK), b""))
+
+    def _remove_file(self, path: str) -> None:
+        self._description(path)
+        self.delete_object(path)
+
+    def _size(self, path: str) -> int:
+        return int(self._description(path)["size"])
+
+
+def _base_url(host: str) -> str:
+    if "@" in host:
+        # The URL appears in messages
+        raise ConfigurationError(
+            "The host of a repository must not hold credentials, "
+            "see the documentation on authentication for their place."
+        )
+    url = host if "://" in host else f"https://{host}"
+    try:
+        parts = urlsplit(url)
+        valid = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or parts.scheme not in ("http", "https") or parts.query:
+        raise ConfigurationError(f"{host!r} is not the URL of a server.")
+    return url.rstrip("/")
+
+
+def _is_folder(entry: dict[str, Any]) -> bool:
+    # It is a boolean in some versions and a string in others
+    return str(entry.get("folder", False)).lower() == "true"

@@ -1,0 +1,471 @@
+r"""Requests to an Artifactory server, and what its answers mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Container
+from collections.abc import Iterator
+import contextlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+import hashlib
+from http.cookiejar import DefaultCookiePolicy
+import os
+import re
+import threading
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import ClassVar
+from urllib.parse import quote
+
+from audmodel.core.backend.base import Buffer
+from audmodel.core.backend.errors import RepositoryNotFoundError
+from audmodel.core.backend.transfer import BUSY_STATUS
+from audmodel.core.backend.transfer import LOST_STATUS
+from audmodel.core.backend.transfer import FailureError
+from audmodel.core.backend.transfer import Kind
+from audmodel.core.backend.transfer import Retry
+from audmodel.core.backend.transfer import drain
+from audmodel.core.backend.transfer import fill
+
+
+if TYPE_CHECKING:
+    import requests
+
+
+MIB = 1024 * 1024
+
+_POOL = 256
+CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 20.0
+# No listing or description is larger
+LARGEST_JSON = 256 * MIB
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+
+# By URL and name, as finding out takes a request
+_known_repositories: set[tuple[str, str]] = set()
+_sessions: dict[tuple[str, tuple[str, str] | None], requests.Session] = {}
+_lock = threading.Lock()
+
+
+class Checksums:
+    r"""Checksums that Artifactory knows, of content that comes in pieces."""
+
+    _HEADERS: ClassVar = {
+        "md5": "X-Checksum",
+        "sha1": "X-Checksum-Sha1",
+        "sha256": "X-Checksum-Sha256",
+    }
+
+    def __init__(self) -> None:
+        self._digests = {
+            name: hashlib.new(name, usedforsecurity=False) for name in self._HEADERS
+        }
+
+    def update(self, data: Buffer) -> None:
+        r"""Add content."""
+        for digest in self._digests.values():
+            digest.update(data)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        r"""Headers with which the server checks what it receives."""
+        return {
+            header: self._digests[name].hexdigest()
+            for name, header in self._HEADERS.items()
+        }
+
+    def match(self, found: dict[str, Any]) -> bool:
+        r"""Whether the checksums that the server found are the same."""
+        return all(
+            found.get(name) in (None, digest.hexdigest())
+            for name, digest in self._digests.items()
+        )
+
+
+@dataclass(frozen=True)
+class Whole:
+    r"""Answer to a request for an object, with its whole body.
+
+    Args:
+        answer: answer of requests
+        length: length of the body
+        data: body, ``None`` if it is too long
+
+    """
+
+    answer: requests.Response
+    length: int
+    data: bytes | None
+
+
+class Server:
+    r"""Repository of an Artifactory server.
+
+    Args:
+        url: URL of the server
+        repository: name of the repository
+        login: user name and secret, ``None`` for anonymous access
+
+    """
+
+    def __init__(
+        self, url: str, repository: str, login: tuple[str, str] | None
+    ) -> None:
+        self._url = url
+        self._repository = repository
+        self._login = login
+        self._reached = False
+
+    def url(self, path: str) -> str:
+        r"""Location of an object."""
+        return f"{self._url}/{self._repository}{quote(path)}"
+
+    def storage_url(self, path: str) -> str:
+        r"""Location of what the server knows about an object or folder."""
+        return f"{self._url}/api/storage/{self._repository}{quote(path)}".rstrip("/")
+
+    def management_url(self) -> str:
+        r"""Location of the settings of the repository."""
+        return f"{self._url}/api/repositories/{self._repository}"
+
+    def retry(self) -> Retry:
+        r"""Patience for one request."""
+        return Retry(reached=self._reached)
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        timeout: float | None = None,
+        **arguments: Any,
+    ) -> requests.Response:
+        r"""Send a request once.
+
+        Args:
+            method: HTTP method
+            url: where to send it
+            timeout: seconds to wait for data, if not the usual ones
+            arguments: arguments for requests
+
+        Returns:
+            answer, to be closed
+
+        Raises:
+            FailureError: if it fails
+
+        """
+        from requests.exceptions import RequestException
+
+        session = _session(self._url, self._login)
+        try:
+            answer = session.request(
+                method,
+                url,
+                stream=True,
+                timeout=(CONNECT_TIMEOUT, timeout or READ_TIMEOUT),
+                # A write that is redirected would become a read
+                allow_redirects=method == "GET",
+                **arguments,
+            )
+        except (RequestException, ValueError) as error:
+            raise _unanswered(error) from error
+        self._reached = True
+        if 200 <= answer.status_code < 300:
+            return answer
+        with contextlib.closing(answer):
+            raise _answered(answer)
+
+    def call(
+        self,
+        action: str,
+        path: str,
+        send: Callable[[], requests.Response],
+        *,
+        body: bool = False,
+        expected: Container[Kind] = (Kind.ABSENT,),
+    ) -> dict[str, Any]:
+        r"""Send a request as often as makes sense.
+
+        Args:
+            action: what it is for, in messages
+            path: path of the object it is about
+            send: sends it once
+            body: whether the body of the answer is of interest
+            expected: failures that mean something to the caller
+
+        Returns:
+            body of the answer
+
+        Raises:
+            FailureError: if it fails as expected
+            RepositoryError: if the request fails
+
+        """
+        what = f"Could not {action} '{self.url(path)}'"
+        retry = self.retry()
+        while True:
+            try:
+                with contextlib.closing(send()) as answer:
+                    return _json(answer, required=body)
+            except FailureError as failure:
+                if failure.kind is Kind.ABSENT:
+                    self._check_repository()
+                if failure.kind in expected:
+                    raise
+                retry.pause(failure, what)
+
+    @contextmanager
+    def get(self, path: str, headers: dict[str, str]) -> Iterator[requests.Response]:
+        r"""Send one request for an object or a part of it.
+
+        Args:
+            path: path of the object
+            headers: headers of the request
+
+        Yields:
+            answer, whose body is to be read and drained
+
+        Raises:
+            FailureError: if the request fails
+
+        """
+        with contextlib.closing(
+            self.send("GET", self.url(path), headers=headers)
+        ) as answer:
+            yield answer
+
+    def read(
+        self, action: str, path: str, limit: int, headers: dict[str, str] | None = None
+    ) -> Whole | None:
+        r"""Get an object, or a part of it.
+
+        Args:
+            action: what it is for, in messages
+            path: path of the object
+            limit: largest size in bytes that is read
+            headers: headers of the request
+
+        Returns:
+            answer, ``None`` if there is no such object
+
+        Raises:
+            FailureError: if the object does not have the range that was asked for
+            RepositoryError: if the request fails
+
+        """
+        what = f"Could not {action} '{self.url(path)}'"
+        retry = self.retry()
+        while True:
+            try:
+                with self.get(path, headers or {}) as answer:
+                    length = length_of(answer)
+                    if length is None:
+                        raise FailureError(
+                            Kind.OTHER, "the server does not say how large it is."
+                        )
+                    if length > limit:
+                        return Whole(answer, length, None)
+                    data = bytearray(length)
+                    if fill(answer.raw, memoryview(data), retry) < length:
+                        raise FailureError(Kind.LOST, "the data ended early.")
+                    drain(answer.raw)
+                    return Whole(answer, length, bytes(data))
+            except FailureError as failure:
+                if failure.kind is Kind.ABSENT:
+                    self._check_repository()
+                    return None
+                if failure.kind is Kind.RANGE:
+                    raise
+                retry.pause(failure, what)
+
+    def _check_repository(self) -> None:
+        r"""Make sure that it is the object that is absent, once per process.
+
+        Raises:
+            RepositoryNotFoundError: if the repository does not exist
+
+        """
+        key = (self._url, self._repository)
+        if key in _known_repositories:
+            return
+        what = f"Could not find the repository '{self._url}/{self._repository}'"
+        retry = self.retry()
+        while True:
+            try:
+                self.send("GET", self.storage_url("/")).close()
+            except FailureError as failure:
+                if failure.kind is Kind.ABSENT:
+                    raise RepositoryNotFoundError(
+                        f"{what}: there is none. Create it, or correct name and host."
+                    ) from failure
+                if failure.is_transient:
+                    retry.pause(failure, what)
+                    continue
+                # Who may not look at the repository may still look at objects
+            _known_repositories.add(key)
+            return
+
+
+def forget_sessions() -> None:
+    r"""Close all connections, and find out again which repositories exist."""
+    with _lock:
+        for session in _sessions.values():
+            session.close()
+        _sessions.clear()
+        _known_repositories.clear()
+
+
+def _start_anew() -> None:
+    r"""A child process must not share connections with its parent."""
+    global _lock
+    # Another thread may have held it when the process was forked
+    _lock = threading.Lock()
+    _sessions.clear()
+
+
+os.register_at_fork(after_in_child=_start_anew)
+
+
+def _session(url: str, login: tuple[str, str] | None) -> requests.Session:
+    r"""Session for a server, the same one as before."""
+    with _lock:
+        session = _sessions.get((url, login))
+        if session is None:
+            session = _sessions[(url, login)] = _make_session(url, login)
+        return session
+
+
+def _make_session(url: str, login: tuple[str, str] | None) -> requests.Session:
+    import requests
+    from requests.adapters import HTTPAdapter
+
+    session = requests.Session()
+    session.mount("https://", HTTPAdapter(_POOL, _POOL))
+    if url.startswith("https://"):
+        # No server may lead us away from TLS
+        del session.adapters["http://"]
+    else:
+        session.mount("http://", HTTPAdapter(_POOL, _POOL))
+    session.headers.update({"Accept-Encoding": "identity", "User-Agent": "audmodel"})
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+
+    def authenticate(request: Any) -> Any:
+        # A function of our own keeps requests from looking into ~/.netrc
+        if login is None:
+            return request
+        if login[0]:
+            return requests.auth.HTTPBasicAuth(*login)(request)
+        request.headers["Authorization"] = f"Bearer {login[1]}"
+        return request
+
+    session.auth = authenticate
+    return session
+
+
+def _answered(answer: requests.Response) -> FailureError:
+    r"""What an answer other than success means."""
+    status = answer.status_code
+    after = answer.headers.get("Retry-After", "")
+    kind = {
+        401: Kind.DENIED,
+        403: Kind.DENIED,
+        # The checksums of what was sent and received differ
+        409: Kind.LOST,
+        416: Kind.RANGE,
+    }.get(status, Kind.OTHER)
+    reason = f"the server answered {status}."
+    if status in BUSY_STATUS | LOST_STATUS:
+        kind = Kind.BUSY
+    elif status == 401:
+        reason = "the server does not accept the credentials (401)."
+    elif status == 403:
+        reason = (
+            "access is denied (403). Check the credentials for this host, "
+            "and what they permit."
+        )
+    elif status == 404:
+        if _is_artifactory(answer):
+            kind = Kind.ABSENT
+        else:
+            reason = (
+                "what answered 404 is not Artifactory. "
+                "Check the host, which often ends with '/artifactory'."
+            )
+    return FailureError(kind, reason, None, float(after) if after.isdecimal() else 0.0)
+
+
+def _is_artifactory(answer: requests.Response) -> bool:
+    r"""Whether an answer is of Artifactory, and not of a proxy before it."""
+    if any(name in answer.headers for name in ("X-Artifactory-Id", "X-JFrog-Version")):
+        return True
+    try:
+        data = answer.json() if (length_of(answer) or 0) < MIB else None
+    except (ValueError, OSError):
+        return False
+    return isinstance(data, dict) and isinstance(data.get("errors"), list)
+
+
+def _unanswered(error: Exception) -> FailureError:
+    r"""What it means that there was no answer."""
+    from requests import exceptions
+    from urllib3.exceptions import MaxRetryError
+    from urllib3.exceptions import NewConnectionError
+
+    cause = error.args[0] if error.args else None
+    if isinstance(error, exceptions.SSLError):
+        return FailureError(
+            Kind.OTHER, f"the connection is not trustworthy: {error}", error
+        )
+    if isinstance(error, exceptions.ConnectTimeout | exceptions.ProxyError) or (
+        isinstance(cause, MaxRetryError)
+        and isinstance(cause.reason, NewConnectionError)
+    ):
+        return FailureError(Kind.NOT_REACHED, "the server cannot be reached.", error)
+    if isinstance(error, exceptions.InvalidSchema | exceptions.TooManyRedirects):
+        return FailureError(
+            Kind.OTHER, "the server leads away from itself, or in a circle.", error
+        )
+    if isinstance(error, ValueError):
+        return FailureError(Kind.OTHER, f"{error}", error)
+    return FailureError(
+        Kind.LOST, f"there was no answer ({type(error).__name__}).", error
+    )
+
+
+def _json(answer: requests.Response, *, required: bool) -> dict[str, Any]:
+    r"""Body of an answer."""
+    length = length_of(answer)
+    if length is not None and length > LARGEST_JSON:
+        raise FailureError(Kind.OTHER, f"the answer has {length} bytes.")
+    try:
+        data = answer.json()
+    except (ValueError, OSError) as error:
+        if not required:
+            return {}
+        raise FailureError(Kind.LOST, "the answer was cut off.", error) from error
+    return data if isinstance(data, dict) else {}
+
+
+def length_of(answer: requests.Response) -> int | None:
+    r"""Length of the body of an answer, if the server says it."""
+    value = answer.headers.get("Content-Length", "")
+    return int(value) if value.isdecimal() else None
+
+
+def content_range(answer: requests.Response) -> tuple[int, int, int] | None:
+    r"""First and last byte of a range, and size of the object."""
+    match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+    return (int(match[1]), int(match[2]), int(match[3])) if match else None
+
+
+def tag_of(answer: requests.Response) -> str:
+    r"""What changes with the content of an object."""
+    return str(answer.headers.get("ETag") or answer.headers.get("Last-Modified") or "")
+
+
+def forget_repository(url: str, name: str) -> None:
+    r"""Find out again whether a repository exists."""
+    _known_repositories.discard((url, name))

@@ -1,0 +1,238 @@
+r"""Find credentials for a host, and keep them out of logs."""
+
+from __future__ import annotations
+
+import configparser
+import logging
+import os
+import re
+
+from audmodel.errors import ConfigurationError
+
+
+MINIO_CONFIG_FILE = "~/.config/audbackend/minio.cfg"
+ARTIFACTORY_CONFIG_FILE = "~/.artifactory_python.cfg"
+# What botocore logs if somebody asks it to log everything
+_LOGGERS = (
+    "botocore.auth",
+    "botocore.credentials",
+    "botocore.endpoint",
+    "botocore.hooks",
+    "botocore.httpsession",
+    "botocore.parsers",
+    "botocore.retryhandler",
+    "botocore.tokens",
+    "botocore.utils",
+    "urllib3.connectionpool",
+)
+_HIDDEN = "***"
+
+
+def names_of(host: str) -> list[str]:
+    r"""Names under which a host may be found in the configuration.
+
+    Args:
+        host: host as the repository names it
+
+    Returns:
+        the host itself, then without scheme, then without port
+
+    """
+    bare = host.rpartition("://")[2].rstrip("/")
+    netloc = bare.partition("/")[0]
+    names = [host, bare, netloc, re.sub(r":\d+$", "", netloc)]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def variable(name: str, host: str) -> str | None:
+    r"""Environment variable, the one for this host first.
+
+    Args:
+        name: name of the variable
+        host: host as the repository names it
+
+    Returns:
+        value, ``None`` if it is neither set nor empty
+
+    """
+    for known in names_of(host):
+        value = os.environ.get(f"{name}_{re.sub('[^A-Za-z0-9]', '_', known).upper()}")
+        if value:
+            return value
+    return os.environ.get(name) or None
+
+
+def minio_settings(host: str) -> dict[str, str]:
+    r"""Settings for an S3 host: environment first, then the file of audbackend.
+
+    Args:
+        host: host as the repository names it
+
+    Returns:
+        settings, with empty strings for keys without value
+
+    Raises:
+        ConfigurationError: if the file cannot be read,
+            or only one half of the credentials is there
+
+    """
+    path = os.environ.get("MINIO_CONFIG_FILE") or MINIO_CONFIG_FILE
+    settings = _section(path, names_of(host))
+    for key in ("access_key", "secret_key"):
+        value = variable(f"MINIO_{key.upper()}", host)
+        if value:
+            settings[key] = value
+    if bool(settings.get("access_key")) != bool(settings.get("secret_key")):
+        raise ConfigurationError(
+            f"For {host!r} there is only one of access key and secret key. "
+            "Set both MINIO_ACCESS_KEY and MINIO_SECRET_KEY, "
+            f"or both access_key and secret_key in '{path}'."
+        )
+    return settings
+
+
+def artifactory_credentials(host: str) -> tuple[str, str] | None:
+    r"""User name and password, API key or token for an Artifactory host.
+
+    Args:
+        host: host as the repository names it
+
+    Returns:
+        user name, which may be empty, and secret,
+        or ``None`` if there are no credentials
+
+    Raises:
+        ConfigurationError: if the file cannot be read
+
+    """
+    path = os.environ.get("ARTIFACTORY_CONFIG_FILE") or ARTIFACTORY_CONFIG_FILE
+    settings = _section(path, names_of(host))
+    username = variable("ARTIFACTORY_USERNAME", host) or settings.get("username", "")
+    secret = variable("ARTIFACTORY_API_KEY", host) or settings.get("password", "")
+    return (username, secret) if secret else None
+
+
+def boolean(value: str, what: str) -> bool:
+    r"""Setting that is either on or off.
+
+    Args:
+        value: the setting, empty means off
+        what: what it is, for messages
+
+    Returns:
+        whether it is on
+
+    Raises:
+        ConfigurationError: if it is neither
+
+    """
+    words = {"": False, **configparser.ConfigParser.BOOLEAN_STATES}
+    if value.lower() not in words:
+        raise ConfigurationError(f"{what} has to be True or False, not {value!r}.")
+    return words[value.lower()]
+
+
+def seconds(value: str, what: str) -> float | None:
+    r"""Setting that is a time.
+
+    Args:
+        value: the setting
+        what: what it is, for messages
+
+    Returns:
+        seconds, ``None`` for no limit
+
+    Raises:
+        ConfigurationError: if it is no time
+
+    """
+    if value.lower() == "none":
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1e9:
+        raise ConfigurationError(
+            f"{what} has to be a number of seconds, not {value!r}."
+        )
+    return number
+
+
+def _section(path: str, names: list[str]) -> dict[str, str]:
+    r"""Section of a configuration file for one of several names."""
+    path = os.path.expanduser(path)
+    parser = configparser.ConfigParser(allow_no_value=True)
+    try:
+        with open(path, encoding="utf-8") as file:
+            parser.read_file(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"The configuration file '{path}' cannot be read: {type(error).__name__}."
+        ) from error
+    except configparser.Error as error:
+        # The error itself quotes lines of the file
+        raise ConfigurationError(
+            f"The configuration file '{path}' is not valid: {type(error).__name__}."
+        ) from None
+    sections = {_bare(section): section for section in parser.sections()}
+    for name in names:
+        section = sections.get(_bare(name))
+        if section is not None:
+            return {key: _value(parser, section, key) for key in parser[section]}
+    return {}
+
+
+def _bare(name: str) -> str:
+    r"""Name of a section without scheme."""
+    return name.rpartition("://")[2].rstrip("/").lower()
+
+
+def _value(parser: configparser.ConfigParser, section: str, key: str) -> str:
+    try:
+        value = parser.get(section, key)
+    except configparser.InterpolationError:
+        # A secret may hold any character
+        value = parser.get(section, key, raw=True)
+    value = (value or "").strip()
+    # The documentation of audbackend shows quotes
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        value = value[1:-1]
+    return value
+
+
+class _Redaction(logging.Filter):
+    r"""Keep what we were trusted with out of the logs of the libraries we use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.secrets: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        hidden = message
+        # One may be the beginning of another
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            hidden = hidden.replace(secret, _HIDDEN)
+        if hidden != message:
+            record.msg = hidden
+            record.args = None
+        return True
+
+
+_redaction = _Redaction()
+
+
+def hide(*secrets: str | None) -> None:
+    r"""Keep secrets out of the logs of botocore and urllib3.
+
+    Args:
+        secrets: what must not appear
+
+    """
+    for name in _LOGGERS:
+        # Adding the same filter again has no effect
+        logging.getLogger(name).addFilter(_redaction)
+    _redaction.secrets |= {secret for secret in secrets if secret}

@@ -1,0 +1,264 @@
+r"""Store a large object in parts while it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Iterable
+from collections.abc import Iterator
+import contextlib
+import hashlib
+import itertools
+import logging
+import secrets
+import threading
+from typing import Any
+
+from audmodel.core.backend import s3_answers
+from audmodel.core.backend.base import Buffer
+from audmodel.core.backend.s3_requests import CHECKSUM
+from audmodel.core.backend.s3_requests import OWNER
+from audmodel.core.backend.s3_requests import WRITE_ID
+from audmodel.core.backend.s3_requests import Bucket
+from audmodel.core.backend.s3_requests import content_type
+from audmodel.core.backend.s3_requests import key_of
+from audmodel.core.backend.s3_requests import user
+from audmodel.core.backend.termination import terminable
+from audmodel.core.backend.transfer import FailureError
+from audmodel.core.backend.transfer import Kind
+from audmodel.parallel import prefetch
+
+
+logger = logging.getLogger("audmodel")
+
+MIB = 1024 * 1024
+
+# Size of an object that is stored by one request, and of parts of larger ones
+PART_SIZE = 8 * MIB
+# An object has 10,000 parts at most.
+# Some stores want parts of one size, so that it grows late
+PARTS_OF_ONE_SIZE = 2500
+# Objects up to this size get their checksum added once it is known
+AMEND_SIZE = 1024 * MIB
+
+
+def store(
+    bucket: Bucket,
+    path: str,
+    chunks: Iterable[Buffer],
+    *,
+    num_workers: int = 1,
+    checksum: str | None = None,
+    before_commit: Callable[[], None] = lambda: None,
+) -> None:
+    r"""Store an object of any size.
+
+    Args:
+        bucket: where to store it
+        path: path of the object
+        chunks: content, in order
+        num_workers: number of threads that send parts
+        checksum: MD5 of the content, if it is known
+        before_commit: called right before the object becomes visible
+
+    Raises:
+        RepositoryError: if it cannot be stored
+
+    """
+    with contextlib.closing(parts_of(chunks)) as parts:
+        first = next(parts, b"")
+        if len(first) < PART_SIZE:
+            before_commit()
+            bucket.put(path, first, checksum)
+            return
+        with terminable():
+            _Upload(bucket, path, checksum).run(
+                itertools.chain([first], parts), num_workers, before_commit
+            )
+
+
+def parts_of(chunks: Iterable[Buffer]) -> Generator[bytes, None, None]:
+    r"""Chunks of any size as parts of the size they are stored in.
+
+    Args:
+        chunks: content, in order
+
+    Yields:
+        parts
+
+    """
+    number = 0
+    room = part_size(number)
+    pieces: list[Buffer] = []
+    for chunk in chunks:
+        view = memoryview(chunk if isinstance(chunk, bytes) else bytes(chunk))
+        while len(view) >= room:
+            yield b"".join([*pieces, view[:room]])
+            pieces = []
+            view = view[room:]
+            number += 1
+            room = part_size(number)
+        if len(view):
+            pieces.append(view)
+            room -= len(view)
+    if pieces:
+        yield b"".join(pieces)
+
+
+def part_size(number: int) -> int:
+    r"""Size of a part of a large object.
+
+    Args:
+        number: number of the part, from 0
+
+    Returns:
+        size in bytes
+
+    """
+    return int(PART_SIZE * 4 ** (number // PARTS_OF_ONE_SIZE))
+
+
+class _Upload:
+    r"""Upload of one object in parts.
+
+    Args:
+        bucket: where to store it
+        path: path of the object
+        checksum: MD5 of the content, if it is known
+
+    """
+
+    def __init__(self, bucket: Bucket, path: str, checksum: str | None) -> None:
+        self._bucket = bucket
+        self._path = path
+        self._checksum = checksum
+        self._write_id = secrets.token_hex(16)
+        self._upload = {"Key": key_of(path)}
+        self._cancelled = threading.Event()
+        self._digest = hashlib.md5(usedforsecurity=False)
+        self._size = 0
+
+    def run(
+        self,
+        parts: Iterator[bytes],
+        num_workers: int,
+        before_commit: Callable[[], None],
+    ) -> None:
+        r"""Send all parts, and make the object visible."""
+        try:
+            self._begin()
+            stored = prefetch(
+                self._store,
+                self._numbered(parts),
+                num_workers=num_workers,
+                ahead=num_workers + 1,
+                on_abort=self._cancelled.set,
+            )
+            with contextlib.closing(stored):
+                tags = list(stored)
+            before_commit()
+            tag = self._complete(tags)
+        except BaseException:
+            self._abort()
+            raise
+        if self._checksum is None and self._size <= AMEND_SIZE:
+            self._amend(tag)
+
+    def _begin(self) -> None:
+        metadata = {OWNER: user(), WRITE_ID: self._write_id}
+        if self._checksum is not None:
+            metadata[CHECKSUM] = self._checksum
+        answer = self._bucket.require(
+            "store",
+            self._path,
+            "create_multipart_upload",
+            ContentType=content_type(self._path),
+            Metadata=metadata,
+            **self._upload,
+        )
+        self._upload["UploadId"] = answer["UploadId"]
+
+    def _numbered(self, parts: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
+        for number, part in enumerate(parts, start=1):
+            if self._checksum is None:
+                self._digest.update(part)
+            self._size += len(part)
+            yield number, part
+
+    def _store(self, job: tuple[int, bytes]) -> dict[str, Any]:
+        number, part = job
+        if self._cancelled.is_set():
+            raise InterruptedError("The upload was cancelled.")
+        answer = self._bucket.require(
+            "store",
+            self._path,
+            "upload_part",
+            PartNumber=number,
+            Body=part,
+            **self._upload,
+        )
+        return {"PartNumber": number, "ETag": answer["ETag"]}
+
+    def _complete(self, parts: list[dict[str, Any]]) -> str:
+        r"""Make the object visible.
+
+        Returns:
+            tag of the object
+
+        """
+        what = f"Could not store '{self._bucket.url(self._path)}'"
+        retry = self._bucket.retry()
+        while True:
+            try:
+                answer = self._bucket.send(
+                    "complete_multipart_upload",
+                    MultipartUpload={"Parts": parts},
+                    **self._upload,
+                )
+                return str(answer["ETag"])
+            except FailureError as failure:
+                # The answer to an earlier attempt may have been lost
+                if s3_answers.code_of(failure.cause) == "NoSuchUpload":
+                    answer = self._bucket.head(self._path) or {}
+                    if answer.get("Metadata", {}).get(WRITE_ID) == self._write_id:
+                        return str(answer["ETag"])
+                retry.pause(failure.as_busy(Kind.CONFLICT), what)
+
+    def _abort(self) -> None:
+        r"""Remove the parts of an object that will never be complete."""
+        if "UploadId" not in self._upload:
+            return
+        try:
+            self._bucket.send("abort_multipart_upload", **self._upload)
+        except FailureError as failure:
+            if s3_answers.code_of(failure.cause) != "NoSuchUpload":
+                logger.warning(
+                    "Parts of '%s' that was not stored stay behind: %s",
+                    self._bucket.url(self._path),
+                    failure.reason,
+                )
+
+    def _amend(self, tag: str) -> None:
+        r"""Add the checksum, which was not known when the object was begun.
+
+        Nothing here needs it,
+        but ``audbackend`` compares it if it is asked to validate.
+        It is done by a copy inside the storage,
+        most of which only write the new metadata.
+        """
+        try:
+            self._bucket.send(
+                "copy_object",
+                CopySource={"Bucket": self._bucket.name, "Key": self._upload["Key"]},
+                CopySourceIfMatch=tag,
+                MetadataDirective="REPLACE",
+                Metadata={CHECKSUM: self._digest.hexdigest(), OWNER: user()},
+                ContentType=content_type(self._path),
+                Key=self._upload["Key"],
+            )
+        except FailureError as failure:
+            logger.info(
+                "'%s' has no checksum in its metadata: %s",
+                self._bucket.url(self._path),
+                failure.reason,
+            )

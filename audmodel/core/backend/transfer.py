@@ -1,0 +1,223 @@
+r"""What all storages behind HTTP have in common: failures, retries, bodies."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import logging
+import random
+import time
+from typing import Protocol
+
+from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.errors import RepositoryNotFoundError
+from audmodel.core.backend.errors import RepositoryUnreachableError
+
+
+logger = logging.getLogger("audmodel")
+
+# Seconds that are spent on retries of one request
+BUDGET = 30.0
+# Seconds that are spent on a host that never answered
+CONNECT_BUDGET = 8.0
+_CONNECT_ATTEMPTS = 3
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+
+# Failures are forgotten after so many bytes arrived
+_PROGRESS = 256 * 1024
+# Fewer bytes than this in so many seconds are a standstill
+_SLOWEST = 30 * 1024
+SLOWEST_SECONDS = 30.0
+_PIECE = 256 * 1024
+
+# Answers after which it is open what happened, and those that say that nothing did
+LOST_STATUS = frozenset({408, 500, 502, 504})
+BUSY_STATUS = frozenset({425, 429, 503})
+
+
+class Kind(enum.Enum):
+    r"""What went wrong, as far as it makes a difference."""
+
+    ABSENT = enum.auto()
+    NO_REPOSITORY = enum.auto()
+    DENIED = enum.auto()
+    CONDITION = enum.auto()
+    CONFLICT = enum.auto()
+    RANGE = enum.auto()
+    UNSUPPORTED = enum.auto()
+    # The server was not reached, so that nothing can have happened there
+    NOT_REACHED = enum.auto()
+    # There was no answer, so that anything may have happened
+    LOST = enum.auto()
+    # The server said that it cannot answer now
+    BUSY = enum.auto()
+    OTHER = enum.auto()
+
+
+class FailureError(Exception):
+    r"""A request failed.
+
+    Args:
+        kind: what went wrong
+        reason: the same for people, without any secret
+        cause: the error of the library that sent the request
+        retry_after: seconds that the server asks to wait
+
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        reason: str,
+        cause: Exception | None = None,
+        retry_after: float = 0,
+    ) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.reason = reason
+        self.cause = cause
+        self.retry_after = retry_after
+
+    @property
+    def is_transient(self) -> bool:
+        r"""Whether the same request may succeed the next time."""
+        return self.kind in (Kind.NOT_REACHED, Kind.LOST, Kind.BUSY)
+
+    def as_busy(self, kind: Kind) -> FailureError:
+        r"""The same failure, one that is worth another attempt if it is of a kind.
+
+        Args:
+            kind: kind that may pass
+
+        Returns:
+            failure
+
+        """
+        if self.kind is not kind:
+            return self
+        return FailureError(Kind.BUSY, self.reason, self.cause, self.retry_after)
+
+    def error(self, what: str) -> RepositoryError:
+        r"""The error that users see.
+
+        Args:
+            what: what was tried, e.g. ``"Could not read 'https://...'"``
+
+        Returns:
+            error
+
+        """
+        classes: dict[Kind, type[RepositoryError]] = {
+            Kind.NO_REPOSITORY: RepositoryNotFoundError,
+            Kind.NOT_REACHED: RepositoryUnreachableError,
+            Kind.LOST: RepositoryUnreachableError,
+            Kind.BUSY: RepositoryUnreachableError,
+        }
+        error = classes.get(self.kind, RepositoryError)(
+            f"{what}: {self.reason}", self.cause
+        )
+        error.__cause__ = self.cause
+        return error
+
+
+class Retry:
+    r"""Patience with one request: time, and growing pauses with jitter.
+
+    Args:
+        reached: whether the host answered before.
+            If it never did, little time is spent on it
+
+    """
+
+    def __init__(self, *, reached: bool) -> None:
+        self._reached = reached
+        self._start = time.monotonic()
+        self._failures = 0
+        self._received = 0
+
+    def received(self, count: int) -> None:
+        r"""Bytes arrived: the host is alive."""
+        self._received += count
+        if self._received >= _PROGRESS:
+            self._received = 0
+            self._failures = 0
+            self._reached = True
+            self._start = time.monotonic()
+
+    def pause(self, failure: FailureError, what: str) -> None:
+        r"""Wait before the next attempt.
+
+        Args:
+            failure: what went wrong
+            what: what was tried, for messages
+
+        Raises:
+            RepositoryError: if another attempt makes no sense
+
+        """
+        self._failures += 1
+        longest = min(FIRST_PAUSE * 2**self._failures, LONGEST_PAUSE)
+        jitter = random.uniform(0, longest)  # noqa: S311
+        seconds = max(jitter, failure.retry_after)
+        elapsed = time.monotonic() - self._start
+        hopeless = (
+            failure.kind is Kind.NOT_REACHED
+            and not self._reached
+            and (
+                self._failures >= _CONNECT_ATTEMPTS
+                or elapsed + seconds > CONNECT_BUDGET / 2
+            )
+        )
+        if hopeless or not failure.is_transient or elapsed + seconds > BUDGET:
+            raise failure.error(what)
+        logger.info("%s: %s Trying again in %.1f s.", what, failure.reason, seconds)
+        time.sleep(seconds)
+
+
+class Stream(Protocol):
+    r"""Body of an answer, as urllib3 gives it."""
+
+    def read1(self, amt: int) -> bytes:
+        r"""Bytes that arrived."""
+
+    def read(self, amt: int) -> bytes:
+        r"""Bytes, waiting for as many as asked for."""
+
+
+def fill(stream: Stream, view: memoryview, retry: Retry) -> int:
+    r"""Fill a buffer from the body of an answer.
+
+    Args:
+        stream: body
+        view: buffer
+        retry: learns of what arrives
+
+    Returns:
+        number of bytes, fewer than asked for if the body ends early,
+        the connection breaks, or hardly anything arrives
+
+    """
+    from urllib3.exceptions import HTTPError
+
+    position = mark = 0
+    start = time.monotonic()
+    with contextlib.suppress(HTTPError, OSError):
+        while position < len(view):
+            data = stream.read1(min(_PIECE, len(view) - position))
+            if not data:
+                break
+            view[position : position + len(data)] = data
+            position += len(data)
+            retry.received(len(data))
+            now = time.monotonic()
+            if position - mark >= _SLOWEST:
+                mark, start = position, now
+            elif now - start > SLOWEST_SECONDS:
+                break
+    return position
+
+
+def drain(stream: Stream) -> None:
+    r"""Let go of a connection whose answer was read, so that it is used again."""
+    stream.read(1)

@@ -1,0 +1,315 @@
+"""An HTTP proxy that counts requests and answers them wrongly on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+from dataclasses import dataclass
+from dataclasses import field
+import http.client
+from http.server import BaseHTTPRequestHandler
+from http.server import ThreadingHTTPServer
+import socket
+import struct
+import threading
+from typing import Any
+
+
+@dataclass
+class Request:
+    """A request that arrived.
+
+    Args:
+        method: method
+        path: path with query
+        headers: headers, with names in lower case
+        body: body
+
+    """
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes = field(repr=False)
+
+
+@dataclass
+class Answer:
+    """An answer on its way to the client.
+
+    Args:
+        status: status
+        headers: headers
+        body: body
+
+    """
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes = b""
+    # What happens to it while it is sent
+    cut_after: int | None = None
+    stall_after: int | None = None
+    trickle: float | None = None
+    reset: bool = False
+
+    def header(self, name: str) -> str | None:
+        for known, value in self.headers:
+            if known.lower() == name.lower():
+                return value
+        return None
+
+    def replace(self, name: str, value: str | None) -> None:
+        """Replace a header, or remove it."""
+        self.headers = [h for h in self.headers if h[0].lower() != name.lower()]
+        if value is not None:
+            self.headers.append((name, value))
+
+
+# Given a request, and what forwards it, a fault gives an answer.
+# None stands for a connection that breaks.
+Forward = Callable[[], Answer]
+Fault = Callable[[Request, Forward], Answer | None]
+
+
+class Proxy:
+    """Proxy in front of a server.
+
+    Args:
+        upstream: host and port of the server
+
+    """
+
+    def __init__(self, upstream: str) -> None:
+        self.upstream = upstream
+        self.requests: list[Request] = []
+        self.fault: Fault | None = None
+        self.connections = 0
+        self.released = threading.Event()
+        self._lock = threading.Lock()
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.proxy = self
+        self._thread = threading.Thread(
+            target=self._server.serve_forever,
+            kwargs={"poll_interval": 0.02},
+            daemon=True,
+        )
+
+    @property
+    def host(self) -> str:
+        """Host and port of the proxy."""
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def url(self) -> str:
+        """URL of the proxy."""
+        return f"http://{self.host}"
+
+    def __enter__(self) -> Proxy:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.released.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def log(self, request: Request) -> None:
+        with self._lock:
+            self.requests.append(request)
+
+    def connected(self) -> None:
+        with self._lock:
+            self.connections += 1
+
+    @contextlib.contextmanager
+    def counting(self) -> Iterator[list[str]]:
+        """Methods and paths of the requests inside the block."""
+        seen: list[str] = []
+        before = len(self.requests)
+        yield seen
+        seen += [f"{r.method} {r.path}" for r in self.requests[before:]]
+
+    def forward(self, request: Request) -> Answer:
+        connection = http.client.HTTPConnection(self.upstream, timeout=60)
+        try:
+            connection.putrequest(
+                request.method, request.path, skip_host=True, skip_accept_encoding=True
+            )
+            for name, value in request.headers.items():
+                if name not in ("connection", "expect"):
+                    connection.putheader(name, value)
+            connection.endheaders(request.body or None)
+            answer = connection.getresponse()
+            found = Answer(
+                answer.status,
+                [
+                    (name, value)
+                    for name, value in answer.getheaders()
+                    if name.lower() not in ("connection", "transfer-encoding")
+                ],
+                answer.read(),
+            )
+            if request.method != "HEAD" and answer.status != 204:
+                found.replace("Content-Length", str(len(found.body)))
+            return found
+        finally:
+            connection.close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+    proxy: Proxy
+
+    def handle_error(self, *_: Any) -> None:
+        """Say nothing of connections that break, which is what they are here for."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # An answer that leaves in two pieces waits for the client in between
+    wbufsize = -1
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.proxy.connected()
+
+    def handle_request(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        request = Request(
+            self.command,
+            self.path,
+            {name.lower(): value for name, value in self.headers.items()},
+            self.rfile.read(length),
+        )
+        proxy = self.server.proxy
+        proxy.log(request)
+
+        def forward() -> Answer:
+            return proxy.forward(request)
+
+        fault = proxy.fault
+        answer = forward() if fault is None else fault(request, forward)
+        if answer is None:
+            self.reset()
+        else:
+            self.send(answer)
+
+    def handle_expect_100(self) -> bool:
+        """Let the client send its body."""
+        going_on = super().handle_expect_100()
+        self.wfile.flush()
+        return going_on
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_request  # noqa: N815
+
+    def send(self, answer: Answer) -> None:
+        self.send_response_only(answer.status)
+        for name, value in answer.headers:
+            self.send_header(name, value)
+        has_body = self.command != "HEAD" and answer.status != 204
+        if answer.header("Content-Length") is None and has_body:
+            self.send_header("Connection", "close")
+            self.close_connection = True
+        self.end_headers()
+        body = answer.body if has_body else b""
+        for limit in (answer.cut_after, answer.stall_after):
+            body = body if limit is None else body[:limit]
+        if answer.trickle is not None:
+            for position in range(len(body)):
+                self.wfile.write(body[position : position + 1])
+                self.wfile.flush()
+                if self.server.proxy.released.wait(answer.trickle):
+                    break
+        else:
+            self.wfile.write(body)
+            self.wfile.flush()
+        if answer.stall_after is not None:
+            self.server.proxy.released.wait(60)
+        if answer.reset:
+            self.reset()
+        elif answer.cut_after is not None or answer.stall_after is not None:
+            self.close_connection = True
+
+    def reset(self) -> None:
+        """Break the connection in a way that the client notices."""
+        self.close_connection = True
+        self.connection.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+        self.connection.close()
+        raise ConnectionAbortedError
+
+    def log_message(self, *_: Any) -> None:
+        """Log nothing."""
+
+
+# Faults ----------------------------------------------------------------------
+
+
+def first(
+    count: int, fault: Fault, *, when: Callable[[Request], bool] = lambda _: True
+) -> Fault:
+    """Fault that happens to the first requests of a kind only."""
+    left = [count]
+    lock = threading.Lock()
+
+    def apply(request: Request, forward: Forward) -> Answer | None:
+        if when(request):
+            with lock:
+                hit = left[0] > 0
+                left[0] -= 1
+            if hit:
+                return fault(request, forward)
+        return forward()
+
+    return apply
+
+
+def status(code: int, body: bytes = b"", **headers: str) -> Fault:
+    """The proxy answers itself."""
+    lines = [(name.replace("_", "-"), value) for name, value in headers.items()]
+
+    def apply(_: Request, __: Forward) -> Answer:
+        return Answer(code, [*lines, ("Content-Length", str(len(body)))], body)
+
+    return apply
+
+
+def s3_error(code: int, name: str, **headers: str) -> Fault:
+    """The proxy answers with an error of S3."""
+    text = f"<Error><Code>{name}</Code><Message>{name}</Message></Error>"
+    return status(code, text.encode(), Content_Type="application/xml", **headers)
+
+
+def break_before(_: Request, __: Forward) -> None:
+    """The connection breaks before the server learns of the request."""
+
+
+def lose_answer(_: Request, forward: Forward) -> None:
+    """The server does what it is asked for, and the client does not learn of it."""
+    forward()
+
+
+def change(**changes: Any) -> Fault:
+    """The answer is changed on its way."""
+
+    def apply(_: Request, forward: Forward) -> Answer:
+        answer = forward()
+        for name, value in changes.items():
+            if name in ("body", "status"):
+                value = value(getattr(answer, name)) if callable(value) else value
+                setattr(answer, name, value)
+            elif hasattr(answer, name):
+                setattr(answer, name, value)
+            else:
+                answer.replace(name.replace("_", "-"), value)
+        return answer
+
+    return apply

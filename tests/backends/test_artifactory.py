@@ -1,0 +1,646 @@
+"""Objects on an Artifactory server, or what stands for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import hashlib
+import os
+from pathlib import Path
+import tempfile
+import time
+from typing import Any
+
+import pytest
+
+from audmodel import errors
+from audmodel.core.backend import artifactory_requests
+from audmodel.core.backend import transfer
+from audmodel.core.backend.artifactory import Artifactory
+from audmodel.core.backend.base import TAIL
+from tests.backends import proxy as faults
+from tests.backends.artifactory_server import ArtifactoryServer
+from tests.backends.artifactory_server import User
+from tests.backends.interface import check_interface
+from tests.backends.proxy import Answer
+from tests.backends.proxy import Proxy
+from tests.backends.proxy import Request
+
+
+MIB = 1024 * 1024
+LARGE = hashlib.shake_128(b"large").digest(9 * MIB)
+
+
+@pytest.fixture
+def server() -> Iterator[ArtifactoryServer]:
+    with ArtifactoryServer() as server:
+        server.users["tester"] = User("secret")
+        server.users["creator"] = User("secret", may_delete=False)
+        server.users["reader"] = User("secret", may_deploy=False, may_delete=False)
+        server.repositories["models"] = {}
+        yield server
+
+
+@pytest.fixture
+def login(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARTIFACTORY_USERNAME", "tester")
+    monkeypatch.setenv("ARTIFACTORY_API_KEY", "secret")
+
+
+@pytest.fixture
+def proxy(server: ArtifactoryServer) -> Iterator[Proxy]:
+    with Proxy(server.host) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def backend(login: None, hasty: None, proxy: Proxy) -> Iterator[Artifactory]:
+    with Artifactory(f"{proxy.url}/artifactory", "models") as backend:
+        yield backend
+
+
+def read(backend: Artifactory, path: str) -> bytes | None:
+    stored = backend.read_object(path, 100)
+    return None if stored is None else stored.data
+
+
+def as_user(server: ArtifactoryServer, name: str) -> Artifactory:
+    return Artifactory(server.url, "models", authentication=(name, "secret"))
+
+
+# Small objects ----------------------------------------------------------------
+
+
+def test_absent(backend: Artifactory) -> None:
+    assert backend.read_object("/a/b", 100) is None
+    assert backend.list_objects("/a/") == []
+    assert not backend.exists("/a/b")
+    with backend.open_object("/a/b") as reader:
+        assert reader is None
+    backend.delete_object("/a/b")
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"x" * 100])
+def test_small_object(backend: Artifactory, data: bytes) -> None:
+    assert backend.create_object("/a/b.yaml", data)
+    assert not backend.create_object("/a/b.yaml", b"other")
+    assert read(backend, "/a/b.yaml") == data
+    assert backend.exists("/a/b.yaml")
+    assert backend.list_objects("/a/") == ["/a/b.yaml"]
+    assert backend.list_objects("/") == ["/a/b.yaml"]
+    with backend.open_object("/a/b.yaml") as reader:
+        assert reader is not None
+        assert reader.read(0, reader.size) == data
+    backend.delete_object("/a/b.yaml")
+    assert read(backend, "/a/b.yaml") is None
+
+
+def test_object_is_larger_than_allowed(backend: Artifactory) -> None:
+    backend.write_object("/a", [b"x" * 101])
+    with pytest.raises(errors.RepositoryError, match="101 bytes, allowed are 100"):
+        backend.read_object("/a", 100)
+
+
+def test_replace(backend: Artifactory) -> None:
+    assert not backend.replace_object("/a", b"new", "0")
+    assert backend.create_object("/a", b"old")
+    stored = backend.read_object("/a", 100)
+    assert stored is not None
+    assert not backend.replace_object("/a", b"new", "0")
+    assert backend.replace_object("/a", b"new", stored.tag)
+    assert read(backend, "/a") == b"new"
+
+
+def test_who_must_not_overwrite_is_told_by_the_server(
+    server: ArtifactoryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = as_user(server, "creator")
+    assert as_user(server, "creator").create_object("/a", b"theirs")
+    # As if somebody else stored it just after the look
+    looks = iter([False, True])
+    monkeypatch.setattr(backend, "_exists", lambda path: next(looks))
+    assert not backend.create_object("/a", b"ours")
+    assert read(as_user(server, "reader"), "/a") == b"theirs"
+
+
+def test_who_must_not_write(server: ArtifactoryServer) -> None:
+    backend = as_user(server, "reader")
+    for call in (
+        lambda: backend.create_object("/a", b"x"),
+        lambda: backend.write_object("/a", [b"x"]),
+        lambda: backend.write_object("/a", [LARGE]),
+    ):
+        with pytest.raises(errors.RepositoryError, match="access is denied"):
+            call()
+    as_user(server, "tester").write_object("/a", [b"x"])
+    with pytest.raises(errors.RepositoryError, match="access is denied"):
+        backend.delete_object("/a")
+
+
+# Listing ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("edition", ["pro", "oss"])
+def test_listing(backend: Artifactory, server: ArtifactoryServer, edition: str) -> None:
+    server.edition = edition
+    paths = ["/a", "/b/c", "/b/d/e", "/bb/f"]
+    for path in paths:
+        backend.write_object(path, [b"x"])
+    assert sorted(backend.list_objects("/")) == paths
+    assert sorted(backend.list_objects("/b/")) == ["/b/c", "/b/d/e"]
+    assert backend.list_objects("/c/") == []
+
+
+def test_anonymous_users_list_as_well(server: ArtifactoryServer) -> None:
+    as_user(server, "tester").write_object("/a/b", [b"x"])
+    backend = Artifactory(server.url, "models")
+    with pytest.raises(errors.RepositoryError, match="does not accept the cred"):
+        backend.list_objects("/")
+    server.anonymous_reads = True
+    assert backend.list_objects("/") == ["/a/b"]
+
+
+def test_a_folder_that_vanishes_while_it_is_listed(
+    backend: Artifactory, server: ArtifactoryServer, proxy: Proxy
+) -> None:
+    server.edition = "oss"
+    backend.write_object("/a/b", [b"x"])
+    proxy.fault = faults.first(
+        1,
+        faults.status(404, b'{"errors": []}'),
+        when=lambda request: request.path.endswith("/models/a"),
+    )
+    assert backend.list_objects("/") == []
+
+
+# Storing ----------------------------------------------------------------------
+
+
+def test_small_objects_take_one_request(backend: Artifactory, proxy: Proxy) -> None:
+    backend.write_object("/a", [b"0123", bytearray(b"4567")])
+    (request,) = proxy.requests
+    assert request.method == "PUT"
+    digest = hashlib.sha256(b"01234567").hexdigest()
+    assert request.headers["x-checksum-sha256"] == digest
+    assert request.headers["content-length"] == "8"
+    assert "x-checksum-deploy" not in request.headers
+
+
+def test_bytes_that_the_server_has_are_not_sent_again(
+    backend: Artifactory, proxy: Proxy
+) -> None:
+    chunks = [LARGE[: 5 * MIB], LARGE[5 * MIB :]]
+    backend.write_object("/a", chunks)
+    deployments = [request for request in proxy.requests if request.method == "PUT"]
+    assert [len(request.body) for request in deployments] == [0, len(LARGE)]
+    assert deployments[0].headers["x-checksum-deploy"] == "true"
+    with proxy.counting() as requests:
+        backend.write_object("/b", iter(chunks))
+    assert len(requests) == 1
+    for path in ("/a", "/b"):
+        with backend.open_object(path) as reader:
+            assert reader is not None
+            assert reader.read(0, reader.size) == LARGE
+
+
+def test_large_objects_need_no_memory(
+    backend: Artifactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Any] = []
+    original = tempfile.TemporaryFile
+
+    def watched(**arguments: Any) -> Any:
+        file = original(**arguments)
+        opened.append((arguments["dir"], file))
+        return file
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", watched)
+    backend.write_object("/a", [LARGE], tmp_root=str(tmp_path))
+    ((folder, file),) = opened
+    assert folder == str(tmp_path)
+    assert file.closed
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("data", [b"small", LARGE])
+def test_damage_on_the_way_is_noticed(
+    backend: Artifactory, proxy: Proxy, server: ArtifactoryServer, data: bytes
+) -> None:
+    def damage(request: Request, forward: faults.Forward) -> Answer | None:
+        if request.body:
+            request.body = b"X" + request.body[1:]
+        return forward()
+
+    proxy.fault = faults.first(2, damage)
+    backend.write_object("/a", [data])
+    assert server.repositories["models"]["a"].data == data
+    proxy.fault = damage
+    with pytest.raises(errors.RepositoryError):
+        backend.write_object("/b", [data[::-1]])
+    assert "b" not in server.repositories["models"]
+
+
+def test_a_server_that_does_not_check(
+    backend: Artifactory, proxy: Proxy, server: ArtifactoryServer
+) -> None:
+    def other_checksum(body: bytes) -> bytes:
+        return b'{"checksums": {"sha256": "0"}}'
+
+    proxy.fault = faults.first(
+        1, faults.change(body=other_checksum, Content_Length="30")
+    )
+    with pytest.raises(errors.RepositoryError, match="another checksum"):
+        backend.write_object("/a", [b"x"])
+    assert server.repositories["models"] == {}
+
+
+def test_making_chunks_fails(backend: Artifactory, server: ArtifactoryServer) -> None:
+    class BrokenError(Exception):
+        pass
+
+    def broken() -> Iterator[bytes]:
+        yield LARGE
+        raise BrokenError
+
+    with pytest.raises(BrokenError):
+        backend.write_object("/a", broken())
+    assert server.repositories["models"] == {}
+
+
+# Which of the answers means what ----------------------------------------------
+
+
+def test_missing_repository(login: None, server: ArtifactoryServer) -> None:
+    backend = Artifactory(server.url, "missing")
+    for call in (
+        lambda: backend.read_object("/a", 10),
+        lambda: backend.write_object("/a", [b"x"]),
+        lambda: backend.list_objects("/"),
+    ):
+        with pytest.raises(errors.RepositoryNotFoundError, match="there is none"):
+            call()
+
+
+def test_a_repository_is_looked_for_once(backend: Artifactory, proxy: Proxy) -> None:
+    assert backend.read_object("/a", 10) is None
+    assert len(proxy.requests) == 2
+    assert backend.read_object("/a", 10) is None
+    assert len(proxy.requests) == 3
+
+
+def test_looking_for_a_repository_fails(backend: Artifactory, proxy: Proxy) -> None:
+    def is_repository(request: Request) -> bool:
+        return request.path.endswith("/api/storage/models")
+
+    proxy.fault = faults.first(1000, faults.status(503), when=is_repository)
+    with pytest.raises(errors.RepositoryUnreachableError, match="503"):
+        backend.read_object("/a", 10)
+    # Whoever must not look at the repository may still read objects
+    proxy.fault = faults.first(1, faults.status(403), when=is_repository)
+    assert backend.read_object("/a", 10) is None
+
+
+def test_a_host_without_its_path(login: None, server: ArtifactoryServer) -> None:
+    backend = Artifactory(f"http://{server.host}", "models")
+    with pytest.raises(errors.RepositoryError, match="often ends with '/artifactory'"):
+        backend.read_object("/a", 10)
+
+
+def test_an_answer_without_its_own_headers(
+    backend: Artifactory, proxy: Proxy, server: ArtifactoryServer
+) -> None:
+    proxy.fault = faults.change(X_Artifactory_Id=None)
+    assert backend.read_object("/a", 10) is None
+    proxy.fault = faults.status(404, b"[]")
+    with pytest.raises(errors.RepositoryError, match="is not Artifactory"):
+        backend.read_object("/a", 10)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "message"),
+    [
+        (401, errors.RepositoryError, "does not accept the credentials"),
+        (403, errors.RepositoryError, "access is denied"),
+        (400, errors.RepositoryError, "the server answered 400"),
+        (302, errors.RepositoryError, "the server answered 302"),
+        (429, errors.RepositoryUnreachableError, "the server answered 429"),
+        (503, errors.RepositoryUnreachableError, "the server answered 503"),
+    ],
+)
+def test_only_absent_means_absent(
+    backend: Artifactory,
+    proxy: Proxy,
+    status: int,
+    error: type[Exception],
+    message: str,
+) -> None:
+    proxy.fault = faults.status(status)
+    for call in (
+        lambda: backend.read_object("/a", 100),
+        lambda: backend.open_object("/a").__enter__(),
+        lambda: backend.list_objects("/a/"),
+        lambda: backend.write_object("/a", [b"x"]),
+        lambda: backend.create_object("/a", b"x"),
+        lambda: backend.replace_object("/a", b"x", "tag"),
+        lambda: backend.delete_object("/a"),
+    ):
+        with pytest.raises(error, match=message) as info:
+            call()
+        assert type(info.value) is error
+
+
+def test_a_host_that_is_down_is_reported_soon(login: None, free_port: int) -> None:
+    backend = Artifactory(f"http://127.0.0.1:{free_port}", "models")
+    start = time.monotonic()
+    with pytest.raises(errors.RepositoryUnreachableError, match="cannot be reached"):
+        backend.read_object("/a", 100)
+    assert time.monotonic() - start < 4
+
+
+def test_a_host_that_takes_no_connections_is_reported_soon(
+    login: None, full_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifactory_requests, "CONNECT_TIMEOUT", 0.3)
+    backend = Artifactory(f"http://127.0.0.1:{full_port}", "models")
+    with pytest.raises(errors.RepositoryUnreachableError, match="cannot be reached"):
+        backend.read_object("/a", 100)
+
+
+def test_a_server_that_leads_in_a_circle(backend: Artifactory, proxy: Proxy) -> None:
+    target = f"{proxy.url}/artifactory/models/a"
+    proxy.fault = faults.status(302, Location=target)
+    with pytest.raises(errors.RepositoryError, match="in a circle"):
+        backend.read_object("/a", 100)
+    proxy.fault = faults.status(302, Location="ftp://localhost/")
+    with pytest.raises(errors.RepositoryError, match="leads away"):
+        backend.read_object("/a", 100)
+    proxy.fault = faults.status(302, Location="http://[/")
+    with pytest.raises(errors.RepositoryError):
+        backend.read_object("/a", 100)
+
+
+def test_credentials_are_not_sent_elsewhere(backend: Artifactory, proxy: Proxy) -> None:
+    with Proxy("nowhere:1") as elsewhere:
+        elsewhere.fault = faults.status(200, b"x")
+        # Another name is another host
+        target = elsewhere.url.replace("127.0.0.1", "localhost")
+        proxy.fault = faults.status(302, Location=f"{target}/a")
+        assert read(backend, "/a") == b"x"
+        assert "authorization" in proxy.requests[-1].headers
+        assert "authorization" not in elsewhere.requests[-1].headers
+
+
+def test_tls_is_not_left() -> None:
+    session = artifactory_requests._make_session("https://localhost", None)
+    assert list(session.adapters) == ["https://"]
+    assert session.verify is True
+    session.close()
+
+
+# Passing trouble --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.status(503),
+        faults.status(500, Retry_After="0"),
+        faults.break_before,
+        faults.lose_answer,
+        faults.change(cut_after=3),
+        faults.change(cut_after=0, reset=True),
+        faults.change(stall_after=3),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 2])
+def test_passing_trouble_is_survived(
+    backend: Artifactory,
+    proxy: Proxy,
+    fault: faults.Fault,
+    count: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transfer, "BUDGET", 10.0)
+    proxy.fault = faults.first(count, fault)
+    backend.write_object("/a", [b"0123456789"])
+    proxy.fault = faults.first(count, fault)
+    assert read(backend, "/a") == b"0123456789"
+    proxy.fault = faults.first(count, fault)
+    assert backend.list_objects("/") == ["/a"]
+    proxy.fault = faults.first(count, fault)
+    backend.delete_object("/a")
+    proxy.fault = None
+    assert read(backend, "/a") is None
+
+
+@pytest.mark.parametrize("size", [1, TAIL - 1, TAIL, TAIL + 1, 3 * MIB])
+def test_opening_takes_one_request(
+    backend: Artifactory, proxy: Proxy, size: int
+) -> None:
+    backend.write_object("/a", [LARGE[:size]])
+    with proxy.counting() as requests, backend.open_object("/a") as reader:
+        assert reader is not None
+        assert reader.tail == LARGE[:size][-TAIL:]
+    assert len(requests) == 1
+    assert reader.read(0, size) == LARGE[:size]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.status(503),
+        faults.break_before,
+        faults.change(cut_after=MIB),
+        faults.change(cut_after=MIB, reset=True),
+        faults.change(stall_after=MIB),
+        faults.change(Content_Range="bytes 0-5/6"),
+        faults.change(Content_Range=None),
+    ],
+)
+def test_a_range_arrives_whole(
+    backend: Artifactory, proxy: Proxy, fault: faults.Fault
+) -> None:
+    backend.write_object("/a", [LARGE])
+    with backend.open_object("/a") as reader:
+        assert reader is not None
+        proxy.fault = faults.first(2, fault)
+        assert reader.read(1000, 2 * MIB) == LARGE[1000 : 1000 + 2 * MIB]
+
+
+def test_a_server_that_gives_no_ranges(backend: Artifactory, proxy: Proxy) -> None:
+    backend.write_object("/a", [LARGE])
+    with backend.open_object("/a") as reader:
+        assert reader is not None
+        proxy.fault = faults.change(status=200)
+        with pytest.raises(errors.RepositoryError, match="does not give byte ranges"):
+            reader.read(0, MIB)
+    proxy.fault = lambda _, __: Answer(200, [("Content-Length", "9999999")], LARGE)
+    with (
+        pytest.raises(errors.RepositoryError, match="does not give byte ranges"),
+        backend.open_object("/a"),
+    ):
+        pass
+
+
+def test_opening_with_a_wrong_answer(backend: Artifactory, proxy: Proxy) -> None:
+    backend.write_object("/a", [b"0123456789"])
+    proxy.fault = faults.change(Content_Range="bytes 0-9/100")
+    with (
+        pytest.raises(errors.RepositoryError, match="other bytes than it was asked"),
+        backend.open_object("/a"),
+    ):
+        pass
+    proxy.fault = faults.change(Content_Length=None)
+    with pytest.raises(errors.RepositoryError, match="does not say how large"):
+        read(backend, "/a")
+
+
+def test_an_object_is_replaced_while_it_is_read(backend: Artifactory) -> None:
+    backend.write_object("/a", [LARGE])
+    with backend.open_object("/a") as reader:
+        assert reader is not None
+        backend.write_object("/a", [LARGE[::-1]])
+        with pytest.raises(errors.RepositoryError, match="was replaced while"):
+            reader.read(0, MIB)
+
+
+def test_a_byte_flips(backend: Artifactory, proxy: Proxy) -> None:
+    backend.write_object("/a", [b"0123456789"])
+    proxy.fault = faults.first(1, faults.change(body=lambda body: b"X" + body[1:]))
+    assert read(backend, "/a") == b"0123456789"
+    proxy.fault = faults.change(body=lambda body: b"X" + body[1:])
+    with pytest.raises(errors.RepositoryError, match="checksum that the server names"):
+        read(backend, "/a")
+
+
+def test_an_endless_listing_is_refused(backend: Artifactory, proxy: Proxy) -> None:
+    proxy.fault = faults.change(Content_Length=str(10**12))
+    with pytest.raises(errors.RepositoryError, match="bytes"):
+        backend.list_objects("/")
+
+
+def test_a_listing_that_is_no_listing(backend: Artifactory, proxy: Proxy) -> None:
+    proxy.fault = faults.status(200, b"[]")
+    assert backend.list_objects("/") == []
+    proxy.fault = faults.status(200, b"<html>")
+    with pytest.raises(errors.RepositoryUnreachableError, match="cut off"):
+        backend.list_objects("/")
+
+
+# Credentials ------------------------------------------------------------------
+
+
+def test_kinds_of_credentials(
+    server: ArtifactoryServer, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def can_write() -> bool:
+        try:
+            Artifactory(server.url, "models").write_object("/a", [b"x"])
+        except errors.RepositoryError:
+            return False
+        return True
+
+    bare = server.url.removeprefix("http://")
+    assert not can_write()
+    file = home / ".artifactory_python.cfg"
+    file.write_text(f"[{bare}]\nusername = tester\npassword = secret\n")
+    assert can_write()
+    file.write_text(f"[{server.url}]\nusername = tester\npassword = secret\n")
+    assert can_write()
+    file.write_text("[elsewhere]\nusername = tester\npassword = secret\n")
+    assert not can_write()
+    other = home / "other.cfg"
+    other.write_text(f"[{bare}]\nusername = tester\npassword = secret\n")
+    monkeypatch.setenv("ARTIFACTORY_CONFIG_FILE", str(other))
+    assert can_write()
+    monkeypatch.setenv("ARTIFACTORY_USERNAME", "tester")
+    monkeypatch.setenv("ARTIFACTORY_API_KEY", "wrong")
+    assert not can_write()
+    monkeypatch.setenv("ARTIFACTORY_API_KEY_127_0_0_1", "secret")
+    assert can_write()
+    # A token needs no name
+    server.tokens["token"] = User("token")
+    other.unlink()
+    monkeypatch.delenv("ARTIFACTORY_USERNAME")
+    monkeypatch.setenv("ARTIFACTORY_API_KEY_127_0_0_1", "token")
+    assert can_write()
+
+
+def test_netrc_is_not_looked_at(server: ArtifactoryServer, home: Path) -> None:
+    netrc = home / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login tester password secret\n")
+    netrc.chmod(0o600)
+    with pytest.raises(errors.RepositoryError, match="does not accept the cred"):
+        Artifactory(server.url, "models").read_object("/a", 10)
+
+
+def test_cookies_are_not_sent_back(backend: Artifactory, proxy: Proxy) -> None:
+    backend.write_object("/a", [b"x"])
+    read(backend, "/a")
+    assert not any("cookie" in request.headers for request in proxy.requests)
+
+
+@pytest.mark.parametrize("host", ["", "https://", "ftp://a", "http://a:0", "http://[a"])
+def test_invalid_host(host: str) -> None:
+    with pytest.raises(errors.ConfigurationError, match="not the URL of a server"):
+        Artifactory(host, "models")
+
+
+def test_credentials_do_not_belong_into_the_host() -> None:
+    with pytest.raises(errors.ConfigurationError) as info:
+        Artifactory("https://user:geheim@localhost", "b")
+    assert "geheim" not in str(info.value)
+
+
+def test_encryption_is_the_default() -> None:
+    assert Artifactory("localhost/artifactory", "b").object_url("/a b") == (
+        "https://localhost/artifactory/b/a%20b"
+    )
+
+
+# Processes, threads, and the interface of audbackend ----------------------------
+
+
+def test_connections_are_kept(backend: Artifactory, proxy: Proxy) -> None:
+    backend.write_object("/a", [b"x"])
+    for _ in range(5):
+        read(backend, "/a")
+        backend.list_objects("/")
+    with Artifactory(f"{proxy.url}/artifactory", "models") as other:
+        read(other, "/a")
+    assert proxy.connections == 1
+
+
+def test_a_child_process_makes_its_own_connections(
+    backend: Artifactory, proxy: Proxy
+) -> None:
+    backend.write_object("/a", [b"x"])
+    process = os.fork()
+    if process == 0:
+        status = 1
+        try:
+            status = 0 if read(backend, "/a") == b"x" else 2
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(process, 0)
+    assert status == 0
+    assert proxy.connections == 2
+
+
+def test_interface_of_audbackend(
+    login: None, server: ArtifactoryServer, tmp_path: Path
+) -> None:
+    check_interface(Artifactory, server.url, "new", tmp_path)
+
+
+def test_size(backend: Artifactory) -> None:
+    backend.write_object("/a", [b"12345"])
+    assert backend._size("/a") == 5
+
+
+def test_an_answer_that_breaks_off_is_no_answer_of_artifactory(
+    backend: Artifactory, proxy: Proxy
+) -> None:
+    fault = faults.change(X_Artifactory_Id=None, cut_after=3)
+    proxy.fault = fault
+    with pytest.raises(errors.RepositoryError, match="is not Artifactory"):
+        backend.read_object("/a", 10)

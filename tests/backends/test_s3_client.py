@@ -1,0 +1,525 @@
+"""How hosts are reached, and with which credentials."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+import socket
+import ssl
+import threading
+from typing import Any
+import warnings
+
+import pytest
+import trustme
+
+from audmodel import errors
+from audmodel.core.backend import credentials
+from audmodel.core.backend import s3_client
+from audmodel.core.backend import transfer
+from audmodel.core.backend.s3 import S3
+from tests.backends import proxy as faults
+from tests.backends import seaweedfs
+from tests.backends.proxy import Answer
+from tests.backends.proxy import Forward
+from tests.backends.proxy import Proxy
+from tests.backends.proxy import Request
+
+
+@pytest.fixture
+def config(home: Path) -> Path:
+    """Place of the configuration file of audbackend."""
+    path = home / ".config" / "audbackend" / "minio.cfg"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+# Hosts ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "bucket", "url", "style", "region"),
+    [
+        ("localhost:9000", "b", "https://localhost:9000", "path", None),
+        ("http://localhost:9000", "b", "http://localhost:9000", "path", None),
+        ("http://localhost:9000/", "b", "http://localhost:9000", "path", None),
+        ("https://minio.example.com", "b", "https://minio.example.com", "path", None),
+        ("[::1]:9000", "b", "https://[::1]:9000", "path", None),
+        ("s3.amazonaws.com", "b", "https://s3.amazonaws.com", "virtual", None),
+        (
+            "s3.eu-central-1.amazonaws.com",
+            "b",
+            "https://s3.eu-central-1.amazonaws.com",
+            "virtual",
+            "eu-central-1",
+        ),
+        (
+            "s3.dualstack.eu-north-1.amazonaws.com",
+            "audmodel-public",
+            "https://s3.dualstack.eu-north-1.amazonaws.com",
+            "virtual",
+            "eu-north-1",
+        ),
+        (
+            "s3.us-gov-west-1.amazonaws.com",
+            "with.dots",
+            "https://s3.us-gov-west-1.amazonaws.com",
+            "path",
+            "us-gov-west-1",
+        ),
+    ],
+)
+def test_endpoint(
+    host: str, bucket: str, url: str, style: str, region: str | None
+) -> None:
+    endpoint = s3_client.endpoint(host, bucket)
+    assert endpoint.url == url
+    assert endpoint.addressing_style == style
+    assert endpoint.region == region
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "https://",
+        "ftp://localhost",
+        "localhost:port",
+        "localhost:0",
+        "localhost:99999",
+        "localhost/path",
+        "localhost?query",
+        "[::1",
+        "[nonsense]",
+    ],
+)
+def test_invalid_host(host: str) -> None:
+    with pytest.raises(errors.ConfigurationError, match="host"):
+        s3_client.endpoint(host, "b")
+
+
+def test_a_host_that_botocore_refuses() -> None:
+    with pytest.raises(errors.ConfigurationError, match="cannot be used"):
+        S3("http://under_score", "b").read_object("/a", 1)
+
+
+def test_credentials_do_not_belong_into_the_host() -> None:
+    with pytest.raises(errors.ConfigurationError) as info:
+        s3_client.endpoint("https://user:geheim@localhost", "b")
+    assert "geheim" not in str(info.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "secure"),
+    [
+        ("", True),
+        ("secure = True", True),
+        ("secure = yes", True),
+        ("secure = False", False),
+        ("secure = false", False),
+        ("secure = 0", False),
+        # As in released versions
+        ("secure =", False),
+        ("secure", False),
+    ],
+)
+def test_secure(config: Path, line: str, secure: bool) -> None:
+    config.write_text(f"[localhost:9000]\n{line}\n", encoding="utf-8")
+    scheme = "https" if secure else "http"
+    assert s3_client.endpoint("localhost:9000", "b").url == f"{scheme}://localhost:9000"
+    # What is said here counts more
+    url = s3_client.endpoint("localhost:9000", "b", secure=not secure).url
+    assert not url.startswith(f"{scheme}:")
+    assert s3_client.endpoint("https://localhost:9000", "b").url.startswith("https:")
+
+
+def test_settings_of_a_host(config: Path) -> None:
+    config.write_text(
+        "[other]\nregion = wrong\n"
+        "[localhost:9000]\nregion = here\naddressing_style = virtual\n"
+        "connect_timeout = 3\nread_timeout = None\n",
+        encoding="utf-8",
+    )
+    endpoint = s3_client.endpoint("localhost:9000", "b")
+    assert endpoint.region == "here"
+    assert endpoint.addressing_style == "virtual"
+    assert endpoint.connect_timeout == 3
+    assert endpoint.read_timeout is None
+
+
+def test_there_is_always_a_limit_for_connecting(config: Path) -> None:
+    config.write_text("[a]\nconnect_timeout = None\n", encoding="utf-8")
+    assert s3_client.endpoint("a", "b").connect_timeout == 5
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "secure = perhaps",
+        "addressing_style = other",
+        "connect_timeout = soon",
+        "connect_timeout = 0",
+        "read_timeout = -1",
+        "read_timeout = nan",
+    ],
+)
+def test_invalid_setting(config: Path, line: str) -> None:
+    config.write_text(f"[localhost]\n{line}\n", encoding="utf-8")
+    with pytest.raises(errors.ConfigurationError, match=line.split(" = ")[0]):
+        s3_client.endpoint("localhost", "b")
+
+
+def test_region_is_learned_from_the_server(
+    keys: None, hasty: None, proxy: Proxy, bucket: str
+) -> None:
+    S3(proxy.url, bucket).write_object("/a", [b"x"])
+
+    def elsewhere(request: Request, forward: Forward) -> Answer | None:
+        if "/us-east-1/s3/" in request.headers["authorization"]:
+            body = (
+                b"<Error><Code>AuthorizationHeaderMalformed</Code>"
+                b"<Message>wrong region</Message><Region>eu-north-1</Region></Error>"
+            )
+            return faults.status(
+                400,
+                body,
+                Content_Type="application/xml",
+                X_Amz_Bucket_Region="eu-north-1",
+            )(request, forward)
+        return forward()
+
+    proxy.fault = elsewhere
+    stored = S3(proxy.url, bucket).read_object("/a", 10)
+    assert stored is not None
+    assert "/eu-north-1/s3/" in proxy.requests[-1].headers["authorization"]
+
+
+# Credentials ------------------------------------------------------------------
+
+
+def keys_of(host: str) -> tuple[str, str] | None:
+    return s3_client.endpoint(host, "b").keys
+
+
+def test_order_of_credentials(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = "play.min.io:9000"
+    assert keys_of(host) is None
+    config.write_text(
+        "[play.min.io]\naccess_key = name\nsecret_key = name\n", encoding="utf-8"
+    )
+    assert keys_of(host) == ("name", "name")
+    config.write_text(
+        "[play.min.io]\naccess_key = name\nsecret_key = name\n"
+        "[play.min.io:9000]\naccess_key = \"host\"\nsecret_key = 'ho%%s%t'\n",
+        encoding="utf-8",
+    )
+    assert keys_of(host) == ("host", "ho%%s%t")
+    assert keys_of(f"https://{host}/") == ("host", "ho%%s%t")
+    monkeypatch.setenv("MINIO_ACCESS_KEY", "all")
+    monkeypatch.setenv("MINIO_SECRET_KEY", "all")
+    assert keys_of(host) == ("all", "all")
+    monkeypatch.setenv("MINIO_ACCESS_KEY_PLAY_MIN_IO", "one")
+    monkeypatch.setenv("MINIO_SECRET_KEY_PLAY_MIN_IO", "one")
+    assert keys_of(host) == ("one", "one")
+    monkeypatch.setenv("MINIO_ACCESS_KEY_PLAY_MIN_IO_9000", "two")
+    monkeypatch.setenv("MINIO_SECRET_KEY_PLAY_MIN_IO_9000", "two")
+    assert keys_of(host) == ("two", "two")
+    assert keys_of("other") == ("all", "all")
+    assert s3_client.endpoint(host, "b", keys=("a", "b")).keys == ("a", "b")
+
+
+def test_percent_signs_as_audbackend_reads_them(config: Path) -> None:
+    config.write_text("[a]\naccess_key = k\nsecret_key = a%%b\n", encoding="utf-8")
+    assert keys_of("a") == ("k", "a%b")
+
+
+def test_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "other.cfg"
+    path.write_text("[a]\naccess_key = k\nsecret_key = s\n", encoding="utf-8")
+    monkeypatch.setenv("MINIO_CONFIG_FILE", str(path))
+    assert keys_of("a") == ("k", "s")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"secret_key = geheim\n", b"[a]\n[a]\n", b"[a\ngeheim\n", b"\xff\xfe\xff"],
+)
+def test_invalid_file(config: Path, content: bytes) -> None:
+    config.write_bytes(content)
+    with pytest.raises(errors.ConfigurationError, match=r"minio\.cfg") as info:
+        keys_of("a")
+    assert "geheim" not in str(info.value)
+    config.unlink()
+    config.mkdir()
+    with pytest.raises(errors.ConfigurationError, match="cannot be read"):
+        keys_of("a")
+
+
+def test_half_of_the_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIO_ACCESS_KEY", "a")
+    with pytest.raises(errors.ConfigurationError, match="only one of access key"):
+        keys_of("a")
+
+
+def test_chain_of_boto3(
+    weed: seaweedfs.SeaweedFS, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = weed.bucket()
+    weed.client().put_object(Bucket=bucket, Key="a", Body=b"x")
+    with pytest.raises(errors.RepositoryError, match="access is denied"):
+        S3(weed.url, bucket).read_object("/a", 10)
+    (home / ".aws").mkdir()
+    (home / ".aws" / "credentials").write_text(
+        "[reader]\n"
+        f"aws_access_key_id = {seaweedfs.READER_ACCESS_KEY}\n"
+        f"aws_secret_access_key = {seaweedfs.READER_SECRET_KEY}\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("AWS_PROFILE", "reader")
+    assert S3(weed.url, bucket).read_object("/a", 10) is not None
+    with pytest.raises(errors.RepositoryError, match="access is denied"):
+        S3(weed.url, bucket).write_object("/a", [b"x"])
+    monkeypatch.setenv("AWS_PROFILE", "missing")
+    with pytest.raises(errors.ConfigurationError, match="missing"):
+        S3(weed.url, bucket).read_object("/a", 10)
+
+
+def test_anonymous_access(weed: seaweedfs.SeaweedFS) -> None:
+    bucket = weed.bucket("public")
+    weed.client().put_object(Bucket=bucket, Key="a", Body=b"x")
+    assert S3(weed.url, bucket).read_object("/a", 10) is not None
+    assert S3(weed.url, bucket).list_objects("/") == ["/a"]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"AWS_ACCESS_KEY_ID": "another", "AWS_SECRET_ACCESS_KEY": "place"},
+        {"AWS_CONFIG_FILE": "{config}", "AWS_PROFILE": "broken"},
+    ],
+)
+def test_credentials_for_another_place(
+    weed: seaweedfs.SeaweedFS,
+    proxy: Proxy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+) -> None:
+    config = tmp_path / "config"
+    config.write_text(
+        "[profile broken]\ncredential_process = false\n", encoding="utf-8"
+    )
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(config=config))
+    public, private = weed.bucket("public"), weed.bucket("private")
+    for bucket in (public, private):
+        weed.client().put_object(Bucket=bucket, Key="a", Body=b"x")
+    with S3(proxy.url, public) as backend:
+        assert backend.read_object("/missing", 10) is None
+        assert backend.read_object("/a", 10) is not None
+        with proxy.counting() as requests:
+            assert backend.read_object("/a", 10) is not None
+        assert len(requests) == 1
+    with S3(proxy.url, public) as backend:
+        assert backend.read_object("/a", 10) is not None
+    # The reason is the credentials, not that there might be none
+    with (
+        S3(proxy.url, private) as backend,
+        pytest.raises(errors.RepositoryError, match="credentials"),
+    ):
+        backend.read_object("/a", 10)
+    with (
+        S3(proxy.url, public) as backend,
+        pytest.raises(errors.RepositoryError, match="credentials"),
+    ):
+        backend.write_object("/a", [b"x"])
+
+
+@pytest.mark.parametrize(
+    ("vendor", "expected"),
+    [("Amazon EC2\n", True), ("Xen\n", True), ("QEMU\n", False), (None, False)],
+)
+def test_metadata_service_is_asked_only_where_there_is_one(
+    tmp_path: Path, vendor: str | None, expected: bool
+) -> None:
+    path = tmp_path / "sys_vendor"
+    if vendor is not None:
+        path.write_text(vendor, encoding="ascii")
+    assert s3_client._may_be_ec2(str(path)) == expected
+
+
+def test_metadata_service_of_other_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert s3_client._may_be_ec2()
+
+
+def test_no_user_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    from audmodel.core.backend import s3_requests
+
+    def unknown() -> str:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr("getpass.getuser", unknown)
+    assert s3_requests.user() == "unknown"
+    monkeypatch.setattr("getpass.getuser", lambda: "Jörg")
+    assert s3_requests.user() == "J?rg"
+
+
+def test_clients_are_used_again(keys: None) -> None:
+    endpoint = s3_client.endpoint("http://localhost:9000", "b")
+    assert s3_client.client(endpoint) is s3_client.client(endpoint)
+    assert s3_client.client(endpoint, anonymous=True) is not s3_client.client(endpoint)
+
+
+def test_names_of_hosts() -> None:
+    assert credentials.names_of("https://a.b:9/c/") == [
+        "https://a.b:9/c/",
+        "a.b:9/c",
+        "a.b:9",
+        "a.b",
+    ]
+
+
+# TLS --------------------------------------------------------------------------
+
+
+class TlsServer:
+    """Server with a certificate that answers every request with one object."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.requests = 0
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> TlsServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                raw, _ = self._listener.accept()
+            except OSError:
+                return
+            with raw, contextlib.suppress(OSError):
+                raw.settimeout(5)
+                with self._context.wrap_socket(raw, server_side=True) as connection:
+                    # A client that does not like the certificate says nothing
+                    self.requests += bool(connection.recv(10000))
+                    connection.sendall(
+                        b'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: 1\r\n'
+                        b"Connection: close\r\n\r\nx"
+                    )
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def tls(authority: trustme.CA, *names: str, **settings: Any) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(*names, **settings).configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def bundle(authority: trustme.CA, tmp_path: Path) -> Path:
+    path = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    "name", ["AWS_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"]
+)
+def test_an_authority_of_your_own(
+    authority: trustme.CA,
+    bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    keys: None,
+) -> None:
+    monkeypatch.setenv(name, str(bundle))
+    with TlsServer(tls(authority, "127.0.0.1")) as server:
+        assert S3(f"127.0.0.1:{server.port}", "b").read_object("/a", 10) is not None
+
+
+@pytest.mark.parametrize(
+    "case", ["unknown", "empty variable", "name", "expired", "old"]
+)
+def test_what_is_not_to_be_trusted_is_refused(
+    authority: trustme.CA,
+    bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    case: str,
+    keys: None,
+    hasty: None,
+) -> None:
+    import datetime
+
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
+    names, settings = ["127.0.0.1"], {}
+    if case == "unknown":
+        monkeypatch.delenv("AWS_CA_BUNDLE")
+    elif case == "empty variable":
+        monkeypatch.setenv("AWS_CA_BUNDLE", "")
+    elif case == "name":
+        names = ["example.com"]
+    elif case == "expired":
+        settings["not_after"] = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+    context = tls(authority, *names, **settings)
+    if case == "old":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context.minimum_version = ssl.TLSVersion.TLSv1
+            context.maximum_version = ssl.TLSVersion.TLSv1_1
+        context.set_ciphers("DEFAULT@SECLEVEL=0")
+    with TlsServer(context) as server:
+        backend = S3(f"127.0.0.1:{server.port}", "b")
+        for call in (
+            lambda: backend.read_object("/a", 10),
+            lambda: backend.list_objects("/"),
+            lambda: backend.write_object("/a", [b"x"]),
+        ):
+            with pytest.raises(errors.RepositoryError, match="not trustworthy"):
+                call()
+        assert server.requests == 0
+
+
+def test_no_encryption_where_it_is_expected(
+    keys: None, hasty: None, weed: seaweedfs.SeaweedFS
+) -> None:
+    with pytest.raises(errors.RepositoryError):
+        S3(weed.host, "b").read_object("/a", 10)
+
+
+# Logs -------------------------------------------------------------------------
+
+
+def test_retries_are_logged(
+    keys: None,
+    hasty: None,
+    proxy: Proxy,
+    bucket: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "audmodel")
+    proxy.fault = faults.first(2, faults.s3_error(503, "SlowDown"))
+    S3(proxy.url, bucket).read_object("/a", 10)
+    assert caplog.text.count("Trying again") == 2
+
+
+def test_an_error_of_a_request_names_its_cause() -> None:
+    cause = ValueError("cause")
+    failure = transfer.FailureError(transfer.Kind.OTHER, "reason.", cause)
+    error = failure.error("Could not do it")
+    assert str(error) == "Could not do it: reason."
+    assert error.__cause__ is cause

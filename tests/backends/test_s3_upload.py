@@ -1,0 +1,419 @@
+"""Large objects are stored in parts while they are made, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import hashlib
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from audmodel import errors
+from audmodel.core.backend import s3_client
+from audmodel.core.backend import s3_upload
+from audmodel.core.backend import transfer
+from audmodel.core.backend.s3 import S3
+from tests.backends import proxy as faults
+from tests.backends import seaweedfs
+from tests.backends.proxy import Answer
+from tests.backends.proxy import Forward
+from tests.backends.proxy import Proxy
+from tests.backends.proxy import Request
+from tests.conftest import ROOT
+
+
+MIB = 1024 * 1024
+PART = s3_upload.PART_SIZE
+NOISE = hashlib.shake_128(b"noise").digest(MIB)
+
+
+@pytest.fixture
+def backend(
+    keys: None,
+    hasty: None,
+    proxy: Proxy,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[S3]:
+    # Storing a part takes its time on a busy machine
+    monkeypatch.setattr(s3_client, "READ_TIMEOUT", 20.0)
+    monkeypatch.setattr(transfer, "BUDGET", 20.0)
+    with S3(proxy.url, bucket) as backend:
+        yield backend
+
+
+def chunks(size: int, step: int = MIB) -> Iterator[bytes]:
+    """Chunks of a size that has nothing to do with that of parts."""
+    for start in range(0, size, step):
+        yield NOISE[: min(step, size - start)]
+
+
+def content(size: int) -> bytes:
+    return b"".join(chunks(size))
+
+
+def uploads(weed: seaweedfs.SeaweedFS, bucket: str) -> list[Any]:
+    """Uploads of which parts are kept."""
+    found: list[Any] = (
+        weed.client().list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+    )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("size", "methods"),
+    [
+        (0, ["PUT"]),
+        (1, ["PUT"]),
+        (PART - 1, ["PUT"]),
+        (PART, ["POST", "PUT", "POST", "PUT"]),
+        (PART + 1, ["POST", "PUT", "PUT", "POST", "PUT"]),
+        (3 * PART, ["POST", "PUT", "PUT", "PUT", "POST", "PUT"]),
+    ],
+)
+@pytest.mark.parametrize("num_workers", [1, 4])
+def test_requests(
+    backend: S3, proxy: Proxy, size: int, methods: list[str], num_workers: int
+) -> None:
+    backend.write_object("/a.zip", chunks(size), num_workers=num_workers)
+    assert [request.method for request in proxy.requests] == methods
+    with backend.open_object("/a.zip") as reader:
+        assert reader is not None
+        assert reader.read(0, reader.size) == content(size)
+
+
+@pytest.mark.parametrize("step", [1000, 3 * MIB, 20 * MIB])
+def test_chunks_of_any_size_and_kind(backend: S3, step: int) -> None:
+    size = 20 * MIB if step > 1000 else PART + 5
+    data = content(size)
+
+    def pieces() -> Iterator[bytearray | memoryview]:
+        for start in range(0, size, step):
+            yield bytearray(data[start : start + step])
+            yield memoryview(b"")
+
+    backend.write_object("/a", pieces())
+    with backend.open_object("/a") as reader:
+        assert reader is not None
+        assert reader.read(0, reader.size) == data
+
+
+def test_a_chunk_may_be_used_again_by_its_maker(backend: S3) -> None:
+    def reused() -> Iterator[bytearray]:
+        buffer = bytearray(MIB)
+        for number in range(9):
+            buffer[:] = bytes([number]) * MIB
+            yield buffer
+
+    backend.write_object("/a", reused())
+    with backend.open_object("/a") as reader:
+        assert reader is not None
+        assert [reader.read(n * MIB, 1)[0] for n in range(9)] == list(range(9))
+
+
+def test_parts_grow_so_that_objects_of_any_size_fit() -> None:
+    sizes = [s3_upload.part_size(number) for number in range(10_000)]
+    assert sizes == sorted(sizes)
+    # 20 GB in parts of one size, and more than a store takes at all
+    assert sizes[2499] == sizes[0] == PART
+    assert sum(sizes) > 1.5e12
+    assert max(sizes) <= 5 * 1024 * MIB
+
+
+def test_metadata(backend: S3, weed: seaweedfs.SeaweedFS, bucket: str) -> None:
+    backend.write_object("/a.zip", chunks(PART + 1))
+    answer = weed.client().head_object(Bucket=bucket, Key="a.zip")
+    md5 = hashlib.md5(content(PART + 1), usedforsecurity=False).hexdigest()
+    assert answer["Metadata"]["checksum"] == md5
+    assert set(answer["Metadata"]) == {"checksum", "owner"}
+    assert answer["ContentType"] == "application/zip"
+
+
+def test_a_store_without_copies_lacks_the_checksum(
+    backend: S3, proxy: Proxy, weed: seaweedfs.SeaweedFS, bucket: str
+) -> None:
+    proxy.fault = faults.first(
+        1,
+        faults.s3_error(501, "NotImplemented"),
+        when=lambda request: "x-amz-copy-source" in request.headers,
+    )
+    backend.write_object("/a.zip", chunks(PART + 1))
+    answer = weed.client().head_object(Bucket=bucket, Key="a.zip")
+    assert "checksum" not in answer["Metadata"]
+    md5 = hashlib.md5(content(PART + 1), usedforsecurity=False).hexdigest()
+    assert backend.checksum("/a.zip") == md5
+
+
+def test_parts_are_sent_while_chunks_are_made(backend: S3, proxy: Proxy) -> None:
+    def slow() -> Iterator[bytes]:
+        yield from chunks(2 * PART)
+        deadline = time.monotonic() + 10
+        while len(proxy.requests) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield b"last"
+
+    backend.write_object("/a", slow(), num_workers=2)
+    assert len(proxy.requests) == 6
+
+
+@pytest.mark.parametrize("num_workers", [1, 2, 4])
+def test_memory_is_bounded(backend: S3, proxy: Proxy, num_workers: int) -> None:
+    made = 0
+    done = 0
+    most = 0
+    lock = threading.Lock()
+
+    def count(request: Request, forward: Forward) -> Answer:
+        nonlocal done
+        time.sleep(0.02)
+        answer = forward()
+        if "partNumber" in request.path:
+            with lock:
+                done += 1
+        return answer
+
+    def counted() -> Iterator[bytes]:
+        nonlocal made, most
+        for _ in range(8):
+            yield from chunks(PART)
+            made += 1
+            most = max(most, made - done)
+
+    proxy.fault = count
+    backend.write_object("/a", counted(), num_workers=num_workers)
+    assert most <= num_workers + 2
+
+
+# Trouble ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.s3_error(503, "SlowDown"),
+        faults.s3_error(500, "InternalError"),
+        faults.break_before,
+        faults.lose_answer,
+    ],
+)
+@pytest.mark.parametrize("position", range(4))
+def test_passing_trouble(
+    backend: S3, proxy: Proxy, fault: faults.Fault, position: int
+) -> None:
+    hits = [position]
+
+    def once(request: Request, forward: Forward) -> Answer | None:
+        hits[0] -= 1
+        return fault(request, forward) if hits[0] == -1 else forward()
+
+    proxy.fault = once
+    backend.write_object("/a", chunks(PART + 1))
+    proxy.fault = None
+    with backend.open_object("/a") as reader:
+        assert reader is not None
+        assert reader.read(0, reader.size) == content(PART + 1)
+
+
+def test_completion_that_was_done_twice(backend: S3, proxy: Proxy) -> None:
+    def is_completion(request: Request) -> bool:
+        return request.method == "POST" and "uploadId" in request.path
+
+    def done_and_forgotten(request: Request, forward: Forward) -> Answer | None:
+        forward()
+        return faults.s3_error(404, "NoSuchUpload")(request, forward)
+
+    proxy.fault = faults.first(1, done_and_forgotten, when=is_completion)
+    backend.write_object("/a", chunks(PART))
+    proxy.fault = faults.first(
+        1, faults.s3_error(409, "OperationAborted"), when=is_completion
+    )
+    backend.write_object("/a", chunks(PART))
+
+
+def test_an_upload_that_somebody_aborted(backend: S3, proxy: Proxy) -> None:
+    proxy.fault = faults.first(
+        1,
+        faults.s3_error(404, "NoSuchUpload"),
+        when=lambda request: request.method == "POST" and "uploadId" in request.path,
+    )
+    with pytest.raises(errors.RepositoryError, match="NoSuchUpload"):
+        backend.write_object("/a", chunks(PART))
+    assert backend.read_object("/a", 1) is None
+
+
+class BrokenError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+@pytest.mark.parametrize("error", [BrokenError, KeyboardInterrupt, SystemExit])
+def test_making_chunks_fails(
+    backend: S3,
+    weed: seaweedfs.SeaweedFS,
+    bucket: str,
+    num_workers: int,
+    error: type[BaseException],
+) -> None:
+    def broken() -> Iterator[bytes]:
+        yield from chunks(3 * PART)
+        raise error
+
+    with pytest.raises(error):
+        backend.write_object("/a", broken(), num_workers=num_workers)
+    assert backend.list_objects("/") == []
+    assert uploads(weed, bucket) == []
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if name.startswith("audmodel")]
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_storing_a_part_fails(
+    backend: S3, proxy: Proxy, weed: seaweedfs.SeaweedFS, bucket: str, num_workers: int
+) -> None:
+    closed = threading.Event()
+
+    def endless() -> Iterator[bytes]:
+        try:
+            while True:
+                yield NOISE
+        finally:
+            closed.set()
+
+    proxy.fault = faults.first(
+        1000,
+        faults.s3_error(403, "AccessDenied"),
+        when=lambda request: "partNumber=2" in request.path,
+    )
+    with pytest.raises(errors.RepositoryError, match="access is denied"):
+        backend.write_object("/a", endless(), num_workers=num_workers)
+    proxy.fault = None
+    assert closed.is_set()
+    assert backend.list_objects("/") == []
+    assert uploads(weed, bucket) == []
+
+
+def test_starting_fails(backend: S3, proxy: Proxy) -> None:
+    proxy.fault = faults.s3_error(403, "AccessDenied")
+    with pytest.raises(errors.RepositoryError, match="access is denied"):
+        backend.write_object("/a", chunks(PART))
+    assert len(proxy.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "warns"), [("NoSuchUpload", False), ("AccessDenied", True)]
+)
+def test_cleaning_up_fails(
+    backend: S3,
+    proxy: Proxy,
+    caplog: pytest.LogCaptureFixture,
+    code: str,
+    warns: bool,
+) -> None:
+    def broken() -> Iterator[bytes]:
+        yield from chunks(PART)
+        raise BrokenError
+
+    proxy.fault = faults.first(
+        1, faults.s3_error(403, code), when=lambda r: r.method == "DELETE"
+    )
+    with pytest.raises(BrokenError):
+        backend.write_object("/a", broken())
+    assert ("stay behind" in caplog.text) == warns
+
+
+SCRIPT = """
+import signal, sys, time
+from audmodel.core.backend.s3 import S3
+
+def chunks():
+    yield bytes(20 << 20)
+    print("ready", flush=True)
+    time.sleep(60)
+
+with S3(sys.argv[1], sys.argv[2]) as backend:
+    try:
+        backend.write_object("/a", chunks(), num_workers=int(sys.argv[3]))
+    finally:
+        print("left", flush=True)
+"""
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_process_that_is_asked_to_end_leaves_no_parts(
+    keys: None,
+    weed: seaweedfs.SeaweedFS,
+    bucket: str,
+    num_workers: int,
+    number: signal.Signals,
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, weed.url, bucket, str(num_workers)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        assert uploads(weed, bucket)
+        start = time.monotonic()
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    assert time.monotonic() - start < 5
+    assert process.returncode == -number, err
+    if number is signal.SIGINT:
+        assert out == "left\n"
+    assert uploads(weed, bucket) == []
+    assert weed.client().list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+
+
+def test_no_archive_is_written_to_disk(
+    keys: None,
+    weed: seaweedfs.SeaweedFS,
+    bucket: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import audmodel
+
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "weights").write_bytes(content(20 * MIB))
+    opened: list[str] = []
+    original = os.open
+
+    def watched(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            opened.append(str(path))
+        return original(path, flags, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", watched)
+    files_before = set(tmp_path.rglob("*"))
+    audmodel.config.REPOSITORIES = [audmodel.Repository(bucket, weed.url, "s3")]
+    audmodel.publish(str(model), "torch", {}, "1.0.0", num_workers=2)
+    assert opened == []
+    assert set(tmp_path.rglob("*")) == files_before
+
+
+@pytest.mark.parametrize("size", [1, PART])
+def test_the_last_word_before_an_object_becomes_visible(
+    backend: S3, weed: seaweedfs.SeaweedFS, bucket: str, size: int
+) -> None:
+    def refuse() -> None:
+        assert backend.read_object("/a", 1) is None
+        raise BrokenError
+
+    with pytest.raises(BrokenError):
+        backend.write_object("/a", chunks(size), before_commit=refuse)
+    assert backend.list_objects("/") == []
+    assert uploads(weed, bucket) == []

@@ -1,0 +1,164 @@
+"""No secret appears anywhere."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+import io
+import logging
+from pathlib import Path
+import pickle
+import traceback
+import urllib.parse
+import warnings
+
+import pytest
+
+import audmodel
+from audmodel import errors
+from audmodel.core.backend.artifactory import Artifactory
+from audmodel.core.backend.s3 import S3
+from tests.backends import artifactory_server
+from tests.backends import proxy as faults
+from tests.backends import seaweedfs
+from tests.backends.proxy import Proxy
+from tests.backends.seaweedfs import CANARY
+
+
+@pytest.fixture
+def everything(capsys: pytest.CaptureFixture[str]) -> Iterator[list[str]]:
+    """What is logged at any level, warned of and printed."""
+    texts: list[str] = []
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield texts
+    root.setLevel(level)
+    root.removeHandler(handler)
+    out, err = capsys.readouterr()
+    texts += [stream.getvalue(), out, err, *(str(w.message) for w in caught)]
+    # Something was looked at
+    assert any("HTTP/1.1" in text or "amz" in text for text in texts)
+    check(*texts)
+
+
+def check(*texts: str) -> None:
+    canaries = [
+        CANARY,
+        urllib.parse.quote(CANARY),
+        base64.b64encode(CANARY.encode()).decode().strip("="),
+    ]
+    for text in texts:
+        for canary in canaries:
+            assert canary not in text
+
+
+def describe(error: BaseException) -> str:
+    """Everything that a traceback shows, with the variables of all frames of ours."""
+    full = "".join(traceback.format_exception(error))
+    frames = []
+    seen: BaseException | None = error
+    while seen is not None:
+        for frame, _ in traceback.walk_tb(seen.__traceback__):
+            if "/audmodel/" in frame.f_code.co_filename:
+                frames += [repr(value) for value in frame.f_locals.values()]
+        seen = seen.__cause__ or seen.__context__
+    return "\n".join([full, repr(error), str(error), *frames])
+
+
+FAULTS = [
+    None,
+    faults.s3_error(403, "AccessDenied"),
+    faults.s3_error(403, "InvalidAccessKeyId"),
+    faults.s3_error(500, "InternalError"),
+    faults.break_before,
+    faults.status(200, b"<html>"),
+    faults.status(302, b"", Location="http://127.0.0.1:1/"),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_s3(
+    hasty: None,
+    bucket: str,
+    proxy: Proxy,
+    monkeypatch: pytest.MonkeyPatch,
+    everything: list[str],
+    fault: faults.Fault | None,
+    tmp_path: Path,
+    model_folder: Path,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", seaweedfs.ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", seaweedfs.SECRET_KEY)
+    if fault is not None:
+        monkeypatch.setenv("AWS_SESSION_TOKEN", f"token{CANARY}")
+    repository = audmodel.Repository(bucket, proxy.url, "s3")
+    audmodel.config.REPOSITORIES = [repository]
+    proxy.fault = fault
+    everything.append(repr(repository))
+    try:
+        with S3(proxy.url, bucket) as backend:
+            everything += [repr(backend), repr(vars(backend)), repr(backend._bucket)]
+            everything.append(repr(vars(backend._bucket)))
+            backend.read_object("/a", 10)
+        uid = audmodel.publish(str(model_folder), "torch", {}, "1.0.0", alias="a")
+        audmodel.load(uid, cache_root=str(tmp_path / "cache"))
+    except errors.AudmodelError as error:
+        everything.append(describe(error))
+        everything.append(str(pickle.loads(pickle.dumps(error))))
+    else:
+        assert fault is None
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert CANARY.encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize("username", ["tester", ""])
+@pytest.mark.parametrize("status", [None, 401, 500])
+def test_artifactory(
+    hasty: None,
+    monkeypatch: pytest.MonkeyPatch,
+    everything: list[str],
+    username: str,
+    status: int | None,
+) -> None:
+    secret = f"secret{CANARY}"
+    monkeypatch.setenv("ARTIFACTORY_USERNAME", username)
+    monkeypatch.setenv("ARTIFACTORY_API_KEY", secret)
+    user = artifactory_server.User(secret)
+    with (
+        artifactory_server.artifactory(tester=user) as server,
+        Proxy(server.host) as proxy,
+    ):
+        server.tokens[secret] = user
+        proxy.fault = None if status is None else faults.status(status)
+        try:
+            with Artifactory(f"{proxy.url}/artifactory", "models") as backend:
+                everything += [repr(backend), repr(vars(backend))]
+                everything.append(repr(vars(backend._server)["_url"]))
+                backend.write_object("/a", [b"x"])
+                backend.list_objects("/")
+        except errors.AudmodelError as error:
+            everything.append(describe(error))
+        else:
+            assert status is None
+
+
+def test_credentials_are_no_attributes() -> None:
+    backend = S3("http://localhost:1", "b", authentication=("a", "geheim"))
+    assert backend.authentication is None
+    other = Artifactory("http://localhost:1", "b", authentication=("a", "geheim"))
+    assert other.authentication is None
+
+
+def test_verification_is_never_switched_off() -> None:
+    package = Path(audmodel.__file__).parent
+    for path in package.rglob("*.py"):
+        text = path.read_text(encoding="utf-8").lower()
+        assert "verify=false" not in text
+        assert "cert_none" not in text

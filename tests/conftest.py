@@ -33,6 +33,8 @@ FOREIGN_NAMES = (
     "NETRC",
     "NO_PROXY",
     "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
 )
 
 # A Python that has the released audmodel. It is read here since no test

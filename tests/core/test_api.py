@@ -253,3 +253,7 @@ def test_user_without_a_name(
     monkeypatch.setattr("getpass.getuser", getuser)
     uid = publish(model_folder, author=None)
     assert audmodel.author(uid) == str(os.getuid())
+
+
+def test_backends_are_shown_by_name() -> None:
+    assert "FileSystem" in repr(audmodel.Repository.backend_registry)

@@ -146,3 +146,8 @@ def test_order_of_versions() -> None:
 @given(st.lists(st.from_regex(ids._VERSION_PATTERN, fullmatch=True), max_size=5))
 def test_any_versions_can_be_sorted(versions: list[str]) -> None:
     assert sorted(ids.sort_versions(set(versions))) == sorted(set(versions))
+
+
+def test_location_that_is_too_long() -> None:
+    with pytest.raises(audmodel.errors.InvalidInputError, match="700"):
+        ids.check_location("a" * 100, ".".join(["b" * 100] * 7))

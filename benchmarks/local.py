@@ -29,6 +29,7 @@ import argparse
 import json
 import os
 from pathlib import Path
+import random
 import shutil
 import statistics
 import subprocess
@@ -129,7 +130,7 @@ class Bench:
         print("| what | median s | min | max | 1.5.3 / this | this / cp | peak MB |")
         print("|---|---|---|---|---|---|---|")
         medians = {label: statistics.median(t) for label, t in self.times.items()}
-        for label, times in self.times.items():
+        for label, times in sorted(self.times.items()):
             base = medians["publish 1.5.3" if "publish" in label else "load 1.5.3"]
             print(
                 f"| {label} | {medians[label]:.2f} | {min(times):.2f} "
@@ -161,23 +162,34 @@ def make_small_files(folder: Path, count: int) -> None:
         path.write_bytes(os.urandom(5_000) + b"weights " * 625)
 
 
-def run(bench: Bench, rounds: int, workers: list[int]) -> None:
-    r"""Run everything in turns."""
+def run(bench: Bench, rounds: int, workers: list[int], publish: bool) -> None:
+    r"""Run everything in turns, in another order in each round.
+
+    What runs right after something that took much memory
+    may have to wait until the machine has it back.
+    """
     new = sys.executable
+    publications = [("publish 1.5.3", bench.old, "publish", "old", 0)]
+    publications += [
+        (f"publish, {n} workers", new, "publish", "new", n) for n in workers
+    ]
+    loads = [("load 1.5.3", bench.old, "load", "old", 0)]
+    for n in workers:
+        loads.append((f"load, {n} workers", new, "load", "new", n))
+        loads.append((f"load of 1.5.3's archive, {n} workers", new, "load", "old", n))
+    order = random.Random(0)
     for number in range(rounds + 1):
-        bench.call("publish 1.5.3", bench.old, "publish", "old", 0)
-        for n in workers:
-            bench.call(f"publish, {n} workers", new, "publish", "new", n)
-        bench.call("load 1.5.3", bench.old, "load", "old", 0)
-        for n in workers:
-            bench.call(f"load, {n} workers", new, "load", "new", n)
-        for n in workers:
-            bench.call(f"load of 1.5.3's archive, {n} workers", new, "load", "old", n)
+        # The first round makes what is loaded, and warms up memory and disk
+        calls = loads + (publications if publish or number == 0 else [])
+        calls.sort(key=lambda call: call[2] == "load")
+        if number:
+            order.shuffle(calls)
+        for call in calls:
+            bench.call(*call)
         bench.copy()
         bench.clean()
         print(f"round {number} of {rounds}", file=sys.stderr, flush=True)
         if number == 0:
-            # The first round warms up memory and disk
             bench.times.clear()
 
 
@@ -188,6 +200,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=10_000, help="small files")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--only-load", action="store_true")
     parser.add_argument(
         "--old",
         default=os.environ.get("AUDMODEL_1_5_3_PYTHON", ".venv-1.5.3/bin/python"),
@@ -207,7 +220,7 @@ def main() -> None:
             else:
                 make_small_files(model, options.files)
             bench = Bench(folder, model, old, clean_at_once=make == "weights")
-            run(bench, options.rounds, options.workers)
+            run(bench, options.rounds, options.workers, not options.only_load)
             bench.report(title)
 
 

@@ -267,9 +267,23 @@ class Registry:
         self._change(path, change, "alias", source, is_new=is_new, replaces=True)
         for other in previous:
             if other != model:
-                self._unlist_alias(other, name)
-                # Somebody else may have shortened the list
-                # between the two steps above
+                self._settle(other, name)
+                self._settle(model, name)
+
+    def _settle(self, model: ModelId, name: str) -> None:
+        r"""Let a list agree with an alias that others may move at the same time.
+
+        Whoever changes a list looks at the alias afterwards,
+        and whoever moves an alias looks at both lists,
+        so that the last one leaves them in agreement.
+        """
+        for _ in range(_ATTEMPTS):
+            listed = name in self.listed_aliases(model)
+            if listed == (self.alias(name) == model):
+                return
+            if listed:
+                self._unlist_alias(model, name)
+            else:
                 self._list_alias(model, name)
 
     def _list_alias(self, model: ModelId, name: str, *, is_new: bool = False) -> None:
@@ -287,9 +301,6 @@ class Registry:
             return {"aliases": sorted({*_names(current, source)} - {name})}
 
         self._change(path, change, "alias", source)
-        # It may have come back while it was taken off the list
-        if self.alias(name) == model:
-            self._list_alias(model, name)
 
     @staticmethod
     def _alias_path(name: str) -> str:

@@ -105,8 +105,8 @@ class CacheEntry:
             return None
         return content if len(content) <= limit else None
 
-    def write(self, path: str, content: bytes) -> None:
-        r"""Replace one of the small files, as one step.
+    def keep(self, path: str, content: bytes) -> None:
+        r"""Replace one of the small files, as one step, if it differs.
 
         It is a copy that saves requests,
         so a cache that cannot be written to is no error.
@@ -116,6 +116,8 @@ class CacheEntry:
             content: new content
 
         """
+        if self.read(path, len(content)) == content:
+            return
         temporary = f"{path}~{secrets.token_hex(8)}"
         try:
             os.makedirs(self._parent, exist_ok=True)

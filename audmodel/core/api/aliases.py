@@ -1,0 +1,131 @@
+r"""Aliases of models."""
+
+from __future__ import annotations
+
+from audmodel.core import uid as ids
+from audmodel.core.find import alias_target
+from audmodel.core.find import check_not_hidden
+from audmodel.core.find import find
+from audmodel.core.find import places
+from audmodel.errors import AliasNotFoundError
+
+
+def aliases(
+    uid: str,
+    *,
+    cache_root: str | None = None,
+    verbose: bool = False,
+) -> list[str]:
+    r"""Aliases that point to a model.
+
+    Args:
+        uid: model ID or alias
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+        verbose: accepted for compatibility, nothing is shown
+
+    Returns:
+        names of aliases in alphabetical order
+
+    Raises:
+        TypeError: if ``uid`` is not a string
+        InvalidDocumentError: if a stored record is not valid
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.aliases("3e120e8d-1.0.0")
+        ['emotion-small']
+
+    """
+    from audmodel.core.lookup import open_registry
+
+    model, place, _ = find(uid, cache_root)
+    with open_registry(place) as registry:
+        names = registry.listed_aliases(model)
+    return sorted(name for name in names if alias_target(name) == model)
+
+
+def resolve_alias(
+    alias: str,
+    *,
+    cache_root: str | None = None,
+    verbose: bool = False,
+) -> str:
+    r"""Model ID that an alias points to.
+
+    Args:
+        alias: name of the alias
+        cache_root: accepted for compatibility,
+            an alias is never taken from the cache
+        verbose: accepted for compatibility, nothing is shown
+
+    Returns:
+        model ID
+
+    Raises:
+        TypeError: if ``alias`` is not a string
+        AliasNotFoundError: if there is no such alias
+        InvalidDocumentError: if the alias does not name a model ID
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.resolve_alias("emotion-small")
+        '3e120e8d-1.0.0'
+
+    """
+    if not isinstance(alias, str):
+        raise TypeError(f"An alias has to be a string, not {type(alias).__name__}.")
+    target = alias_target(alias) if ids.is_alias(alias) else None
+    if target is None:
+        raise AliasNotFoundError(
+            f"An alias with name {alias[:150]!r} does not exist in {places()}."
+        )
+    return str(target)
+
+
+def set_alias(
+    alias: str,
+    uid: str,
+    *,
+    cache_root: str | None = None,
+    verbose: bool = False,
+) -> None:
+    r"""Let an alias point to a model.
+
+    An alias that points to another model is moved.
+
+    Args:
+        alias: name of the alias:
+            up to 128 letters, digits, ``'.'``, ``'_'``, or ``'-'``
+            that do not look like a model ID
+        uid: model ID or other alias.
+            Without version it is the latest version
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+        verbose: accepted for compatibility, nothing is shown
+
+    Raises:
+        TypeError: if an argument is not a string
+        InvalidDocumentError: if a stored record is not valid
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if ``alias`` is not a valid name,
+            or a repository that comes before the one of the model
+            holds an alias of this name
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.set_alias("emotion-small", "3e120e8d-1.0.0")
+        >>> audmodel.resolve_alias("emotion-small")
+        '3e120e8d-1.0.0'
+
+    """
+    from audmodel.core.lookup import open_registry
+
+    ids.check_alias(alias)
+    model, place, _ = find(uid, cache_root)
+    check_not_hidden(alias, place)
+    with open_registry(place) as registry:
+        registry.set_alias(alias, model)

@@ -1,0 +1,280 @@
+r"""What the header of a model says, and where the model is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from audmodel.core.find import find
+from audmodel.core.find import find_header
+from audmodel.core.repository import Repository
+from audmodel.errors import InvalidInputError
+
+
+def author(uid: str, *, cache_root: str | None = None) -> str:
+    r"""Author of a model.
+
+    Args:
+        uid: model ID or alias
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+
+    Returns:
+        name of the author
+
+    Raises:
+        TypeError: if ``uid`` is not a string
+        InvalidDocumentError: if the header of the model is not valid
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.author("3e120e8d-1.0.0")
+        'sphinx'
+
+    """
+    return find_header(uid, cache_root).author
+
+
+def date(uid: str, *, cache_root: str | None = None) -> str:
+    r"""Publication date of a model.
+
+    Args:
+        uid: model ID or alias
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+
+    Returns:
+        date as ``'yyyy-mm-dd'``
+
+    Raises:
+        TypeError: if ``uid`` is not a string
+        InvalidDocumentError: if the header of the model is not valid
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.date("3e120e8d-1.0.0")
+        '2026-01-01'
+
+    """
+    return str(find_header(uid, cache_root).date)
+
+
+def header(
+    uid: str,
+    *,
+    cache_root: str | None = None,
+    verbose: bool = False,
+) -> dict[str, Any]:
+    r"""Header of a model.
+
+    A header never changes.
+    It is kept in the cache.
+
+    Args:
+        uid: model ID or alias
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+        verbose: accepted for compatibility, nothing is shown
+
+    Returns:
+        dictionary with author, date, name, parameters, subgroup, and version
+
+    Raises:
+        TypeError: if ``uid`` is not a string
+        InvalidDocumentError: if the header of the model is not valid
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.header("3e120e8d-1.0.0")["name"]
+        'onnx'
+
+    """
+    return find_header(uid, cache_root).public()
+
+
+def name(uid: str, *, cache_root: str | None = None, verbose: bool = False) -> str:
+    r"""Name of a model.
+
+    Args:
+        uid: model ID or alias
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+        verbose: accepted for compatibility, nothing is shown
+
+    Returns:
+        name
+
+    Raises:
+        TypeError: if ``uid`` is not a string
+        InvalidDocumentError: if the header of the model is not valid
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.name("3e120e8d-1.0.0")
+        'onnx'
+
+    """
+    return find_header(uid, cache_root).name
+
+
+def parameters(
+    uid: str, *, cache_root: str | None = None, verbose: bool = False
+) -> dict[str, Any]:
+    r"""Parameters of a model.
+
+    Args:
+        uid: model ID or alias
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+        verbose: accepted for compatibility, nothing is shown
+
+    Returns:
+        parameters
+
+    Raises:
+        TypeError: if ``uid`` is not a string
+        InvalidDocumentError: if the header of the model is not valid
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.parameters("3e120e8d-1.0.0")["sampling_rate"]
+        16000
+
+    """
+    return dict(find_header(uid, cache_root).parameters)
+
+
+def repository(uid: str, *, cache_root: str | None = None) -> Repository:
+    r"""Repository that holds a model.
+
+    Args:
+        uid: model ID or alias
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+
+    Returns:
+        first configured repository that holds the model
+
+    Raises:
+        TypeError: if ``uid`` is not a string
+        InvalidDocumentError: if the header of the model is not valid
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.repository("3e120e8d-1.0.0").name
+        'models'
+
+    """
+    return find(uid, cache_root)[1]
+
+
+def subgroup(uid: str, *, cache_root: str | None = None, verbose: bool = False) -> str:
+    r"""Subgroup of a model.
+
+    Args:
+        uid: model ID or alias
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+        verbose: accepted for compatibility, nothing is shown
+
+    Returns:
+        subgroup, empty if there is none
+
+    Raises:
+        TypeError: if ``uid`` is not a string
+        InvalidDocumentError: if the header of the model is not valid
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.subgroup("3e120e8d-1.0.0")
+        'emotion.cnn'
+
+    """
+    return find_header(uid, cache_root).subgroup
+
+
+def url(
+    uid: str,
+    *,
+    type: str = "model",
+    cache_root: str | None = None,
+    verbose: bool = False,
+) -> str:
+    r"""Location of a model in its repository.
+
+    Args:
+        uid: model ID or alias
+        type: ``'model'`` for the archive, ``'header'``, or ``'meta'``
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+        verbose: accepted for compatibility, nothing is shown
+
+    Returns:
+        URL, or path on the file system
+
+    Raises:
+        TypeError: if ``uid`` is not a string
+        InvalidDocumentError: if the header of the model is not valid
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if ``type`` is not one of the values above
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.url("3e120e8d-1.0.0", type="header")
+        '...header.yaml'
+
+    """
+    from audmodel.core.lookup import open_registry
+
+    if type not in ("model", "header", "meta"):
+        raise InvalidInputError(
+            f"'type' has to be one of 'model', 'header', 'meta', not {type!r}."
+        )
+    model, place, header = find(uid, cache_root)
+    with open_registry(place) as registry:
+        if type == "model":
+            path = registry.archive_path(model, header.location)
+        else:
+            path = registry.record_path(model, type)
+        return registry.backend.object_url(path)
+
+
+def version(uid: str, *, cache_root: str | None = None, verbose: bool = False) -> str:
+    r"""Version of a model.
+
+    Args:
+        uid: model ID or alias
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+        verbose: accepted for compatibility, nothing is shown
+
+    Returns:
+        version
+
+    Raises:
+        TypeError: if ``uid`` is not a string
+        InvalidDocumentError: if the header of the model is not valid
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.version("emotion-small")
+        '1.0.0'
+
+    """
+    return find_header(uid, cache_root).version

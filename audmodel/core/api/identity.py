@@ -1,0 +1,168 @@
+r"""Which models there are: IDs and versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from audmodel.core import uid as ids
+from audmodel.core.find import alias_target
+from audmodel.core.find import find_versions
+from audmodel.core.find import missing_message
+from audmodel.core.find import resolve
+from audmodel.core.uid import Alias
+from audmodel.errors import InvalidIdError
+from audmodel.errors import ModelNotFoundError
+
+
+def exists(uid: str) -> bool:
+    r"""Whether a model exists.
+
+    Args:
+        uid: model ID or alias
+
+    Returns:
+        ``True`` if a repository holds the model,
+        ``False`` if none does, or ``uid`` cannot be a model ID or an alias
+
+    Raises:
+        TypeError: if ``uid`` is not a string
+        InvalidDocumentError: if the header of the model is not valid
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.exists("3e120e8d-1.0.0")
+        True
+        >>> audmodel.exists("3e120e8d-9.0.0")
+        False
+
+    """
+    from audmodel.core.lookup import first
+
+    try:
+        model = resolve(uid)
+    except (InvalidIdError, ModelNotFoundError):
+        return False
+    return first(lambda registry: registry.header(model)) is not None
+
+
+def latest_version(uid: str) -> str:
+    r"""Latest version of a model.
+
+    Args:
+        uid: model ID, with or without version, or alias
+
+    Returns:
+        version
+
+    Raises:
+        TypeError: if ``uid`` is not a string
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.latest_version("3e120e8d")
+        '2.0.0'
+
+    """
+    ids.parse(uid)
+    found = versions(uid)
+    if not found:
+        raise ModelNotFoundError(missing_message(uid))
+    return found[-1]
+
+
+def legacy_uid(
+    name: str,
+    params: Mapping[str, object],
+    version: str,
+    *,
+    subgroup: str | None = None,
+    private: bool = False,
+) -> str:
+    r"""Model ID of the first generation.
+
+    Args:
+        name: name of the model
+        params: parameters of the model, in their original order
+        version: version of the model
+        subgroup: subgroup of the model
+        private: whether the model was in the private repository
+
+    Returns:
+        model ID with 36 characters
+
+    Examples:
+        >>> audmodel.legacy_uid("test", {"sampling_rate": 16000}, "1.0.0")
+        '56bf9221-fa70-62b6-9e7f-baaf7ae94726'
+
+    """
+    return ids.legacy_id(name, params, version, subgroup, private)
+
+
+def uid(
+    name: str,
+    params: Mapping[str, object],
+    version: str | None = None,
+    *,
+    subgroup: str | None = None,
+) -> str:
+    r"""Model ID for given arguments.
+
+    The order of the parameters does not matter.
+
+    Args:
+        name: name of the model
+        params: parameters of the model
+        version: version of the model
+        subgroup: subgroup of the model
+
+    Returns:
+        model ID,
+        without version if ``version`` is ``None``
+
+    Raises:
+        InvalidInputError: if the names of ``params`` cannot be sorted
+
+    Examples:
+        >>> audmodel.uid("onnx", {"sampling_rate": 16000}, "1.0.0")
+        '7a704d69-1.0.0'
+
+    """
+    short = ids.short_id(name, params, subgroup)
+    return short if version is None else f"{short}-{version}"
+
+
+def versions(uid: str, *, cache_root: str | None = None) -> list[str]:
+    r"""Versions of a model.
+
+    Args:
+        uid: model ID, with or without version, or alias
+        cache_root: accepted for compatibility,
+            versions are never taken from the cache
+
+    Returns:
+        versions from oldest to newest,
+        empty if the model does not exist,
+        or ``uid`` cannot be a model ID or an alias
+
+    Raises:
+        TypeError: if ``uid`` is not a string
+        InvalidDocumentError: if an alias does not name a model ID
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.versions("3e120e8d")
+        ['1.0.0', '2.0.0']
+
+    """
+    try:
+        parsed = ids.parse(uid)
+    except InvalidIdError:
+        return []
+    if isinstance(parsed, Alias):
+        target = alias_target(parsed.name)
+        if target is None:
+            return []
+        return find_versions(target.short)
+    return find_versions(parsed.short)

@@ -1,0 +1,99 @@
+r"""Metadata of models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from audmodel.core.cache import CacheEntry
+from audmodel.core.find import find
+
+
+def meta(
+    uid: str,
+    *,
+    cache_root: str | None = None,
+    verbose: bool = False,
+) -> dict[str, Any]:
+    r"""Metadata of a model.
+
+    Args:
+        uid: model ID or alias
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+        verbose: accepted for compatibility, nothing is shown
+
+    Returns:
+        metadata as it is in the repository
+
+    Raises:
+        TypeError: if ``uid`` is not a string
+        InvalidDocumentError: if the stored metadata is not valid
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.meta("3e120e8d-1.0.0")
+        {'model': {'cnn10': {'learning-rate': 0.01}}}
+
+    """
+    from audmodel.core.lookup import open_registry
+
+    model, place, _ = find(uid, cache_root)
+    with open_registry(place) as registry:
+        found = registry.meta(model)
+    data, content = found if found is not None else ({}, b"{}\n")
+    entry = CacheEntry(cache_root, model)
+    entry.keep(entry.meta_file, content)
+    return data
+
+
+def update_meta(
+    uid: str,
+    meta: Mapping[str, object],
+    *,
+    replace: bool = False,
+    cache_root: str | None = None,
+    verbose: bool = False,
+) -> dict[str, Any]:
+    r"""Change the metadata of a model.
+
+    Changes of several processes at the same time are all kept,
+    as long as they are of different fields.
+
+    Args:
+        uid: model ID or alias
+        meta: fields that are added or changed,
+            nested dictionaries are merged level by level
+        replace: whether ``meta`` replaces all fields
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+        verbose: accepted for compatibility, nothing is shown
+
+    Returns:
+        metadata after the change
+
+    Raises:
+        TypeError: if ``uid`` is not a string
+        InvalidDocumentError: if the stored metadata is not valid
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if ``meta`` cannot be stored
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.update_meta("3e120e8d-1.0.0", {"loss": 0.2})
+        {'model': {'cnn10': {'learning-rate': 0.01}}, 'loss': 0.2}
+
+    """
+    from audmodel.core import document
+    from audmodel.core.lookup import open_registry
+
+    document.dump(meta, "meta")
+    model, place, _ = find(uid, cache_root)
+    with open_registry(place) as registry:
+        data, content = registry.change_meta(model, meta, replace=replace)
+    entry = CacheEntry(cache_root, model)
+    entry.keep(entry.meta_file, content)
+    return data

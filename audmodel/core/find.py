@@ -1,0 +1,147 @@
+r"""Find models in the configured repositories and in the cache."""
+
+from __future__ import annotations
+
+from audmodel.core import uid as ids
+from audmodel.core.cache import CacheEntry
+from audmodel.core.config import config
+from audmodel.core.repository import Repository
+from audmodel.core.uid import ModelId
+from audmodel.core.uid import ShortId
+from audmodel.errors import InvalidInputError
+from audmodel.errors import ModelNotFoundError
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from audmodel.core.header import Header
+
+
+def resolve(uid: str) -> ModelId:
+    r"""ID of one version of a model for any kind of ID."""
+    parsed = ids.parse(uid)
+    if isinstance(parsed, ModelId):
+        return parsed
+    if isinstance(parsed, ShortId):
+        found = find_versions(parsed.short)
+        if not found:
+            raise ModelNotFoundError(missing_message(uid))
+        return ModelId(parsed.short, found[-1])
+    target = alias_target(parsed.name)
+    if target is None:
+        raise ModelNotFoundError(missing_message(uid))
+    return target
+
+
+def find(uid: str, cache_root: str | None) -> tuple[ModelId, Repository, Header]:
+    r"""ID, repository, and header of a model."""
+    from audmodel.core.lookup import first
+
+    model = resolve(uid)
+    found = first(lambda registry: registry.header(model))
+    if found is None:
+        raise ModelNotFoundError(missing_message(uid))
+    place, (header, content) = found
+    entry = CacheEntry(cache_root, model)
+    entry.keep(entry.header_file, content)
+    return model, place, header
+
+
+def find_header(uid: str, cache_root: str | None) -> Header:
+    r"""Header of a model, from the cache if it is there."""
+    from audmodel.core import document
+    from audmodel.core import header as header_module
+    from audmodel.errors import InvalidDocumentError
+
+    model = resolve(uid)
+    entry = CacheEntry(cache_root, model)
+    content = entry.read(entry.header_file, document.MAX_BYTES)
+    if content is not None:
+        try:
+            return header_module.parse(content, model, f"'{entry.header_file}'")
+        except InvalidDocumentError:
+            pass  # it is fetched again
+    return find(str(model), cache_root)[2]
+
+
+def find_versions(short: str) -> list[str]:
+    r"""Versions of a model in all configured repositories.
+
+    Args:
+        short: short ID of the model
+
+    Returns:
+        versions from oldest to newest
+
+    Raises:
+        RepositoryError: if a repository cannot be used
+
+    """
+    from audmodel.core.lookup import each
+
+    found = each(lambda registry: registry.versions(short))
+    return ids.sort_versions(set().union(*found))
+
+
+def alias_target(name: str) -> ModelId | None:
+    r"""Model that an alias points to in the first repository that has it.
+
+    Args:
+        name: name of the alias
+
+    Returns:
+        ID of the model, or ``None`` if there is no such alias
+
+    Raises:
+        InvalidDocumentError: if the alias does not name a model ID
+        RepositoryError: if a repository cannot be used
+
+    """
+    from audmodel.core.lookup import first
+
+    found = first(lambda registry: registry.alias(name))
+    return None if found is None else found[1]
+
+
+def missing_message(uid: str) -> str:
+    r"""What an error says about a model that was not found.
+
+    Args:
+        uid: what the user asked for
+
+    Returns:
+        message
+
+    """
+    return f"A model with ID '{uid}' does not exist in {places()}."
+
+
+def places() -> str:
+    r"""Names of the configured repositories, for messages."""
+    if not config.REPOSITORIES:
+        return "any repository, since none is configured"
+    return " or ".join(str(repository) for repository in config.REPOSITORIES)
+
+
+def check_not_hidden(alias: str, place: Repository) -> None:
+    r"""Raise an error if an alias would never be found.
+
+    Args:
+        alias: name of the alias
+        place: where it is to be set
+
+    Raises:
+        InvalidInputError: if a repository that comes first has such an alias
+        RepositoryError: if a repository cannot be used
+
+    """
+    from audmodel.core.lookup import first
+
+    repositories = config.REPOSITORIES
+    position = repositories.index(place) if place in repositories else 0
+    found = first(lambda registry: registry.alias(alias), repositories[:position])
+    if found is not None:
+        raise InvalidInputError(
+            f"The alias '{alias}' exists in {found[0]}, which comes before {place}. "
+            "Choose another name, or change the order of the repositories."
+        )

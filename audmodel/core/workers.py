@@ -1,0 +1,35 @@
+r"""Number of workers."""
+
+from __future__ import annotations
+
+import os
+
+from audmodel.errors import InvalidInputError
+
+
+def check_num_workers(num_workers: int | None) -> int:
+    r"""Number of workers for what a user asked for.
+
+    Args:
+        num_workers: number of workers,
+            ``None`` chooses one for the machine
+
+    Returns:
+        number of workers
+
+    Raises:
+        InvalidInputError: if it is not a positive integer
+
+    """
+    if num_workers is None:
+        # Waiting for a link takes no core
+        return min(16, 4 * (os.cpu_count() or 1))
+    if (
+        isinstance(num_workers, bool)
+        or not isinstance(num_workers, int)
+        or num_workers < 1
+    ):
+        raise InvalidInputError(
+            f"'num_workers' has to be a positive integer or None, not {num_workers!r}."
+        )
+    return num_workers

@@ -7,7 +7,9 @@ import errno
 import os
 import stat
 
+from audmodel.core.archive import encoding
 from audmodel.core.archive import format
+from audmodel.core.archive import names
 from audmodel.errors import ArchiveError
 from audmodel.errors import FileChangedError
 from audmodel.errors import InvalidFolderError
@@ -139,7 +141,7 @@ def scan(root: str) -> list[SourceFile]:
             f"The model folder '{root}' holds {len(files)} files, allowed are "
             f"{format.MAX_MEMBERS}. Pack some of them into one file."
         )
-    length = sum(format.record_length(file.name, file.size) for file in files)
+    length = sum(encoding.record_length(file.name, file.size) for file in files)
     if length > format.MAX_DIRECTORY:
         raise InvalidFolderError(
             f"The directory of an archive of '{root}' would take {length} bytes, "
@@ -147,7 +149,7 @@ def scan(root: str) -> list[SourceFile]:
             "Choose shorter names, or pack some of the files into one."
         )
     try:
-        format.check_names(file.name for file in files)
+        names.check_names(file.name for file in files)
     except ArchiveError as error:
         raise InvalidFolderError(
             f"The model folder '{root}' cannot be published: {error}."
@@ -167,7 +169,7 @@ def _walk(folder: str, prefix: str) -> list[SourceFile]:
     for entry in entries:
         name = prefix + entry.name
         try:
-            format.check_name(name)
+            names.check_name(name)
         except ArchiveError as error:
             raise InvalidFolderError(
                 f"{entry.path!r} cannot be published: {error}. Rename it."

@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 import audmodel
+from audmodel.core.archive import encoding
 from audmodel.core.archive import format
+from audmodel.core.archive import parsing
 from audmodel.errors import ArchiveError
 from tests.archive.tools import MemorySource
 from tests.archive.tools import extract
@@ -159,10 +161,10 @@ def test_large_files_have_larger_parts() -> None:
     part_size = format.PART_SIZE
     limit = part_size * 1818
     assert format.MAX_PARTS == 1818
-    assert format.part_size_for(1, part_size) == part_size
-    assert format.part_size_for(limit, part_size) == part_size
-    assert format.part_size_for(limit + 1, part_size) == 2 * part_size
-    assert format.part_size_for(2**42, part_size) <= format.MAX_PART_SIZE * 16
+    assert encoding.part_size_for(1, part_size) == part_size
+    assert encoding.part_size_for(limit, part_size) == part_size
+    assert encoding.part_size_for(limit + 1, part_size) == 2 * part_size
+    assert encoding.part_size_for(2**42, part_size) <= format.MAX_PART_SIZE * 16
 
 
 def test_archive_without_index_is_read_all_the_same(tmp_path: Path) -> None:
@@ -171,7 +173,7 @@ def test_archive_without_index_is_read_all_the_same(tmp_path: Path) -> None:
     for member in directory.members:
         member.index = None
     without = data[: directory.offset]
-    without += format.directory(directory.members, directory.offset)
+    without += encoding.directory(directory.members, directory.offset)
     assert len(without) < len(data)
     extract(MemorySource(without), tmp_path / "out", num_workers=2)
     assert read_folder(tmp_path / "out") == FILES
@@ -180,10 +182,10 @@ def test_archive_without_index_is_read_all_the_same(tmp_path: Path) -> None:
 def test_header_that_is_cut_is_refused() -> None:
     data = write_old({"a": b"a"})
     [member] = parse(data).members
-    assert format.check_local_header(data, member) == 31
+    assert parsing.check_local_header(data, member) == 31
     for length in (0, 10, 29, 30):
         with pytest.raises(ArchiveError, match="'a'"):
-            format.check_local_header(data[:length], member)
+            parsing.check_local_header(data[:length], member)
 
 
 def test_documented_numbers_are_right() -> None:

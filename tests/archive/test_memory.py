@@ -92,11 +92,11 @@ assert len(directory.members) == count
 def test_many_deep_folders_take_no_memory_before_they_are_refused() -> None:
     code = """
 import struct
-from audmodel.core.archive import format
+from audmodel.core.archive.names import check_names
 names = [f"{n:05}/" + "d/" * 250 + "f" for n in range(20_000)]
 before = peak()
 try:
-    format.check_names(names)
+    check_names(names)
 except ArchiveError as error:
     assert "folders" in str(error)
 else:

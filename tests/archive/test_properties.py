@@ -18,6 +18,7 @@ import pytest
 
 from audmodel.core.archive import format
 from audmodel.core.archive import reader
+from audmodel.core.archive.names import check_name
 from audmodel.errors import ArchiveError
 from benchmarks import mutate
 from tests.archive.tools import MemorySource
@@ -66,7 +67,7 @@ def flat(tree: object, prefix: str = "") -> dict[str, bytes]:
     files = {}
     for name, content in tree.items():
         try:
-            format.check_name(prefix + name)
+            check_name(prefix + name)
         except ArchiveError:
             continue
         if isinstance(content, bytes):

@@ -12,6 +12,7 @@ import zipfile
 
 import pytest
 
+from audmodel.core.archive import encoding
 from audmodel.core.archive import format
 from audmodel.core.archive import reader
 from audmodel.core.backend.errors import RepositoryError
@@ -334,7 +335,7 @@ def test_member_whose_parts_are_right_and_checksum_is_not(tmp_path: Path) -> Non
     directory = parse(data)
     member = directory.members[0]
     member.crc ^= 1
-    rest = format.directory(directory.members, directory.offset)
+    rest = encoding.directory(directory.members, directory.offset)
     with pytest.raises(ArchiveError, match=r"'a'.*CRC-32"):
         extract(MemorySource(data[: directory.offset] + rest), tmp_path / "out")
 

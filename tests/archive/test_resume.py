@@ -18,7 +18,7 @@ import pytest
 
 import audmodel
 from audmodel.core.archive import format
-from audmodel.core.archive.reader import plan
+from audmodel.core.archive.plan import plan
 from audmodel.core.backend.errors import RepositoryError
 from tests.archive.tools import KIB
 from tests.archive.tools import MIB

@@ -18,6 +18,7 @@ import pytest
 
 import audmodel
 from audmodel.core import folder as folders
+from audmodel.core.archive import encoding
 from audmodel.core.archive import format
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.errors import RepositoryError
@@ -470,7 +471,7 @@ def test_folder_whose_directory_would_be_refused_is_not_published(
     tmp_path: Path, repository: audmodel.Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_folder(tmp_path / "model", {f"{n:050}": b"" for n in range(100)})
-    length = sum(format.record_length(path.name, 0) for path in root.iterdir())
+    length = sum(encoding.record_length(path.name, 0) for path in root.iterdir())
     data = write(root)
     assert len(data) - parse(data).offset <= length + 22
     monkeypatch.setattr(format, "MAX_DIRECTORY", length - 1)

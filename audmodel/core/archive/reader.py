@@ -9,29 +9,32 @@ from collections.abc import Iterator
 import contextlib
 import os
 import threading
-from typing import NamedTuple
 from typing import Protocol
 from typing import TypeAlias
 
 from blake3 import blake3
 from isal import isal_zlib
 
+from audmodel.core.archive import existing
 from audmodel.core.archive import format
+from audmodel.core.archive import parsing
 from audmodel.core.archive.deflate import PIECE
 from audmodel.core.archive.deflate import Inflater
+from audmodel.core.archive.plan import RANGE
+from audmodel.core.archive.plan import Entry
+from audmodel.core.archive.plan import Job
+from audmodel.core.archive.plan import MemberPart
+from audmodel.core.archive.plan import Span
+from audmodel.core.archive.plan import Stream
+from audmodel.core.archive.plan import plan
 from audmodel.errors import ArchiveError
 from audmodel.parallel import prefetch
 
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-# Requests for members without index
-_RANGE = 2 * format.KIB * format.KIB
 # First look at the directory, if the source comes without its last bytes
 _TAIL = 64 * format.KIB
-# Members are fetched together if no more than this lies between them
-_GAP = 64 * format.KIB
-_SPAN_MEMBERS = 1024
 # Members of a request that count as many small files
 _MANY = 32
 
@@ -50,48 +53,6 @@ class Source(Protocol):
 
     def forget_tail(self) -> None:
         r"""Fetch the last bytes again when they are asked for."""
-
-
-class _Entry(NamedTuple):
-    r"""Member and the bytes of the archive that hold it."""
-
-    member: format.Member
-    start: int
-    stop: int
-
-
-class _Span(NamedTuple):
-    r"""Small members that are next to each other, fetched in one request."""
-
-    entries: tuple[_Entry, ...]
-
-
-class _MemberPart(NamedTuple):
-    r"""Part of a large member, fetched in one request.
-
-    The first part brings the header of the member.
-    """
-
-    member: format.Member
-    part: format.Part
-    number: int
-    start: int
-    stop: int
-
-    @property
-    def is_last(self) -> bool:
-        return self.part.raw_offset + self.part.raw_length == self.member.size
-
-
-class _Stream(NamedTuple):
-    r"""Large member without index, fetched in several requests."""
-
-    member: format.Member
-    start: int
-    stop: int
-
-
-_Job: TypeAlias = _Span | _MemberPart | _Stream
 
 
 def read_directory(source: Source) -> tuple[format.Directory, bytes]:
@@ -114,13 +75,13 @@ def read_directory(source: Source) -> tuple[format.Directory, bytes]:
     if not tail:
         count = min(source.size, _TAIL)
         tail = bytes(source.read(source.size - count, count))
-    where = format.find_directory(tail, source.size)
+    where = parsing.find_directory(tail, source.size)
     data = memoryview(bytearray(source.size - where.offset))
     known = min(len(tail), len(data))
     if known < len(data):
         source.readinto(where.offset, data[:-known])
     data[-known:] = tail[-known:]
-    directory = format.parse_directory(data[: where.length], where)
+    directory = parsing.parse_directory(data[: where.length], where)
     return directory, blake3(data).digest()
 
 
@@ -165,7 +126,7 @@ class Extractor:
         self._resume = resume
         self._progress = progress
         self._jobs = plan(directory)
-        self._num_streams = sum(isinstance(job, _Stream) for job in self._jobs)
+        self._num_streams = sum(isinstance(job, Stream) for job in self._jobs)
         self._cancelled = threading.Event()
         self._failure: BaseException = _CancelledError()
         self._local = threading.local()
@@ -194,7 +155,7 @@ class Extractor:
         try:
             with contextlib.closing(results):
                 for job, crc in results:
-                    if isinstance(job, _MemberPart):
+                    if isinstance(job, MemberPart):
                         _combine(checksums, job, crc)
         except _CancelledError:
             # Another job failed, and this one only stopped because of it
@@ -215,7 +176,7 @@ class Extractor:
 
     # ------------------------------------------------------------ jobs
 
-    def _run_job(self, job: _Job) -> tuple[_Job, int]:
+    def _run_job(self, job: Job) -> tuple[Job, int]:
         r"""Extract what a job is about, fetch it once more if it is damaged."""
         try:
             try:
@@ -232,21 +193,21 @@ class Extractor:
             self._cancelled.set()
             raise
 
-    def _extract(self, job: _Job) -> int:
-        if isinstance(job, _Span):
+    def _extract(self, job: Job) -> int:
+        if isinstance(job, Span):
             self._extract_span(job)
             return 0
         with _naming(job):
-            if isinstance(job, _MemberPart):
+            if isinstance(job, MemberPart):
                 return self._extract_part(job)
             self._extract_stream(job)
         return 0
 
-    def _extract_span(self, job: _Span) -> None:
+    def _extract_span(self, job: Span) -> None:
         missing = job.entries
         if self._resume:
             missing = tuple(
-                entry for entry in missing if not self._is_complete(entry.member)
+                entry for entry in missing if not self._is_right(entry.member)
             )
             kept = sum(entry.member.size for entry in job.entries)
             self._progress(kept - sum(entry.member.size for entry in missing))
@@ -287,10 +248,10 @@ class Extractor:
                 _check(expected, digest.digest(), "digest")
         _check_crc(member, crc)
 
-    def _extract_part(self, job: _MemberPart) -> int:
+    def _extract_part(self, job: MemberPart) -> int:
         member, part = job.member, job.part
         if self._resume:
-            crc = self._checked_crc(member, part)
+            crc = existing.part_crc(self._path(member.name), member, part, self._buffer)
             if crc is not None:
                 self._progress(part.raw_length)
                 return crc
@@ -318,10 +279,10 @@ class Extractor:
         self._progress(part.raw_length)
         return crc
 
-    def _extract_stream(self, job: _Stream) -> None:
+    def _extract_stream(self, job: Stream) -> None:
         r"""Extract a member while its ranges arrive."""
         member = job.member
-        if self._resume and self._is_complete(member):
+        if self._resume and self._is_right(member):
             self._progress(member.size)
             return
         crc = position = 0
@@ -337,7 +298,7 @@ class Extractor:
                 self._progress(len(piece))
         _check_crc(member, crc)
 
-    def _inflated(self, job: _Stream) -> Generator[Buffer, None, None]:
+    def _inflated(self, job: Stream) -> Generator[Buffer, None, None]:
         r"""Content of a member, in order."""
         member = job.member
         inflater = Inflater(member.size) if member.method == format.DEFLATED else None
@@ -346,7 +307,7 @@ class Extractor:
             for number, chunk in enumerate(chunks):
                 data = chunk
                 if number == 0:
-                    header_length = format.check_local_header(data, member)
+                    header_length = parsing.check_local_header(data, member)
                     if job.start + header_length + left > job.stop:
                         raise ArchiveError("it overlaps what follows it")
                     data = data[header_length:]
@@ -356,7 +317,7 @@ class Extractor:
         if inflater is not None:
             inflater.finish(last=True)
 
-    def _fetched(self, job: _Stream) -> Generator[memoryview, None, None]:
+    def _fetched(self, job: Stream) -> Generator[memoryview, None, None]:
         r"""Ranges of a member, in order, each valid until the next one is taken."""
         workers = max(1, self._num_workers // max(1, self._num_streams))
         ahead = 2 * workers
@@ -365,8 +326,8 @@ class Extractor:
 
         def fetch(number: int) -> memoryview:
             self._check_not_cancelled()
-            start = job.start + number * _RANGE
-            length = min(_RANGE, job.stop - start)
+            start = job.start + number * RANGE
+            length = min(RANGE, job.stop - start)
             slot = number % len(buffers)
             if len(buffers[slot]) < length:
                 buffers[slot] = bytearray(length)
@@ -374,12 +335,18 @@ class Extractor:
             self._source.readinto(start, view)
             return view
 
-        count = -(-(job.stop - job.start) // _RANGE)
+        count = -(-(job.stop - job.start) // RANGE)
         return prefetch(fetch, range(count), num_workers=workers, ahead=ahead)
 
     def _check_not_cancelled(self) -> None:
         if self._cancelled.is_set():
             raise _CancelledError
+
+    def _is_right(self, member: format.Member) -> bool:
+        r"""Whether an earlier attempt wrote a file, and it is right."""
+        path = self._path(member.name)
+        view = self._buffer(PIECE)
+        return existing.is_right(path, member, view, self._check_not_cancelled)
 
     # ------------------------------------------------------------ bytes
 
@@ -411,123 +378,19 @@ class Extractor:
         finally:
             os.close(fd)
 
-    def _checked_crc(self, member: format.Member, part: format.Part) -> int | None:
-        r"""CRC-32 of a part that an earlier attempt wrote, if it is right."""
-        with self._open_existing(member) as fd:
-            if fd is None:
-                return None
-            view = self._buffer(part.raw_length)
-            if os.preadv(fd, [view], part.raw_offset) != part.raw_length:
-                return None
-        if blake3(view).digest() != part.digest:
-            return None
-        return isal_zlib.crc32(view)
-
-    def _is_complete(self, member: format.Member) -> bool:
-        r"""Whether an earlier attempt wrote a file, and it is right."""
-        with self._open_existing(member) as fd:
-            if fd is None:
-                return False
-            crc = 0
-            digest = blake3()
-            view = self._buffer(PIECE)
-            for offset in range(0, member.size, PIECE):
-                self._check_not_cancelled()
-                piece = view[: min(PIECE, member.size - offset)]
-                if os.preadv(fd, [piece], offset) != len(piece):
-                    return False
-                crc = isal_zlib.crc32(piece, crc)
-                if member.index is not None:
-                    digest.update(piece)
-        if member.index is None or not member.size:
-            return crc == member.crc
-        return digest.digest() == member.index.parts[0][1] and crc == member.crc
-
-    @contextlib.contextmanager
-    def _open_existing(self, member: format.Member) -> Iterator[int | None]:
-        r"""Open a file for reading, if there is one of the right size."""
-        try:
-            fd = os.open(
-                self._path(member.name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-            )
-        except FileNotFoundError:
-            yield None
-            return
-        try:
-            yield fd if os.fstat(fd).st_size == member.size else None
-        finally:
-            os.close(fd)
-
-
-def plan(directory: format.Directory) -> list[_Job]:
-    r"""Turn a directory into requests.
-
-    Small members that are next to each other share one request,
-    parts of large ones have a request each.
-
-    Args:
-        directory: directory of an archive
-
-    Returns:
-        jobs in the order of their position in the archive
-
-    """
-    jobs: list[_Job] = []
-    entries: list[_Entry] = []
-
-    def close_span() -> None:
-        if entries:
-            jobs.append(_Span(tuple(entries)))
-            entries.clear()
-
-    for member, stop in zip(directory.members, directory.stops(), strict=True):
-        if member.is_folder:
-            continue
-        entry = _Entry(member, *format.data_range(member, stop))
-        if member.index is not None and len(member.index.parts) > 1:
-            close_span()
-            jobs += _parts(member)
-        elif member.index is None and entry.stop - entry.start > _RANGE:
-            close_span()
-            jobs.append(_Stream(*entry))
-        else:
-            if entries and (
-                entry.stop - entries[0].start > format.PART_SIZE
-                or entry.start - entries[-1].stop > _GAP
-                or len(entries) == _SPAN_MEMBERS
-            ):
-                close_span()
-            entries.append(entry)
-    close_span()
-    return jobs
-
-
-def _parts(member: format.Member) -> Iterator[_MemberPart]:
-    assert member.index is not None
-    data_offset = member.header_offset + member.index.header_length
-    for number, part in enumerate(member.parts()):
-        start = data_offset + part.offset
-        yield _MemberPart(
-            member,
-            part,
-            number,
-            member.header_offset if number == 0 else start,
-            start + part.length,
-        )
-
 
 def _content(
     member: format.Member, data: memoryview, length: int | None = None
 ) -> memoryview:
     r"""Data of a member that follows its header."""
-    start = format.check_local_header(data, member)
+    start = parsing.check_local_header(data, member)
     stop = start + (member.compressed_size if length is None else length)
     if stop > len(data):
         raise ArchiveError("it overlaps what follows it")
     return data[start:stop]
 
 
-def _combine(checksums: dict[str, int], job: _MemberPart, crc: int) -> None:
+def _combine(checksums: dict[str, int], job: MemberPart, crc: int) -> None:
     r"""Combine the CRC-32 of the parts of a member, which come in order."""
     member = job.member
     combined = isal_zlib.crc32_combine(
@@ -550,7 +413,7 @@ def _check(expected: bytes, actual: bytes, what: str) -> None:
 
 
 @contextlib.contextmanager
-def _naming(job: _MemberPart | _Stream) -> Iterator[None]:
+def _naming(job: MemberPart | Stream) -> Iterator[None]:
     r"""Say in an error which file, part and bytes it is about."""
     try:
         yield
@@ -558,9 +421,9 @@ def _naming(job: _MemberPart | _Stream) -> Iterator[None]:
         raise _named(error, job) from error
 
 
-def _named(error: ArchiveError, job: _Entry | _MemberPart | _Stream) -> ArchiveError:
+def _named(error: ArchiveError, job: Entry | MemberPart | Stream) -> ArchiveError:
     where = f"the file {job.member.name!r}"
-    if isinstance(job, _MemberPart):
+    if isinstance(job, MemberPart):
         where = f"part {job.number} of {where}"
     return ArchiveError(f"{where}, bytes {job.start} to {job.stop}: {error}")
 

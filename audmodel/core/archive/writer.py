@@ -13,6 +13,7 @@ from blake3 import blake3
 from isal import isal_zlib
 
 from audmodel.core.archive import deflate
+from audmodel.core.archive import encoding
 from audmodel.core.archive import format
 from audmodel.core.folder import SourceFile
 from audmodel.errors import FileChangedError
@@ -130,13 +131,13 @@ class ArchiveWriter:
                 yield self._count(result.data)
                 if job.is_last:
                     members.append(large.member)
-                    yield self._count(format.data_descriptor(large.member))
+                    yield self._count(encoding.data_descriptor(large.member))
                     large = None
             self._progress(result.raw_length)
         # A file may change after it was read as well
         for file in self._files:
             file.check_unchanged()
-        directory = format.directory(members, self.size)
+        directory = encoding.directory(members, self.size)
         self.digest = blake3(directory).digest()
         yield self._count(directory)
 
@@ -148,7 +149,7 @@ class ArchiveWriter:
         batch: list[SourceFile] = []
         size = 0
         for file in self._files:
-            is_large = format.needs_descriptor(file.size, self._part_size)
+            is_large = encoding.needs_descriptor(file.size, self._part_size)
             full = size + file.size > self._part_size or len(batch) == _BATCH_FILES
             if batch and (is_large or full):
                 yield _Batch(tuple(batch))
@@ -162,7 +163,7 @@ class ArchiveWriter:
             yield _Batch(tuple(batch))
 
     def _parts(self, file: SourceFile) -> Iterator[_FilePart]:
-        part_size = format.part_size_for(file.size, self._part_size)
+        part_size = encoding.part_size_for(file.size, self._part_size)
         shrinks = self._level > 0 and deflate.shrinks(_samples(file), self._level)
         method = format.DEFLATED if shrinks else format.STORED
         for number in range(-(-file.size // part_size)):
@@ -194,7 +195,7 @@ class ArchiveWriter:
             raw = _read(file, 0, file.size)
             method, data = self._encode_small(raw)
             member = _small_member(file, method, raw, data, position, self._part_size)
-            header = format.local_header(member)
+            header = encoding.local_header(member)
             pieces += [header, data]
             members.append(member)
             position += len(header) + len(data)
@@ -226,7 +227,7 @@ class _LargeMember:
         self._header_offset = header_offset
         self._parts: list[tuple[int, bytes]] = []
         self._crc = 0
-        self.header = format.local_header(self._make_member(None))
+        self.header = encoding.local_header(self._make_member(None))
 
     def add(self, encoded: _Encoded) -> None:
         r"""Add the next part."""
@@ -244,7 +245,7 @@ class _LargeMember:
         return format.Member(
             file.name,
             self._job.method,
-            format.flags_for(file.name, descriptor=True),
+            encoding.flags_for(file.name, descriptor=True),
             self._crc,
             sum(length for length, _ in self._parts),
             file.size,
@@ -262,12 +263,12 @@ def _small_member(
     header_offset: int,
     part_size: int,
 ) -> format.Member:
-    header_length = format.local_header_length(file.name, len(raw))
+    header_length = encoding.local_header_length(file.name, len(raw))
     parts = ((len(data), blake3(raw).digest()),) if raw else ()
     return format.Member(
         file.name,
         method,
-        format.flags_for(file.name, descriptor=False),
+        encoding.flags_for(file.name, descriptor=False),
         isal_zlib.crc32(raw),
         len(data),
         len(raw),

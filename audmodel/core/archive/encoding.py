@@ -1,0 +1,217 @@
+r"""Members to the bytes of an archive, no input or output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+import stat
+import struct
+
+from audmodel.core.archive import format
+
+
+def part_size_for(size: int, part_size: int) -> int:
+    r"""Part size for a file.
+
+    Args:
+        size: size of the file in bytes
+        part_size: smallest part size in bytes
+
+    Returns:
+        ``part_size``, doubled until the index fits into its field
+
+    """
+    while size > part_size * format.MAX_PARTS:
+        part_size *= 2
+    return part_size
+
+
+def needs_descriptor(size: int, part_size: int) -> bool:
+    r"""Whether the header of a file is written before its content is known."""
+    return size > part_size
+
+
+def local_header(member: format.Member) -> bytes:
+    r"""Header in front of the data of a member.
+
+    The sizes and the CRC-32 of a member
+    with a data descriptor follow after the data.
+    """
+    name = member.name.encode("utf-8")
+    crc, compressed_size, size = member.crc, member.compressed_size, member.size
+    if member.flags & format.FLAG_DESCRIPTOR:
+        crc = compressed_size = size = 0
+    extra = b""
+    if _is_zip64(member):
+        extra = format.EXTRA.pack(format.ZIP64_ID, 16) + struct.pack(
+            "<2Q", size, compressed_size
+        )
+        compressed_size = size = format.MASK32
+    return (
+        format.LOCAL.pack(
+            format.LOCAL_MAGIC,
+            _version(member),
+            member.flags,
+            member.method,
+            format.TIME,
+            format.DATE,
+            crc,
+            compressed_size,
+            size,
+            len(name),
+            len(extra),
+        )
+        + name
+        + extra
+    )
+
+
+def local_header_length(name: str, size: int) -> int:
+    r"""Length of the header in front of the data of a member.
+
+    Args:
+        name: name of the member
+        size: size of the file in bytes
+
+    Returns:
+        length in bytes
+
+    """
+    extra = format.EXTRA.size + 16 if size >= format.ZIP64_SIZE else 0
+    return format.LOCAL.size + len(name.encode("utf-8")) + extra
+
+
+def record_length(name: str, size: int, part_size: int = format.PART_SIZE) -> int:
+    r"""Largest length of the record of a member in the directory.
+
+    Args:
+        name: name of the member
+        size: size of the file in bytes
+        part_size: smallest part size in bytes
+
+    Returns:
+        length in bytes
+
+    """
+    parts = -(-size // part_size_for(size, part_size))
+    extra = 2 * format.EXTRA.size + format.INDEX.size + parts * format.PART.size + 3 * 8
+    return format.CENTRAL.size + len(name.encode("utf-8")) + extra
+
+
+def data_descriptor(member: format.Member) -> bytes:
+    r"""Record after the data of a member whose header was written before."""
+    record = format.DESCRIPTOR64 if _is_zip64(member) else format.DESCRIPTOR
+    return record.pack(
+        format.DESCRIPTOR_MAGIC, member.crc, member.compressed_size, member.size
+    )
+
+
+def flags_for(name: str, descriptor: bool) -> int:
+    r"""General purpose flags of a member."""
+    flags = 0 if name.isascii() else format.FLAG_UTF8
+    return flags | format.FLAG_DESCRIPTOR if descriptor else flags
+
+
+def directory(members: Iterable[format.Member], offset: int) -> bytes:
+    r"""Central directory and everything that follows it.
+
+    Args:
+        members: members in the order of their position
+        offset: position of the directory in the archive
+
+    Returns:
+        rest of the archive
+
+    """
+    records = bytearray()
+    count = 0
+    for member in members:
+        records += _central_record(member)
+        count += 1
+    end = bytearray()
+    length = len(records)
+    if count >= format.MASK16 or length >= format.MASK32 or offset >= format.MASK32:
+        end += format.END64.pack(
+            format.END64_MAGIC,
+            format.END64.size - 12,
+            45,
+            45,
+            0,
+            0,
+            count,
+            count,
+            length,
+            offset,
+        )
+        end += format.LOCATOR64.pack(format.LOCATOR64_MAGIC, 0, offset + length, 1)
+    end += format.END.pack(
+        format.END_MAGIC,
+        0,
+        0,
+        min(count, format.MASK16),
+        min(count, format.MASK16),
+        min(length, format.MASK32),
+        min(offset, format.MASK32),
+        0,
+    )
+    return bytes(records + end)
+
+
+def _central_record(member: format.Member) -> bytes:
+    name = member.name.encode("utf-8")
+    large = [
+        value
+        for value in (member.size, member.compressed_size, member.header_offset)
+        if value >= format.MASK32
+    ]
+    extra = b""
+    if large:
+        extra = format.EXTRA.pack(format.ZIP64_ID, 8 * len(large))
+        extra += struct.pack(f"<{len(large)}Q", *large)
+    if member.index is not None:
+        extra += _index_record(member.index)
+    mode = stat.S_IFREG | (0o755 if member.executable else 0o644)
+    return (
+        format.CENTRAL.pack(
+            format.CENTRAL_MAGIC,
+            45 if large else _version(member),
+            3,  # made on Unix
+            45 if large else _version(member),
+            0,
+            member.flags,
+            member.method,
+            format.TIME,
+            format.DATE,
+            member.crc,
+            min(member.compressed_size, format.MASK32),
+            min(member.size, format.MASK32),
+            len(name),
+            len(extra),
+            0,
+            0,
+            0,
+            mode << 16,
+            min(member.header_offset, format.MASK32),
+        )
+        + name
+        + extra
+    )
+
+
+def _index_record(index: format.Index) -> bytes:
+    body = format.INDEX.pack(
+        format.INDEX_VERSION,
+        format.INDEX_BLAKE3,
+        index.header_length,
+        index.part_size,
+        len(index.parts),
+    ) + b"".join(format.PART.pack(length, digest) for length, digest in index.parts)
+    return format.EXTRA.pack(format.INDEX_ID, len(body)) + body
+
+
+def _is_zip64(member: format.Member) -> bool:
+    # Decided by the size alone, which is known before the data is written
+    return member.size >= format.ZIP64_SIZE
+
+
+def _version(member: format.Member) -> int:
+    return 45 if _is_zip64(member) else 20

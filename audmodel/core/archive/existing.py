@@ -1,0 +1,92 @@
+r"""Compare files on disk to what an archive holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+import os
+
+from blake3 import blake3
+from isal import isal_zlib
+
+from audmodel.core.archive import format
+
+
+def part_crc(
+    path: str,
+    member: format.Member,
+    part: format.Part,
+    buffer: Callable[[int], memoryview],
+) -> int | None:
+    r"""CRC-32 of a part of a file, if it is right.
+
+    Args:
+        path: path of the file
+        member: what the file should be
+        part: part of the member
+        buffer: gives a buffer of a length that may be overwritten
+
+    Returns:
+        CRC-32, or ``None`` if the part is missing or wrong
+
+    """
+    with _open(path, member) as fd:
+        if fd is None:
+            return None
+        view = buffer(part.raw_length)
+        if os.preadv(fd, [view], part.raw_offset) != part.raw_length:
+            return None
+    if blake3(view).digest() != part.digest:
+        return None
+    return isal_zlib.crc32(view)
+
+
+def is_right(
+    path: str,
+    member: format.Member,
+    buffer: memoryview,
+    tick: Callable[[], None] = lambda: None,
+) -> bool:
+    r"""Whether a file that has one part, or no index, is right.
+
+    Args:
+        path: path of the file
+        member: what the file should be
+        buffer: what the file is read into, piece by piece
+        tick: called before each piece
+
+    Returns:
+        whether it is there and its content is what was published
+
+    """
+    crc = 0
+    digest = blake3()
+    with _open(path, member) as fd:
+        if fd is None:
+            return False
+        for offset in range(0, member.size, len(buffer)):
+            tick()
+            piece = buffer[: min(len(buffer), member.size - offset)]
+            if os.preadv(fd, [piece], offset) != len(piece):
+                return False
+            crc = isal_zlib.crc32(piece, crc)
+            if member.index is not None:
+                digest.update(piece)
+    if member.index is None or not member.size:
+        return crc == member.crc
+    return digest.digest() == member.index.parts[0][1] and crc == member.crc
+
+
+@contextlib.contextmanager
+def _open(path: str, member: format.Member) -> Iterator[int | None]:
+    r"""Open a file for reading, if there is one of the right size."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        yield fd if os.fstat(fd).st_size == member.size else None
+    finally:
+        os.close(fd)

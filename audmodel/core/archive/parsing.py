@@ -1,0 +1,348 @@
+r"""The bytes of an archive to members, no input or output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+import stat
+import struct
+
+from audmodel.core.archive import format
+from audmodel.core.archive.names import check_names
+from audmodel.errors import ArchiveError
+
+
+def find_directory(tail: bytes, size: int) -> format.DirectoryRange:
+    r"""Find the directory of an archive.
+
+    Args:
+        tail: the last bytes of the archive,
+            at least ``END_SIZE`` if there are as many
+        size: size of the archive in bytes
+
+    Returns:
+        position of the directory
+
+    Raises:
+        ArchiveError: if these are not the last bytes of a complete archive
+
+    """
+    start = len(tail) - format.END.size
+    if start < 0 or tail[start : start + 4] != format.END_MAGIC:
+        raise ArchiveError(
+            "it does not end like a ZIP file, it is truncated or of another kind"
+        )
+    _, disk, first_disk, count_here, count, length, offset, comment_length = (
+        format.END.unpack_from(tail, start)
+    )
+    if comment_length:
+        raise ArchiveError("its comment is missing, it is truncated")
+    if disk or first_disk or count_here != count:
+        raise ArchiveError("it is split over several files")
+    found = _find_directory64(tail, size)
+    if found is None:
+        return _directory_range(offset, length, count, size - format.END.size)
+    # The older record says the same, or that it has no room for it
+    if (
+        count not in (found.count, format.MASK16)
+        or length not in (found.length, format.MASK32)
+        or offset not in (found.offset, format.MASK32)
+    ):
+        raise ArchiveError("its end records contradict each other")
+    return found
+
+
+def _find_directory64(tail: bytes, size: int) -> format.DirectoryRange | None:
+    locator_start = len(tail) - format.END.size - format.LOCATOR64.size
+    if (
+        locator_start < 0
+        or tail[locator_start : locator_start + 4] != format.LOCATOR64_MAGIC
+    ):
+        return None
+    _, disk, end_offset, disks = format.LOCATOR64.unpack_from(tail, locator_start)
+    start = locator_start - format.END64.size
+    end = size - format.END.size - format.LOCATOR64.size - format.END64.size
+    if start < 0 or end_offset != end or tail[start : start + 4] != format.END64_MAGIC:
+        raise ArchiveError("its ZIP64 records contradict each other")
+    fields = format.END64.unpack_from(tail, start)
+    record_size, here, first_disk, count_here, count, length, offset = (
+        fields[1],
+        *fields[4:],
+    )
+    if record_size != format.END64.size - 12:
+        raise ArchiveError("its ZIP64 records are of an unknown kind")
+    if disk or here or first_disk or count_here != count or disks != 1:
+        raise ArchiveError("it is split over several files")
+    return _directory_range(offset, length, count, end)
+
+
+def _directory_range(
+    offset: int, length: int, count: int, end: int
+) -> format.DirectoryRange:
+    if offset + length != end:
+        raise ArchiveError(
+            f"its directory should end at {end} bytes, but ends at {offset + length}"
+        )
+    if length > format.MAX_DIRECTORY or count > format.MAX_MEMBERS:
+        raise ArchiveError(
+            f"its directory has {count} members in {length} bytes, allowed are "
+            f"{format.MAX_MEMBERS} members in {format.MAX_DIRECTORY} bytes"
+        )
+    return format.DirectoryRange(offset, length, count)
+
+
+def parse_directory(
+    data: format.Buffer, where: format.DirectoryRange
+) -> format.Directory:
+    r"""Read the directory of an archive.
+
+    Args:
+        data: bytes of the directory
+        where: position of the directory
+
+    Returns:
+        directory in which members do not overlap,
+        and names stay inside the folder they are extracted to
+
+    Raises:
+        ArchiveError: if the directory is damaged,
+            or holds something that is not supported or not allowed
+
+    """
+    members = []
+    position = 0
+    for _ in range(where.count):
+        member, position = _parse_central_record(data, position)
+        members.append(member)
+    if position != len(data):
+        raise ArchiveError("its directory has another length than its members")
+    check_names(member.name for member in members)
+    members.sort(key=lambda member: member.header_offset)
+    directory = format.Directory(tuple(members), where.offset)
+    for member, stop in zip(members, directory.stops(), strict=True):
+        header_length = format.LOCAL.size + len(member.name)  # at least
+        if member.index is not None:
+            header_length = member.index.header_length
+        if member.header_offset + header_length + member.compressed_size > stop:
+            raise ArchiveError(
+                f"{member.name!r} overlaps what follows it in the archive"
+            )
+    return directory
+
+
+def _parse_central_record(
+    data: format.Buffer, position: int
+) -> tuple[format.Member, int]:
+    if position + format.CENTRAL.size > len(data):
+        raise ArchiveError("its directory is truncated")
+    fields = format.CENTRAL.unpack_from(data, position)
+    magic, flags, method, crc, compressed_size, size = (
+        fields[0],
+        fields[5],
+        fields[6],
+        *fields[9:12],
+    )
+    name_length, extra_length, comment_length, disk = fields[12:16]
+    attributes, header_offset = fields[17:19]
+    system = fields[2]
+    if magic != format.CENTRAL_MAGIC:
+        raise ArchiveError("its directory is damaged")
+    name_start = position + format.CENTRAL.size
+    extra_start = name_start + name_length
+    comment_start = extra_start + extra_length
+    stop = comment_start + comment_length
+    if stop > len(data):
+        raise ArchiveError("its directory is truncated")
+    name = _decode_name(bytes(data[name_start:extra_start]), flags)
+    extra = bytes(data[extra_start:comment_start])
+    large = [
+        label
+        for label, value in (
+            ("size", size),
+            ("compressed_size", compressed_size),
+            ("header_offset", header_offset),
+        )
+        if value == format.MASK32
+    ]
+    sizes = {
+        "size": size,
+        "compressed_size": compressed_size,
+        "header_offset": header_offset,
+    }
+    index_body = None
+    for identifier, body in _extra_records(extra, name):
+        if identifier == format.ZIP64_ID:
+            if len(body) != 8 * len(large):
+                raise ArchiveError(f"the ZIP64 record of {name!r} is damaged")
+            values = struct.unpack(f"<{len(large)}Q", body)
+            sizes.update(zip(large, values, strict=True))
+            large = []
+        elif identifier == format.UNICODE_PATH_ID:
+            raise ArchiveError(f"{name!r} has a second name")
+        elif identifier == format.INDEX_ID and body[:1] == bytes(
+            [format.INDEX_VERSION]
+        ):
+            # An index of a later version is not needed to read the member
+            index_body = body
+    _check_supported(name, flags, method, disk, system, attributes)
+    index = None
+    if index_body is not None:
+        index = _parse_index(
+            index_body, name, method, sizes["size"], sizes["compressed_size"]
+        )
+    if method == format.STORED and sizes["size"] != sizes["compressed_size"]:
+        raise ArchiveError(f"{name!r} is stored, but its sizes differ")
+    if name.endswith("/") and sizes["size"]:
+        raise ArchiveError(f"{name!r} is a folder that has content")
+    member = format.Member(
+        name,
+        method,
+        flags,
+        crc,
+        sizes["compressed_size"],
+        sizes["size"],
+        sizes["header_offset"],
+        system == 3 and bool(attributes >> 16 & 0o100) and not name.endswith("/"),
+        index,
+    )
+    return member, stop
+
+
+def _decode_name(name: bytes, flags: int) -> str:
+    if name.isascii():
+        return name.decode("ascii")
+    try:
+        return name.decode("utf-8" if flags & format.FLAG_UTF8 else "cp437")
+    except UnicodeDecodeError as error:
+        raise ArchiveError(f"the name {name!r} is not valid UTF-8") from error
+
+
+def _extra_records(extra: bytes, name: str) -> Iterable[tuple[int, bytes]]:
+    position = 0
+    seen = set()
+    while position < len(extra):
+        if position + format.EXTRA.size > len(extra):
+            raise ArchiveError(f"the extra field of {name!r} is damaged")
+        identifier, length = format.EXTRA.unpack_from(extra, position)
+        position += format.EXTRA.size
+        if position + length > len(extra) or identifier in seen:
+            raise ArchiveError(f"the extra field of {name!r} is damaged")
+        seen.add(identifier)
+        yield identifier, extra[position : position + length]
+        position += length
+
+
+def _check_supported(
+    name: str, flags: int, method: int, disk: int, system: int, attributes: int
+) -> None:
+    if flags & 0x0001:
+        raise ArchiveError(f"{name!r} is encrypted")
+    if flags & ~format.FLAGS_KNOWN:
+        raise ArchiveError(f"{name!r} uses unknown features (flags {flags:#06x})")
+    if method not in (format.STORED, format.DEFLATED):
+        raise ArchiveError(f"{name!r} uses the unknown compression method {method}")
+    if disk:
+        raise ArchiveError("it is split over several files")
+    kind = stat.S_IFMT(attributes >> 16) if system == 3 else 0
+    expected = stat.S_IFDIR if name.endswith("/") else stat.S_IFREG
+    if kind not in (0, expected):
+        raise ArchiveError(f"{name!r} is a link or a special file")
+
+
+def _parse_index(
+    body: bytes, name: str, method: int, size: int, compressed_size: int
+) -> format.Index:
+    if len(body) < format.INDEX.size:
+        raise ArchiveError(f"the index of {name!r} is damaged")
+    _, algorithm, header_length, part_size, count = format.INDEX.unpack_from(body)
+    entries = len(body) - format.INDEX.size
+    valid = (
+        algorithm == format.INDEX_BLAKE3
+        and header_length >= format.LOCAL.size
+        and 0 < part_size <= format.MAX_PART_SIZE
+        and count == -(-size // part_size)
+        and entries == count * format.PART.size
+    )
+    if not valid:
+        raise ArchiveError(f"the index of {name!r} does not add up")
+    parts = tuple(format.PART.iter_unpack(body[format.INDEX.size :]))
+    # Deflate grows by 5 bytes per 64 KiB at most, if it is done well
+    limit = part_size + part_size // 1000 + format.KIB
+    lengths = [length for length, _ in parts]
+    if sum(lengths) != compressed_size or max(lengths, default=0) > limit:
+        raise ArchiveError(f"the index of {name!r} does not add up")
+    if method == format.STORED:
+        raw = [min(part_size, size - n * part_size) for n in range(count)]
+        if raw != lengths:
+            raise ArchiveError(f"the index of {name!r} does not add up")
+    return format.Index(header_length, part_size, parts)
+
+
+def check_local_header(data: format.Buffer, member: format.Member) -> int:
+    r"""Compare the header in front of the data of a member to the directory.
+
+    Args:
+        data: bytes from the local header on
+        member: what the directory says
+
+    Returns:
+        length of the header
+
+    Raises:
+        ArchiveError: if they contradict each other
+
+    """
+    if len(data) < format.LOCAL.size:
+        raise ArchiveError(f"the header of {member.name!r} is truncated")
+    fields = format.LOCAL.unpack_from(data)
+    magic, flags, method, crc, compressed_size, size = (
+        fields[0],
+        fields[2],
+        fields[3],
+        *fields[6:9],
+    )
+    name_length, extra_length = fields[9:11]
+    length: int = format.LOCAL.size + name_length + extra_length
+    name = bytes(data[format.LOCAL.size : format.LOCAL.size + name_length])
+    extra = bytes(data[format.LOCAL.size + name_length : length])
+    agrees = (
+        magic == format.LOCAL_MAGIC
+        and len(data) >= length
+        and flags == member.flags
+        and method == member.method
+        and _decode_name(name, flags) == member.name
+        and (member.index is None or member.index.header_length == length)
+    )
+    if agrees and not flags & format.FLAG_DESCRIPTOR:
+        sizes = [size, compressed_size]
+        for identifier, body in _extra_records(extra, member.name):
+            if identifier == format.ZIP64_ID and len(body) >= 16:
+                large = struct.unpack_from("<2Q", body)
+                sizes = [
+                    value if value != format.MASK32 else large[number]
+                    for number, value in enumerate(sizes)
+                ]
+        agrees = crc == member.crc and sizes == [member.size, member.compressed_size]
+    if not agrees:
+        raise ArchiveError(f"the header of {member.name!r} contradicts the directory")
+    return length
+
+
+def data_range(member: format.Member, stop: int) -> tuple[int, int]:
+    r"""Positions between which header and data of a member are.
+
+    Args:
+        member: the member
+        stop: position of what follows the member
+
+    Returns:
+        position of the first byte,
+        and of the byte after the last one,
+        or a few more if the length of the header is not known
+
+    """
+    start = member.header_offset
+    if member.index is not None:
+        length = member.index.header_length
+    else:
+        length = format.LOCAL.size + 2 * format.MASK16
+    return start, min(stop, start + length + member.compressed_size)

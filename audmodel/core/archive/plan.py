@@ -1,0 +1,117 @@
+r"""Turn the directory of an archive into requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+from typing import TypeAlias
+
+from audmodel.core.archive import format
+from audmodel.core.archive import parsing
+
+
+# Requests for members without index
+RANGE = 2 * format.KIB * format.KIB
+# Members are fetched together if no more than this lies between them
+_GAP = 64 * format.KIB
+_SPAN_MEMBERS = 1024
+
+
+class Entry(NamedTuple):
+    r"""Member and the bytes of the archive that hold it."""
+
+    member: format.Member
+    start: int
+    stop: int
+
+
+class Span(NamedTuple):
+    r"""Small members that are next to each other, fetched in one request."""
+
+    entries: tuple[Entry, ...]
+
+
+class MemberPart(NamedTuple):
+    r"""Part of a large member, fetched in one request.
+
+    The first part brings the header of the member.
+    """
+
+    member: format.Member
+    part: format.Part
+    number: int
+    start: int
+    stop: int
+
+    @property
+    def is_last(self) -> bool:
+        r"""Whether it is the last part of the member."""
+        return self.part.raw_offset + self.part.raw_length == self.member.size
+
+
+class Stream(NamedTuple):
+    r"""Large member without index, fetched in several requests."""
+
+    member: format.Member
+    start: int
+    stop: int
+
+
+Job: TypeAlias = Span | MemberPart | Stream
+
+
+def plan(directory: format.Directory) -> list[Job]:
+    r"""Turn a directory into requests.
+
+    Small members that are next to each other share one request,
+    parts of large ones have a request each.
+
+    Args:
+        directory: directory of an archive
+
+    Returns:
+        jobs in the order of their position in the archive
+
+    """
+    jobs: list[Job] = []
+    entries: list[Entry] = []
+
+    def close_span() -> None:
+        if entries:
+            jobs.append(Span(tuple(entries)))
+            entries.clear()
+
+    for member, stop in zip(directory.members, directory.stops(), strict=True):
+        if member.is_folder:
+            continue
+        entry = Entry(member, *parsing.data_range(member, stop))
+        if member.index is not None and len(member.index.parts) > 1:
+            close_span()
+            jobs += _parts(member)
+        elif member.index is None and entry.stop - entry.start > RANGE:
+            close_span()
+            jobs.append(Stream(*entry))
+        else:
+            if entries and (
+                entry.stop - entries[0].start > format.PART_SIZE
+                or entry.start - entries[-1].stop > _GAP
+                or len(entries) == _SPAN_MEMBERS
+            ):
+                close_span()
+            entries.append(entry)
+    close_span()
+    return jobs
+
+
+def _parts(member: format.Member) -> Iterator[MemberPart]:
+    assert member.index is not None
+    data_offset = member.header_offset + member.index.header_length
+    for number, part in enumerate(member.parts()):
+        start = data_offset + part.offset
+        yield MemberPart(
+            member,
+            part,
+            number,
+            member.header_offset if number == 0 else start,
+            start + part.length,
+        )

@@ -59,6 +59,9 @@ print(json.dumps([seconds, peak]))
 """
 
 
+MODELS = ("weights", "files")
+
+
 class Bench:
     r"""Runs and their results.
 
@@ -199,6 +202,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=1_000_000_000, help="bytes")
     parser.add_argument("--files", type=int, default=10_000, help="small files")
+    parser.add_argument(
+        "--models", nargs="+", choices=MODELS, default=list(MODELS), help="what to load"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--only-load", action="store_true")
@@ -209,10 +215,11 @@ def main() -> None:
     )
     options = parser.parse_args()
     old = os.path.abspath(options.old)
-    for title, make in (
-        (f"One file of {options.size} bytes of float32 weights", "weights"),
-        (f"{options.files} files of 10 KB", "files"),
-    ):
+    titles = {
+        "weights": f"One file of {options.size} bytes of float32 weights",
+        "files": f"{options.files} files of 10 KB",
+    }
+    for make in options.models:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             model = folder / "model"
@@ -222,7 +229,7 @@ def main() -> None:
                 make_small_files(model, options.files)
             bench = Bench(folder, model, old, clean_at_once=make == "weights")
             run(bench, options.rounds, options.workers, not options.only_load)
-            bench.report(title)
+            bench.report(titles[make])
 
 
 if __name__ == "__main__":

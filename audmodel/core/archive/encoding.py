@@ -158,39 +158,43 @@ def directory(members: Iterable[format.Member], offset: int) -> bytes:
 
 def _central_record(member: format.Member) -> bytes:
     name = member.name.encode("utf-8")
-    large = [
-        value
-        for value in (member.size, member.compressed_size, member.header_offset)
-        if value >= format.MASK32
-    ]
+    size, compressed_size = member.size, member.compressed_size
+    header_offset = member.header_offset
+    version = _version(member)
     extra = b""
-    if large:
+    if max(size, compressed_size, header_offset) >= format.MASK32:
+        values = (size, compressed_size, header_offset)
+        large = [value for value in values if value >= format.MASK32]
         extra = format.EXTRA.pack(format.ZIP64_ID, 8 * len(large))
         extra += struct.pack(f"<{len(large)}Q", *large)
+        size, compressed_size, header_offset = (
+            min(value, format.MASK32) for value in values
+        )
+        version = 45
     if member.index is not None:
         extra += _index_record(member.index)
     mode = stat.S_IFREG | (0o755 if member.executable else 0o644)
     return (
         format.CENTRAL.pack(
             format.CENTRAL_MAGIC,
-            45 if large else _version(member),
+            version,
             3,  # made on Unix
-            45 if large else _version(member),
+            version,
             0,
             member.flags,
             member.method,
             format.TIME,
             format.DATE,
             member.crc,
-            min(member.compressed_size, format.MASK32),
-            min(member.size, format.MASK32),
+            compressed_size,
+            size,
             len(name),
             len(extra),
             0,
             0,
             0,
             mode << 16,
-            min(member.header_offset, format.MASK32),
+            header_offset,
         )
         + name
         + extra

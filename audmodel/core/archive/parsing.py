@@ -110,6 +110,7 @@ def parse_directory(
     """
     members = []
     position = 0
+    data = bytes(data)
     for _ in range(where.count):
         member, position = _parse_central_record(data, position)
         members.append(member)
@@ -129,82 +130,64 @@ def parse_directory(
     return directory
 
 
-def _parse_central_record(
-    data: format.Buffer, position: int
-) -> tuple[format.Member, int]:
-    if position + format.CENTRAL.size > len(data):
+def _parse_central_record(data: bytes, position: int) -> tuple[format.Member, int]:
+    name_start = position + format.CENTRAL.size
+    if name_start > len(data):
         raise ArchiveError("its directory is truncated")
-    fields = format.CENTRAL.unpack_from(data, position)
-    magic, flags, method, crc, compressed_size, size = (
-        fields[0],
-        fields[5],
-        fields[6],
-        *fields[9:12],
-    )
-    name_length, extra_length, comment_length, disk = fields[12:16]
-    attributes, header_offset = fields[17:19]
-    system = fields[2]
+    # fmt: off
+    (
+        magic, _, system, _, _, flags, method, _, _, crc, compressed_size, size,
+        name_length, extra_length, comment_length, disk, _, attributes, header_offset,
+    ) = format.CENTRAL.unpack_from(data, position)
+    # fmt: on
     if magic != format.CENTRAL_MAGIC:
         raise ArchiveError("its directory is damaged")
-    name_start = position + format.CENTRAL.size
     extra_start = name_start + name_length
     comment_start = extra_start + extra_length
     stop = comment_start + comment_length
     if stop > len(data):
         raise ArchiveError("its directory is truncated")
-    name = _decode_name(bytes(data[name_start:extra_start]), flags)
-    extra = bytes(data[extra_start:comment_start])
-    large = [
-        label
-        for label, value in (
-            ("size", size),
-            ("compressed_size", compressed_size),
-            ("header_offset", header_offset),
+    name = _decode_name(data[name_start:extra_start], flags)
+    extra = _extra_records(data[extra_start:comment_start], name)
+    if format.ZIP64_ID in extra:
+        size, compressed_size, header_offset = _large(
+            (size, compressed_size, header_offset), extra[format.ZIP64_ID], name
         )
-        if value == format.MASK32
-    ]
-    sizes = {
-        "size": size,
-        "compressed_size": compressed_size,
-        "header_offset": header_offset,
-    }
-    index_body = None
-    for identifier, body in _extra_records(extra, name):
-        if identifier == format.ZIP64_ID:
-            if len(body) != 8 * len(large):
-                raise ArchiveError(f"the ZIP64 record of {name!r} is damaged")
-            values = struct.unpack(f"<{len(large)}Q", body)
-            sizes.update(zip(large, values, strict=True))
-            large = []
-        elif identifier == format.UNICODE_PATH_ID:
-            raise ArchiveError(f"{name!r} has a second name")
-        elif identifier == format.INDEX_ID and body[:1] == bytes(
-            [format.INDEX_VERSION]
-        ):
-            # An index of a later version is not needed to read the member
-            index_body = body
+    if format.UNICODE_PATH_ID in extra:
+        raise ArchiveError(f"{name!r} has a second name")
     _check_supported(name, flags, method, disk, system, attributes)
     index = None
-    if index_body is not None:
-        index = _parse_index(
-            index_body, name, method, sizes["size"], sizes["compressed_size"]
-        )
-    if method == format.STORED and sizes["size"] != sizes["compressed_size"]:
+    body = extra.get(format.INDEX_ID, b"")
+    # An index of a later version is not needed to read the member
+    if body and body[0] == format.INDEX_VERSION:
+        index = _parse_index(body, name, method, size, compressed_size)
+    if method == format.STORED and size != compressed_size:
         raise ArchiveError(f"{name!r} is stored, but its sizes differ")
-    if name.endswith("/") and sizes["size"]:
+    is_folder = name.endswith("/")
+    if is_folder and size:
         raise ArchiveError(f"{name!r} is a folder that has content")
+    executable = system == 3 and bool(attributes >> 16 & 0o100) and not is_folder
     member = format.Member(
         name,
         method,
         flags,
         crc,
-        sizes["compressed_size"],
-        sizes["size"],
-        sizes["header_offset"],
-        system == 3 and bool(attributes >> 16 & 0o100) and not name.endswith("/"),
+        compressed_size,
+        size,
+        header_offset,
+        executable,
         index,
     )
     return member, stop
+
+
+def _large(values: tuple[int, ...], body: bytes, name: str) -> Iterable[int]:
+    r"""Values of which those that do not fit into 32 bits are in a ZIP64 record."""
+    count = values.count(format.MASK32)
+    if len(body) != 8 * count:
+        raise ArchiveError(f"the ZIP64 record of {name!r} is damaged")
+    large = iter(struct.unpack(f"<{count}Q", body))
+    return [next(large) if value == format.MASK32 else value for value in values]
 
 
 def _decode_name(name: bytes, flags: int) -> str:
@@ -216,19 +199,20 @@ def _decode_name(name: bytes, flags: int) -> str:
         raise ArchiveError(f"the name {name!r} is not valid UTF-8") from error
 
 
-def _extra_records(extra: bytes, name: str) -> Iterable[tuple[int, bytes]]:
+def _extra_records(extra: bytes, name: str) -> dict[int, bytes]:
+    r"""Bodies of the records in an extra field, by their identifier."""
+    records: dict[int, bytes] = {}
     position = 0
-    seen = set()
     while position < len(extra):
-        if position + format.EXTRA.size > len(extra):
+        start = position + format.EXTRA.size
+        if start > len(extra):
             raise ArchiveError(f"the extra field of {name!r} is damaged")
         identifier, length = format.EXTRA.unpack_from(extra, position)
-        position += format.EXTRA.size
-        if position + length > len(extra) or identifier in seen:
+        position = start + length
+        if position > len(extra) or identifier in records:
             raise ArchiveError(f"the extra field of {name!r} is damaged")
-        seen.add(identifier)
-        yield identifier, extra[position : position + length]
-        position += length
+        records[identifier] = extra[start:position]
+    return records
 
 
 def _check_supported(
@@ -265,15 +249,16 @@ def _parse_index(
     if not valid:
         raise ArchiveError(f"the index of {name!r} does not add up")
     parts = tuple(format.PART.iter_unpack(body[format.INDEX.size :]))
-    # Deflate grows by 5 bytes per 64 KiB at most, if it is done well
-    limit = part_size + part_size // 1000 + format.KIB
     lengths = [length for length, _ in parts]
-    if sum(lengths) != compressed_size or max(lengths, default=0) > limit:
-        raise ArchiveError(f"the index of {name!r} does not add up")
     if method == format.STORED:
-        raw = [min(part_size, size - n * part_size) for n in range(count)]
-        if raw != lengths:
-            raise ArchiveError(f"the index of {name!r} does not add up")
+        last = [size - (count - 1) * part_size] if count else []
+        adds_up = lengths == [part_size] * (count - 1) + last
+    else:
+        # Deflate grows by 5 bytes per 64 KiB at most, if it is done well
+        limit = part_size + part_size // 1000 + format.KIB
+        adds_up = sum(lengths) == compressed_size and max(lengths, default=0) <= limit
+    if not adds_up:
+        raise ArchiveError(f"the index of {name!r} does not add up")
     return format.Index(header_length, part_size, parts)
 
 
@@ -291,37 +276,35 @@ def check_local_header(data: format.Buffer, member: format.Member) -> int:
         ArchiveError: if they contradict each other
 
     """
-    if len(data) < format.LOCAL.size:
+    name_start = format.LOCAL.size
+    if len(data) < name_start:
         raise ArchiveError(f"the header of {member.name!r} is truncated")
-    fields = format.LOCAL.unpack_from(data)
-    magic, flags, method, crc, compressed_size, size = (
-        fields[0],
-        fields[2],
-        fields[3],
-        *fields[6:9],
-    )
-    name_length, extra_length = fields[9:11]
-    length: int = format.LOCAL.size + name_length + extra_length
-    name = bytes(data[format.LOCAL.size : format.LOCAL.size + name_length])
-    extra = bytes(data[format.LOCAL.size + name_length : length])
+    # fmt: off
+    (
+        magic, _, flags, method, _, _, crc, compressed_size, size,
+        name_length, extra_length,
+    ) = format.LOCAL.unpack_from(data)
+    # fmt: on
+    extra_start = name_start + name_length
+    length: int = extra_start + extra_length
     agrees = (
         magic == format.LOCAL_MAGIC
         and len(data) >= length
         and flags == member.flags
         and method == member.method
-        and _decode_name(name, flags) == member.name
+        and _decode_name(bytes(data[name_start:extra_start]), flags) == member.name
         and (member.index is None or member.index.header_length == length)
     )
     if agrees and not flags & format.FLAG_DESCRIPTOR:
-        sizes = [size, compressed_size]
-        for identifier, body in _extra_records(extra, member.name):
-            if identifier == format.ZIP64_ID and len(body) >= 16:
-                large = struct.unpack_from("<2Q", body)
-                sizes = [
-                    value if value != format.MASK32 else large[number]
-                    for number, value in enumerate(sizes)
-                ]
-        agrees = crc == member.crc and sizes == [member.size, member.compressed_size]
+        sizes = (size, compressed_size)
+        extra = _extra_records(bytes(data[extra_start:length]), member.name)
+        large = extra.get(format.ZIP64_ID, b"")
+        if len(large) >= 16:
+            sizes = tuple(
+                other if value == format.MASK32 else value
+                for value, other in zip(sizes, struct.unpack_from("<2Q", large))
+            )
+        agrees = crc == member.crc and sizes == (member.size, member.compressed_size)
     if not agrees:
         raise ArchiveError(f"the header of {member.name!r} contradicts the directory")
     return length

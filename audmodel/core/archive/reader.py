@@ -291,16 +291,37 @@ class Extractor:
             self._progress(member.size)
             return
         crc = position = 0
-        with (
-            _closing(self._open(member, os.O_TRUNC)) as fd,
-            contextlib.closing(self._inflated(job)) as pieces,
-        ):
+        # What is not inflated lies in a buffer that is about to be used again
+        is_fresh = member.method == format.DEFLATED
+
+        def in_order(pieces: Iterable[Buffer]) -> Iterator[tuple[int, Buffer]]:
+            nonlocal crc, position
             for piece in pieces:
                 self._check_not_cancelled()
                 crc = isal_zlib.crc32(piece, crc)
-                _write(fd, piece, position)
+                yield position, piece
                 position += len(piece)
-                self._progress(len(piece))
+
+        def write(item: tuple[int, Buffer]) -> None:
+            offset, piece = item
+            _write(fd, piece, offset)
+            self._progress(len(piece))
+
+        with (
+            _closing(self._open(member, os.O_TRUNC)) as fd,
+            contextlib.closing(self._inflated(job)) as pieces,
+            contextlib.closing(
+                # Writing takes a tenth of the time of inflating
+                prefetch(
+                    write,
+                    in_order(pieces),
+                    num_workers=min(2, self._num_workers) if is_fresh else 1,
+                    ahead=2,
+                )
+            ) as written,
+        ):
+            for _ in written:
+                pass
         _check_crc(member, crc)
 
     def _inflated(self, job: Stream) -> Generator[Buffer, None, None]:

@@ -20,6 +20,10 @@ What a run has written is removed right after it,
 so that every run finds as much free memory as the one before.
 Many small files are removed at the end of a round,
 since creating files right after removing many is slow on some file systems.
+A virtual machine may hand memory that is free back to its host,
+and whoever comes next waits until it is there again, ``cp`` as well.
+So memory is taken and freed right before each run,
+unless ``--cold`` asks for the machine as it is.
 
 """
 
@@ -70,13 +74,15 @@ class Bench:
         model: folder of the model
         old: Python with audmodel 1.5.3
         clean_at_once: whether to remove what a run has written right after it
+        warm: bytes of memory to take and free before each run
 
     """
 
     def __init__(
-        self, folder: Path, model: Path, old: str, clean_at_once: bool
+        self, folder: Path, model: Path, old: str, clean_at_once: bool, warm: int
     ) -> None:
         self.folder = folder
+        self.warm = warm
         self.clean_at_once = clean_at_once
         self.model = model
         self.old = old
@@ -94,6 +100,7 @@ class Bench:
         if action == "publish":
             repository = self.folder / f"{host}-{self._count}"
         (repository / "models").mkdir(parents=True, exist_ok=True)
+        self.warm_up()
         arguments = [action, repository, self.model, cache, str(workers)]
         result = subprocess.run(
             [python, "-c", CALL, *map(str, arguments)],
@@ -115,12 +122,21 @@ class Bench:
     def copy(self) -> None:
         r"""Copy the model folder with cp."""
         self._count += 1
+        self.warm_up()
         start = time.perf_counter()
         target = self.folder / f"copy-{self._count}"
         subprocess.run(["cp", "-r", self.model, target], check=True)
         self.times.setdefault("cp -r", []).append(time.perf_counter() - start)
         if self.clean_at_once:
             self.clean()
+
+    def warm_up(self) -> None:
+        r"""Let the machine have the memory that files will take."""
+        path = self.folder / "warm"
+        with path.open("wb") as file:
+            for _ in range(self.warm >> 20):
+                file.write(bytes(1 << 20))
+        path.unlink()
 
     def clean(self) -> None:
         r"""Remove what a round has left."""
@@ -208,6 +224,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--only-load", action="store_true")
+    parser.add_argument("--cold", action="store_true", help="do not warm up memory")
     parser.add_argument(
         "--old",
         default=os.environ.get("AUDMODEL_1_5_3_PYTHON", ".venv-1.5.3/bin/python"),
@@ -227,7 +244,9 @@ def main() -> None:
                 make_weights(model, options.size)
             else:
                 make_small_files(model, options.files)
-            bench = Bench(folder, model, old, clean_at_once=make == "weights")
+            size = sum(path.stat().st_size for path in model.rglob("*.bin"))
+            warm = 0 if options.cold else size + (256 << 20)
+            bench = Bench(folder, model, old, make == "weights", warm)
             run(bench, options.rounds, options.workers, not options.only_load)
             bench.report(titles[make])
 

@@ -61,8 +61,19 @@ class _Adapter:
 
     """
 
+    weakness = (
+        "The backend class can store and fetch files, but not create one only if it "
+        "is absent, or replace it only if it is unchanged. "
+        "Let only one process at a time publish, and change aliases and metadata."
+    )
+    unprotected = False
+
     def __init__(self, backend: audbackend.backend.Base) -> None:
         self._backend = backend
+
+    @property
+    def conditional(self) -> _Adapter:
+        return self
 
     def read_object(self, path: str, limit: int) -> StoredObject | None:
         if not self._exists(path):

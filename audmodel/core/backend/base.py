@@ -17,9 +17,15 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from typing import ClassVar
 from typing import TypeAlias
 
 import audbackend
+
+
+if TYPE_CHECKING:
+    from audmodel.core.backend.conditions import Writer
 
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -124,6 +130,17 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
     the first is a return value, the second an error.
 
     """
+
+    #: Why writers that meet may do harm,
+    #: empty if the storage is supposed to keep them apart
+    weakness: ClassVar[str] = ""
+    #: Whether to write even if nothing keeps them apart
+    unprotected = False
+
+    @property
+    def conditional(self) -> Writer:
+        r"""Writes under a condition as the storage itself does them."""
+        return self
 
     def open(self) -> None:
         r"""Establish a connection to the repository.

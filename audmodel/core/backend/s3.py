@@ -139,14 +139,17 @@ class S3(ObjectBackend):
         )
 
     def create_object(self, path: str, data: bytes) -> bool:  # noqa: D102
-        return self._writes.create(path, data)
+        return self._writes.create(path, data, unprotected=self.unprotected)
 
     def replace_object(self, path: str, data: bytes, tag: str) -> bool:  # noqa: D102
-        return self._writes.replace(path, data, tag)
+        return self._writes.replace(path, data, tag, unprotected=self.unprotected)
 
     def delete_object(self, path: str) -> None:  # noqa: D102
-        with contextlib.suppress(FailureError):
-            self._bucket.call("delete", path, "delete_object", Key=key_of(path))
+        self._writes.delete_object(path)
+
+    @property
+    def conditional(self) -> ConditionalWrites:  # noqa: D102
+        return self._writes
 
     def list_objects(self, folder: str) -> list[str]:  # noqa: D102
         return [f"/{entry['Key']}" for entry in self._list(folder, "Contents")]

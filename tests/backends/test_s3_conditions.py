@@ -28,6 +28,7 @@ def backend(
     bucket: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[S3]:
+    direct()  # which takes a while the first time
     # A few that meet say as much as many
     monkeypatch.setattr(conditions, "RACERS", 4)
     monkeypatch.setattr(conditions, "REPLACERS", 2)

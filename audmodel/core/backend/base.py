@@ -50,6 +50,24 @@ class StoredObject:
     tag: str
 
 
+@dataclass(frozen=True)
+class Upload:
+    r"""Object that somebody began to write and may never finish.
+
+    Args:
+        path: path that the object would have
+        id: what tells it from other uploads
+        date: day on which it was begun, ``YYYY-MM-DD``
+        is_dead: whether it is certain that nobody goes on with it
+
+    """
+
+    path: str
+    id: str
+    date: str
+    is_dead: bool = False
+
+
 class ObjectReader(abc.ABC):
     r"""Byte ranges of one object.
 
@@ -278,6 +296,32 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
 
         Raises:
             RepositoryError: if the object cannot be written
+
+        """
+
+    def list_uploads(self, prefix: str) -> list[Upload]:
+        r"""Objects that somebody began to write, and did not finish.
+
+        Args:
+            prefix: what their paths begin with
+
+        Returns:
+            uploads, none if the storage keeps nothing of them
+
+        Raises:
+            RepositoryError: if they cannot be listed
+
+        """
+        return []
+
+    def abort_upload(self, upload: Upload) -> None:
+        r"""Remove what was written of an object.
+
+        Args:
+            upload: upload that nobody goes on with
+
+        Raises:
+            RepositoryError: if it cannot be removed
 
         """
 

@@ -22,6 +22,8 @@ from audmodel.core.api.metadata import meta as meta
 from audmodel.core.api.metadata import update_meta as update_meta
 from audmodel.core.api.models import load as load
 from audmodel.core.api.models import publish as publish
+from audmodel.core.api.repositories import check_repository as check_repository
+from audmodel.core.api.repositories import leftovers as leftovers
 from audmodel.core.config import config as config
 from audmodel.core.config import default_cache_root as default_cache_root
 from audmodel.core.repository import Repository as Repository

@@ -23,6 +23,7 @@ so that existing ``except`` clauses keep working::
     └── RepositoryError (audbackend.BackendError)
         ├── RepositoryNotFoundError           the repository does not exist
         ├── RepositoryUnreachableError        the repository gives no answer
+        ├── UnprotectedRepositoryError        publishers that meet do harm
         └── WriteUncertainError               stored or not, nobody can tell
 
 """
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     )
     from audmodel.core.backend.errors import (
         RepositoryUnreachableError as RepositoryUnreachableError,
+    )
+    from audmodel.core.backend.errors import (
+        UnprotectedRepositoryError as UnprotectedRepositoryError,
     )
     from audmodel.core.backend.errors import WriteUncertainError as WriteUncertainError
 
@@ -111,6 +115,7 @@ _BACKEND_ERRORS = {
     "RepositoryError",
     "RepositoryNotFoundError",
     "RepositoryUnreachableError",
+    "UnprotectedRepositoryError",
     "WriteUncertainError",
 }
 

@@ -14,6 +14,7 @@ CONFIG_FILE = "~/.config/audmodel.yaml"
 DEFAULT_FILE = os.path.join(os.path.dirname(__file__), "default.yaml")
 _KEYS = ("cache_root", "repositories")
 _REPOSITORY_KEYS = ("name", "host", "backend")
+_UNPROTECTED = "unprotected"
 
 
 class Config:
@@ -154,10 +155,16 @@ def _repositories(path: str, entries: object) -> list[Repository]:
                     f"'{path}': the key '{where}.{key}' is missing."
                 )
             _check_string(path, f"{where}.{key}", entry[key])
-        if unknown := set(entry) - set(_REPOSITORY_KEYS):
+        known = (*_REPOSITORY_KEYS, _UNPROTECTED)
+        if unknown := set(entry) - set(known):
             raise ConfigurationError(
                 f"'{path}': the key '{where}.{min(map(str, unknown))}' "
-                f"is unknown, known are: {', '.join(_REPOSITORY_KEYS)}."
+                f"is unknown, known are: {', '.join(known)}."
+            )
+        if not isinstance(entry.get(_UNPROTECTED, False), bool):
+            raise ConfigurationError(
+                f"'{path}': the key '{where}.{_UNPROTECTED}' "
+                f"has to be true or false, not {entry[_UNPROTECTED]!r}."
             )
         repositories.append(Repository(**entry))
     return repositories

@@ -94,7 +94,7 @@ def publish(
     """
     model = publication.model
     _check_absent(registry, model)
-    with _claim(registry, model) as claim:
+    with claimed(registry, model) as claim:
         # It may have been published just before the claim was ours
         _check_absent(registry, model)
         writer = ArchiveWriter(
@@ -265,8 +265,21 @@ class _Claim:
 
 
 @contextmanager
-def _claim(registry: Registry, model: ModelId) -> Iterator[_Claim]:
-    r"""Keep other publishers away."""
+def claimed(registry: Registry, model: ModelId) -> Iterator[_Claim]:
+    r"""Keep publishers of a model away.
+
+    Args:
+        registry: where they publish
+        model: ID of the model
+
+    Yields:
+        claim
+
+    Raises:
+        PublishConflictError: if somebody publishes it at the moment
+        RepositoryError: if the claim cannot be stored
+
+    """
     path = registry.record_path(model, "claim")
     data = _claim_data()
     if not registry.backend.create_object(path, data):
@@ -305,7 +318,7 @@ def _take_over(registry: Registry, model: ModelId, path: str, data: bytes) -> No
                 return
         elif seen is None or stored.data != seen.data:
             raise _busy(model, stored.data)
-        elif (alive := _is_alive(stored.data)) is False or waited > CLAIM_TIMEOUT:
+        elif (alive := is_alive(stored.data)) is False or waited > CLAIM_TIMEOUT:
             if alive:
                 raise _busy(model, stored.data)
             if registry.backend.replace_object(path, data, stored.tag):
@@ -362,10 +375,14 @@ def _process_space() -> str:
         return ""
 
 
-def _is_alive(data: bytes) -> bool | None:
+def is_alive(data: bytes) -> bool | None:
     r"""Whether the publisher runs on this machine.
 
+    Args:
+        data: stored form of its claim
+
     Returns:
+        ``False`` if it ran here and is gone,
         ``None`` if it cannot be told, since it is on another machine
 
     """

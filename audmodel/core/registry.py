@@ -71,6 +71,12 @@ class Registry:
         r"""Path of the header, metadata or claim of a model."""
         return f"/_uid/{model.short}/{model.version}/{model}.{kind}.yaml"
 
+    @staticmethod
+    def list_path(model: ModelId) -> str:
+        r"""Path of the list of aliases of a model."""
+        name = f"{model.short}.aliases"
+        return f"/_uid/{name}/{model.version}/{name}-{model.version}.yaml"
+
     # ------------------------------------------------------------ models
 
     def header(self, model: ModelId) -> tuple[Header, bytes] | None:
@@ -227,7 +233,7 @@ class Registry:
             RepositoryError: if it cannot be read
 
         """
-        path = self._list_path(model)
+        path = self.list_path(model)
         stored = self.backend.read_object(path, document.MAX_BYTES)
         if stored is None:
             return []
@@ -287,7 +293,7 @@ class Registry:
                 self._list_alias(model, name)
 
     def _list_alias(self, model: ModelId, name: str, *, is_new: bool = False) -> None:
-        path, source = self._list_path(model), f"The list of aliases of {model}"
+        path, source = self.list_path(model), f"The list of aliases of {model}"
 
         def change(current: dict[str, Any]) -> dict[str, Any]:
             return {"aliases": sorted({*_names(current, source), name})}
@@ -295,7 +301,7 @@ class Registry:
         self._change(path, change, "alias", source, is_new=is_new)
 
     def _unlist_alias(self, model: ModelId, name: str) -> None:
-        path, source = self._list_path(model), f"The list of aliases of {model}"
+        path, source = self.list_path(model), f"The list of aliases of {model}"
 
         def change(current: dict[str, Any]) -> dict[str, Any]:
             return {"aliases": sorted({*_names(current, source)} - {name})}
@@ -305,11 +311,6 @@ class Registry:
     @staticmethod
     def _alias_path(name: str) -> str:
         return f"/_alias/{name}/1.0.0/{name}-1.0.0.alias.yaml"
-
-    @staticmethod
-    def _list_path(model: ModelId) -> str:
-        name = f"{model.short}.aliases"
-        return f"/_uid/{name}/{model.version}/{name}-{model.version}.yaml"
 
     # ------------------------------------------------------------ change
 

@@ -49,6 +49,9 @@ class Repository:
         name: name of the repository
         host: folder, host name, or URL
         backend: name of the backend, see :attr:`backend_registry`
+        unprotected: whether to publish to an S3 storage
+            that does not keep publishers apart that meet,
+            see :func:`audmodel.check_repository`
 
     Examples:
         >>> Repository("models", "/data", "file-system")
@@ -66,13 +69,17 @@ class Repository:
     )
     r"""Classes of backends by name."""
 
-    def __init__(self, name: str, host: str, backend: str) -> None:
+    def __init__(
+        self, name: str, host: str, backend: str, *, unprotected: bool = False
+    ) -> None:
         self.name = name
         r"""Name of the repository."""
         self.host = host
         r"""Folder, host name, or URL."""
         self.backend = backend
         r"""Name of the backend."""
+        self.unprotected = unprotected
+        r"""Whether to publish even if nothing keeps publishers apart."""
 
     def __repr__(self) -> str:
         return f"Repository({self.name!r}, {self.host!r}, {self.backend!r})"
@@ -143,6 +150,7 @@ class Repository:
         from audmodel.core.backend.adapter import adapt
 
         with adapt(self._create_backend()) as backend:
+            backend.unprotected = self.unprotected
             yield backend
 
     def _create_backend(self) -> Any:
@@ -153,3 +161,23 @@ class Repository:
                 f"registered are: {', '.join(sorted(registry))}."
             )
         return registry[self.backend](self.host, self.name)
+
+
+def check_type(repository: object) -> Repository:
+    r"""Raise an error if something is not a repository.
+
+    Args:
+        repository: what was given as repository
+
+    Returns:
+        ``repository``
+
+    Raises:
+        TypeError: if it is none
+
+    """
+    if not isinstance(repository, Repository):
+        raise TypeError(
+            f"'repository' has to be an audmodel.Repository, not {repository!r}."
+        )
+    return repository

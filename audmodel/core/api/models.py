@@ -14,6 +14,7 @@ from audmodel.core.find import check_not_hidden
 from audmodel.core.find import find
 from audmodel.core.find import resolve
 from audmodel.core.repository import Repository
+from audmodel.core.repository import check_type
 from audmodel.core.uid import ModelId
 from audmodel.core.workers import check_num_workers
 from audmodel.errors import ConfigurationError
@@ -266,10 +267,7 @@ def _publish_repository(repository: Repository | None) -> Repository:
                 "Give one as 'repository', or list one in ~/.config/audmodel.yaml."
             )
         repository = config.REPOSITORIES[0]
-    if not isinstance(repository, Repository):
-        raise TypeError(
-            f"'repository' has to be an audmodel.Repository, not {repository!r}."
-        )
+    check_type(repository)
     if is_embedded(repository):
         host = os.path.expanduser(repository.host)
         os.makedirs(os.path.join(host, repository.name), exist_ok=True)

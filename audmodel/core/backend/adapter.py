@@ -17,6 +17,7 @@ from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.base import ObjectReader
 from audmodel.core.backend.base import StoredObject
+from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.filesystem import FileReader
 
@@ -61,8 +62,19 @@ class _Adapter:
 
     """
 
+    weakness = (
+        "The backend class can store and fetch files, but not create one only if it "
+        "is absent, or replace it only if it is unchanged. "
+        "Let only one process at a time publish, and change aliases and metadata."
+    )
+    unprotected = False
+
     def __init__(self, backend: audbackend.backend.Base) -> None:
         self._backend = backend
+
+    @property
+    def conditional(self) -> _Adapter:
+        return self
 
     def read_object(self, path: str, limit: int) -> StoredObject | None:
         if not self._exists(path):
@@ -140,6 +152,13 @@ class _Adapter:
             before_commit()
             with _translate_errors("write", path):
                 self._backend.put_file(file, path)
+
+    def date(self, path: str) -> str:
+        with _translate_errors("look up", path):
+            return str(self._backend.date(path))
+
+    def list_uploads(self, prefix: str) -> list[Upload]:
+        return []  # the class knows of none
 
     def object_url(self, path: str) -> str:
         host = str(self._backend.host).rstrip("/")

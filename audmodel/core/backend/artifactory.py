@@ -116,6 +116,12 @@ class Artifactory(ObjectBackend):
 
     """
 
+    weakness = (
+        "Artifactory has no conditional writes. "
+        "Let publishers use an account that may deploy but not overwrite archives, "
+        "see the documentation on backends, or let only one publish at a time."
+    )
+
     def __init__(
         self,
         host: str,

@@ -17,9 +17,15 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from typing import ClassVar
 from typing import TypeAlias
 
 import audbackend
+
+
+if TYPE_CHECKING:
+    from audmodel.core.backend.conditions import Writer
 
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -42,6 +48,24 @@ class StoredObject:
 
     data: bytes
     tag: str
+
+
+@dataclass(frozen=True)
+class Upload:
+    r"""Object that somebody began to write and may never finish.
+
+    Args:
+        path: path that the object would have
+        id: what tells it from other uploads
+        date: day on which it was begun, ``YYYY-MM-DD``
+        is_dead: whether it is certain that nobody goes on with it
+
+    """
+
+    path: str
+    id: str
+    date: str
+    is_dead: bool = False
 
 
 class ObjectReader(abc.ABC):
@@ -124,6 +148,17 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
     the first is a return value, the second an error.
 
     """
+
+    #: Why writers that meet may do harm,
+    #: empty if the storage is supposed to keep them apart
+    weakness: ClassVar[str] = ""
+    #: Whether to write even if nothing keeps them apart
+    unprotected = False
+
+    @property
+    def conditional(self) -> Writer:
+        r"""Writes under a condition as the storage itself does them."""
+        return self
 
     def open(self) -> None:
         r"""Establish a connection to the repository.
@@ -261,6 +296,32 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
 
         Raises:
             RepositoryError: if the object cannot be written
+
+        """
+
+    def list_uploads(self, prefix: str) -> list[Upload]:
+        r"""Objects that somebody began to write, and did not finish.
+
+        Args:
+            prefix: what their paths begin with
+
+        Returns:
+            uploads, none if the storage keeps nothing of them
+
+        Raises:
+            RepositoryError: if they cannot be listed
+
+        """
+        return []
+
+    def abort_upload(self, upload: Upload) -> None:
+        r"""Remove what was written of an object.
+
+        Args:
+            upload: upload that nobody goes on with
+
+        Raises:
+            RepositoryError: if it cannot be removed
 
         """
 

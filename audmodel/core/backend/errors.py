@@ -37,3 +37,7 @@ class RepositoryUnreachableError(RepositoryError):
 
 class WriteUncertainError(RepositoryError):
     r"""Nobody can tell whether the repository stored something."""
+
+
+class UnprotectedRepositoryError(RepositoryError):
+    r"""The storage does not keep publishers apart that meet."""

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 from contextlib import contextmanager
+import datetime
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 from typing import IO
 
@@ -20,8 +22,13 @@ from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.base import ObjectReader
 from audmodel.core.backend.base import StoredObject
+from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryNotFoundError
+
+
+# File that becomes an object when it is complete
+_TEMPORARY = re.compile(r"\.(?P<name>.+)~[0-9a-f]{16}")
 
 
 class FileReader(ObjectReader):
@@ -171,6 +178,30 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
             with self._translate_errors("write", path):
                 raise
 
+    def list_uploads(self, prefix: str) -> list[Upload]:  # noqa: D102
+        uploads = []
+        for path in self.list_objects(prefix):
+            folder, name = os.path.split(path)
+            match = _TEMPORARY.fullmatch(name)
+            if match is None:
+                continue
+            # A file that is locked, or that cannot be locked, may be in use
+            with contextlib.suppress(OSError), _locked(self._expand(path)) as fd:
+                changed = os.fstat(fd).st_mtime
+                date = datetime.datetime.fromtimestamp(changed, datetime.UTC).date()
+                target = f"{folder.rstrip('/')}/{match['name']}"
+                uploads.append(Upload(target, path, date.isoformat(), is_dead=True))
+        return uploads
+
+    def abort_upload(self, upload: Upload) -> None:  # noqa: D102
+        path = self._expand(upload.id)
+        with (
+            self._translate_errors("remove", upload.id),
+            contextlib.suppress(FileNotFoundError, BlockingIOError),
+            _locked(path),
+        ):
+            os.unlink(path)
+
     def object_url(self, path: str) -> str:  # noqa: D102
         return str(os.path.normpath(self._expand(path)))
 
@@ -266,13 +297,24 @@ def _remove_abandoned(folder: str, prefix: str) -> None:
         paths = [entry.path for entry in entries if entry.name.startswith(prefix)]
     for path in paths:
         # A file that is locked, or that cannot be locked, may be in use
-        with contextlib.suppress(OSError):
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.unlink(path)
-            finally:
-                os.close(fd)
+        with contextlib.suppress(OSError), _locked(path):
+            os.unlink(path)
+
+
+@contextmanager
+def _locked(path: str) -> Iterator[int]:
+    r"""Lock a file that nobody else has locked.
+
+    Raises:
+        OSError: if somebody has, or it cannot be locked
+
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _write(fd: int, view: memoryview) -> None:

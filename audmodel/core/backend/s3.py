@@ -12,6 +12,7 @@ import hashlib
 import re
 from typing import Any
 
+from audmodel.core.backend import s3_answers
 from audmodel.core.backend import s3_client
 from audmodel.core.backend import s3_upload
 from audmodel.core.backend.base import TAIL
@@ -19,6 +20,7 @@ from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.base import ObjectReader
 from audmodel.core.backend.base import StoredObject
+from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.s3_answers import content_range
 from audmodel.core.backend.s3_conditions import ConditionalWrites
@@ -139,14 +141,17 @@ class S3(ObjectBackend):
         )
 
     def create_object(self, path: str, data: bytes) -> bool:  # noqa: D102
-        return self._writes.create(path, data)
+        return self._writes.create(path, data, unprotected=self.unprotected)
 
     def replace_object(self, path: str, data: bytes, tag: str) -> bool:  # noqa: D102
-        return self._writes.replace(path, data, tag)
+        return self._writes.replace(path, data, tag, unprotected=self.unprotected)
 
     def delete_object(self, path: str) -> None:  # noqa: D102
-        with contextlib.suppress(FailureError):
-            self._bucket.call("delete", path, "delete_object", Key=key_of(path))
+        self._writes.delete_object(path)
+
+    @property
+    def conditional(self) -> ConditionalWrites:  # noqa: D102
+        return self._writes
 
     def list_objects(self, folder: str) -> list[str]:  # noqa: D102
         return [f"/{entry['Key']}" for entry in self._list(folder, "Contents")]
@@ -173,6 +178,40 @@ class S3(ObjectBackend):
             num_workers=num_workers,
             before_commit=before_commit,
         )
+
+    def list_uploads(self, prefix: str) -> list[Upload]:  # noqa: D102
+        uploads = []
+        marker: dict[str, str] = {}
+        while True:
+            answer = self._bucket.require(
+                "list",
+                prefix,
+                "list_multipart_uploads",
+                Prefix=key_of(prefix),
+                **marker,
+            )
+            for entry in answer.get("Uploads", []):
+                date = entry["Initiated"].astimezone(datetime.UTC).strftime("%Y-%m-%d")
+                uploads.append(Upload(f"/{entry['Key']}", entry["UploadId"], date))
+            following = {
+                "KeyMarker": answer.get("NextKeyMarker", ""),
+                "UploadIdMarker": answer.get("NextUploadIdMarker", ""),
+            }
+            # A server that gives the same page again ends the listing
+            if not answer.get("IsTruncated") or following == marker:
+                return uploads
+            marker = following
+
+    def abort_upload(self, upload: Upload) -> None:  # noqa: D102
+        what = f"Could not remove the upload of '{self.object_url(upload.path)}'"
+        try:
+            self._bucket.send(
+                "abort_multipart_upload", Key=key_of(upload.path), UploadId=upload.id
+            )
+        except FailureError as failure:
+            # It may be gone by now
+            if s3_answers.code_of(failure.cause) != "NoSuchUpload":
+                raise failure.error(what) from failure
 
     def object_url(self, path: str) -> str:  # noqa: D102
         return self._bucket.url(path)

@@ -2,33 +2,45 @@ r"""Writes under a condition, and what stores make of them."""
 
 from __future__ import annotations
 
-import enum
+from collections.abc import Callable
+import contextlib
+import os
 import re
 import secrets
-from typing import Any
-import warnings
+import threading
+from urllib.parse import urlsplit
 
+from audmodel.core.backend import conditions
+from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.errors import UnprotectedRepositoryError
 from audmodel.core.backend.errors import WriteUncertainError
 from audmodel.core.backend.s3_requests import WRITE_ID
 from audmodel.core.backend.s3_requests import Bucket
+from audmodel.core.backend.s3_requests import key_of
 from audmodel.core.backend.s3_requests import put_arguments
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
 
 
-class _Support(enum.Enum):
-    r"""What a store makes of the conditions of a write."""
+# What is wrong with conditions, empty if nothing is.
+# By URL and bucket, as finding out takes many requests.
+# It ends with the process: another server may stand there tomorrow
+_known: dict[tuple[str, str], str] = {}
+_lock = threading.Lock()
+# Stores that need no test. Others call themselves AmazonS3 or MinIO as well,
+# or do so since before they honoured conditions
+_AWS = re.compile(r"[a-z0-9.-]+\.amazonaws\.com(\.cn)?")
+_SERVERS = re.compile(r"SeaweedFS .*\b(4\.(1[89]|[2-9]\d)|[5-9]\.\d+)")
 
-    UNKNOWN = enum.auto()
-    HONOURED = enum.auto()
-    MISSING = enum.auto()
+
+def _start_anew() -> None:
+    global _lock
+    # Another thread may have held it when the process was forked
+    _lock = threading.Lock()
 
 
-# By URL and bucket, as finding out takes a request
-_known: dict[tuple[str, str], _Support] = {}
-# Stores that are known to honour conditions, as they introduce themselves
-_SERVERS = re.compile(r"AmazonS3|MinIO|SeaweedFS .*\b(4\.(1[89]|[2-9]\d)|[5-9]\.\d+)")
+os.register_at_fork(after_in_child=_start_anew)
 
 
 def forget() -> None:
@@ -46,64 +58,83 @@ class ConditionalWrites:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
-        self._id = (bucket.endpoint.url, bucket.name)
 
-    def create(self, path: str, data: bytes) -> bool:
+    def create(self, path: str, data: bytes, *, unprotected: bool = False) -> bool:
         r"""Store an object if there is none.
 
         Args:
             path: path of the object
             data: content
+            unprotected: whether to do without the store's help if need be
 
         Returns:
             whether it was stored
 
         Raises:
             RepositoryError: if it cannot be stored
+            UnprotectedRepositoryError: if the store ignores the condition
             WriteUncertainError: if nobody can tell whether it was
 
         """
-        if self._support is not _Support.MISSING:
-            try:
-                created = self._put("create", path, data, IfNoneMatch="*")
-            except FailureError as failure:
-                self._warn(failure.reason)
-            else:
-                if created and self._support is _Support.UNKNOWN:
-                    self._test(path, data)
-                return created
+        done = self._attempt(unprotected, lambda: self.create_object(path, data))
+        if done is not None:
+            return done
         # Look first, then write: the best that is left
         if self._bucket.head(path) is not None:
             return False
         self._bucket.put(path, data)
         return True
 
-    def replace(self, path: str, data: bytes, tag: str) -> bool:
+    def replace(
+        self, path: str, data: bytes, tag: str, *, unprotected: bool = False
+    ) -> bool:
         r"""Store an object if the one that is there has a tag.
 
         Args:
             path: path of the object
             data: content
             tag: tag of the object that is there
+            unprotected: whether to do without the store's help if need be
 
         Returns:
             whether it was stored
 
         Raises:
             RepositoryError: if it cannot be stored
+            UnprotectedRepositoryError: if the store ignores the condition
             WriteUncertainError: if nobody can tell whether it was
 
         """
-        if self._support is not _Support.MISSING:
-            try:
-                return self._put("replace", path, data, IfMatch=tag)
-            except FailureError as failure:
-                self._warn(failure.reason)
+        done = self._attempt(unprotected, lambda: self.replace_object(path, data, tag))
+        if done is not None:
+            return done
         answer = self._bucket.head(path)
         if answer is None or answer.get("ETag") != tag:
             return False
         self._bucket.put(path, data)
         return True
+
+    # ------------------------------------------------------------ the store itself
+
+    def create_object(self, path: str, data: bytes) -> bool:
+        r"""Store an object if there is none, as far as the store cares."""
+        return self._put("create", path, data, IfNoneMatch="*")
+
+    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+        r"""Store an object in place of another, as far as the store cares."""
+        return self._put("replace", path, data, IfMatch=tag)
+
+    def read_object(self, path: str, limit: int) -> StoredObject | None:
+        r"""Content of a small object."""
+        whole = self._bucket.read("read", path, limit)
+        if whole is None or whole.data is None:
+            return None
+        return StoredObject(whole.data, whole.tag)
+
+    def delete_object(self, path: str) -> None:
+        r"""Delete an object, which may be absent."""
+        with contextlib.suppress(FailureError):
+            self._bucket.call("delete", path, "delete_object", Key=key_of(path))
 
     def _put(self, action: str, path: str, data: bytes, **condition: str) -> bool:
         r"""Store an object under a condition, and be sure about the outcome.
@@ -113,8 +144,8 @@ class ConditionalWrites:
         and a proxy may have sent the same write twice.
 
         Raises:
-            FailureError: if the store refuses conditions
             RepositoryError: if the object cannot be stored
+            UnsupportedError: if the store refuses conditions
             WriteUncertainError: if nobody can tell whether it was
 
         """
@@ -125,14 +156,13 @@ class ConditionalWrites:
         in_doubt = False
         while True:
             try:
-                answer = self._bucket.send("put_object", **arguments, **condition)
+                self._bucket.send("put_object", **arguments, **condition)
             except FailureError as failure:
                 refusal = failure
             else:
-                self._recognise(answer)
                 return True
             if refusal.kind is Kind.UNSUPPORTED:
-                raise refusal
+                raise conditions.UnsupportedError(refusal.reason) from refusal
             in_doubt = in_doubt or refusal.kind is Kind.LOST
             if refusal.kind is not Kind.NOT_REACHED:
                 outcome = self._outcome(
@@ -175,39 +205,50 @@ class ConditionalWrites:
 
     # ------------------------------------------------------------ support
 
-    @property
-    def _support(self) -> _Support:
-        return _known.get(self._id, _Support.UNKNOWN)
+    def _attempt(self, unprotected: bool, write: Callable[[], bool]) -> bool | None:
+        r"""Write under a condition if the store honours conditions.
 
-    def _recognise(self, answer: dict[str, Any]) -> None:
-        headers = answer["ResponseMetadata"].get("HTTPHeaders", {})
-        if _SERVERS.match(headers.get("server", "")):
-            _known.setdefault(self._id, _Support.HONOURED)
+        Returns:
+            whether the write was done,
+            ``None`` if the store does not honour conditions, which is allowed
 
-    def _test(self, path: str, data: bytes) -> None:
-        r"""Find out whether the store honours conditions.
+        Raises:
+            UnprotectedRepositoryError: if it does not, which nobody allowed
 
-        The object is ours and just came to be:
-        storing it once more has to be refused,
-        and does no harm if it is not.
         """
-        arguments = put_arguments(path, data)
-        try:
-            self._bucket.call("store", path, "put_object", IfNoneMatch="*", **arguments)
-        except FailureError:
-            _known[self._id] = _Support.HONOURED
-        else:
-            self._warn("it ignores If-None-Match")
+        key = (self._bucket.endpoint.url, self._bucket.name)
+        # Threads that write at the same time find out once
+        with _lock:
+            if key not in _known:
+                _known[key] = "" if self._is_known_store() else self._test()
+        if not _known[key]:
+            try:
+                return write()
+            except conditions.UnsupportedError as error:
+                # Not what its name promised
+                _known[key] = str(error)
+        if not unprotected:
+            raise UnprotectedRepositoryError(
+                f"The storage at '{self._bucket.endpoint.url}' "
+                f"does not keep apart who writes to '{self._bucket.name}' "
+                f"at the same time ({_known[key]}). "
+                "Nothing was stored. Use another storage. "
+                "Or make sure that only one process at a time publishes there "
+                "and changes aliases and metadata, and say so by "
+                "'unprotected: true' in the repository's entry of the "
+                "configuration file, or by Repository(..., unprotected=True)."
+            )
+        return None
 
-    def _warn(self, reason: str) -> None:
-        _known[self._id] = _Support.MISSING
-        warnings.warn(
-            f"The storage at '{self._bucket.endpoint.url}' "
-            f"has no conditional writes: {reason.rstrip('.')}. "
-            "Let only one process at a time publish to "
-            f"'{self._bucket.name}', or change its aliases and metadata.",
-            stacklevel=2,
-        )
+    def _is_known_store(self) -> bool:
+        url = urlsplit(self._bucket.endpoint.url)
+        return (
+            url.scheme == "https" and _AWS.fullmatch(url.hostname or "") is not None
+        ) or _SERVERS.match(self._bucket.server) is not None
+
+    def _test(self) -> str:
+        failed = [check for check in conditions.check(self) if not check.ok]
+        return "; ".join(f"{check.name}: {check.seen}" for check in failed)
 
 
 def _uncertain(what: str, error: RepositoryError) -> WriteUncertainError:

@@ -72,6 +72,8 @@ class Bucket:
     def __init__(self, endpoint: s3_client.Endpoint, name: str) -> None:
         self.endpoint = endpoint
         self.name = name
+        # How the server introduced itself last
+        self.server = ""
         self._anonymous = False
         self._reached = False
 
@@ -137,14 +139,19 @@ class Bucket:
                 Bucket=self.name, **arguments
             )
         except ClientError as error:
-            self._reached = True
+            self._answered(error.response)
             raise s3_answers.answered(error) from error
         except (BotoCoreError, HTTPError, ResponseParserError) as error:
             raise s3_answers.unanswered(error) from error
-        self._reached = True
+        self._answered(answer)
         if _REQUIRED.get(operation, "ResponseMetadata") not in answer:
             raise FailureError(Kind.LOST, "the answer is incomplete.")
         return answer
+
+    def _answered(self, answer: Any) -> None:
+        self._reached = True
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        self.server = str(headers.get("server", ""))
 
     def call(
         self, action: str, path: str, operation: str, **arguments: Any

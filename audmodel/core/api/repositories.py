@@ -1,0 +1,108 @@
+r"""What there is to know about a repository, and to tidy up."""
+
+from __future__ import annotations
+
+from audmodel.core.repository import Repository
+from audmodel.core.repository import check_type
+from audmodel.errors import InvalidInputError
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from audmodel.core.leftovers import Leftover
+    from audmodel.core.probe import RepositoryReport
+
+
+def check_repository(repository: Repository) -> RepositoryReport:
+    r"""Find out whether a storage does what audmodel relies on.
+
+    It is put to the test:
+    of many writers that create the same object at the same moment
+    exactly one has to succeed,
+    and likewise of those that replace it;
+    what was replaced or deleted in the meantime must not be replaced;
+    what was written has to be read and listed at once,
+    in ranges if it is large;
+    and what was deleted has to be gone.
+    All that is stored for this is removed again.
+
+    Publishing to an S3 storage that fails the first of these tests
+    is refused, unless the repository is marked as ``unprotected``.
+
+    Args:
+        repository: the repository, which has to exist.
+            The credentials have to allow writing and deleting
+
+    Returns:
+        report with the verdict ``ok``,
+        and ``checks`` that say what was seen and what it means;
+        ``str()`` puts it into words
+
+    Raises:
+        TypeError: if ``repository`` is not a repository
+        ConfigurationError: if its backend is not known
+        RepositoryError: if it cannot be used
+
+    Examples:
+        >>> report = audmodel.check_repository(repository)
+        >>> report.ok
+        True
+
+    """
+    from audmodel.core import probe
+    from audmodel.core.lookup import open_registry
+
+    with open_registry(check_type(repository)) as registry:
+        backend = registry.backend
+        return probe.RepositoryReport(
+            repr(repository), probe.probe(backend), backend.weakness
+        )
+
+
+def leftovers(
+    repository: Repository, *, remove: bool = False, days: int = 7
+) -> list[Leftover]:
+    r"""Find what publishers that died left in a repository.
+
+    It does no harm, and no model is made of it,
+    but it takes room:
+    archives and metadata of models that were never committed,
+    claims, unfinished uploads, temporary files,
+    and lists of aliases of models that do not exist.
+    Aliases of models that do not exist are reported and never removed.
+
+    What is alive is never touched:
+    what belongs to a model is removed
+    by a process that took the right to publish this model,
+    and after it made sure that the model does not exist.
+    Earlier versions of audmodel do not know that right,
+    which is what ``days`` is for.
+
+    Args:
+        repository: the repository
+        remove: whether to remove what is found
+        days: look only for what was stored so many days ago, or earlier
+
+    Returns:
+        what was found, by path, and whether it was removed
+
+    Raises:
+        TypeError: if an argument is of the wrong type
+        ValueError: if ``days`` is negative
+        RepositoryError: if the repository cannot be read,
+            or, with ``remove``, changed
+
+    Examples:
+        >>> audmodel.leftovers(repository)
+        []
+
+    """
+    from audmodel.core import leftovers
+    from audmodel.core.lookup import open_registry
+
+    if isinstance(days, bool) or not isinstance(days, int):
+        raise TypeError(f"'days' has to be an integer, not {days!r}.")
+    if days < 0:
+        raise InvalidInputError(f"'days' must not be negative, but is {days}.")
+    with open_registry(check_type(repository)) as registry:
+        return leftovers.find(registry, remove=remove, days=days)

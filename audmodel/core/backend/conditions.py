@@ -1,0 +1,177 @@
+r"""What a storage makes of writes under a condition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+import contextlib
+from dataclasses import dataclass
+import secrets
+import threading
+from typing import Protocol
+
+from audmodel.core.backend.base import StoredObject
+from audmodel.core.backend.errors import RepositoryError
+
+
+# Writers that create one object at the same moment,
+# and those that replace it
+RACERS = 32
+REPLACERS = 8
+# Objects that are stored to see what happens lie here.
+# Nothing else does, and no model ID looks like it
+FOLDER = "/_uid/_probe/"
+_LIMIT = 1024
+
+
+@dataclass(frozen=True)
+class Check:
+    r"""What a storage did when it was put to the test.
+
+    Args:
+        name: what was tried
+        ok: whether the storage did what audmodel needs
+        seen: what happened
+        meaning: what follows from it
+
+    """
+
+    name: str
+    ok: bool
+    seen: str
+    meaning: str
+
+
+class UnsupportedError(Exception):
+    r"""The storage refuses conditions altogether."""
+
+
+class Writer(Protocol):
+    r"""The abilities of a backend that are tested."""
+
+    def read_object(self, path: str, limit: int) -> StoredObject | None:
+        r"""Content of a small object."""
+
+    def create_object(self, path: str, data: bytes) -> bool:
+        r"""Create a small object if it is absent."""
+
+    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+        r"""Replace a small object if it is unchanged."""
+
+    def delete_object(self, path: str) -> None:
+        r"""Delete an object, which may be absent."""
+
+
+def new_path() -> str:
+    r"""Path at which nobody else stores anything."""
+    return f"{FOLDER}{secrets.token_hex(16)}.yaml"
+
+
+def check(writer: Writer) -> list[Check]:
+    r"""Find out whether conditions hold, also when writers meet.
+
+    Everything that is stored for this is removed.
+
+    Args:
+        writer: where to write
+
+    Returns:
+        what was seen
+
+    Raises:
+        RepositoryError: if something cannot be stored or removed
+
+    """
+    path = new_path()
+    try:
+        checks = [
+            _attempt("create if absent", _create, writer, path),
+            _attempt("replace if unchanged", _replace, writer, path),
+            _attempt("replace what is missing", _replace_missing, writer, path),
+        ]
+    except BaseException:
+        # It does not hide the error that it follows
+        with contextlib.suppress(RepositoryError):
+            writer.delete_object(path)
+        raise
+    writer.delete_object(path)
+    return checks
+
+
+def _attempt(
+    name: str,
+    attempt: Callable[[Writer, str], tuple[bool, str, str]],
+    writer: Writer,
+    path: str,
+) -> Check:
+    try:
+        return Check(name, *attempt(writer, path))
+    except UnsupportedError as error:
+        return Check(
+            name, False, f"it was refused: {error}", "Nobody notices other writers."
+        )
+
+
+def _create(writer: Writer, path: str) -> tuple[bool, str, str]:
+    winners = race(RACERS, lambda data: writer.create_object(path, data))
+    right = len(winners) == 1 and _content(writer, path) == winners[0]
+    seen = f"{len(winners)} of {RACERS} succeeded that tried at the same moment"
+    if right:
+        return True, seen, "Exactly one of several publishers wins."
+    if len(winners) == 1:
+        seen += ", and what is stored is of another one"
+    return False, seen, "Publishers of one model that meet damage each other's work."
+
+
+def _replace(writer: Writer, path: str) -> tuple[bool, str, str]:
+    # Whether it is there already depends on what was tried before
+    writer.create_object(path, b"begin")
+    stored = writer.read_object(path, _LIMIT)
+    tag = "" if stored is None else stored.tag
+    winners = race(REPLACERS, lambda data: writer.replace_object(path, data, tag))
+    stale = writer.replace_object(path, b"stale", tag)
+    right = len(winners) == 1 and not stale and _content(writer, path) == winners[0]
+    seen = (
+        f"{len(winners)} of {REPLACERS} succeeded that tried at the same moment, "
+        f"and one that came too late was {'not ' if stale else ''}refused"
+    )
+    if right:
+        return True, seen, "No change of metadata or aliases is lost."
+    return False, seen, "Changes of metadata and aliases get lost."
+
+
+def _replace_missing(writer: Writer, path: str) -> tuple[bool, str, str]:
+    stored = writer.read_object(path, _LIMIT)
+    tag = "" if stored is None else stored.tag
+    writer.delete_object(path)
+    done = writer.replace_object(path, b"again", tag)
+    if done or _content(writer, path) is not None:
+        return False, "it was stored", "A publisher that was given up may come back."
+    return True, "it was refused", "A publisher that was given up stays away."
+
+
+def race(count: int, write: Callable[[bytes], bool]) -> list[bytes]:
+    r"""Let writers meet.
+
+    Args:
+        count: number of writers
+        write: stores something, and says whether it was stored
+
+    Returns:
+        what those wrote that succeeded
+
+    """
+    start = threading.Barrier(count)
+
+    def run(number: int) -> bytes | None:
+        data = b"%d %s" % (number, secrets.token_hex(8).encode())
+        start.wait()
+        return data if write(data) else None
+
+    with ThreadPoolExecutor(count) as executor:
+        return [data for data in executor.map(run, range(count)) if data is not None]
+
+
+def _content(writer: Writer, path: str) -> bytes | None:
+    stored = writer.read_object(path, _LIMIT)
+    return None if stored is None else stored.data

@@ -1,0 +1,101 @@
+"""How hard to try, what chance decided, and what was tried in the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from collections.abc import Iterator
+import os
+from pathlib import Path
+import random
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.core.conftest import python as python
+from tests.core.conftest import released as released
+from tests.reliability.strace import Tracer
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests the time that they need to try more."""
+    if _torture():
+        for item in items:
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(1200 * _torture()))
+
+
+def _torture() -> int:
+    return int(os.environ.get("TORTURE", "0"))
+
+
+@pytest.fixture(scope="session")
+def torture() -> int:
+    """How much to try: 0 in ``make test``, 1 in ``make torture``, or more.
+
+    ``TORTURE=10 make torture`` sets it to 10.
+
+    """
+    return _torture()
+
+
+@pytest.fixture
+def seed() -> int:
+    """Seed of everything that chance decides, printed when a test fails.
+
+    ``SEED`` sets it to try the same once more.
+
+    """
+    seed = int(os.environ.get("SEED", random.SystemRandom().getrandbits(32)))
+    print(f"SEED={seed}")
+    return seed
+
+
+@pytest.fixture
+def chance(seed: int) -> random.Random:
+    """Random numbers that are the same for the same seed."""
+    return random.Random(seed)
+
+
+@pytest.fixture
+def count(record_property: Callable[[str, object], None]) -> Callable[[str, int], None]:
+    """Count what was tried, for the figures that are printed in the end."""
+
+    def count(what: str, number: int = 1) -> None:
+        record_property("figure", [what, number])
+
+    return count
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what all tests together have tried."""
+    figures: Counter[str] = Counter()
+    for report in terminalreporter.getreports("passed"):
+        for key, value in report.user_properties:
+            if key == "figure":
+                what, number = value
+                figures[what] += number
+    if figures:
+        terminalreporter.section("figures")
+        for what, number in sorted(figures.items()):
+            terminalreporter.write_line(f"{number:10,} {what}")
+
+
+@pytest.fixture(scope="session")
+def tracer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracer]:
+    """Run code whose calls to the operating system are watched or fail."""
+    with Tracer({"PYTHONPATH": str(ROOT)}, tmp_path_factory.mktemp("strace")) as tracer:
+        yield tracer
+
+
+@pytest.fixture(scope="session")
+def released_tracer(
+    released_python: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Tracer]:
+    """The same with the released audmodel."""
+    with Tracer(
+        {"PYTHONSAFEPATH": "1"},
+        tmp_path_factory.mktemp("strace"),
+        python=released_python,
+    ) as tracer:
+        yield tracer

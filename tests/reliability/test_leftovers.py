@@ -1,0 +1,385 @@
+"""What dead publishers leave is found and removed, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+import datetime
+import os
+from pathlib import Path
+import random
+import secrets
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import audmodel
+from audmodel.core import publishing
+from audmodel.core.backend.s3 import S3
+from audmodel.core.registry import Registry
+from audmodel.core.uid import ModelId
+from tests.backends import seaweedfs
+from tests.backends.conftest import forget as forget
+from tests.behaviour.backends import BACKENDS
+from tests.behaviour.backends import content
+from tests.behaviour.backends import files
+from tests.behaviour.backends import publish
+from tests.behaviour.backends import store
+
+
+DEAD = ModelId("deadbeef", "1.0.0")
+
+
+@pytest.fixture(params=BACKENDS)
+def anywhere(
+    request: pytest.FixtureRequest, cache: Path
+) -> Iterator[audmodel.Repository]:
+    """An empty repository, the only one configured."""
+    with BACKENDS[request.param](request) as repository:
+        audmodel.config.REPOSITORIES = [repository]
+        yield repository
+
+
+def path_of(model: ModelId, kind: str) -> str:
+    return Registry.record_path(model, kind)
+
+
+def dead_claim() -> bytes:
+    """Claim of a process of this machine that is gone."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    start = publishing._process_start(os.getpid())
+    return (
+        publishing._claim_data()
+        .replace(f"process: {os.getpid()}".encode(), f"process: {process.pid}".encode())
+        .replace(start.encode(), b"1")
+    )
+
+
+def leave(repository: audmodel.Repository) -> set[str]:
+    """Leave everything that a publisher may leave."""
+    archive = Registry.archive_path(DEAD, "sub/torch")
+    paths = {
+        archive: b"PK",
+        path_of(DEAD, "meta"): b"{}",
+        path_of(DEAD, "claim"): dead_claim(),
+        Registry.list_path(DEAD): b"aliases: [none]",
+        f"/_uid/_probe/{secrets.token_hex(16)}.yaml": b"x",
+    }
+    for path, data in paths.items():
+        store(repository, path, data)
+    return set(paths)
+
+
+def paths(found: list[audmodel.core.leftovers.Leftover]) -> set[str]:
+    return {leftover.path for leftover in found}
+
+
+def test_leftovers(anywhere: audmodel.Repository, model_folder: Path) -> None:
+    uid = publish(model_folder, alias="best", meta={"a": 1})
+    before = content(anywhere)
+    expected = leave(anywhere)
+
+    # By the day that backends know
+    assert audmodel.leftovers(anywhere, days=1000) == []
+    found = audmodel.leftovers(anywhere, days=0)
+    assert paths(found) == expected
+    found = audmodel.leftovers(anywhere, days=0, remove=True)
+    assert paths(found) == expected
+    assert all(leftover.removed for leftover in found)
+    assert {leftover.uid for leftover in found} == {str(DEAD), None}
+    assert {leftover.kind for leftover in found} == {
+        "archive",
+        "metadata",
+        "claim",
+        "list of aliases",
+        "probe",
+    }
+    assert all("removed" in str(leftover) for leftover in found)
+    assert content(anywhere) == before
+    assert audmodel.leftovers(anywhere, days=0) == []
+    assert files(audmodel.load(uid)) == files(model_folder)
+    assert audmodel.aliases(uid) == ["best"]
+
+
+@pytest.mark.parametrize("name", ["file-system", "s3"])
+def test_claim_of_a_published_model(
+    request: pytest.FixtureRequest, cache: Path, model_folder: Path, name: str
+) -> None:
+    with BACKENDS[name](request) as repository:
+        audmodel.config.REPOSITORIES = [repository]
+        uid = publish(model_folder)
+        before = content(repository)
+        claim = path_of(ModelId(*uid.split("-")), "claim")
+        store(repository, claim, dead_claim())
+        [found] = audmodel.leftovers(repository, days=0, remove=True)
+        assert (found.path, found.kind, found.uid) == (claim, "claim", uid)
+        assert found.removed
+        assert content(repository) == before
+
+
+def test_claims_of_the_living_and_of_others(
+    repository: audmodel.Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
+    mine, theirs = (
+        path_of(DEAD, "claim"),
+        path_of(ModelId("deadbeef", "2.0.0"), "claim"),
+    )
+    store(repository, mine, publishing._claim_data())
+    meta = path_of(DEAD, "meta")
+    store(repository, meta, b"{}")
+    archive = Registry.archive_path(ModelId("deadbeef", "2.0.0"), "torch")
+    store(repository, archive, b"PK")
+    claim = b"host: elsewhere\nid: 1\n"
+    store(repository, theirs, claim)
+
+    # Who lives here is busy, and who is elsewhere renews its claim
+    def renew(_: object) -> None:
+        nonlocal claim
+        claim += b" "
+        store(repository, theirs, claim)
+
+    monkeypatch.setattr(time, "sleep", renew)
+    found = audmodel.leftovers(repository, days=0, remove=True)
+    assert paths(found) == {meta, theirs, archive}
+    assert not any(leftover.removed for leftover in found)
+    assert content(repository).keys() == {mine, meta, theirs, archive}
+    # Until it stops to do so
+    monkeypatch.undo()
+    monkeypatch.setattr(publishing, "CLAIM_TIMEOUT", 0.2)
+    monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
+    found = audmodel.leftovers(repository, days=0, remove=True)
+    assert {f.path for f in found if f.removed} == {theirs, archive}
+    assert content(repository).keys() == {mine, meta}
+
+
+def test_a_model_that_is_published_in_the_meantime(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uid = publish(model_folder, meta={"a": 1})
+    header = path_of(ModelId(*uid.split("-")), "header")
+    before = content(repository)
+    file = Path(repository.host, repository.name + header)
+    data = file.read_bytes()
+    file.unlink()
+    claimed = publishing.claimed
+
+    def late(*arguments: object) -> object:
+        # As a client of an earlier version does, which claims nothing
+        file.write_bytes(data)
+        return claimed(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(publishing, "claimed", late)
+    found = audmodel.leftovers(repository, days=0, remove=True)
+    assert {leftover.kind for leftover in found} == {"archive", "metadata"}
+    assert content(repository) == before
+    assert files(audmodel.load(uid)) == files(model_folder)
+
+
+def test_alias_of_a_missing_model_is_reported_only(
+    repository: audmodel.Repository, model_folder: Path
+) -> None:
+    uid = publish(model_folder, alias="best")
+    model = ModelId(*uid.split("-"))
+    Path(repository.host, repository.name + path_of(model, "header")).unlink()
+    found = audmodel.leftovers(repository, days=0, remove=True)
+    [alias] = [leftover for leftover in found if leftover.kind == "alias"]
+    assert not alias.removed
+    assert alias.path == "/_alias/best/1.0.0/best-1.0.0.alias.yaml"
+    assert f"alias of the missing model {uid}" in str(alias)
+    # With its list, since the model may be published again
+    assert content(repository).keys() == {alias.path, Registry.list_path(model)}
+    assert publish(model_folder) == uid
+    assert audmodel.aliases(uid) == ["best"]
+
+
+def test_what_is_not_ours_is_left_alone(
+    repository: audmodel.Repository, model_folder: Path
+) -> None:
+    publish(model_folder)
+    others = [
+        "/readme.txt",
+        "/a/b/c.zip",
+        "/a/b!/1.0.0/b!-1.0.0.zip",
+        "/a/deadbeef/1.0.0/deadbeef-2.0.0.zip",
+        "/a/deadbeef/1.0/deadbeef-1.0.zip",
+        "/a/b/DEADBEEF/1.0.0/DEADBEEF-1.0.0.zip",
+        "/_uid/deadbeef/1.0.0/deadbeef-1.0.0.other.yaml",
+        "/_uid/deadbeef/1.0.0/x/deadbeef-1.0.0.meta.yaml",
+        "/_uid/x.aliases/1.0.0/x.aliases-1.0.0.yaml",
+        "/_uid/file",
+        "/_alias/file",
+        "/_alias/-bad!/1.0.0/x.yaml",
+        "/_alias/empty/2.0.0/empty-2.0.0.alias.yaml",
+        "/_alias/broken/1.0.0/broken-1.0.0.alias.yaml",
+        "/a/.hidden~1",
+    ]
+    for path in others:
+        store_raw(repository, path, b"!")
+    before = listing(repository)
+    assert audmodel.leftovers(repository, days=0, remove=True) == []
+    assert listing(repository) == before
+
+
+def store_raw(repository: audmodel.Repository, path: str, data: bytes) -> None:
+    file = Path(repository.host, repository.name + path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data)
+
+
+def listing(repository: audmodel.Repository) -> dict[str, bytes]:
+    root = Path(repository.host)
+    return {str(p): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def test_age(repository: audmodel.Repository) -> None:
+    path = path_of(DEAD, "meta")
+    store(repository, path, b"{}")
+    file = Path(repository.host, repository.name + path)
+    assert audmodel.leftovers(repository) == []
+    long_ago = time.time() - 9 * 24 * 3600
+    os.utime(file, (long_ago, long_ago))
+    [found] = audmodel.leftovers(repository)
+    assert found.path == path
+    assert not found.removed
+    day = datetime.datetime.fromtimestamp(long_ago, datetime.UTC).date()
+    assert abs(datetime.date.fromisoformat(found.date) - day) <= datetime.timedelta(1)
+    assert audmodel.leftovers(repository, days=20, remove=True) == []
+    assert file.exists()
+
+
+def test_temporary_files(repository: audmodel.Repository, model_folder: Path) -> None:
+    uid = publish(model_folder)
+    before = listing(repository)
+    code = (
+        "import os, sys, audmodel\n"
+        "r = audmodel.Repository(*sys.argv[1:], 'file-system')\n"
+        "def chunks():\n"
+        "    yield b'part'\n"
+        "    print('ready', flush=True)\n"
+        "    sys.stdin.read()\n"
+        "with r.connect() as backend:\n"
+        "    backend.write_object('/a/b.zip', chunks())\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, repository.name, repository.host],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    assert len(listing(repository)) == len(before) + 1
+    # As long as it lives nobody touches it
+    assert audmodel.leftovers(repository, days=0, remove=True) == []
+    assert len(listing(repository)) == len(before) + 1
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    [found] = audmodel.leftovers(repository, days=0)
+    assert (found.path, found.kind, found.uid) == ("/a/b.zip", "upload", None)
+    [found] = audmodel.leftovers(repository, days=0, remove=True)
+    assert found.removed
+    assert listing(repository) == before
+    assert files(audmodel.load(uid)) == files(model_folder)
+
+
+def test_uploads(
+    request: pytest.FixtureRequest, cache: Path, model_folder: Path
+) -> None:
+    client = seaweedfs.shared().client()
+    with BACKENDS["s3"](request) as repository:
+        archive = Registry.archive_path(DEAD, "torch")
+        bucket = repository.name
+        begun = [
+            client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+            for key in (archive[1:], archive[1:], "somebody/elses")
+        ]
+        found = audmodel.leftovers(repository, days=0)
+        assert [(f.path, f.kind, f.uid) for f in found] == [
+            (archive, "upload", str(DEAD))
+        ] * 2
+        assert audmodel.leftovers(repository) == []
+        found = audmodel.leftovers(repository, days=0, remove=True)
+        assert all(leftover.removed for leftover in found)
+        left = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
+        assert [upload["UploadId"] for upload in left] == begun[2:]
+        # Once more does no harm
+        with repository.connect() as backend:
+            assert isinstance(backend, S3)
+            for upload in backend.list_uploads("/"):
+                backend.abort_upload(upload)
+                backend.abort_upload(upload)
+        assert "Uploads" not in client.list_multipart_uploads(Bucket=bucket)
+        assert content(repository) == {}
+
+
+@pytest.mark.parametrize(
+    ("days", "error"), [(-1, ValueError), (1.5, TypeError), (True, TypeError)]
+)
+def test_wrong_arguments(
+    repository: audmodel.Repository, days: int, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="days"):
+        audmodel.leftovers(repository, days=days)
+    with pytest.raises(TypeError, match="repository"):
+        audmodel.leftovers("models")  # type: ignore[arg-type]
+
+
+# Races with the living -------------------------------------------------------
+
+
+def persist(folder: Path, version: str) -> str:
+    """Publish, also if the cleaner has the claim for a moment."""
+    while True:
+        try:
+            return publish(folder, version=version, meta={"n": 1})
+        except audmodel.errors.PublishConflictError:
+            time.sleep(random.uniform(0, 0.05))
+
+
+@pytest.mark.parametrize("name", ["file-system", "s3"])
+def test_publishers_at_work(
+    request: pytest.FixtureRequest, cache: Path, tmp_path: Path, name: str
+) -> None:
+    """Cleaners run all the time while publishers publish, some over leftovers."""
+    rounds, folders = 6, []
+    for number in range(3):
+        folder = tmp_path / f"model{number}"
+        folder.mkdir()
+        (folder / "weights").write_bytes(secrets.token_bytes(200_000))
+        folders.append(folder)
+    with BACKENDS[name](request) as repository:
+        audmodel.config.REPOSITORIES = [repository]
+        done: list[bool] = []
+
+        def clean() -> int:
+            count = 0
+            while not done:
+                found = audmodel.leftovers(repository, days=0, remove=True)
+                count += sum(leftover.removed for leftover in found)
+            return count
+
+        def work(number: int) -> list[str]:
+            return [
+                persist(folders[number], f"{turn}.{number}.0") for turn in range(rounds)
+            ]
+
+        for turn in range(rounds):
+            for number in range(len(folders)):
+                model = ModelId("deadbeef", f"{turn}.{number}.0")
+                store(repository, path_of(model, "meta"), b"{}")
+        with ThreadPoolExecutor(len(folders) + 1) as executor:
+            cleaner = executor.submit(clean)
+            results = list(executor.map(work, range(len(folders))))
+            done.append(True)
+            assert cleaner.result() >= rounds * len(folders)
+        for number, uids in enumerate(results):
+            for uid in uids:
+                assert files(audmodel.load(uid)) == files(folders[number])
+                assert audmodel.meta(uid) == {"n": 1}
+        assert audmodel.leftovers(repository, days=0) == []

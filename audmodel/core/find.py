@@ -14,6 +14,7 @@ from audmodel.errors import ModelNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from audmodel.core.archive.format import Directory
     from audmodel.core.header import Header
 
 
@@ -62,6 +63,27 @@ def find_header(uid: str, cache_root: str | None) -> Header:
         except InvalidDocumentError:
             pass  # it is fetched again
     return find(str(model), cache_root)[2]
+
+
+def find_directory(
+    uid: str, cache_root: str | None
+) -> tuple[ModelId, CacheEntry, Directory]:
+    r"""ID, place in the cache, and directory of the archive of a model."""
+    from audmodel.core import index
+    from audmodel.core import loading
+    from audmodel.core.lookup import open_registry
+
+    model = resolve(uid)
+    entry = CacheEntry(cache_root, model)
+    directory = index.read(entry)
+    if directory is None:
+        _, place, header = find(str(model), cache_root)
+        with (
+            open_registry(place) as registry,
+            loading.open_archive(registry, model, header, entry) as (_, directory),
+        ):
+            pass
+    return model, entry, directory
 
 
 def find_versions(short: str) -> list[str]:

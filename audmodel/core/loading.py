@@ -1,9 +1,16 @@
-r"""Load a model from a repository into the cache."""
+r"""Load a model, or some of its files, from a repository into the cache."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
+import os
+import stat
 
+from audmodel.core import index
+from audmodel.core.archive import comparing
 from audmodel.core.archive import format
 from audmodel.core.archive import reader
 from audmodel.core.backend.base import ObjectReader
@@ -11,10 +18,14 @@ from audmodel.core.cache import CacheEntry
 from audmodel.core.cache import Staging
 from audmodel.core.header import Header
 from audmodel.core.registry import Registry
+from audmodel.core.selection import select
 from audmodel.core.uid import ModelId
 from audmodel.errors import ArchiveError
 from audmodel.errors import ArchiveMismatchError
 from audmodel.errors import AudmodelError
+
+
+Progress = Callable[[int], None]
 
 
 def load(
@@ -22,25 +33,198 @@ def load(
     model: ModelId,
     header: Header,
     entry: CacheEntry,
+    patterns: Sequence[str] | None = None,
     *,
     num_workers: int,
-    start_progress: Callable[[int], Callable[[int], None]],
-) -> None:
-    r"""Load a model into its place in the cache.
+    start_progress: Callable[[int], Progress],
+) -> str:
+    r"""Load a model, or some of its files, into its place in the cache.
 
     Args:
         registry: where the model is
         model: ID of the model
         header: header of the model
         entry: place in the cache, locked
+        patterns: which files, all of them if it is ``None``
         num_workers: number of threads
-        start_progress: called with the number of bytes of all files,
+        start_progress: called with the number of bytes of the files,
             gives a function that is called with the bytes that are done
+
+    Returns:
+        path of the folder that holds the files
 
     Raises:
         ArchiveError: if the archive is missing, damaged,
             or not the one that was published
         DiskFullError: if the disk has less room than needed
+        FileNotInModelError: if a pattern matches no file
+        RepositoryError: if the archive cannot be read
+
+    """
+    with open_archive(registry, model, header, entry) as (archive, directory):
+        if patterns is None:
+            _load_all(archive, directory, entry, num_workers, start_progress)
+            return entry.folder
+        members = selected(directory, patterns, model)
+        _load_some(archive, directory, members, entry, num_workers, start_progress)
+        return entry.partial_folder
+
+
+def _load_all(
+    archive: ObjectReader,
+    directory: format.Directory,
+    entry: CacheEntry,
+    num_workers: int,
+    start_progress: Callable[[int], Progress],
+) -> None:
+    r"""Load all files, and take over those that a partial load brought."""
+    progress = start_progress(directory.size)
+    members = directory.members
+    known = comparing.right_files(entry.partial_folder, members, num_workers)
+    progress(sum(member.size for member in members if member.name in known))
+    missing = {member.name for member in members if member.name not in known}
+
+    def attempt(*, private: bool) -> None:
+        staging = entry.stage(private=private)
+        staging.prepare(_sizes(directory, missing))
+        rest = missing | {
+            name for name in known if not staging.reuse(entry.partial_folder, name)
+        }
+        _extract(archive, directory, staging, rest, num_workers, progress)
+        staging.commit()
+
+    _insist(attempt, lambda: entry.is_complete)
+
+
+def _load_some(
+    archive: ObjectReader,
+    directory: format.Directory,
+    members: Sequence[format.Member],
+    entry: CacheEntry,
+    num_workers: int,
+    start_progress: Callable[[int], Progress],
+) -> None:
+    r"""Load those of some files that are not there."""
+    missing = {member.name for member in absent(entry.partial_folder, members)}
+    progress = start_progress(sum(member.size for member in members))
+    progress(sum(member.size for member in members if member.name not in missing))
+
+    def attempt(*, private: bool) -> None:
+        staging = entry.stage(partial=True, private=private)
+        staging.prepare(_sizes(directory, missing))
+        _extract(archive, directory, staging, missing, num_workers, progress)
+        staging.merge(missing)
+
+    _insist(attempt, lambda: not absent(entry.partial_folder, members))
+
+
+def cached_path(
+    entry: CacheEntry, model: ModelId, patterns: Sequence[str] | None
+) -> str | None:
+    r"""Folder of what is asked for, if all of it is in the cache.
+
+    Args:
+        entry: place in the cache
+        model: ID of the model
+        patterns: which files, all of them if it is ``None``
+
+    Returns:
+        path of the folder,
+        or ``None`` if something has to be fetched
+
+    Raises:
+        FileNotInModelError: if a pattern matches no file
+
+    """
+    if entry.is_complete:
+        if patterns is not None:
+            select(file_names(entry.folder), patterns, f"the model '{model}'")
+        entry.touch(entry.folder)
+        return entry.folder
+    directory = index.read(entry) if patterns is not None else None
+    if patterns is None or directory is None:
+        return None
+    members = selected(directory, patterns, model)
+    if absent(entry.partial_folder, members):
+        return None
+    entry.touch(entry.partial_folder)
+    return entry.partial_folder
+
+
+def selected(
+    directory: format.Directory, patterns: Sequence[str], model: ModelId
+) -> list[format.Member]:
+    r"""Files that match patterns, in the order of the archive.
+
+    Args:
+        directory: directory of the archive
+        patterns: which files
+        model: ID of the model
+
+    Returns:
+        files
+
+    Raises:
+        FileNotInModelError: if a pattern matches no file
+
+    """
+    names = [member.name for member in directory.files()]
+    wanted = select(names, patterns, f"the model '{model}'")
+    return [member for member in directory.files() if member.name in wanted]
+
+
+def absent(folder: str, members: Sequence[format.Member]) -> list[format.Member]:
+    r"""Files that are not in a folder in which only right files appear.
+
+    Args:
+        folder: the folder
+        members: what should be there
+
+    Returns:
+        those of ``members`` that are not
+
+    """
+
+    def is_there(member: format.Member) -> bool:
+        try:
+            status = os.lstat(os.path.join(folder, member.name))
+        except OSError:
+            return False
+        return stat.S_ISREG(status.st_mode) and status.st_size == member.size
+
+    return [member for member in members if not is_there(member)]
+
+
+def file_names(folder: str) -> list[str]:
+    r"""Names of all files in a folder, with ``'/'`` between folders."""
+    return [
+        os.path.relpath(os.path.join(root, name), folder).replace(os.sep, "/")
+        for root, _, names in os.walk(folder)
+        for name in names
+    ]
+
+
+@contextmanager
+def open_archive(
+    registry: Registry, model: ModelId, header: Header, entry: CacheEntry
+) -> Iterator[tuple[ObjectReader, format.Directory]]:
+    r"""Open the archive of a model, and keep a copy of its directory.
+
+    What goes wrong inside is told with the place of the archive.
+
+    Args:
+        registry: where the model is
+        model: ID of the model
+        header: header of the model
+        entry: place in the cache
+
+    Yields:
+        archive and its directory
+
+    Raises:
+        ArchiveError: if the archive is missing, damaged,
+            or not the one that was published
+        CacheError: if something cannot be written
         RepositoryError: if the archive cannot be read
 
     """
@@ -48,16 +232,7 @@ def load(
         try:
             if archive is None:
                 raise ArchiveError("it does not exist")
-            directory = _directory(archive, header)
-            progress = start_progress(directory.size)
-            try:
-                _extract(archive, directory, entry.stage(), num_workers, progress)
-            except FileNotFoundError:
-                # Somebody took the folder away,
-                # which happens only if the locks of the file system are broken
-                if not entry.is_complete:
-                    staging = entry.stage(private=True)
-                    _extract(archive, directory, staging, num_workers, progress)
+            yield archive, _directory(archive, header, entry)
         except ArchiveError as error:
             url = registry.backend.object_url(
                 registry.archive_path(model, header.location)
@@ -71,44 +246,67 @@ def load(
             raise entry.error(error) from error
 
 
-def _directory(archive: ObjectReader, header: Header) -> format.Directory:
+def _directory(
+    archive: ObjectReader, header: Header, entry: CacheEntry
+) -> format.Directory:
     r"""Directory of the archive that was published with the header."""
     try:
-        return _checked_directory(archive, header)
+        return _checked_directory(archive, header, entry)
     except ArchiveError:
         # The bytes may have been damaged on their way
         archive.forget_tail()
-        return _checked_directory(archive, header)
+        return _checked_directory(archive, header, entry)
 
 
-def _checked_directory(archive: ObjectReader, header: Header) -> format.Directory:
-    directory, digest = reader.read_directory(archive)
+def _checked_directory(
+    archive: ObjectReader, header: Header, entry: CacheEntry
+) -> format.Directory:
+    end = reader.read_end(archive)
+    directory = reader.parse_end(end, archive.size)
     identity = header.archive
     if identity is not None and (identity.size, identity.digest) != (
         archive.size,
-        digest,
+        reader.end_digest(end),
     ):
         raise ArchiveMismatchError(
             "it is not the one that was published with the header"
         )
+    index.keep(entry, end, archive.size)
     return directory
+
+
+def _sizes(directory: format.Directory, names: set[str]) -> dict[str, int]:
+    return {
+        member.name: member.size for member in directory.files() if member.name in names
+    }
 
 
 def _extract(
     archive: ObjectReader,
     directory: format.Directory,
     staging: Staging,
+    names: set[str],
     num_workers: int,
-    progress: Callable[[int], None],
+    progress: Progress,
 ) -> None:
-    files = [member for member in directory.members if not member.is_folder]
-    staging.prepare({member.name: member.size for member in files})
     reader.Extractor(
         archive,
         directory,
         staging.path,
         num_workers=num_workers,
         resume=staging.resumed,
+        only=names,
         progress=progress,
     ).run()
-    staging.commit()
+
+
+def _insist(attempt: Callable[..., None], is_done: Callable[[], bool]) -> None:
+    r"""Try again, out of the way of others, if the folder was taken away.
+
+    This happens only if the locks of the file system are broken.
+    """
+    try:
+        attempt(private=False)
+    except FileNotFoundError:
+        if not is_done():
+            attempt(private=True)

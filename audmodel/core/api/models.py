@@ -2,6 +2,7 @@ r"""Publish and load models."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 import datetime
 import os
@@ -15,20 +16,17 @@ from audmodel.core.find import find
 from audmodel.core.find import resolve
 from audmodel.core.repository import Repository
 from audmodel.core.repository import check_type
+from audmodel.core.selection import check_patterns
 from audmodel.core.uid import ModelId
 from audmodel.core.workers import check_num_workers
 from audmodel.errors import ConfigurationError
 from audmodel.errors import InvalidInputError
 
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    pass
-
-
 def load(
     uid: str,
     *,
+    files: str | Iterable[str] | None = None,
     cache_root: str | None = None,
     timeout: float = 14400,
     num_workers: int | None = 1,
@@ -46,6 +44,17 @@ def load(
     Args:
         uid: model ID or alias.
             Without version it is the latest version
+        files: pattern or patterns of the files that are needed,
+            the whole model if it is ``None``.
+            A pattern is compared to the path of each file,
+            with ``'/'`` between folders:
+            ``*`` stands for any characters, those between folders included,
+            ``?`` for one character, ``[abc]`` for one of several,
+            ``[!abc]`` for any other,
+            and a pattern that ends with ``'/'``
+            for everything in a folder.
+            Case matters.
+            Each pattern has to match a file
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
         timeout: seconds to wait for another process
@@ -57,16 +66,19 @@ def load(
         verbose: whether to show a progress bar
 
     Returns:
-        path of the folder of the model
+        path of the folder of the model.
+        With ``files`` it may be another folder,
+        which holds them, and what else was loaded in this way
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if ``uid`` or a pattern is not a string
         ValueError: if ``num_workers`` is not a positive integer
         filelock.Timeout: if another process loads the model
             for longer than ``timeout``
         ArchiveError: if the archive is damaged or not the published one
         CacheError: if the cache cannot be written to
         DiskFullError: if the disk has less room than the model needs
+        FileNotInModelError: if a pattern matches no file
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         ModelNotFoundError: if the model does not exist
@@ -76,35 +88,43 @@ def load(
         >>> root = audmodel.load("3e120e8d-1.0.0", num_workers=4)
         >>> sorted(os.listdir(root))
         ['log', 'model.onnx', 'model.yaml', 'readme.txt']
+        >>> root = audmodel.load("3e120e8d-1.0.0", files=["*.yaml", "log/"])
 
     """
     num_workers = check_num_workers(num_workers)
+    patterns = None if files is None else check_patterns(files)
     model = resolve(uid)
     entry = CacheEntry(cache_root, model)
-    if entry.is_complete:
+    if patterns is None and entry.is_complete:
+        entry.touch(entry.folder)
         return entry.folder
 
     from audmodel.core import loading
     from audmodel.core.lookup import open_registry
     from audmodel.core.progress import progress_bar
 
+    path = loading.cached_path(entry, model, patterns)
+    if path is not None:
+        return path
     model, place, header = find(str(model), cache_root)
-    with entry.lock(timeout=timeout):
+    with (entry.lock if patterns is None else entry.lock_partial)(timeout=timeout):
         # Another process may have loaded it while this one waited
-        if not entry.is_complete:
+        path = loading.cached_path(entry, model, patterns)
+        if path is None:
             with (
                 open_registry(place) as registry,
                 progress_bar(f"Load {model}", verbose=verbose) as start_progress,
             ):
-                loading.load(
+                path = loading.load(
                     registry,
                     model,
                     header,
                     entry,
+                    patterns,
                     num_workers=num_workers,
                     start_progress=start_progress,
                 )
-    return entry.folder
+    return path
 
 
 def publish(

@@ -2,6 +2,7 @@ r"""Turn the directory of an archive into requests."""
 
 from __future__ import annotations
 
+from collections.abc import Container
 from collections.abc import Iterator
 from typing import NamedTuple
 from typing import TypeAlias
@@ -60,7 +61,7 @@ class Stream(NamedTuple):
 Job: TypeAlias = Span | MemberPart | Stream
 
 
-def plan(directory: format.Directory) -> list[Job]:
+def plan(directory: format.Directory, only: Container[str] | None = None) -> list[Job]:
     r"""Turn a directory into requests.
 
     Small members that are next to each other share one request,
@@ -68,6 +69,8 @@ def plan(directory: format.Directory) -> list[Job]:
 
     Args:
         directory: directory of an archive
+        only: names of the members that are wanted,
+            all of them if it is ``None``
 
     Returns:
         jobs in the order of their position in the archive
@@ -82,7 +85,7 @@ def plan(directory: format.Directory) -> list[Job]:
             entries.clear()
 
     for member, stop in zip(directory.members, directory.stops(), strict=True):
-        if member.is_folder:
+        if member.is_folder or (only is not None and member.name not in only):
             continue
         entry = Entry(member, *parsing.data_range(member, stop))
         if member.index is not None and len(member.index.parts) > 1:

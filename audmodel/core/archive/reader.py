@@ -3,6 +3,7 @@ r"""Read an archive in parallel: fetch, inflate, verify, write."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Container
 from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -71,18 +72,66 @@ def read_directory(source: Source) -> tuple[format.Directory, bytes]:
         RepositoryError: if the archive cannot be read
 
     """
+    data = read_end(source)
+    return parse_end(data, source.size), end_digest(data)
+
+
+def read_end(source: Source) -> bytearray:
+    r"""Read everything from the directory of an archive to its end.
+
+    Args:
+        source: the archive
+
+    Returns:
+        the bytes
+
+    Raises:
+        ArchiveError: if the archive has no directory
+        RepositoryError: if the archive cannot be read
+
+    """
     tail = source.tail
     if not tail:
         count = min(source.size, _TAIL)
         tail = bytes(source.read(source.size - count, count))
     where = parsing.find_directory(tail, source.size)
-    data = memoryview(bytearray(source.size - where.offset))
+    data = bytearray(source.size - where.offset)
     known = min(len(tail), len(data))
-    if known < len(data):
-        source.readinto(where.offset, data[:-known])
-    data[-known:] = tail[-known:]
-    directory = parsing.parse_directory(data[: where.length], where)
-    return directory, blake3(data).digest()
+    with memoryview(data) as view:
+        if known < len(data):
+            source.readinto(where.offset, view[:-known])
+        view[-known:] = tail[-known:]
+    return data
+
+
+def end_digest(data: Buffer) -> bytes:
+    r"""Digest of everything from the directory of an archive to its end.
+
+    It stands for the archive as a whole,
+    since the directory holds the digests of the rest.
+    """
+    return blake3(data).digest()
+
+
+def parse_end(data: Buffer, size: int) -> format.Directory:
+    r"""Directory in the last bytes of an archive.
+
+    Args:
+        data: everything from the directory to the end
+        size: size of the archive in bytes
+
+    Returns:
+        directory
+
+    Raises:
+        ArchiveError: if the directory is damaged,
+            or holds something that is not supported or not allowed
+
+    """
+    where = parsing.find_directory(bytes(data[-format.END_SIZE :]), size)
+    if size - where.offset != len(data):
+        raise ArchiveError("its directory is truncated")
+    return parsing.parse_directory(memoryview(data)[: where.length], where)
 
 
 class _CancelledError(Exception):
@@ -103,6 +152,8 @@ class Extractor:
         num_workers: number of threads,
             1 extracts in the calling thread
         resume: whether the folder holds files of an earlier attempt
+        only: names of the members to extract,
+            all of them if it is ``None``
         progress: called with the number of bytes of files
             that were written or found to be right,
             by any thread
@@ -117,15 +168,20 @@ class Extractor:
         *,
         num_workers: int = 1,
         resume: bool = False,
+        only: Container[str] | None = None,
         progress: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._source = source
-        self._directory = directory
+        self._members = [
+            member
+            for member in directory.members
+            if only is None or member.name in only
+        ]
         self._folder = folder
         self._num_workers = num_workers
         self._resume = resume
         self._progress = progress
-        self._jobs = plan(directory)
+        self._jobs = plan(directory, only)
         self._num_streams = sum(isinstance(job, Stream) for job in self._jobs)
         self._cancelled = threading.Event()
         self._failure: BaseException = _CancelledError()
@@ -166,7 +222,7 @@ class Extractor:
             member.name.rstrip("/")
             if member.is_folder
             else os.path.dirname(member.name)
-            for member in self._directory.members
+            for member in self._members
         }
         for name in sorted(folders):
             os.makedirs(self._path(name), exist_ok=True)

@@ -21,18 +21,26 @@ from audmodel.core.api.identity import latest_version as latest_version
 from audmodel.core.api.identity import legacy_uid as legacy_uid
 from audmodel.core.api.identity import uid as uid
 from audmodel.core.api.identity import versions as versions
-from audmodel.core.api.listing import ModelFile as ModelFile
 from audmodel.core.api.listing import files as files
+from audmodel.core.api.listing import models as models
 from audmodel.core.api.metadata import meta as meta
 from audmodel.core.api.metadata import update_meta as update_meta
 from audmodel.core.api.models import load as load
 from audmodel.core.api.models import publish as publish
+from audmodel.core.api.plans import plan_load as plan_load
+from audmodel.core.api.plans import plan_publish as plan_publish
 from audmodel.core.api.repositories import check_repository as check_repository
 from audmodel.core.api.repositories import leftovers as leftovers
-from audmodel.core.care import CachedModel as CachedModel
+from audmodel.core.api.verification import verify as verify
 from audmodel.core.config import config as config
 from audmodel.core.config import default_cache_root as default_cache_root
 from audmodel.core.repository import Repository as Repository
+from audmodel.core.results import CachedModel as CachedModel
+from audmodel.core.results import DamagedFile as DamagedFile
+from audmodel.core.results import Model as Model
+from audmodel.core.results import ModelFile as ModelFile
+from audmodel.core.results import Transfer as Transfer
+from audmodel.core.results import Verification as Verification
 
 
 __version__ = "2.0.0"

@@ -359,18 +359,35 @@ class CacheEntry:
         Should the lock be broken, whoever is will notice that it is gone,
         and keep out of the way.
         """
+        partial = name != self._version
+        best = self.resumable(partial=partial)
         adopted = False
-        for old in self.unfinished(partial=name != self._version):
-            if not self.is_left(old):
-                continue
-            with contextlib.suppress(OSError):
-                # Who made it may have kept others from writing to it
-                if adopted or os.lstat(old).st_uid != os.geteuid():
-                    shutil.rmtree(old, ignore_errors=True)
-                else:
+        for old in self.unfinished(partial=partial):
+            if old == best:
+                with contextlib.suppress(OSError):
                     os.rename(old, path)
                     adopted = True
+            elif self.is_left(old):
+                shutil.rmtree(old, ignore_errors=True)
         return adopted
+
+    def resumable(self, *, partial: bool = False) -> str | None:
+        r"""Folder of an attempt that ended early, to go on from.
+
+        Args:
+            partial: whether it is for some files of the model
+
+        Returns:
+            path, or ``None`` if there is none
+
+        """
+        for folder in self.unfinished(partial=partial):
+            with contextlib.suppress(OSError):
+                # Who made it may have kept others from writing to it
+                is_ours = os.lstat(folder).st_uid == os.geteuid()
+                if is_ours and self.is_left(folder):
+                    return folder
+        return None
 
 
 class Staging:
@@ -467,9 +484,24 @@ class Staging:
                 with contextlib.suppress(OSError):
                     os.link(source, path, follow_symlinks=False)
                     return True
-            self.resumed = True
-            shutil.copyfile(source, path, follow_symlinks=False)
+            self.copy(folder, name)
         return False
+
+    def copy(self, folder: str, name: str) -> None:
+        r"""Copy a file of which something may be right.
+
+        Args:
+            folder: folder that the file is in
+            name: name of the file, with ``'/'`` between folders
+
+        Raises:
+            OSError: if the file cannot be read or written
+
+        """
+        path = os.path.join(self.path, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        self.resumed = True
+        shutil.copyfile(os.path.join(folder, name), path, follow_symlinks=False)
 
     def merge(self, names: Iterable[str]) -> None:
         r"""Make files visible, each as one step, beside those that are there.
@@ -489,7 +521,12 @@ class Staging:
                 if folder not in made:
                     _make_folder(folder)
                     made.add(folder)
-            os.rename(os.path.join(self.path, name), os.path.join(self._target, name))
+            target = os.path.join(self._target, name)
+            try:
+                os.rename(os.path.join(self.path, name), target)
+            except IsADirectoryError:
+                shutil.rmtree(target)
+                os.rename(os.path.join(self.path, name), target)
         shutil.rmtree(self.path, ignore_errors=True)
 
 

@@ -20,41 +20,16 @@ import stat
 
 from audmodel.core import uid as ids
 from audmodel.core.cache import CacheEntry
+from audmodel.core.results import CachedModel
 from audmodel.core.uid import ModelId
-from audmodel.core.uid import ShortId
 from audmodel.errors import CacheBusyError
 from audmodel.errors import CacheError
-from audmodel.errors import InvalidIdError
 
 
 # Finished models, some files of a model, and attempts to load either
 _FOLDER = re.compile(
     r"(?P<whole>[^.~+][^~+]*)|\.(?P<version>[^~+]+)(?:\+files|(?:\+files)?~.+)"
 )
-
-
-@dataclass(frozen=True)
-class CachedModel:
-    r"""Model in the cache.
-
-    Args:
-        uid: model ID
-        path: path of its folder
-        size: size of its files in bytes
-        last_used: when it was loaded the last time,
-            also if it was in the cache already
-        partial: whether only some of its files are there
-        unfinished: whether they are of a load that was interrupted,
-            or has not ended yet
-
-    """
-
-    uid: str
-    path: str
-    size: int
-    last_used: datetime.datetime
-    partial: bool
-    unfinished: bool = False
 
 
 def cached(root: str) -> list[CachedModel]:
@@ -72,7 +47,7 @@ def cached(root: str) -> list[CachedModel]:
     """
     found: list[CachedModel] = []
     for short in sorted(_folders(root)):
-        if isinstance(_parse(short), ShortId):
+        if ids.is_short(short):
             matches = map(_FOLDER.fullmatch, _folders(os.path.join(root, short)))
             versions = {
                 match["whole"] or match["version"] for match in matches if match
@@ -92,12 +67,6 @@ def _folders(path: str) -> list[str]:
         raise CacheError(
             error.errno, f"The model cache '{path}' cannot be read: {error.strerror}."
         ) from error
-
-
-def _parse(short: str) -> object:
-    with contextlib.suppress(InvalidIdError):
-        return ids.parse(short)
-    return None
 
 
 def _models(entry: CacheEntry) -> Iterator[CachedModel]:

@@ -30,7 +30,6 @@ Progress = Callable[[int], None]
 
 def load(
     registry: Registry,
-    model: ModelId,
     header: Header,
     entry: CacheEntry,
     patterns: Sequence[str] | None = None,
@@ -42,7 +41,6 @@ def load(
 
     Args:
         registry: where the model is
-        model: ID of the model
         header: header of the model
         entry: place in the cache, locked
         patterns: which files, all of them if it is ``None``
@@ -61,11 +59,11 @@ def load(
         RepositoryError: if the archive cannot be read
 
     """
-    with open_archive(registry, model, header, entry) as (archive, directory):
+    with open_archive(registry, header, entry) as (archive, directory):
         if patterns is None:
             _load_all(archive, directory, entry, num_workers, start_progress)
             return entry.folder
-        members = selected(directory, patterns, model)
+        members = selected(directory, patterns, entry.model)
         _load_some(archive, directory, members, entry, num_workers, start_progress)
         return entry.partial_folder
 
@@ -86,11 +84,11 @@ def _load_all(
 
     def attempt(*, private: bool) -> None:
         staging = entry.stage(private=private)
-        staging.prepare(_sizes(directory, missing))
+        staging.prepare(sizes(directory, missing))
         rest = missing | {
             name for name in known if not staging.reuse(entry.partial_folder, name)
         }
-        _extract(archive, directory, staging, rest, num_workers, progress)
+        extract(archive, directory, staging, rest, num_workers, progress)
         staging.commit()
 
     _insist(attempt, lambda: entry.is_complete)
@@ -111,21 +109,18 @@ def _load_some(
 
     def attempt(*, private: bool) -> None:
         staging = entry.stage(partial=True, private=private)
-        staging.prepare(_sizes(directory, missing))
-        _extract(archive, directory, staging, missing, num_workers, progress)
+        staging.prepare(sizes(directory, missing))
+        extract(archive, directory, staging, missing, num_workers, progress)
         staging.merge(missing)
 
     _insist(attempt, lambda: not absent(entry.partial_folder, members))
 
 
-def cached_path(
-    entry: CacheEntry, model: ModelId, patterns: Sequence[str] | None
-) -> str | None:
+def cached_path(entry: CacheEntry, patterns: Sequence[str] | None) -> str | None:
     r"""Folder of what is asked for, if all of it is in the cache.
 
     Args:
         entry: place in the cache
-        model: ID of the model
         patterns: which files, all of them if it is ``None``
 
     Returns:
@@ -138,13 +133,13 @@ def cached_path(
     """
     if entry.is_complete:
         if patterns is not None:
-            select(file_names(entry.folder), patterns, f"the model '{model}'")
+            select(file_names(entry.folder), patterns, f"the model '{entry.model}'")
         entry.touch(entry.folder)
         return entry.folder
     directory = index.read(entry) if patterns is not None else None
     if patterns is None or directory is None:
         return None
-    members = selected(directory, patterns, model)
+    members = selected(directory, patterns, entry.model)
     if absent(entry.partial_folder, members):
         return None
     entry.touch(entry.partial_folder)
@@ -206,7 +201,7 @@ def file_names(folder: str) -> list[str]:
 
 @contextmanager
 def open_archive(
-    registry: Registry, model: ModelId, header: Header, entry: CacheEntry
+    registry: Registry, header: Header, entry: CacheEntry
 ) -> Iterator[tuple[ObjectReader, format.Directory]]:
     r"""Open the archive of a model, and keep a copy of its directory.
 
@@ -214,7 +209,6 @@ def open_archive(
 
     Args:
         registry: where the model is
-        model: ID of the model
         header: header of the model
         entry: place in the cache
 
@@ -228,6 +222,7 @@ def open_archive(
         RepositoryError: if the archive cannot be read
 
     """
+    model = entry.model
     with registry.open_archive(model, header, entry.root) as archive:
         try:
             if archive is None:
@@ -275,20 +270,37 @@ def _checked_directory(
     return directory
 
 
-def _sizes(directory: format.Directory, names: set[str]) -> dict[str, int]:
+def sizes(directory: format.Directory, names: set[str]) -> dict[str, int]:
+    r"""Size in bytes of some files by their names."""
     return {
         member.name: member.size for member in directory.files() if member.name in names
     }
 
 
-def _extract(
+def extract(
     archive: ObjectReader,
     directory: format.Directory,
     staging: Staging,
     names: set[str],
     num_workers: int,
-    progress: Progress,
+    progress: Progress = lambda count: None,
 ) -> None:
+    r"""Extract members of an archive, and keep what is right already.
+
+    Args:
+        archive: the archive
+        directory: directory of the archive
+        staging: where to
+        names: names of the members
+        num_workers: number of threads
+        progress: called with the bytes that are done
+
+    Raises:
+        ArchiveError: if the archive is damaged
+        OSError: if a file cannot be written
+        RepositoryError: if the archive cannot be read
+
+    """
     reader.Extractor(
         archive,
         directory,

@@ -93,10 +93,10 @@ def publish(
 
     """
     model = publication.model
-    _check_absent(registry, model)
+    check_absent(registry, model)
     with claimed(registry, model) as claim:
         # It may have been published just before the claim was ours
-        _check_absent(registry, model)
+        check_absent(registry, model)
         writer = ArchiveWriter(
             publication.files,
             compression=publication.compression,
@@ -141,7 +141,18 @@ def _set_alias(registry: Registry, alias: str, model: ModelId) -> None:
         raise
 
 
-def _check_absent(registry: Registry, model: ModelId) -> None:
+def check_absent(registry: Registry, model: ModelId) -> None:
+    r"""Raise an error if a model was published before.
+
+    Args:
+        registry: where to look
+        model: ID of the model
+
+    Raises:
+        ModelExistsError: if it was
+        RepositoryError: if the repository cannot be read
+
+    """
     path = registry.record_path(model, "header")
     if registry.backend.read_object(path, document.MAX_BYTES) is not None:
         raise ModelExistsError(_exists(model))

@@ -7,8 +7,8 @@ import datetime
 from audmodel.core import care
 from audmodel.core import uid as ids
 from audmodel.core.cache import absolute_root
-from audmodel.core.care import CachedModel
 from audmodel.core.find import resolve
+from audmodel.core.results import CachedModel
 from audmodel.core.uid import ShortId
 from audmodel.errors import InvalidInputError
 from audmodel.errors import NotCachedError
@@ -73,7 +73,9 @@ def remove_cached(uid: str, *, cache_root: str | None = None) -> list[CachedMode
     """
     root = absolute_root(cache_root)
     parsed = ids.parse(uid)
-    wanted = f"{parsed}-" if isinstance(parsed, ShortId) else str(resolve(uid))
+    wanted = (
+        f"{parsed}-" if isinstance(parsed, ShortId) else str(resolve(uid, cache_root))
+    )
     models = [
         model
         for model in care.cached(root)

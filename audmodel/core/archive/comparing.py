@@ -2,6 +2,7 @@ r"""Compare folders to what an archive holds, in parallel."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence
 import contextlib
 from dataclasses import dataclass
@@ -58,7 +59,10 @@ def right_files(
 
 
 def differences(
-    folder: str, files: Sequence[format.Member], num_workers: int
+    folder: str,
+    files: Sequence[format.Member],
+    num_workers: int,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> list[Difference]:
     r"""Files in a folder that are not what an archive holds.
 
@@ -66,6 +70,7 @@ def differences(
         folder: the folder
         files: what should be there
         num_workers: number of threads
+        progress: called with the number of bytes that were compared
 
     Returns:
         files that are missing or differ, in the order of ``files``
@@ -77,6 +82,7 @@ def differences(
         problem = _problem(os.path.join(folder, member.name), member)
         if problem is not None:
             found[member.name] = Difference(member, problem, member.size)
+            progress(member.size)
         elif member.index is not None and len(member.index.parts) > 1:
             jobs += [(member, part) for part in member.parts()]
         else:
@@ -84,8 +90,9 @@ def differences(
     checks = prefetch(_Check(folder), jobs, num_workers=num_workers)
     with contextlib.closing(checks):
         for (member, part), problem in zip(jobs, checks, strict=True):
+            size = member.size if part is None else part.raw_length
+            progress(size)
             if problem is not None:
-                size = member.size if part is None else part.raw_length
                 if member.name in found:
                     size += found[member.name].size
                 found[member.name] = Difference(member, problem, size)

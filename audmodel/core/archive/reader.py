@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import os
+import stat
 import threading
 from typing import Protocol
 from typing import TypeAlias
@@ -212,7 +213,7 @@ class Extractor:
             with contextlib.closing(results):
                 for job, crc in results:
                     if isinstance(job, MemberPart):
-                        _combine(checksums, job, crc)
+                        combine(checksums, job, crc)
         except _CancelledError:
             # Another job failed, and this one only stopped because of it
             raise self._failure from None
@@ -234,14 +235,9 @@ class Extractor:
     # ------------------------------------------------------------ jobs
 
     def _run_job(self, job: Job) -> tuple[Job, int]:
-        r"""Extract what a job is about, fetch it once more if it is damaged."""
+        r"""Extract what a job is about, tell the others if that fails."""
         try:
-            try:
-                return job, self._extract(job)
-            except ArchiveError:
-                # The bytes may have been damaged on their way
-                self._source.forget_tail()
-                return job, self._extract(job)
+            return job, self._attempt(job)
         except _CancelledError:
             raise
         except BaseException as error:
@@ -249,6 +245,15 @@ class Extractor:
             self._failure = error
             self._cancelled.set()
             raise
+
+    def _attempt(self, job: Job) -> int:
+        r"""Extract what a job is about, fetch it once more if it is damaged."""
+        try:
+            return self._extract(job)
+        except ArchiveError:
+            # The bytes may have been damaged on their way
+            self._source.forget_tail()
+            return self._extract(job)
 
     def _extract(self, job: Job) -> int:
         if isinstance(job, Span):
@@ -467,8 +472,18 @@ def _content(
     return data[start:stop]
 
 
-def _combine(checksums: dict[str, int], job: MemberPart, crc: int) -> None:
-    r"""Combine the CRC-32 of the parts of a member, which come in order."""
+def combine(checksums: dict[str, int], job: MemberPart, crc: int) -> None:
+    r"""Combine the CRC-32 of the parts of a member, which come in order.
+
+    Args:
+        checksums: CRC-32 of the parts that came before, by names
+        job: part of a member
+        crc: its CRC-32
+
+    Raises:
+        ArchiveError: if it is the last one, and the CRC-32 is not the expected one
+
+    """
     member = job.member
     combined = isal_zlib.crc32_combine(
         checksums.pop(member.name, 0), crc, job.part.raw_length
@@ -514,7 +529,9 @@ def _closing(fd: int) -> Iterator[int]:
 
 
 def _set_size(fd: int, size: int) -> None:
-    if os.fstat(fd).st_size != size:
+    status = os.fstat(fd)
+    # What is only checked is written to a device, which has no size
+    if status.st_size != size and stat.S_ISREG(status.st_mode):
         os.ftruncate(fd, size)
 
 

@@ -163,12 +163,8 @@ def _read_all(
             problems.append(str(error))
             return None
 
-    found = {}
-    with contextlib.closing(
-        prefetch(attempt, items, num_workers=num_workers)
-    ) as records:
-        for item, record in zip(items, records, strict=True):
-            # What is gone by now is no problem
-            if record is not None:
-                found[item] = record
-    return found
+    results = prefetch(attempt, items, num_workers=num_workers)
+    with contextlib.closing(results):
+        records = zip(items, results, strict=True)
+        # What is gone by now is no problem
+        return {item: record for item, record in records if record is not None}

@@ -137,7 +137,7 @@ class Registry:
         found = []
         for path in self.backend.list_objects("/_uid/"):
             # Other files may lie there as well
-            short, version = (path.split("/") + ["", ""])[2:4]
+            short, version = [*path.split("/"), "", ""][2:4]
             if uid.is_short(short) and uid.is_version(version):
                 model = ModelId(short, version)
                 if path == self.record_path(model, "header"):
@@ -249,8 +249,7 @@ class Registry:
 
         """
         names = [
-            (path.split("/") + [""])[2]
-            for path in self.backend.list_objects("/_alias/")
+            [*path.split("/"), ""][2] for path in self.backend.list_objects("/_alias/")
         ]
         return sorted({name for name in names if uid.is_alias(name)})
 

@@ -9,7 +9,7 @@ so that existing ``except`` clauses keep working::
     ├── InvalidInputError (ValueError)
     │   ├── InvalidIdError (RuntimeError)     malformed model ID
     │   ├── InvalidFolderError                model folder that cannot be published
-    │   └── FileNotInModelError (OSError)     no such file in the model
+    │   └── FileNotInModelError (FileNotFoundError)  no such file in the model
     ├── ConfigurationError (ValueError)       configuration file or repository entry
     ├── ModelNotFoundError (RuntimeError)     no such model ID
     ├── AliasNotFoundError (RuntimeError)     no such alias
@@ -22,7 +22,7 @@ so that existing ``except`` clauses keep working::
     ├── CacheError (OSError)                  cache that cannot be used
     │   ├── CacheBusyError                    another process is at work on the model
     │   ├── DiskFullError                     not enough room for the model
-    │   └── NotCachedError                    the model is not in the cache
+    │   └── NotCachedError (FileNotFoundError)  the model is not in the cache
     └── RepositoryError (audbackend.BackendError)
         ├── RepositoryNotFoundError           the repository does not exist
         ├── RepositoryUnreachableError        the repository gives no answer

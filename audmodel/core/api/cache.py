@@ -34,7 +34,7 @@ def cached(*, cache_root: str | None = None) -> list[CachedModel]:
     Examples:
         >>> root = audmodel.load("3e120e8d-1.0.0")
         >>> [(model.uid, model.size) for model in audmodel.cached()]
-        [('3e120e8d-1.0.0', 16452)]
+        [('3e120e8d-1.0.0', 16454)]
 
     """
     return care.cached(absolute_root(cache_root))

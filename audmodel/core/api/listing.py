@@ -44,8 +44,8 @@ def files(uid: str, *, cache_root: str | None = None) -> list[ModelFile]:
         ...     print(file.path, file.size)
         log/eval.yaml 10
         model.onnx 16384
-        model.yaml 30
-        readme.txt 28
+        model.yaml 31
+        readme.txt 29
 
     """
     directory = find_directory(uid, cache_root)

@@ -52,7 +52,7 @@ def plan_load(
     Examples:
         >>> transfer = audmodel.plan_load("3e120e8d-1.0.0")
         >>> transfer.files, transfer.size, transfer.requests
-        (4, 16452, 1)
+        (4, 16454, 1)
         >>> root = audmodel.load("3e120e8d-1.0.0")
         >>> audmodel.plan_load("3e120e8d-1.0.0").bytes
         0
@@ -121,7 +121,7 @@ def plan_publish(
         ...     "1.0.0",
         ... )
         >>> transfer.uid, transfer.files, transfer.size, transfer.exact
-        ('7a704d69-1.0.0', 4, 16452, False)
+        ('7a704d69-1.0.0', 4, 16454, False)
 
     """
     from audmodel.core import planning

@@ -232,6 +232,13 @@ def _workers(text: str) -> int | None:
     return int(text)
 
 
+def count(text: str) -> int:
+    r"""Number that a user gives, not negative."""
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    return int(text)
+
+
 def seconds(text: str) -> float:
     r"""Number of seconds that a user gives, negative for any."""
     if not re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,9})?", text):

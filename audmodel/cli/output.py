@@ -52,11 +52,24 @@ def to_json(data: object) -> str:
     return json.dumps(_plain(data), indent=2, allow_nan=False)
 
 
+def record(value: Any) -> dict[str, Any]:
+    r"""Fields of a record.
+
+    Args:
+        value: instance of a dataclass
+
+    Returns:
+        values by name
+
+    """
+    names = [field.name for field in dataclasses.fields(value)]
+    return {name: getattr(value, name) for name in names}
+
+
 def _plain(value: Any) -> Any:
     r"""Value made of what JSON has."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = dataclasses.fields(value)
-        return {field.name: _plain(getattr(value, field.name)) for field in fields}
+    if dataclasses.is_dataclass(value):
+        return _plain(record(value))
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, set | frozenset):

@@ -12,6 +12,7 @@ from audmodel.cli import configuration
 from audmodel.cli import description
 from audmodel.cli import metadata
 from audmodel.cli import models
+from audmodel.cli import repositories
 from audmodel.cli.command import EXIT_CODES
 from audmodel.cli.command import Command
 
@@ -26,6 +27,8 @@ COMMANDS: tuple[Command, ...] = (
     aliases.RESOLVE,
     metadata.SHOW,
     metadata.UPDATE,
+    repositories.CHECK,
+    repositories.LEFTOVERS,
     configuration.CONFIG,
     completion.COMPLETION,
 )
@@ -33,6 +36,7 @@ COMMANDS: tuple[Command, ...] = (
 GROUPS = {
     "alias": "names that point to models",
     "meta": "what is known about models",
+    "repository": "what there is to know about a repository, and to tidy up",
 }
 
 

@@ -53,6 +53,25 @@ INFO = Command(
 )
 
 
+def _files(args: argparse.Namespace) -> Result:
+    files = audmodel.files(args.uid, cache_root=args.cache_root)
+    rows = [
+        (output.size(file.size), output.size(file.compressed_size), file.path)
+        for file in files
+    ]
+    return Result(files, output.table(("size", "compressed", "path"), rows))
+
+
+FILES = Command(
+    "files",
+    "list the files of a model",
+    _model_arguments,
+    _files,
+    "audmodel files 3e120e8d-1.0.0",
+    "The directory of the archive tells, nothing else of it is fetched.",
+)
+
+
 def _versions_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "uid", metavar="UID", help="model ID, with or without version, or alias"

@@ -30,6 +30,7 @@ _CODES = {
     "ModelExistsError": commands.CONFLICT,
     "PublishConflictError": commands.CONFLICT,
     "CacheError": commands.CACHE,
+    "NotCachedError": commands.FAILED,
     "AudmodelError": commands.FAILED,
     "TimeoutError": commands.CACHE,  # of filelock
     "OSError": commands.FAILED,

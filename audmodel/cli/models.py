@@ -101,6 +101,14 @@ PUBLISH = Command(
 
 def _load_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.uids(parser)
+    parser.add_argument(
+        "--file",
+        metavar="PATTERN",
+        action="append",
+        dest="files",
+        help="load only files like this one, e.g. '*.onnx' or 'config/'; "
+        "may be repeated, each has to match a file",
+    )
     arguments.num_workers(parser)
     parser.add_argument(
         "--timeout",
@@ -118,6 +126,7 @@ def _load(args: argparse.Namespace) -> Result:
     paths = [
         audmodel.load(
             uid,
+            files=args.files,
             cache_root=args.cache_root,
             timeout=args.timeout,
             num_workers=args.num_workers,

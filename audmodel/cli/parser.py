@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import audmodel
 from audmodel.cli import aliases
+from audmodel.cli import cache
 from audmodel.cli import completion
 from audmodel.cli import configuration
 from audmodel.cli import description
@@ -21,12 +22,16 @@ COMMANDS: tuple[Command, ...] = (
     models.PUBLISH,
     models.LOAD,
     description.INFO,
+    description.FILES,
     description.VERSIONS,
     aliases.SET,
     aliases.LIST,
     aliases.RESOLVE,
     metadata.SHOW,
     metadata.UPDATE,
+    cache.LIST,
+    cache.REMOVE,
+    cache.PRUNE,
     repositories.CHECK,
     repositories.LEFTOVERS,
     configuration.CONFIG,
@@ -36,6 +41,7 @@ COMMANDS: tuple[Command, ...] = (
 GROUPS = {
     "alias": "names that point to models",
     "meta": "what is known about models",
+    "cache": "models that were loaded",
     "repository": "what there is to know about a repository, and to tidy up",
 }
 

@@ -106,7 +106,7 @@ def _load_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         action="append",
         dest="files",
-        help="load only files like this one, e.g. '*.onnx' or 'config/'; "
+        help="load only files like this, e.g. '*.onnx' or 'config/'; "
         "may be repeated, each has to match a file",
     )
     arguments.num_workers(parser)

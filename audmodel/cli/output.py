@@ -2,6 +2,7 @@ r"""Text for people, JSON for programs, and the way to stdout."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -80,9 +81,9 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return str(value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return value
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

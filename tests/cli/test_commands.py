@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
 import yaml
 
@@ -354,6 +355,7 @@ def test_meta_show_can_be_read_back(call: Call, uid: str, tmp_path: Path) -> Non
         "sizes": {1, 2},
         "when": datetime.date(2026, 1, 1),
         "best": float("inf"),
+        "key": b"\x00",
         3: {"nothing": None},
     }
     audmodel.update_meta(uid, meta, replace=True)
@@ -371,6 +373,7 @@ def test_meta_show_can_be_read_back(call: Call, uid: str, tmp_path: Path) -> Non
         "sizes": [1, 2],
         "when": "2026-01-01",
         "best": None,
+        "key": "AA==",
         "3": {"nothing": None},
     }
 
@@ -516,3 +519,150 @@ def test_repository_leftovers_of_strange_days(call: Call, days: str) -> None:
     answer = call("repository", "leftovers", f"--days={days}")
     assert answer.code == 2
     assert "is not a number of 0 or more" in answer.err
+
+
+# Files ---------------------------------------------------------------------
+
+
+def test_files(call: Call, uid: str) -> None:
+    answer = call("files", "small")
+    assert answer.out.splitlines()[0].split() == ["SIZE", "COMPRESSED", "PATH"]
+    assert any(
+        line.startswith("16.4 kB") and line.endswith("  model.onnx")
+        for line in answer.out.splitlines()
+    )
+    data = call("files", uid, "--json").data
+    assert data[1]["path"] == "model.onnx"
+    assert data[1]["size"] == 16384
+
+
+def test_load_some_files(call: Call, uid: str, tmp_path: Path) -> None:
+    args = ("load", uid, "--cache-root", tmp_path / "mine")
+    answer = call(*args, "--file", "*.onnx", "--file", "log/")
+    assert set(content(answer.out.rstrip("\n"))) == {"model.onnx", "log/eval.yaml"}
+
+
+@pytest.mark.parametrize("pattern", ["*.pt", "", "/", "../*"])
+def test_load_files_that_are_not_there(call: Call, uid: str, pattern: str) -> None:
+    answer = call("load", uid, "--file", "*.onnx", "--file", pattern)
+    assert (answer.code, answer.out) == (1, "")
+    assert call("cache", "ls").out == ""
+
+
+# Cache ---------------------------------------------------------------------
+
+
+def test_empty_cache(call: Call, place: audmodel.Repository) -> None:
+    assert call("cache", "ls").out == ""
+    assert call("cache", "ls", "--json").data == []
+
+
+def test_cache_ls(call: Call, uid: str, tmp_path: Path) -> None:
+    path = audmodel.load(uid)
+    [model] = call("cache", "ls", "--json").data
+    assert (model["uid"], model["path"], model["partial"]) == (uid, path, False)
+    last_used = datetime.datetime.fromisoformat(model["last_used"])
+    assert abs(datetime.datetime.now(datetime.UTC) - last_used).total_seconds() < 600
+    _, line = call("cache", "ls").out.splitlines()
+    assert line.startswith(f"{uid}  16.5 kB  2")
+    assert line.endswith("  whole")
+    other = tmp_path / "other"
+    audmodel.load(uid, files="*.onnx", cache_root=str(other))
+    assert "some files" in call("cache", "ls", "--cache-root", other).out
+
+
+@pytest.mark.parametrize("uid_", ["12345678-1.0.0", "12345678"])
+def test_cache_rm_of_what_is_not_there(call: Call, uid: str, uid_: str) -> None:
+    answer = call("cache", "rm", uid_)
+    assert (answer.code, answer.out) == (1, "")
+    assert "not in the cache" in answer.err
+
+
+def test_cache_rm_of_what_is_in_use(call: Call, uid: str, tmp_path: Path) -> None:
+    path = audmodel.load(uid)
+    with filelock.FileLock(Path(path).parent / ".1.0.0.lock"):
+        answer = call("cache", "rm", uid)
+    assert (answer.code, answer.out) == (6, "")
+    assert os.path.exists(path)
+
+
+def test_cache_rm(call: Call, uid: str) -> None:
+    path = audmodel.load(uid)
+    answer = call("cache", "rm", "small")
+    assert answer.code == 0
+    assert uid in answer.out
+    assert not os.path.exists(path)
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        ((), 1, "'max_size'"),
+        (("--max-age", "30"), 2, "is not a time like"),
+        (("--max-age=-1d",), 2, "is not a time like"),
+        (("--max-age", "999999999999999w"), 2, "is too long"),
+        (("--max-size", "all"), 2, "is not a size like"),
+        (("--max-size", "1 parsec"), 2, "is not a size like"),
+        (("--max-size", "nan"), 2, "is not a size like"),
+    ],
+)
+def test_cache_prune_wrong(
+    call: Call, uid: str, args: tuple[str, ...], code: int, message: str
+) -> None:
+    path = audmodel.load(uid)
+    answer = call("cache", "prune", *args)
+    assert (answer.code, answer.out) == (code, "")
+    assert message in answer.err
+    assert os.path.exists(path)
+
+
+@pytest.mark.parametrize(
+    ("args", "stays"),
+    [
+        (("--max-age", "1.5h"), True),
+        (("--max-age", "4w", "--max-size", "1MB"), True),
+        (("--max-size", "17KiB"), True),
+        (("--max-size", "16KiB"), False),
+        (("--max-size", "0.01 mb"), False),
+        (("--max-age", "0s"), False),
+    ],
+)
+def test_cache_prune(call: Call, uid: str, args: tuple[str, ...], stays: bool) -> None:
+    path = audmodel.load(uid)
+    dry = call("cache", "prune", *args, "--dry-run")
+    assert os.path.exists(path)
+    answer = call("cache", "prune", *args)
+    assert answer == dry
+    assert (uid in answer.out) == (not stays)
+    assert os.path.exists(path) == stays
+
+
+# Each once as a process ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "load {uid}",
+        "info {uid}",
+        "files {uid}",
+        "versions {uid}",
+        "alias set prod {uid}",
+        "alias list {uid}",
+        "alias resolve small",
+        "meta show {uid}",
+        "meta update {uid} a=1",
+        "cache ls",
+        "cache rm {uid}",
+        "cache prune --max-size 1GB",
+        "config",
+    ],
+)
+def test_process(run: Call, uid: str, line: str) -> None:
+    """A process and a call say the same, in both languages."""
+    args = line.format(uid=uid).split()
+    for extra in ([], ["--json"]):
+        audmodel.load(uid)
+        answer = run(*args, *extra)
+        assert (answer.code, answer.err) == (0, "")
+    assert isinstance(answer.data, dict | list)

@@ -21,6 +21,7 @@ import pytest
 
 import audmodel
 from audmodel.cli import main
+from audmodel.cli.output import size
 from audmodel.cli.parser import COMMANDS
 from tests.cli.conftest import Call
 from tests.cli.conftest import command
@@ -397,3 +398,25 @@ def test_completion_of_unknown_shell(call: Call) -> None:
     answer = call("completion", "csh")
     assert (answer.code, answer.out) == (2, "")
     assert "csh" in answer.err
+
+
+# Numbers -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (99_949, "99.9 kB"),
+        (99_950, "100 kB"),
+        (999_499, "999 kB"),
+        (999_500, "1.0 MB"),
+        (10**9, "1.0 GB"),
+        (10**12, "1.0 TB"),
+        (10**19, "10000 PB"),
+    ],
+)
+def test_sizes(count: int, expected: str) -> None:
+    assert size(count) == expected

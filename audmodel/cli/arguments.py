@@ -73,6 +73,18 @@ def num_workers(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def timeout(parser: argparse.ArgumentParser) -> None:
+    r"""Patience with other processes."""
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=14400,
+        help="how long to wait for another process that is at work on the same "
+        "model, forever if negative (default: 14400)",
+    )
+
+
 def dry_run(parser: argparse.ArgumentParser, help: str) -> None:  # noqa: A002
     r"""Whether nothing is to be done."""
     parser.add_argument("--dry-run", action="store_true", help=help)
@@ -239,7 +251,7 @@ def count(text: str) -> int:
     return int(text)
 
 
-def seconds(text: str) -> float:
+def _seconds(text: str) -> float:
     r"""Number of seconds that a user gives, negative for any."""
     if not re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,9})?", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")

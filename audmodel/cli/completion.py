@@ -70,7 +70,7 @@ def _bash(commands: list[_Words]) -> str:
     return f"""\
 _audmodel() {{
     local command='' words='' word
-    for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
+    for word in "${{COMP_WORDS[@]:1:$((COMP_CWORD - 1))}}"; do
         case "${{command:+$command }}$word" in
         {names}) command="${{command:+$command }}$word" ;;
         esac
@@ -103,7 +103,7 @@ def _fish(commands: list[_Words]) -> str:
             elif word.startswith("-"):
                 what = f"-s {word[1:]}"
             else:
-                what = f"-a {word}"
+                what = f"-f -a {word}"
             lines.append(
                 f"complete -c audmodel -n {condition} {what} -d {shlex.quote(text)}"
             )

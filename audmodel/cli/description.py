@@ -21,7 +21,7 @@ def _info(args: argparse.Namespace) -> Result:
     from audmodel.core.find import resolve
 
     # One model throughout, even if its alias is moved in the meantime
-    uid = str(resolve(args.uid))
+    uid = str(resolve(args.uid, args.cache_root))
     header = audmodel.header(uid, cache_root=args.cache_root)
     place = audmodel.repository(uid, cache_root=args.cache_root)
     data = {

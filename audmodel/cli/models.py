@@ -6,6 +6,7 @@ import argparse
 
 import audmodel
 from audmodel.cli import arguments
+from audmodel.cli import output
 from audmodel.cli.command import Command
 from audmodel.cli.command import Result
 
@@ -56,6 +57,7 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
         parser, "where to publish, the first configured one if it is left out"
     )
     arguments.num_workers(parser)
+    arguments.dry_run(parser, "tell what would be sent, and publish nothing")
     parser.add_argument(
         "--tmp-root",
         metavar="FOLDER",
@@ -68,18 +70,26 @@ def _publish(args: argparse.Namespace) -> Result:
     place = args.repository
     if place is not None:
         place = arguments.find_repository(place)
-    uid = audmodel.publish(
+    model = (
         args.root,
         args.name,
         arguments.read_values(args.params),
         args.version,
-        alias=args.alias,
-        author=args.author,
-        compression=args.compression,
-        date=args.date,
-        meta=arguments.read_values(args.meta),
-        subgroup=args.subgroup,
-        repository=place,
+    )
+    options = {
+        "alias": args.alias,
+        "author": args.author,
+        "compression": args.compression,
+        "date": args.date,
+        "meta": arguments.read_values(args.meta),
+        "subgroup": args.subgroup,
+        "repository": place,
+    }
+    if args.dry_run:
+        return _plan([audmodel.plan_publish(*model, **options)])
+    uid = audmodel.publish(
+        *model,
+        **options,
         num_workers=args.num_workers,
         tmp_root=args.tmp_root,
         verbose=args.verbose,
@@ -109,31 +119,31 @@ def _load_arguments(parser: argparse.ArgumentParser) -> None:
         help="load only files like this, e.g. '*.onnx' or 'config/'; "
         "may be repeated, each has to match a file",
     )
-    arguments.num_workers(parser)
-    parser.add_argument(
-        "--timeout",
-        metavar="SECONDS",
-        type=arguments.seconds,
-        default=14400,
-        help="how long to wait for another process that loads the same model, "
-        "forever if negative (default: 14400)",
+    arguments.dry_run(
+        parser, "tell what would be fetched, and fetch just the directory"
     )
+    arguments.num_workers(parser)
+    arguments.timeout(parser)
     arguments.cache_root(parser)
     arguments.lookup(parser)
 
 
 def _load(args: argparse.Namespace) -> Result:
-    paths = [
-        audmodel.load(
-            uid,
-            files=args.files,
-            cache_root=args.cache_root,
-            timeout=args.timeout,
-            num_workers=args.num_workers,
-            verbose=args.verbose,
+    if args.dry_run:
+        return _plan(
+            [
+                audmodel.plan_load(uid, files=args.files, cache_root=args.cache_root)
+                for uid in args.uid
+            ]
         )
-        for uid in args.uid
-    ]
+    paths = audmodel.load(
+        args.uid,
+        files=args.files,
+        cache_root=args.cache_root,
+        timeout=args.timeout,
+        num_workers=args.num_workers,
+        verbose=args.verbose,
+    )
     data = [{"uid": uid, "path": path} for uid, path in zip(args.uid, paths)]
     return Result(data, "\n".join(paths))
 
@@ -147,3 +157,19 @@ LOAD = Command(
     "What is in the cache already is not loaded again, "
     "and a load that was interrupted goes on where it stopped.",
 )
+
+
+def _plan(transfers: list[audmodel.Transfer]) -> Result:
+    rows = [
+        (
+            transfer.uid,
+            transfer.files,
+            output.size(transfer.size),
+            output.size(transfer.bytes),
+            transfer.requests,
+            "" if transfer.exact else "estimated",
+        )
+        for transfer in transfers
+    ]
+    titles = ("uid", "files", "size", "transfer", "requests", "")
+    return Result(transfers, output.table(titles, rows))

@@ -11,9 +11,11 @@ from audmodel.cli import cache
 from audmodel.cli import completion
 from audmodel.cli import configuration
 from audmodel.cli import description
+from audmodel.cli import listing
 from audmodel.cli import metadata
 from audmodel.cli import models
 from audmodel.cli import repositories
+from audmodel.cli import verification
 from audmodel.cli.command import EXIT_CODES
 from audmodel.cli.command import Command
 
@@ -21,6 +23,7 @@ from audmodel.cli.command import Command
 COMMANDS: tuple[Command, ...] = (
     models.PUBLISH,
     models.LOAD,
+    listing.LIST,
     description.INFO,
     description.FILES,
     description.VERSIONS,
@@ -29,9 +32,11 @@ COMMANDS: tuple[Command, ...] = (
     aliases.RESOLVE,
     metadata.SHOW,
     metadata.UPDATE,
+    verification.VERIFY,
     cache.LIST,
     cache.REMOVE,
     cache.PRUNE,
+    verification.CACHE_VERIFY,
     repositories.CHECK,
     repositories.LEFTOVERS,
     configuration.CONFIG,

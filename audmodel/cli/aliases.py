@@ -33,12 +33,6 @@ SET = Command(
 )
 
 
-def _list_arguments(parser: argparse.ArgumentParser) -> None:
-    arguments.uid(parser)
-    arguments.cache_root(parser)
-    arguments.lookup(parser)
-
-
 def _list(args: argparse.Namespace) -> Result:
     names = audmodel.aliases(args.uid, cache_root=args.cache_root)
     return Result(names, "\n".join(names))
@@ -47,7 +41,7 @@ def _list(args: argparse.Namespace) -> Result:
 LIST = Command(
     "alias list",
     "list the aliases that point to a model",
-    _list_arguments,
+    arguments.model,
     _list,
     "audmodel alias list 3e120e8d-1.0.0",
 )

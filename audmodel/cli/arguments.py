@@ -29,6 +29,13 @@ def uid(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("uid", metavar="UID", help="model ID or alias")
 
 
+def model(parser: argparse.ArgumentParser) -> None:
+    r"""One model, and where to look for it."""
+    uid(parser)
+    cache_root(parser)
+    lookup(parser)
+
+
 def uids(parser: argparse.ArgumentParser) -> None:
     r"""One or several models."""
     parser.add_argument("uid", metavar="UID", nargs="+", help="model IDs or aliases")

@@ -97,7 +97,7 @@ def _result(models: list[audmodel.CachedModel]) -> Result:
         )
         for model in models
     ]
-    text = output.table(("uid", "size", "last used", "state"), rows) if rows else ""
+    text = output.table(("uid", "size", "last used", "state"), rows)
     return Result(models, text)
 
 

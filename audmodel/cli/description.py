@@ -11,12 +11,6 @@ from audmodel.cli.command import Command
 from audmodel.cli.command import Result
 
 
-def _model_arguments(parser: argparse.ArgumentParser) -> None:
-    arguments.uid(parser)
-    arguments.cache_root(parser)
-    arguments.lookup(parser)
-
-
 def _info(args: argparse.Namespace) -> Result:
     from audmodel.core.find import resolve
 
@@ -47,7 +41,7 @@ def _info(args: argparse.Namespace) -> Result:
 INFO = Command(
     "info",
     "show what is known about a model",
-    _model_arguments,
+    arguments.model,
     _info,
     "audmodel info 3e120e8d-1.0.0",
 )
@@ -65,7 +59,7 @@ def _files(args: argparse.Namespace) -> Result:
 FILES = Command(
     "files",
     "list the files of a model",
-    _model_arguments,
+    arguments.model,
     _files,
     "audmodel files 3e120e8d-1.0.0",
     "The directory of the archive tells, nothing else of it is fetched.",

@@ -59,7 +59,7 @@ def _list(args: argparse.Namespace) -> Result:
         for model in models
     ]
     titles = ("uid", "name", "subgroup", "aliases", "date", "author", "parameters")
-    return Result(data, output.table(titles, rows) if rows else "")
+    return Result(data, output.table(titles, rows))
 
 
 LIST = Command(

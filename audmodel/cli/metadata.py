@@ -11,12 +11,6 @@ from audmodel.cli.command import Command
 from audmodel.cli.command import Result
 
 
-def _show_arguments(parser: argparse.ArgumentParser) -> None:
-    arguments.uid(parser)
-    arguments.cache_root(parser)
-    arguments.lookup(parser)
-
-
 def _show(args: argparse.Namespace) -> Result:
     return _result(audmodel.meta(args.uid, cache_root=args.cache_root))
 
@@ -24,7 +18,7 @@ def _show(args: argparse.Namespace) -> Result:
 SHOW = Command(
     "meta show",
     "show the metadata of a model, as YAML",
-    _show_arguments,
+    arguments.model,
     _show,
     "audmodel meta show 3e120e8d-1.0.0 > meta.yaml",
 )

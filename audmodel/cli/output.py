@@ -94,13 +94,14 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
         rows: values of each row
 
     Returns:
-        lines, without line break at the end
+        lines, without line break at the end,
+        empty if there are no rows
 
     """
-    lines = [
-        [title.upper() for title in titles],
-        *([printable(str(value)) for value in row] for row in rows),
-    ]
+    shown = [[printable(str(value)) for value in row] for row in rows]
+    if not shown:
+        return ""
+    lines = [[title.upper() for title in titles], *shown]
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip()
@@ -154,9 +155,9 @@ def size(count: int) -> str:
 
     """
     number = float(count)
-    for unit in _UNITS:
-        if number < 999.5 or unit == _UNITS[-1]:
-            break
+    power = 0
+    while number >= 999.5 and power < len(_UNITS) - 1:
         number /= 1000
-    digits = 1 if unit != "B" and number < 99.95 else 0
-    return f"{number:.{digits}f} {unit}"
+        power += 1
+    digits = 1 if power and number < 99.95 else 0
+    return f"{number:.{digits}f} {_UNITS[power]}"

@@ -69,7 +69,7 @@ def _leftovers(args: argparse.Namespace) -> Result:
         (left.date, left.kind, "yes" if left.removed else "no", left.path)
         for left in found
     ]
-    text = output.table(("date", "kind", "removed", "path"), rows) if rows else ""
+    text = output.table(("date", "kind", "removed", "path"), rows)
     return Result(found, text)
 
 

@@ -3,6 +3,7 @@ r"""Are models what was published?"""
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from collections.abc import Iterator
 
 import audmodel
@@ -85,7 +86,7 @@ def _cache(args: argparse.Namespace) -> Result:
             data.append(_data(verification))
             rows += _rows(verification)
             code = code if verification.ok else DAMAGED
-    return Result(data, _text(iter(rows)), code)
+    return Result(data, _text(rows), code)
 
 
 CACHE_VERIFY = Command(
@@ -129,6 +130,5 @@ def _rows(verification: audmodel.Verification) -> Iterator[tuple[str, ...]]:
         yield uid, "ok", "", ""
 
 
-def _text(rows: Iterator[tuple[str, ...]]) -> str:
-    found = list(rows)
-    return output.table(("uid", "state", "size", "file"), found) if found else ""
+def _text(rows: Iterable[tuple[str, ...]]) -> str:
+    return output.table(("uid", "state", "size", "file"), rows)

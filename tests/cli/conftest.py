@@ -18,6 +18,17 @@ from audmodel.cli import main
 
 
 PARAMS = {"model": "cnn10", "sampling_rate": 16000}
+# What is said of the model for programs
+MODEL = {
+    "name": "onnx",
+    "subgroup": "emotion.cnn",
+    "version": "1.0.0",
+    "parameters": PARAMS,
+    "author": "sphinx",
+    "date": "2026-01-01",
+    "aliases": ["small"],
+    "repository": "models",
+}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import audmodel
+from tests.cli.conftest import MODEL
 from tests.cli.conftest import PARAMS
 from tests.cli.conftest import Call
 from tests.cli.conftest import configure
@@ -265,18 +266,7 @@ def test_load_from_another_repository(
 
 def test_info(call: Call, uid: str) -> None:
     answer = call("info", "small", "--json")
-    assert answer.data == {
-        "uid": uid,
-        "name": "onnx",
-        "subgroup": "emotion.cnn",
-        "version": "1.0.0",
-        "parameters": PARAMS,
-        "author": "sphinx",
-        "date": "2026-01-01",
-        "aliases": ["small"],
-        "repository": "models",
-        "url": audmodel.url(uid),
-    }
+    assert answer.data == {"uid": uid, **MODEL, "url": audmodel.url(uid)}
     shown = dict(line.split(maxsplit=1) for line in call("info", uid).out.splitlines())
     assert shown["uid"] == uid
     assert shown["parameters"] == "model=cnn10, sampling_rate=16000"

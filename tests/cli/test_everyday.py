@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 import audmodel
-from tests.cli.conftest import PARAMS
+from tests.backends import seaweedfs
+from tests.cli.conftest import MODEL
 from tests.cli.conftest import Call
+from tests.cli.conftest import environment
 
 
 # Models --------------------------------------------------------------------
@@ -62,17 +64,7 @@ def test_ls(call: Call, uid: str, other: str) -> None:
     [line] = [line for line in lines if line.startswith(uid)]
     assert line.split("  ")[-1].strip() == "model=cnn10, sampling_rate=16000"
     [model] = call("ls", "--name", "onnx", "--json").data
-    assert model == {
-        "uid": uid,
-        "name": "onnx",
-        "subgroup": "emotion.cnn",
-        "version": "1.0.0",
-        "parameters": PARAMS,
-        "author": "sphinx",
-        "date": "2026-01-01",
-        "aliases": ["small"],
-        "repository": "models",
-    }
+    assert model == {"uid": uid, **MODEL}
 
 
 @pytest.mark.parametrize(
@@ -261,6 +253,27 @@ def test_offline(call: Call, uid: str) -> None:
     assert (answer.code, answer.out) == (4, "")
     assert "AUDMODEL_OFFLINE" in answer.err
     assert call("config", "--json").data["environment"] == {"AUDMODEL_OFFLINE": "1"}
+
+
+def test_storage_that_nobody_configured(
+    run: Call, home: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    server = seaweedfs.shared()
+    place = ("--repository", f"s3:{server.url}:{server.empty_bucket()}")
+    variables = environment(
+        MINIO_ACCESS_KEY=seaweedfs.ACCESS_KEY, MINIO_SECRET_KEY=seaweedfs.SECRET_KEY
+    )
+    answer = run(
+        *("publish", model_folder, "--name", "x", "--version", "1.0.0", *place),
+        env=variables,
+    )
+    assert (answer.code, answer.err) == (0, "")
+    uid = answer.out.strip()
+    args = (uid, *place, "--cache-root", tmp_path / "cache", "--num-workers", "2")
+    answer = run("load", *args, env=variables)
+    assert os.path.isfile(Path(answer.out.strip(), "model.onnx"))
+    answer = run("ls", *place, env=variables)
+    assert uid in answer.out
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def plan(directory: format.Directory, only: Container[str] | None = None) -> lis
         entry = Entry(member, *parsing.data_range(member, stop))
         if member.index is not None and len(member.index.parts) > 1:
             close_span()
-            jobs += _parts(member)
+            jobs += member_parts(member)
         elif member.index is None and entry.stop - entry.start > RANGE:
             close_span()
             jobs.append(Stream(*entry))
@@ -106,7 +106,16 @@ def plan(directory: format.Directory, only: Container[str] | None = None) -> lis
     return jobs
 
 
-def _parts(member: format.Member) -> Iterator[MemberPart]:
+def member_parts(member: format.Member) -> Iterator[MemberPart]:
+    r"""Parts of a large member and the bytes of the archive that hold them.
+
+    Args:
+        member: member that has an index
+
+    Yields:
+        parts in order
+
+    """
     assert member.index is not None
     data_offset = member.header_offset + member.index.header_length
     for number, part in enumerate(member.parts()):

@@ -17,13 +17,13 @@ from typing import TypeAlias
 from blake3 import blake3
 from isal import isal_zlib
 
+from audmodel.core.archive import checks
 from audmodel.core.archive import existing
 from audmodel.core.archive import format
 from audmodel.core.archive import parsing
 from audmodel.core.archive.deflate import PIECE
 from audmodel.core.archive.deflate import Inflater
 from audmodel.core.archive.plan import RANGE
-from audmodel.core.archive.plan import Entry
 from audmodel.core.archive.plan import Job
 from audmodel.core.archive.plan import MemberPart
 from audmodel.core.archive.plan import Span
@@ -259,7 +259,7 @@ class Extractor:
         if isinstance(job, Span):
             self._extract_span(job)
             return 0
-        with _naming(job):
+        with checks.naming(job):
             if isinstance(job, MemberPart):
                 return self._extract_part(job)
             self._extract_stream(job)
@@ -285,11 +285,11 @@ class Extractor:
                 try:
                     self._extract_member(entry.member, piece)
                 except ArchiveError as error:
-                    raise _named(error, entry) from error
+                    raise checks.named(error, entry) from error
         self._progress(sum(entry.member.size for entry in missing))
 
     def _extract_member(self, member: format.Member, data: memoryview) -> None:
-        content = _content(member, data)
+        content = checks.content(member, data)
         pieces: Iterable[Buffer] = [content]
         inflater = None
         if member.method == format.DEFLATED:
@@ -311,8 +311,8 @@ class Extractor:
         if inflater is not None:
             inflater.finish(last=True)
         for _, part_digest in expected:  # one, or none if it is empty
-            _check(part_digest, digest.digest(), "digest")
-        _check_crc(member, crc)
+            checks.check(part_digest, digest.digest(), "digest")
+        checks.check_crc(member, crc)
 
     def _extract_part(self, job: MemberPart) -> int:
         member, part = job.member, job.part
@@ -323,12 +323,12 @@ class Extractor:
                 return crc
         data = self._fetch(job.start, job.stop)
         if part.offset == 0:
-            data = _content(member, data, part.length)
+            data = checks.content(member, data, part.length)
         crc = 0
         with _closing(self._open(member)) as fd:
             _set_size(fd, member.size)
             if member.method == format.STORED:
-                _check(part.digest, blake3(data).digest(), "digest")
+                checks.check(part.digest, blake3(data).digest(), "digest")
                 crc = isal_zlib.crc32(data)
                 _write(fd, data, part.raw_offset)
             else:
@@ -341,7 +341,7 @@ class Extractor:
                     _write(fd, piece, offset)
                     offset += len(piece)
                 inflater.finish(last=job.is_last)
-                _check(part.digest, digest.digest(), "digest")
+                checks.check(part.digest, digest.digest(), "digest")
         self._progress(part.raw_length)
         return crc
 
@@ -383,7 +383,7 @@ class Extractor:
         ):
             for _ in written:
                 pass
-        _check_crc(member, crc)
+        checks.check_crc(member, crc)
 
     def _inflated(self, job: Stream) -> Generator[Buffer, None, None]:
         r"""Content of a member, in order."""
@@ -461,17 +461,6 @@ class Extractor:
         return os.open(self._path(member.name), flags, mode)
 
 
-def _content(
-    member: format.Member, data: memoryview, length: int | None = None
-) -> memoryview:
-    r"""Data of a member that follows its header."""
-    start = parsing.check_local_header(data, member)
-    stop = start + (member.compressed_size if length is None else length)
-    if stop > len(data):
-        raise ArchiveError("it overlaps what follows it")
-    return data[start:stop]
-
-
 def combine(checksums: dict[str, int], job: MemberPart, crc: int) -> None:
     r"""Combine the CRC-32 of the parts of a member, which come in order.
 
@@ -489,35 +478,10 @@ def combine(checksums: dict[str, int], job: MemberPart, crc: int) -> None:
         checksums.pop(member.name, 0), crc, job.part.raw_length
     )
     if job.is_last:
-        with _naming(job):
-            _check_crc(member, combined)
+        with checks.naming(job):
+            checks.check_crc(member, combined)
     else:
         checksums[member.name] = combined
-
-
-def _check_crc(member: format.Member, crc: int) -> None:
-    _check(member.crc.to_bytes(4), crc.to_bytes(4), "CRC-32")
-
-
-def _check(expected: bytes, actual: bytes, what: str) -> None:
-    if expected != actual:
-        raise ArchiveError(f"its {what} is {actual.hex()} instead of {expected.hex()}")
-
-
-@contextlib.contextmanager
-def _naming(job: MemberPart | Stream) -> Iterator[None]:
-    r"""Say in an error which file, part and bytes it is about."""
-    try:
-        yield
-    except ArchiveError as error:
-        raise _named(error, job) from error
-
-
-def _named(error: ArchiveError, job: Entry | MemberPart | Stream) -> ArchiveError:
-    where = f"the file {job.member.name!r}"
-    if isinstance(job, MemberPart):
-        where = f"part {job.number} of {where}"
-    return ArchiveError(f"{where}, bytes {job.start} to {job.stop}: {error}")
 
 
 @contextlib.contextmanager

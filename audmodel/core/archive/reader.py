@@ -28,7 +28,9 @@ from audmodel.core.archive.plan import Job
 from audmodel.core.archive.plan import MemberPart
 from audmodel.core.archive.plan import Span
 from audmodel.core.archive.plan import Stream
+from audmodel.core.archive.plan import finished_files
 from audmodel.core.archive.plan import plan
+from audmodel.core.archive.plan import split
 from audmodel.errors import ArchiveError
 from audmodel.parallel import prefetch
 
@@ -155,6 +157,9 @@ class Extractor:
         resume: whether the folder holds files of an earlier attempt
         only: names of the members to extract,
             all of them if it is ``None``
+        ahead: largest number of files
+            that are begun before the consumer of :meth:`files` asks for them,
+            bound by the number of requests alone if it is ``None``
         progress: called with the number of bytes of files
             that were written or found to be right,
             by any thread
@@ -170,6 +175,7 @@ class Extractor:
         num_workers: int = 1,
         resume: bool = False,
         only: Container[str] | None = None,
+        ahead: int | None = None,
         progress: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._source = source
@@ -183,6 +189,10 @@ class Extractor:
         self._resume = resume
         self._progress = progress
         self._jobs = plan(directory, only)
+        self._ahead = None
+        if ahead is not None:
+            self._ahead = min(2 * num_workers, ahead)
+            self._jobs = split(self._jobs, ahead // self._ahead)
         self._num_streams = sum(isinstance(job, Stream) for job in self._jobs)
         self._cancelled = threading.Event()
         self._failure: BaseException = _CancelledError()
@@ -201,12 +211,32 @@ class Extractor:
             OSError: if a file cannot be written
 
         """
+        for _ in self.files():
+            pass
+
+    def files(self) -> Generator[str, None, None]:
+        r"""Extract one file after the other.
+
+        Closing the generator ends the work.
+
+        Yields:
+            names of files that are complete and right,
+            in the order of the archive
+
+        Raises:
+            ArchiveError: if the archive is damaged,
+                the message names the file and the part
+            RepositoryError: if the archive cannot be read
+            OSError: if a file cannot be written
+
+        """
         self._make_folders()
         checksums: dict[str, int] = {}
         results = prefetch(
             self._run_job,
             self._jobs,
             num_workers=self._num_workers,
+            ahead=self._ahead,
             on_abort=self._cancelled.set,
         )
         try:
@@ -214,6 +244,7 @@ class Extractor:
                 for job, crc in results:
                     if isinstance(job, MemberPart):
                         combine(checksums, job, crc)
+                    yield from finished_files(job)
         except _CancelledError:
             # Another job failed, and this one only stopped because of it
             raise self._failure from None

@@ -202,8 +202,8 @@ def stream(
         ...     print(os.path.basename(path), os.path.getsize(path))
         eval.yaml 10
         model.onnx 16384
-        model.yaml 30
-        readme.txt 28
+        model.yaml 31
+        readme.txt 29
 
     """
     num_workers = check_num_workers(num_workers)

@@ -1,6 +1,8 @@
 r"""Versioned registry of machine learning models with parallel loading."""
 
 from audmodel import errors as errors
+from audmodel.core.api.access import open as open
+from audmodel.core.api.access import stream as stream
 from audmodel.core.api.aliases import aliases as aliases
 from audmodel.core.api.aliases import resolve_alias as resolve_alias
 from audmodel.core.api.aliases import set_alias as set_alias

@@ -26,7 +26,6 @@ The lock saves the work of loading a model twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 from contextlib import AbstractContextManager
@@ -199,7 +198,7 @@ class CacheEntry:
         path = os.path.join(self._parent, f".{name}.lock")
         try:
             os.makedirs(self._parent, exist_ok=True)
-            lock = filelock.FileLock(path, mode=_LOCK_MODE)
+            lock = filelock.FileLock(path, mode=_LOCK_MODE, thread_local=False)
             _acquire(lock, path, timeout)
         except filelock.Timeout:
             raise
@@ -404,6 +403,7 @@ class Staging:
         self.path = path
         self.resumed = resumed
         self._target = target
+        self._made: set[str] = set()
 
     def prepare(self, sizes: dict[str, int]) -> None:
         r"""Make sure that only expected files are there, and room for the rest.
@@ -460,7 +460,7 @@ class Staging:
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
-            shutil.rmtree(self.path, ignore_errors=True)
+            self.remove()
 
     def reuse(self, folder: str, name: str) -> bool:
         r"""Take over a file that was found to be right.
@@ -503,30 +503,35 @@ class Staging:
         self.resumed = True
         shutil.copyfile(os.path.join(folder, name), path, follow_symlinks=False)
 
-    def merge(self, names: Iterable[str]) -> None:
-        r"""Make files visible, each as one step, beside those that are there.
+    def reveal(self, name: str) -> str:
+        r"""Make a file visible, as one step, beside those that are there.
 
         Args:
-            names: names of the files, with ``'/'`` between folders
+            name: name of the file, with ``'/'`` between folders
+
+        Returns:
+            path of the file
 
         Raises:
             FileNotFoundError: if the folder was taken away
 
         """
-        made = set()
-        for name in names:
-            parts = name.split("/")
-            for depth in range(len(parts)):
-                folder = os.path.join(self._target, *parts[:depth])
-                if folder not in made:
-                    _make_folder(folder)
-                    made.add(folder)
-            target = os.path.join(self._target, name)
-            try:
-                os.rename(os.path.join(self.path, name), target)
-            except IsADirectoryError:
-                shutil.rmtree(target)
-                os.rename(os.path.join(self.path, name), target)
+        parts = name.split("/")
+        for depth in range(len(parts)):
+            folder = os.path.join(self._target, *parts[:depth])
+            if folder not in self._made:
+                _make_folder(folder)
+                self._made.add(folder)
+        path = os.path.join(self._target, name)
+        try:
+            os.rename(os.path.join(self.path, name), path)
+        except IsADirectoryError:
+            shutil.rmtree(path)
+            os.rename(os.path.join(self.path, name), path)
+        return path
+
+    def remove(self) -> None:
+        r"""Remove what is left of the folder."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 

@@ -2,9 +2,13 @@ r"""Load a model, or some of its files, from a repository into the cache."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from collections.abc import Generator
 from collections.abc import Iterator
 from collections.abc import Sequence
+from collections.abc import Set
+import contextlib
 from contextlib import contextmanager
 import os
 import stat
@@ -64,7 +68,10 @@ def load(
             _load_all(archive, directory, entry, num_workers, start_progress)
             return entry.folder
         members = selected(directory, patterns, entry.model)
-        _load_some(archive, directory, members, entry, num_workers, start_progress)
+        for _ in _load_some(
+            archive, directory, members, entry, num_workers, start_progress
+        ):
+            pass
         return entry.partial_folder
 
 
@@ -74,11 +81,17 @@ def _load_all(
     entry: CacheEntry,
     num_workers: int,
     start_progress: Callable[[int], Progress],
+    verified: Set[str] = frozenset(),
 ) -> None:
-    r"""Load all files, and take over those that a partial load brought."""
+    r"""Load all files, and take over those that a partial load brought.
+
+    Those that were ``verified`` are not looked at again.
+    """
     progress = start_progress(directory.size)
     members = directory.members
-    known = comparing.right_files(entry.partial_folder, members, num_workers)
+    unknown = [member for member in members if member.name not in verified]
+    right = comparing.right_files(entry.partial_folder, unknown, num_workers)
+    known = right | verified
     progress(sum(member.size for member in members if member.name in known))
     missing = {member.name for member in members if member.name not in known}
 
@@ -88,10 +101,71 @@ def _load_all(
         rest = missing | {
             name for name in known if not staging.reuse(entry.partial_folder, name)
         }
-        extract(archive, directory, staging, rest, num_workers, progress)
+        extractor(archive, directory, staging, rest, num_workers, progress).run()
         staging.commit()
 
-    _insist(attempt, lambda: entry.is_complete)
+    try:
+        attempt(private=False)
+    except FileNotFoundError:
+        # Somebody took the folder away,
+        # which happens only if the locks of the file system are broken
+        if not entry.is_complete:
+            attempt(private=True)
+
+
+def stream(
+    registry: Registry,
+    header: Header,
+    entry: CacheEntry,
+    patterns: Sequence[str] | None = None,
+    *,
+    num_workers: int,
+    ahead: int,
+    timeout: float,
+    start_progress: Callable[[int], Progress],
+) -> Generator[str, None, None]:
+    r"""Load a model, or some of its files, one file after the other.
+
+    The files lie where those of a partial load do, and stay there.
+    In the end the whole model gets them as well, as second names.
+
+    Args:
+        registry: where the model is
+        header: header of the model
+        entry: place in the cache, whose lock for some files is held
+        patterns: which files, all of them if it is ``None``
+        num_workers: number of threads
+        ahead: largest number of files that are begun
+            before they are asked for
+        timeout: seconds to wait for the lock of the model in the end
+        start_progress: called with the number of bytes of the files,
+            gives a function that is called with the bytes that are done
+
+    Yields:
+        paths of the files, in the order of the archive
+
+    Raises:
+        ArchiveError: if the archive is missing, damaged,
+            or not the one that was published
+        DiskFullError: if the disk has less room than needed
+        FileNotInModelError: if a pattern matches no file
+        RepositoryError: if the archive cannot be read
+
+    """
+    with open_archive(registry, header, entry) as (archive, directory):
+        members: Sequence[format.Member] = directory.files()
+        if patterns is not None:
+            members = selected(directory, patterns, entry.model)
+        fetched = {member.name for member in absent(entry.partial_folder, members)}
+        yield from _load_some(
+            archive, directory, members, entry, num_workers, start_progress, ahead
+        )
+        if patterns is None:
+            with entry.lock(timeout=timeout):
+                if not entry.is_complete:
+                    _load_all(
+                        archive, directory, entry, num_workers, _no_progress, fetched
+                    )
 
 
 def _load_some(
@@ -101,19 +175,36 @@ def _load_some(
     entry: CacheEntry,
     num_workers: int,
     start_progress: Callable[[int], Progress],
-) -> None:
-    r"""Load those of some files that are not there."""
+    ahead: int | None = None,
+) -> Generator[str, None, None]:
+    r"""Load those of some files that are not there, give all paths in order."""
     missing = {member.name for member in absent(entry.partial_folder, members)}
     progress = start_progress(sum(member.size for member in members))
     progress(sum(member.size for member in members if member.name not in missing))
+    left = deque(members)
 
-    def attempt(*, private: bool) -> None:
+    def attempt(*, private: bool) -> Generator[str, None, None]:
         staging = entry.stage(partial=True, private=private)
-        staging.prepare(sizes(directory, missing))
-        extract(archive, directory, staging, missing, num_workers, progress)
-        staging.merge(missing)
+        wanted = missing.intersection(member.name for member in left)
+        staging.prepare(sizes(directory, wanted))
+        files = extractor(
+            archive, directory, staging, wanted, num_workers, progress, ahead
+        )
+        with contextlib.closing(files.files()) as finished:
+            while left:
+                name = left[0].name
+                path = os.path.join(entry.partial_folder, name)
+                if name in wanted:
+                    path = staging.reveal(next(finished))
+                left.popleft()
+                yield path
+        staging.remove()
 
-    _insist(attempt, lambda: not absent(entry.partial_folder, members))
+    try:
+        yield from attempt(private=False)
+    except FileNotFoundError:
+        # Somebody took the folder away, see below
+        yield from attempt(private=True)
 
 
 def cached_path(entry: CacheEntry, patterns: Sequence[str] | None) -> str | None:
@@ -144,6 +235,35 @@ def cached_path(entry: CacheEntry, patterns: Sequence[str] | None) -> str | None
         return None
     entry.touch(entry.partial_folder)
     return entry.partial_folder
+
+
+def cached_files(entry: CacheEntry, patterns: Sequence[str] | None) -> list[str] | None:
+    r"""Paths of what is asked for, if all of it is in the cache.
+
+    Args:
+        entry: place in the cache
+        patterns: which files, all of them if it is ``None``
+
+    Returns:
+        paths, in the order of the archive if its directory is there,
+        or ``None`` if something has to be fetched
+
+    Raises:
+        FileNotInModelError: if a pattern matches no file
+
+    """
+    folder = cached_path(entry, patterns)
+    if folder is None:
+        return None
+    directory = index.read(entry)
+    if directory is None:
+        names = sorted(file_names(folder))
+    else:
+        names = [member.name for member in directory.files()]
+    if patterns is not None:
+        wanted = select(names, patterns, f"the model '{entry.model}'")
+        names = [name for name in names if name in wanted]
+    return [os.path.join(folder, name) for name in names]
 
 
 def selected(
@@ -225,20 +345,33 @@ def open_archive(
     model = entry.model
     with registry.open_archive(model, header, entry.root) as archive:
         try:
-            if archive is None:
-                raise ArchiveError("it does not exist")
-            yield archive, _directory(archive, header, entry)
-        except ArchiveError as error:
-            url = registry.backend.object_url(
-                registry.archive_path(model, header.location)
-            )
-            raise type(error)(
-                f"The archive of model '{model}' at '{url}' cannot be used: {error}."
-            ) from error
+            with naming(registry, model, header):
+                if archive is None:
+                    raise ArchiveError("it does not exist")
+                yield archive, _directory(archive, header, entry)
         except AudmodelError:
             raise
         except OSError as error:
             raise entry.error(error) from error
+
+
+@contextmanager
+def naming(registry: Registry, model: ModelId, header: Header) -> Iterator[None]:
+    r"""Say in an error which archive it is about.
+
+    Args:
+        registry: where the model is
+        model: ID of the model
+        header: header of the model
+
+    """
+    try:
+        yield
+    except ArchiveError as error:
+        url = registry.backend.object_url(registry.archive_path(model, header.location))
+        raise type(error)(
+            f"The archive of model '{model}' at '{url}' cannot be used: {error}."
+        ) from error
 
 
 def _directory(
@@ -277,15 +410,16 @@ def sizes(directory: format.Directory, names: set[str]) -> dict[str, int]:
     }
 
 
-def extract(
+def extractor(
     archive: ObjectReader,
     directory: format.Directory,
     staging: Staging,
     names: set[str],
     num_workers: int,
     progress: Progress = lambda count: None,
-) -> None:
-    r"""Extract members of an archive, and keep what is right already.
+    ahead: int | None = None,
+) -> reader.Extractor:
+    r"""What extracts members of an archive, and keeps what is right already.
 
     Args:
         archive: the archive
@@ -294,31 +428,24 @@ def extract(
         names: names of the members
         num_workers: number of threads
         progress: called with the bytes that are done
+        ahead: largest number of files that are begun
+            before they are asked for
 
-    Raises:
-        ArchiveError: if the archive is damaged
-        OSError: if a file cannot be written
-        RepositoryError: if the archive cannot be read
+    Returns:
+        extractor, which has done nothing yet
 
     """
-    reader.Extractor(
+    return reader.Extractor(
         archive,
         directory,
         staging.path,
         num_workers=num_workers,
         resume=staging.resumed,
         only=names,
+        ahead=ahead,
         progress=progress,
-    ).run()
+    )
 
 
-def _insist(attempt: Callable[..., None], is_done: Callable[[], bool]) -> None:
-    r"""Try again, out of the way of others, if the folder was taken away.
-
-    This happens only if the locks of the file system are broken.
-    """
-    try:
-        attempt(private=False)
-    except FileNotFoundError:
-        if not is_done():
-            attempt(private=True)
+def _no_progress(_: int) -> Progress:
+    return lambda _: None

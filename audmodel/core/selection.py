@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from collections.abc import Iterable
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from audmodel.errors import FileNotInModelError
@@ -77,13 +78,22 @@ def select(names: Collection[str], patterns: Iterable[str], what: str) -> set[st
         selected |= matches
     if unmatched:
         raise FileNotInModelError(
-            f"No file of {what} matches {_listed(unmatched)}. "
-            f"It has: {_listed(sorted(names))}."
+            f"No file of {what} matches {listed(unmatched)}. "
+            f"It has: {listed(sorted(names))}."
         )
     return selected
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    r"""Some names, for messages.
+
+    Args:
+        names: all names
+
+    Returns:
+        the first of them
+
+    """
     shown = ", ".join(repr(name[:100]) for name in names[:_SHOWN])
     more = len(names) - _SHOWN
     return f"{shown}, and {more} more" if more > 0 else shown

@@ -126,8 +126,10 @@ def repair(
         staging.prepare(loading.sizes(directory, names))
         for difference in found:
             _keep_good_parts(staging, result.path, difference)
-        loading.extract(archive, directory, staging, names, num_workers)
-        staging.merge(names)
+        loading.extractor(archive, directory, staging, names, num_workers).run()
+        for name in names:
+            staging.reveal(name)
+        staging.remove()
     return dataclasses.replace(result, repaired=True)
 
 

@@ -59,6 +59,7 @@ ADDED = {
         "(*, name=None, subgroup=None, params=None, alias=None, author=None, "
         "repository=None, cache_root=None, num_workers=None, verbose=False)"
     ),
+    "open": "(uid, file, *, cache_root=None, timeout=14400, num_workers=1)",
     "plan_load": "(uid, *, files=None, cache_root=None)",
     "plan_publish": (
         "(root, name, params, version, *, repository=None, alias=None, author=None, "
@@ -66,6 +67,10 @@ ADDED = {
     ),
     "prune_cache": ("(*, max_age=None, max_size=None, dry_run=False, cache_root=None)"),
     "remove_cached": "(uid, *, cache_root=None)",
+    "stream": (
+        "(uid, *, files=None, ahead=64, cache_root=None, timeout=14400, "
+        "num_workers=1, verbose=False)"
+    ),
     "verify": (
         "(uid, *, repair=False, remote=False, cache_root=None, timeout=14400, "
         "num_workers=1, verbose=False)"

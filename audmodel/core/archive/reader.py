@@ -17,18 +17,20 @@ from typing import TypeAlias
 from blake3 import blake3
 from isal import isal_zlib
 
+from audmodel.core.archive import checks
 from audmodel.core.archive import existing
 from audmodel.core.archive import format
 from audmodel.core.archive import parsing
 from audmodel.core.archive.deflate import PIECE
 from audmodel.core.archive.deflate import Inflater
 from audmodel.core.archive.plan import RANGE
-from audmodel.core.archive.plan import Entry
 from audmodel.core.archive.plan import Job
 from audmodel.core.archive.plan import MemberPart
 from audmodel.core.archive.plan import Span
 from audmodel.core.archive.plan import Stream
+from audmodel.core.archive.plan import finished_files
 from audmodel.core.archive.plan import plan
+from audmodel.core.archive.plan import split
 from audmodel.errors import ArchiveError
 from audmodel.parallel import prefetch
 
@@ -155,6 +157,9 @@ class Extractor:
         resume: whether the folder holds files of an earlier attempt
         only: names of the members to extract,
             all of them if it is ``None``
+        ahead: largest number of files
+            that are begun before the consumer of :meth:`files` asks for them,
+            bound by the number of requests alone if it is ``None``
         progress: called with the number of bytes of files
             that were written or found to be right,
             by any thread
@@ -170,6 +175,7 @@ class Extractor:
         num_workers: int = 1,
         resume: bool = False,
         only: Container[str] | None = None,
+        ahead: int | None = None,
         progress: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._source = source
@@ -183,6 +189,10 @@ class Extractor:
         self._resume = resume
         self._progress = progress
         self._jobs = plan(directory, only)
+        self._ahead = None
+        if ahead is not None:
+            self._ahead = min(2 * num_workers, ahead)
+            self._jobs = split(self._jobs, ahead // self._ahead)
         self._num_streams = sum(isinstance(job, Stream) for job in self._jobs)
         self._cancelled = threading.Event()
         self._failure: BaseException = _CancelledError()
@@ -201,12 +211,32 @@ class Extractor:
             OSError: if a file cannot be written
 
         """
+        for _ in self.files():
+            pass
+
+    def files(self) -> Generator[str, None, None]:
+        r"""Extract one file after the other.
+
+        Closing the generator ends the work.
+
+        Yields:
+            names of files that are complete and right,
+            in the order of the archive
+
+        Raises:
+            ArchiveError: if the archive is damaged,
+                the message names the file and the part
+            RepositoryError: if the archive cannot be read
+            OSError: if a file cannot be written
+
+        """
         self._make_folders()
         checksums: dict[str, int] = {}
         results = prefetch(
             self._run_job,
             self._jobs,
             num_workers=self._num_workers,
+            ahead=self._ahead,
             on_abort=self._cancelled.set,
         )
         try:
@@ -214,6 +244,7 @@ class Extractor:
                 for job, crc in results:
                     if isinstance(job, MemberPart):
                         combine(checksums, job, crc)
+                    yield from finished_files(job)
         except _CancelledError:
             # Another job failed, and this one only stopped because of it
             raise self._failure from None
@@ -259,7 +290,7 @@ class Extractor:
         if isinstance(job, Span):
             self._extract_span(job)
             return 0
-        with _naming(job):
+        with checks.naming(job):
             if isinstance(job, MemberPart):
                 return self._extract_part(job)
             self._extract_stream(job)
@@ -285,11 +316,11 @@ class Extractor:
                 try:
                     self._extract_member(entry.member, piece)
                 except ArchiveError as error:
-                    raise _named(error, entry) from error
+                    raise checks.named(error, entry) from error
         self._progress(sum(entry.member.size for entry in missing))
 
     def _extract_member(self, member: format.Member, data: memoryview) -> None:
-        content = _content(member, data)
+        content = checks.content(member, data)
         pieces: Iterable[Buffer] = [content]
         inflater = None
         if member.method == format.DEFLATED:
@@ -311,8 +342,8 @@ class Extractor:
         if inflater is not None:
             inflater.finish(last=True)
         for _, part_digest in expected:  # one, or none if it is empty
-            _check(part_digest, digest.digest(), "digest")
-        _check_crc(member, crc)
+            checks.check(part_digest, digest.digest(), "digest")
+        checks.check_crc(member, crc)
 
     def _extract_part(self, job: MemberPart) -> int:
         member, part = job.member, job.part
@@ -323,12 +354,12 @@ class Extractor:
                 return crc
         data = self._fetch(job.start, job.stop)
         if part.offset == 0:
-            data = _content(member, data, part.length)
+            data = checks.content(member, data, part.length)
         crc = 0
         with _closing(self._open(member)) as fd:
             _set_size(fd, member.size)
             if member.method == format.STORED:
-                _check(part.digest, blake3(data).digest(), "digest")
+                checks.check(part.digest, blake3(data).digest(), "digest")
                 crc = isal_zlib.crc32(data)
                 _write(fd, data, part.raw_offset)
             else:
@@ -341,7 +372,7 @@ class Extractor:
                     _write(fd, piece, offset)
                     offset += len(piece)
                 inflater.finish(last=job.is_last)
-                _check(part.digest, digest.digest(), "digest")
+                checks.check(part.digest, digest.digest(), "digest")
         self._progress(part.raw_length)
         return crc
 
@@ -383,7 +414,7 @@ class Extractor:
         ):
             for _ in written:
                 pass
-        _check_crc(member, crc)
+        checks.check_crc(member, crc)
 
     def _inflated(self, job: Stream) -> Generator[Buffer, None, None]:
         r"""Content of a member, in order."""
@@ -461,17 +492,6 @@ class Extractor:
         return os.open(self._path(member.name), flags, mode)
 
 
-def _content(
-    member: format.Member, data: memoryview, length: int | None = None
-) -> memoryview:
-    r"""Data of a member that follows its header."""
-    start = parsing.check_local_header(data, member)
-    stop = start + (member.compressed_size if length is None else length)
-    if stop > len(data):
-        raise ArchiveError("it overlaps what follows it")
-    return data[start:stop]
-
-
 def combine(checksums: dict[str, int], job: MemberPart, crc: int) -> None:
     r"""Combine the CRC-32 of the parts of a member, which come in order.
 
@@ -489,35 +509,10 @@ def combine(checksums: dict[str, int], job: MemberPart, crc: int) -> None:
         checksums.pop(member.name, 0), crc, job.part.raw_length
     )
     if job.is_last:
-        with _naming(job):
-            _check_crc(member, combined)
+        with checks.naming(job):
+            checks.check_crc(member, combined)
     else:
         checksums[member.name] = combined
-
-
-def _check_crc(member: format.Member, crc: int) -> None:
-    _check(member.crc.to_bytes(4), crc.to_bytes(4), "CRC-32")
-
-
-def _check(expected: bytes, actual: bytes, what: str) -> None:
-    if expected != actual:
-        raise ArchiveError(f"its {what} is {actual.hex()} instead of {expected.hex()}")
-
-
-@contextlib.contextmanager
-def _naming(job: MemberPart | Stream) -> Iterator[None]:
-    r"""Say in an error which file, part and bytes it is about."""
-    try:
-        yield
-    except ArchiveError as error:
-        raise _named(error, job) from error
-
-
-def _named(error: ArchiveError, job: Entry | MemberPart | Stream) -> ArchiveError:
-    where = f"the file {job.member.name!r}"
-    if isinstance(job, MemberPart):
-        where = f"part {job.number} of {where}"
-    return ArchiveError(f"{where}, bytes {job.start} to {job.stop}: {error}")
 
 
 @contextlib.contextmanager

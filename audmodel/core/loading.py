@@ -3,8 +3,10 @@ r"""Load a model from a repository into the cache."""
 from __future__ import annotations
 
 from collections.abc import Callable
+import os
 
 from audmodel.core.archive import format
+from audmodel.core.archive import names
 from audmodel.core.archive import reader
 from audmodel.core.backend.base import ObjectReader
 from audmodel.core.cache import CacheEntry
@@ -111,4 +113,12 @@ def _extract(
         resume=staging.resumed,
         progress=progress,
     ).run()
+    # Earlier releases published what not every file system can hold
+    for first, second in names.find_collisions(member.name for member in files):
+        paths = (os.path.join(staging.path, name) for name in (first, second))
+        if os.path.samefile(*paths):
+            raise ArchiveError(
+                f"{first!r} and {second!r} are one name on the file system of "
+                "the cache. Use a cache on one that tells them apart"
+            )
     staging.commit()

@@ -102,23 +102,19 @@ def test_large_archive(
     uid = publish(root)
     path = one(repository, "*.zip")
     total = path.stat().st_size
-    flips = 10_000 * torture or 12
-    # Several flips at once need one load: each has to be found on its own,
-    # which the part that is named shows
+    flips = 1000 * torture or 10
     with path.open("r+b") as file:
         for number in range(flips):
             position = chance.randrange(total)
-            file.seek(position)
-            byte = file.read(1)
-            file.seek(position)
-            file.write(bytes([byte[0] ^ (1 << chance.randrange(8))]))
-            file.flush()
+            [byte] = os.pread(file.fileno(), 1, position)
+            flipped = byte ^ (1 << chance.randrange(8))
+            os.pwrite(file.fileno(), bytes([flipped]), position)
+            # What was verified before is not fetched again
+            cache = tmp_path / f"cache{number}"
             with pytest.raises(errors.ArchiveError, match=uid):
-                audmodel.load(uid, cache_root=str(tmp_path / "cache"), num_workers=2)
-            file.seek(position)
-            file.write(byte)
-            file.flush()
-            del number
+                audmodel.load(uid, cache_root=str(cache), num_workers=2)
+            shutil.rmtree(cache)
+            os.pwrite(file.fileno(), bytes([byte]), position)
     count("flipped bits in a large archive, all detected", flips)
     loaded = audmodel.load(uid, cache_root=str(tmp_path / "cache"))
     assert files(loaded) == files(root)

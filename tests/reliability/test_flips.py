@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import os
 from pathlib import Path
 import random
+import shutil
 
 import pytest
 

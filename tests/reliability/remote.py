@@ -105,6 +105,18 @@ def remote(
         artifactory_requests.forget_sessions()
 
 
+@pytest.fixture(params=["s3", "artifactory"])
+def place(
+    request: pytest.FixtureRequest,
+    hasty: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Iterator[Remote]:
+    """A repository on each kind of storage."""
+    with remote(request.param, monkeypatch, tmp_path) as place:
+        yield place
+
+
 # What users do -----------------------------------------------------------------
 
 # Prepares something, and gives a call and a look at what became of it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Iterator
 import os
 from pathlib import Path
 import random
@@ -24,7 +23,7 @@ from tests.backends.proxy import Request
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.reliability.remote import Remote
-from tests.reliability.remote import remote
+from tests.reliability.remote import place as place
 
 
 MIB = 1024 * 1024
@@ -182,17 +181,6 @@ def test_documents(
 
 
 # In flight ---------------------------------------------------------------------
-
-
-@pytest.fixture(params=["s3", "artifactory"])
-def place(
-    request: pytest.FixtureRequest,
-    hasty: None,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> Iterator[Remote]:
-    with remote(request.param, monkeypatch, tmp_path) as place:
-        yield place
 
 
 def test_documents_in_flight(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 import itertools
-from pathlib import Path
 import random
 
 import pytest
@@ -20,7 +19,7 @@ from tests.backends.proxy import Request
 from tests.reliability.remote import OPERATIONS
 from tests.reliability.remote import Remote
 from tests.reliability.remote import attempt
-from tests.reliability.remote import remote
+from tests.reliability.remote import place as place
 from tests.reliability.remote import requests_of
 
 
@@ -156,17 +155,6 @@ FAULTS: dict[str, Fault] = {
     ),
     "endless error": faults.endless(b"HTTP/1.1 400 Bad Request\r\n\r\n", b"x" * MIB),
 }
-
-
-@pytest.fixture(params=["s3", "artifactory"])
-def place(
-    request: pytest.FixtureRequest,
-    hasty: None,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> Iterator[Remote]:
-    with remote(request.param, monkeypatch, tmp_path) as place:
-        yield place
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

@@ -38,6 +38,7 @@ import os
 import secrets
 import shutil
 import stat
+import tempfile
 import time
 
 from audmodel.core.config import default_cache_root
@@ -418,6 +419,18 @@ class Staging:
         """
         used = self._tidy(sizes) if self.resumed else 0
         self._check_room(sum(sizes.values()) - used)
+
+    def distinguishes(self, first: str, second: str) -> bool:
+        r"""Whether two names are names of two files here.
+
+        Args:
+            first: name of a file, with ``'/'`` between folders
+            second: name of another file
+
+        """
+        with tempfile.TemporaryDirectory(dir=self.path) as folder:
+            os.makedirs(os.path.join(folder, first))
+            return not os.path.lexists(os.path.join(folder, second))
 
     def _check_room(self, needed: int) -> None:
         free = shutil.disk_usage(self.path).free

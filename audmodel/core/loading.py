@@ -17,6 +17,7 @@ from audmodel.core import index
 from audmodel.core.archive import comparing
 from audmodel.core.archive import format
 from audmodel.core.archive import reader
+from audmodel.core.archive.names import find_collisions
 from audmodel.core.backend.base import ObjectReader
 from audmodel.core.cache import CacheEntry
 from audmodel.core.cache import Staging
@@ -434,7 +435,11 @@ def extractor(
     Returns:
         extractor, which has done nothing yet
 
+    Raises:
+        ArchiveError: if the file system takes two names of files for one
+
     """
+    _check_distinct(directory, staging)
     return reader.Extractor(
         archive,
         directory,
@@ -445,6 +450,18 @@ def extractor(
         ahead=ahead,
         progress=progress,
     )
+
+
+def _check_distinct(directory: format.Directory, staging: Staging) -> None:
+    r"""Raise an error if the cache takes two names of files for one."""
+    # Earlier releases published what not every file system can hold
+    paths = (member.name for member in directory.files())
+    for first, second in find_collisions(paths):
+        if not staging.distinguishes(first, second):
+            raise ArchiveError(
+                f"{first!r} and {second!r} are one name on the file system of "
+                "the cache. Use a cache on one that tells them apart"
+            )
 
 
 def _no_progress(_: int) -> Progress:

@@ -44,6 +44,8 @@ RENEW_INTERVAL = 10.0
 # A claim that was not renewed for so long was left by a dead publisher
 CLAIM_TIMEOUT = 60.0
 _POLL_INTERVAL = 1.0
+# Claims of this process that it works under
+_own: set[bytes] = set()
 
 
 @dataclass(frozen=True)
@@ -191,12 +193,15 @@ class _Claim:
         """
         stored = self._backend.read_object(self._path, document.MAX_BYTES)
         data = _claim_data()
+        _own.add(data)
         if (
             stored is None
             or stored.data != self._data
             or not self._backend.replace_object(self._path, data, stored.tag)
         ):
+            _own.discard(data)
             raise self._conflict()
+        _own.discard(self._data)
         self._data = data
         self._renewed = _now()
 
@@ -258,6 +263,7 @@ class _Claim:
 
     def release(self) -> None:
         r"""Give up the claim if it is still ours."""
+        _own.discard(self._data)
         if self._age() > RENEW_INTERVAL:
             self.discard(self._path)
         else:
@@ -293,8 +299,13 @@ def claimed(registry: Registry, model: ModelId) -> Iterator[_Claim]:
     """
     path = registry.record_path(model, "claim")
     data = _claim_data()
-    if not registry.backend.create_object(path, data):
-        _take_over(registry, model, path, data)
+    _own.add(data)
+    try:
+        if not registry.backend.create_object(path, data):
+            _take_over(registry, model, path, data)
+    except BaseException:
+        _own.discard(data)
+        raise
     claim = _Claim(registry, model, data)
     try:
         yield claim
@@ -406,7 +417,10 @@ def is_alive(data: bytes) -> bool | None:
     ):
         return None
     start = _process_start(process)
-    return start != "" and start == claim.get("start")
+    if start == "" or start != claim.get("start"):
+        return False
+    # One that could not be given up is of no use to anybody
+    return process != os.getpid() or data in _own
 
 
 def _process_start(process: int) -> str:

@@ -443,6 +443,9 @@ def _json(answer: requests.Response, *, required: bool) -> dict[str, Any]:
     r"""Body of an answer."""
     from urllib3.exceptions import HTTPError
 
+    length = length_of(answer)
+    if length is not None and length > LARGEST_JSON:
+        raise FailureError(Kind.OTHER, f"the answer has {length} bytes.")
     try:
         body = read_body(answer.raw, LARGEST_JSON)
         if body is None:

@@ -17,12 +17,12 @@ import pytest
 
 import audmodel
 from audmodel.core.backend.filesystem import FileReader
-from audmodel.core.cache import CacheEntry
-from audmodel.core.uid import ModelId
 from audmodel.errors import FileNotInModelError
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.core.conftest import Interpreter
+from tests.core.test_cache import KILL
+from tests.core.test_cache import entry_of
 
 
 SIZES = {
@@ -76,10 +76,6 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(FileReader, "_readinto", count)
     return counts
-
-
-def entry_of(uid: str) -> CacheEntry:
-    return CacheEntry(None, ModelId(*uid.split("-")))
 
 
 # Bad input -----------------------------------------------------------------
@@ -302,22 +298,6 @@ def test_links_in_the_cache_are_not_followed(
 # Several processes, and processes that end early ------------------------------
 
 
-KILL = """
-    import signal
-    from audmodel.core.backend.filesystem import FileReader
-    original = FileReader.readinto
-    left = args["reads"]
-    def readinto(self, offset, view):
-        nonlocal left
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        left -= 1
-        return original(self, offset, view)
-    FileReader.readinto = readinto
-    audmodel.load(args["uid"], files=args["files"])
-"""
-
-
 def test_killed_load_is_continued(
     repository: audmodel.Repository,
     folder: Path,
@@ -347,7 +327,7 @@ def test_killed_full_load_after_a_partial_one(
 ) -> None:
     uid = publish(folder)
     partial = audmodel.load(uid, files="large.bin")
-    python.start(KILL, uid=uid, reads=2, files=None).errors()
+    python.start(KILL, uid=uid, reads=2).errors()
     fetched.clear()
     root = audmodel.load(uid)
     assert files(root) == files(folder)

@@ -20,7 +20,7 @@ from audmodel.errors import ModelNotFoundError
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.core.conftest import Interpreter
-from tests.core.test_partial import entry_of
+from tests.core.test_cache import entry_of
 from tests.core.test_partial import fetched as fetched
 
 

@@ -396,7 +396,7 @@ KILL = """
         left -= 1
         return original(self, offset, view)
     FileReader.readinto = readinto
-    audmodel.load(args["uid"])
+    audmodel.load(args["uid"], files=args.get("files"))
 """
 
 

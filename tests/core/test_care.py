@@ -14,8 +14,6 @@ from typing import Any
 import pytest
 
 import audmodel
-from audmodel.core.cache import CacheEntry
-from audmodel.core.uid import ModelId
 from audmodel.errors import CacheBusyError
 from audmodel.errors import CacheError
 from audmodel.errors import InvalidInputError
@@ -23,7 +21,8 @@ from audmodel.errors import NotCachedError
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.core.conftest import Interpreter
-from tests.core.test_partial import KILL
+from tests.core.test_cache import KILL
+from tests.core.test_cache import entry_of
 
 
 @pytest.fixture
@@ -34,10 +33,6 @@ def uids(repository: audmodel.Repository, model_folder: Path) -> list[str]:
 @pytest.fixture
 def size(model_folder: Path) -> int:
     return sum(map(len, files(model_folder).values()))
-
-
-def entry_of(uid: str) -> CacheEntry:
-    return CacheEntry(None, ModelId(*uid.split("-")))
 
 
 def used(root: str | Path, hours: float) -> None:

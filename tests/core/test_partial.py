@@ -16,13 +16,14 @@ import filelock
 import pytest
 
 import audmodel
+from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.filesystem import FileReader
-from audmodel.core.cache import CacheEntry
-from audmodel.core.uid import ModelId
 from audmodel.errors import FileNotInModelError
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.core.conftest import Interpreter
+from tests.core.test_cache import KILL
+from tests.core.test_cache import entry_of
 
 
 SIZES = {
@@ -76,10 +77,6 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(FileReader, "_readinto", count)
     return counts
-
-
-def entry_of(uid: str) -> CacheEntry:
-    return CacheEntry(None, ModelId(*uid.split("-")))
 
 
 # Bad input -----------------------------------------------------------------
@@ -302,22 +299,6 @@ def test_links_in_the_cache_are_not_followed(
 # Several processes, and processes that end early ------------------------------
 
 
-KILL = """
-    import signal
-    from audmodel.core.backend.filesystem import FileReader
-    original = FileReader.readinto
-    left = args["reads"]
-    def readinto(self, offset, view):
-        nonlocal left
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        left -= 1
-        return original(self, offset, view)
-    FileReader.readinto = readinto
-    audmodel.load(args["uid"], files=args["files"])
-"""
-
-
 def test_killed_load_is_continued(
     repository: audmodel.Repository,
     folder: Path,
@@ -347,7 +328,7 @@ def test_killed_full_load_after_a_partial_one(
 ) -> None:
     uid = publish(folder)
     partial = audmodel.load(uid, files="large.bin")
-    python.start(KILL, uid=uid, reads=2, files=None).errors()
+    python.start(KILL, uid=uid, reads=2).errors()
     fetched.clear()
     root = audmodel.load(uid)
     assert files(root) == files(folder)
@@ -478,3 +459,40 @@ def test_read_only_cache(uid: str, cache: Path) -> None:
         if os.geteuid():
             with pytest.raises(audmodel.errors.CacheError):
                 audmodel.load(uid, files="model.onnx")
+
+
+# Plans ---------------------------------------------------------------------
+
+
+def test_plan_of_what_was_interrupted(
+    uid: str, folder: Path, python: Interpreter, fetched: list[int]
+) -> None:
+    """Files that are right already, parts of them, and those that were not begun."""
+    python.start(KILL, uid=uid, reads=6).errors()
+    planned = audmodel.plan_load(uid)
+    assert 0 < planned.bytes < sum(SIZES.values())
+    before = len(fetched)
+    assert files(audmodel.load(uid)) == files(folder)
+    # The end of the archive comes with opening it
+    assert planned.bytes == sum(fetched[before:]) + TAIL
+    assert planned.requests == len(fetched) - before + 1
+
+
+def test_plan_while_another_process_loads(uid: str) -> None:
+    with entry_of(uid).lock(timeout=1):
+        assert audmodel.plan_load(uid).bytes > sum(SIZES.values()) - TAIL
+
+
+def test_plan_of_the_first_publication(
+    home: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    """The embedded repository is made when something is published, not before."""
+    audmodel.config.REPOSITORIES = audmodel.config.REPOSITORIES[:1]
+    planned = audmodel.plan_publish(str(model_folder), "torch", {}, "1.0.0")
+    assert planned.files == 4
+    assert list(home.iterdir()) == []
+    audmodel.config.REPOSITORIES = [
+        audmodel.Repository("nowhere", str(tmp_path), "file-system")
+    ]
+    with pytest.raises(audmodel.errors.RepositoryNotFoundError):
+        audmodel.plan_publish(str(model_folder), "torch", {}, "1.0.0")

@@ -19,8 +19,8 @@ from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import store
 from tests.core.conftest import Interpreter
+from tests.core.test_cache import entry_of
 from tests.core.test_partial import SIZES
-from tests.core.test_partial import entry_of
 from tests.core.test_partial import fetched as fetched
 from tests.core.test_partial import folder as folder
 from tests.core.test_partial import uid as uid

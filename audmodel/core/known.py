@@ -2,7 +2,9 @@ r"""Which model an alias or a short ID stood for, for times without network.
 
 ::
 
-    <root>/.resolved/<alias or short ID>    '<alias or short ID> <model ID>'
+    <root>/.<alias or short ID>.resolved    '<alias or short ID> <model ID>'
+
+These are files, since all folders beside them are models.
 
 """
 
@@ -65,7 +67,7 @@ def recall(root: str, name: Alias | ShortId) -> ModelId | None:
 
 
 def _path(root: str, name: Alias | ShortId) -> str:
-    return os.path.join(root, ".resolved", str(name))
+    return os.path.join(root, f".{name}.resolved")
 
 
 def _read(root: str, name: Alias | ShortId) -> ModelId | None:

@@ -59,6 +59,8 @@ ADDED = {
         "(*, name=None, subgroup=None, params=None, alias=None, author=None, "
         "repository=None, cache_root=None, num_workers=None, verbose=False)"
     ),
+    "check_repository": "(repository)",
+    "leftovers": "(repository, *, remove=False, days=7)",
     "open": "(uid, file, *, cache_root=None, timeout=14400, num_workers=1)",
     "plan_load": "(uid, *, files=None, cache_root=None)",
     "plan_publish": (
@@ -119,7 +121,7 @@ def test_signature(name: str) -> None:
 
 
 def test_signatures_of_the_repository() -> None:
-    assert signature(audmodel.Repository) == "(name, host, backend)"
+    assert signature(audmodel.Repository) == "(name, host, backend, *, unprotected=False)"
     assert signature(audmodel.Repository.register) == "(backend_name, backend_class)"
     create = audmodel.Repository("a", "b", "file-system").create_backend_interface
     assert signature(create) == "()"

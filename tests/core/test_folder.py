@@ -33,7 +33,6 @@ def test_all_kinds_of_names(repository: audmodel.Repository, tmp_path: Path) -> 
         "*?[x]",
         "a:b|c<d>e",
         "UPPER",
-        "upper",
         "no.suffix.",
         "x" * 255,
         "/".join(["deep"] * 60) + "/file",

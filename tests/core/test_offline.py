@@ -198,15 +198,14 @@ def test_damaged_memory(
     uid: str, cache: Path, offline: Callable[[], None], content: bytes
 ) -> None:
     audmodel.load("best")
-    (cache / ".resolved" / "best").write_bytes(content)
+    (cache / ".best.resolved").write_bytes(content)
     offline()
     with pytest.raises(OfflineError):
         audmodel.load("best")
 
 
 def test_memory_that_cannot_be_written(uid: str, cache: Path) -> None:
-    cache.mkdir()
-    (cache / ".resolved").touch()
+    (cache / ".best.resolved").mkdir(parents=True)
     assert audmodel.resolve_alias("best") == uid
 
 

@@ -121,7 +121,9 @@ def test_signature(name: str) -> None:
 
 
 def test_signatures_of_the_repository() -> None:
-    assert signature(audmodel.Repository) == "(name, host, backend, *, unprotected=False)"
+    assert signature(audmodel.Repository) == (
+        "(name, host, backend, *, unprotected=False)"
+    )
     assert signature(audmodel.Repository.register) == "(backend_name, backend_class)"
     create = audmodel.Repository("a", "b", "file-system").create_backend_interface
     assert signature(create) == "()"

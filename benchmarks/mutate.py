@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
 import io
 import os
 from pathlib import Path
@@ -49,6 +51,13 @@ class Bytes:
 
     def read(self, offset: int, length: int) -> bytearray:
         return bytearray(self.data[offset : offset + length])
+
+    @contextlib.contextmanager
+    def in_order(self, start: int, stop: int) -> Iterator[Bytes]:
+        yield self
+
+    def end_reads(self) -> None:
+        pass
 
     def forget_tail(self) -> None:
         pass

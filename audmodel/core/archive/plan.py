@@ -13,6 +13,9 @@ from audmodel.core.archive import parsing
 
 # Requests for members without index
 RANGE = 2 * format.KIB * format.KIB
+# Neighbouring parts are asked for together up to this size,
+# as each request takes server and client about as long as a MiB of data
+_TOGETHER = 16 * format.KIB * format.KIB
 # Members are fetched together if no more than this lies between them
 _GAP = 64 * format.KIB
 _SPAN_MEMBERS = 1024
@@ -33,7 +36,7 @@ class Span(NamedTuple):
 
 
 class MemberPart(NamedTuple):
-    r"""Part of a large member, fetched in one request.
+    r"""Part of a large member, fetched together with those that follow it.
 
     The first part brings the header of the member.
     """
@@ -165,3 +168,38 @@ def member_parts(member: format.Member) -> Iterator[MemberPart]:
             member.header_offset if number == 0 else start,
             start + part.length,
         )
+
+
+def batches(jobs: list[Job], num_workers: int) -> Iterator[list[Job]]:
+    r"""Group parts that are fetched one after the other by the same worker.
+
+    Groups get smaller towards the end,
+    so that all workers have something to do until it is reached.
+
+    Args:
+        jobs: jobs in the order of their position
+        num_workers: number of workers
+
+    Yields:
+        jobs, several of them only if they are parts of one member
+
+    """
+    left = sum(job.stop - job.start for job in jobs if isinstance(job, MemberPart))
+    batch: list[Job] = []
+    member: format.Member | None = None
+    size = 0
+    for job in jobs:
+        part = job if isinstance(job, MemberPart) else None
+        length = part.stop - part.start if part else 0
+        most = min(_TOGETHER, (left + size) // (2 * num_workers))
+        follows = part is not None and part.member is member
+        if batch and not (follows and size + length <= most):
+            yield batch
+            batch = []
+            size = 0
+        batch.append(job)
+        member = part.member if part else None
+        size += length
+        left -= length
+    if batch:
+        yield batch

@@ -8,6 +8,8 @@ from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
+from contextlib import AbstractContextManager
+import itertools
 import os
 import stat
 import threading
@@ -28,6 +30,7 @@ from audmodel.core.archive.plan import Job
 from audmodel.core.archive.plan import MemberPart
 from audmodel.core.archive.plan import Span
 from audmodel.core.archive.plan import Stream
+from audmodel.core.archive.plan import batches
 from audmodel.core.archive.plan import finished_files
 from audmodel.core.archive.plan import plan
 from audmodel.core.archive.plan import split
@@ -43,6 +46,13 @@ _TAIL = 64 * format.KIB
 _MANY = 32
 
 
+class Ranges(Protocol):
+    r"""Byte ranges of an archive."""
+
+    def readinto(self, offset: int, view: memoryview) -> None:
+        r"""Fill a buffer with the bytes from an offset on."""
+
+
 class Source(Protocol):
     r"""What is read of an archive, wherever it is stored."""
 
@@ -54,6 +64,12 @@ class Source(Protocol):
 
     def read(self, offset: int, length: int) -> bytearray:
         r"""Bytes from an offset on."""
+
+    def in_order(self, start: int, stop: int) -> AbstractContextManager[Ranges]:
+        r"""Announce that bytes will be read one after the other."""
+
+    def end_reads(self) -> None:
+        r"""Let reads that are under way in other threads end, with an error."""
 
     def forget_tail(self) -> None:
         r"""Fetch the last bytes again when they are asked for."""
@@ -233,21 +249,28 @@ class Extractor:
         self._make_folders()
         checksums: dict[str, int] = {}
         results = prefetch(
-            self._run_job,
-            self._jobs,
+            self._run_batch,
+            # Only some parts may be missing of what an earlier attempt left
+            [[job] for job in self._jobs]
+            if self._resume
+            else batches(self._jobs, self._num_workers),
             num_workers=self._num_workers,
             ahead=self._ahead,
-            on_abort=self._cancelled.set,
+            on_abort=self._cancel,
         )
         try:
             with contextlib.closing(results):
-                for job, crc in results:
+                for job, crc in itertools.chain.from_iterable(results):
                     if isinstance(job, MemberPart):
                         combine(checksums, job, crc)
                     yield from finished_files(job)
         except _CancelledError:
             # Another job failed, and this one only stopped because of it
             raise self._failure from None
+
+    def _cancel(self) -> None:
+        self._cancelled.set()
+        self._source.end_reads()
 
     def _make_folders(self) -> None:
         folders = {
@@ -264,6 +287,15 @@ class Extractor:
         return f"{self._folder}/{name}"
 
     # ------------------------------------------------------------ jobs
+
+    def _run_batch(self, jobs: list[Job]) -> list[tuple[Job, int]]:
+        r"""Extract what is next to each other in the archive."""
+        first, last = jobs[0], jobs[-1]
+        if not (isinstance(first, MemberPart) and isinstance(last, MemberPart)):
+            return [self._run_job(job) for job in jobs]
+        with self._source.in_order(first.start, last.stop) as ranges:
+            self._local.ranges = ranges
+            return [self._run_job(job) for job in jobs]
 
     def _run_job(self, job: Job) -> tuple[Job, int]:
         r"""Extract what a job is about, tell the others if that fails."""
@@ -352,7 +384,7 @@ class Extractor:
             if crc is not None:
                 self._progress(part.raw_length)
                 return crc
-        data = self._fetch(job.start, job.stop)
+        data = self._fetch(job.start, job.stop, self._local.ranges)
         if part.offset == 0:
             data = checks.content(member, data, part.length)
         crc = 0
@@ -468,11 +500,11 @@ class Extractor:
 
     # ------------------------------------------------------------ bytes
 
-    def _fetch(self, start: int, stop: int) -> memoryview:
+    def _fetch(self, start: int, stop: int, ranges: Ranges | None = None) -> memoryview:
         r"""Range of the archive, valid until the thread fetches the next one."""
         self._check_not_cancelled()
         view = self._buffer(stop - start)
-        self._source.readinto(start, view)
+        (ranges or self._source).readinto(start, view)
         return view
 
     def _buffer(self, length: int) -> memoryview:

@@ -15,10 +15,13 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from typing import ClassVar
+from typing import Protocol
 from typing import TypeAlias
 
 import audbackend
@@ -68,6 +71,13 @@ class Upload:
     is_dead: bool = False
 
 
+class Ranges(Protocol):
+    r"""Byte ranges of one object."""
+
+    def readinto(self, offset: int, view: memoryview) -> None:
+        r"""Fill a buffer with the bytes from an offset on."""
+
+
 class ObjectReader(abc.ABC):
     r"""Byte ranges of one object.
 
@@ -97,12 +107,46 @@ class ObjectReader(abc.ABC):
             RepositoryError: if the bytes cannot be read
 
         """
+        if not self.copy_tail(offset, view):
+            self._readinto(offset, view)
+
+    @contextmanager
+    def in_order(self, start: int, stop: int) -> Iterator[Ranges]:
+        r"""Announce that bytes will be read one after the other.
+
+        A storage may send them in one go.
+        Any other ones can be read as well.
+
+        Args:
+            start: position of the first byte
+            stop: position behind the last byte
+
+        Yields:
+            gives the bytes, to one thread
+
+        """
+        yield self
+
+    def copy_tail(self, offset: int, view: memoryview) -> bool:
+        r"""Fill a buffer from the end of the object, if that is what is asked for.
+
+        Args:
+            offset: position in the object in bytes
+            view: buffer, filled as a whole
+
+        Returns:
+            whether it was filled
+
+        """
         tail = self.tail
         start = offset - (self.size - len(tail))
-        if tail and start >= 0:
-            view[:] = tail[start : start + len(view)]
-        else:
-            self._readinto(offset, view)
+        if not tail or start < 0:
+            return False
+        view[:] = tail[start : start + len(view)]
+        return True
+
+    def end_reads(self) -> None:  # noqa: B027
+        r"""Let reads that are under way in other threads end, with an error."""
 
     def forget_tail(self) -> None:
         r"""Fetch the last bytes again, since they may have been damaged.

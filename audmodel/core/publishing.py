@@ -27,6 +27,7 @@ from typing import Any
 from audmodel.core import document
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.termination import terminable
 from audmodel.core.folder import SourceFile
 from audmodel.core.header import ArchiveIdentity
 from audmodel.core.header import Header
@@ -96,7 +97,7 @@ def publish(
     """
     model = publication.model
     check_absent(registry, model)
-    with claimed(registry, model) as claim:
+    with terminable(), claimed(registry, model) as claim:
         # It may have been published just before the claim was ours
         check_absent(registry, model)
         writer = ArchiveWriter(

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import audmodel
+from audmodel.core.backend import remote
 from audmodel.core.backend.base import TAIL
-from audmodel.core.backend.s3 import S3Reader
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
 from tests.conftest import RELEASE
@@ -126,18 +126,18 @@ def test_plan_goes_on_from_what_was_interrupted(
 ) -> None:
     uid = audmodel.publish(str(folder), "torch", {}, "1.0.0")
     whole = audmodel.plan_load(uid)
-    readinto = S3Reader._readinto
+    fetch = remote._Run.fetch
     calls = 0
 
-    def stop(self: S3Reader, offset: int, view: memoryview) -> None:
+    def stop(self: remote._Run, offset: int, view: memoryview) -> None:
         nonlocal calls
         calls += 1
         if calls == 5:
             raise KeyboardInterrupt
-        readinto(self, offset, view)
+        fetch(self, offset, view)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(S3Reader, "_readinto", stop)
+        patch.setattr(remote._Run, "fetch", stop)
         with pytest.raises(KeyboardInterrupt):
             audmodel.load(uid)
     planned = audmodel.plan_load(uid)

@@ -126,12 +126,12 @@ def test_many_objects_are_listed_page_by_page(
 ) -> None:
     for number in range(5):
         proxied.write_object(f"/f/{number}", [b"x"])
-    send = proxied._bucket.send
+    send = proxied._store.send
 
     def in_small_pages(operation: str, **arguments: Any) -> Any:
         return send(operation, **arguments, MaxKeys=2)
 
-    monkeypatch.setattr(proxied._bucket, "send", in_small_pages)
+    monkeypatch.setattr(proxied._store, "send", in_small_pages)
     with proxy.counting() as requests:
         assert sorted(proxied.list_objects("/f/")) == [f"/f/{n}" for n in range(5)]
     assert len(requests) == 3
@@ -143,7 +143,7 @@ def test_a_listing_without_end_ends(
     def same_page(operation: str, **_: Any) -> Any:
         return {"Contents": [], "IsTruncated": True, "NextContinuationToken": "a"}
 
-    monkeypatch.setattr(proxied._bucket, "send", same_page)
+    monkeypatch.setattr(proxied._store, "send", same_page)
     with pytest.raises(errors.RepositoryError, match="same page again"):
         proxied.list_objects("/f/")
 

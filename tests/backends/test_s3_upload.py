@@ -332,6 +332,7 @@ def test_cleaning_up_fails(
 SCRIPT = """
 import signal, sys, time
 from audmodel.core.backend.s3 import S3
+from audmodel.core.backend.termination import terminable
 
 def chunks():
     yield bytes(20 << 20)
@@ -340,7 +341,8 @@ def chunks():
 
 with S3(sys.argv[1], sys.argv[2]) as backend:
     try:
-        backend.write_object("/a", chunks(), num_workers=int(sys.argv[3]))
+        with terminable():
+            backend.write_object("/a", chunks(), num_workers=int(sys.argv[3]))
     finally:
         print("left", flush=True)
 """

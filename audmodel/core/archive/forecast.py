@@ -12,6 +12,7 @@ from audmodel.core.archive.plan import RANGE
 from audmodel.core.archive.plan import Job
 from audmodel.core.archive.plan import MemberPart
 from audmodel.core.archive.plan import Span
+from audmodel.core.archive.plan import batches
 from audmodel.core.archive.plan import plan
 
 
@@ -29,11 +30,16 @@ def ranges(
         position of the first byte and of the byte after the last one
 
     """
-    for job in plan(directory, only):
-        if folder is None:
-            yield from _all(job)
-        else:
+    jobs = plan(directory, only)
+    if folder is not None:
+        for job in jobs:
             yield from _missing(job, folder)
+        return
+    for batch in batches(jobs):
+        found = [bounds for job in batch for bounds in _all(job)]
+        if isinstance(batch[0], MemberPart):
+            found = [(found[0][0], found[-1][1])]
+        yield from found
 
 
 def _all(job: Job) -> Iterator[tuple[int, int]]:

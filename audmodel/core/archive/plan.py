@@ -16,6 +16,8 @@ RANGE = 2 * format.KIB * format.KIB
 # Neighbouring parts are asked for together up to this size,
 # as each request takes server and client about as long as a MiB of data
 _TOGETHER = 16 * format.KIB * format.KIB
+# and up to this share of all that is left, for as many workers
+_SHARES = 20
 # Members are fetched together if no more than this lies between them
 _GAP = 64 * format.KIB
 _SPAN_MEMBERS = 1024
@@ -170,36 +172,40 @@ def member_parts(member: format.Member) -> Iterator[MemberPart]:
         )
 
 
-def batches(jobs: list[Job], num_workers: int) -> Iterator[list[Job]]:
-    r"""Group parts that are fetched one after the other by the same worker.
+def batches(jobs: list[Job]) -> Iterator[list[Job]]:
+    r"""Group parts that one worker fetches one after the other.
 
     Groups get smaller towards the end,
     so that all workers have something to do until it is reached.
 
     Args:
         jobs: jobs in the order of their position
-        num_workers: number of workers
 
     Yields:
         jobs, several of them only if they are parts of one member
 
     """
-    left = sum(job.stop - job.start for job in jobs if isinstance(job, MemberPart))
+    left = sum(_part_length(job) for job in jobs)
     batch: list[Job] = []
-    member: format.Member | None = None
     size = 0
     for job in jobs:
-        part = job if isinstance(job, MemberPart) else None
-        length = part.stop - part.start if part else 0
-        most = min(_TOGETHER, (left + size) // (2 * num_workers))
-        follows = part is not None and part.member is member
-        if batch and not (follows and size + length <= most):
+        length = _part_length(job)
+        most = min(_TOGETHER, (left + size) // _SHARES)
+        if batch and not (
+            isinstance(job, MemberPart)
+            and isinstance(batch[-1], MemberPart)
+            and job.member is batch[-1].member
+            and size + length <= most
+        ):
             yield batch
             batch = []
             size = 0
         batch.append(job)
-        member = part.member if part else None
         size += length
         left -= length
     if batch:
         yield batch
+
+
+def _part_length(job: Job) -> int:
+    return job.stop - job.start if isinstance(job, MemberPart) else 0

@@ -251,9 +251,7 @@ class Extractor:
         results = prefetch(
             self._run_batch,
             # Only some parts may be missing of what an earlier attempt left
-            [[job] for job in self._jobs]
-            if self._resume
-            else batches(self._jobs, self._num_workers),
+            [[job] for job in self._jobs] if self._resume else batches(self._jobs),
             num_workers=self._num_workers,
             ahead=self._ahead,
             on_abort=self._cancel,

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
-from contextlib import contextmanager
 import hashlib
 import itertools
 import tempfile
@@ -21,22 +20,15 @@ from audmodel.core.backend.artifactory_requests import LARGEST_JSON
 from audmodel.core.backend.artifactory_requests import MIB
 from audmodel.core.backend.artifactory_requests import Checksums
 from audmodel.core.backend.artifactory_requests import Server
-from audmodel.core.backend.artifactory_requests import content_range
-from audmodel.core.backend.artifactory_requests import length_of
-from audmodel.core.backend.artifactory_requests import tag_of
-from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.base import Buffer
-from audmodel.core.backend.base import ObjectBackend
-from audmodel.core.backend.base import ObjectReader
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import RepositoryError
-from audmodel.core.backend.termination import terminable
+from audmodel.core.backend.remote import CHUNK
+from audmodel.core.backend.remote import Answer
+from audmodel.core.backend.remote import RemoteBackend
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
-from audmodel.core.backend.transfer import drain
-from audmodel.core.backend.transfer import fill
 from audmodel.errors import ConfigurationError
-from audmodel.parallel import prefetch
 
 
 if TYPE_CHECKING:
@@ -46,65 +38,11 @@ if TYPE_CHECKING:
 # Larger objects are stored by checksum if the server has their content,
 # which takes one more request if it does not
 _SMALL = 8 * MIB
-_CHUNK = 4 * MIB
 # The server answers when it has checked and filed everything
 DEPLOY_TIMEOUT = 120.0
-_NO_RANGES = (
-    "the server does not give byte ranges. A proxy on the way may be the reason."
-)
-_WRONG_RANGE = "the server gave other bytes than it was asked for."
 
 
-class ArtifactoryReader(ObjectReader):
-    r"""Byte ranges of an object on an Artifactory server."""
-
-    def __init__(
-        self, server: Server, path: str, size: int, tail: bytes, tag: str
-    ) -> None:
-        super().__init__(size, tail)
-        self._server = server
-        self._path = path
-        self._tag = tag
-
-    def _readinto(self, offset: int, view: memoryview) -> None:
-        what = f"Could not read '{self._server.url(self._path)}'"
-        retry = self._server.retry()
-        position = 0
-        while position < len(view):
-            rest = view[position:]
-            first, last = offset + position, offset + len(view) - 1
-            try:
-                with self._server.get(
-                    self._path, {"Range": f"bytes={first}-{last}"}
-                ) as answer:
-                    self._check(answer, first, last)
-                    position += fill(answer.raw, rest, retry)
-                    if position < len(view):
-                        raise FailureError(Kind.LOST, "the data ended early.")
-                    drain(answer.raw)
-            except FailureError as failure:
-                if failure.kind is Kind.CONFLICT:
-                    raise RepositoryError(
-                        f"{what}: it was replaced while it was read. Try again."
-                    ) from failure
-                retry.pause(failure, what)
-
-    def _check(self, answer: requests.Response, first: int, last: int) -> None:
-        r"""Make sure that the answer is about what was asked for."""
-        if answer.status_code != 206:
-            raise FailureError(Kind.OTHER, _NO_RANGES)
-        if tag_of(answer) != self._tag:
-            # There is no condition for this in the interface of Artifactory
-            raise FailureError(Kind.CONFLICT, "it was replaced.")
-        length = last - first + 1
-        if (
-            content_range(answer) != (first, last, self.size)
-            or length_of(answer) != length
-        ):
-            raise FailureError(Kind.LOST, _WRONG_RANGE)
-
-
-class Artifactory(ObjectBackend):
+class Artifactory(RemoteBackend):
     r"""Backend for Artifactory servers.
 
     Args:
@@ -136,28 +74,15 @@ class Artifactory(ObjectBackend):
             authentication = credentials.artifactory_credentials(host)
         if authentication is not None:
             credentials.hide(authentication[1])
-        self._server = Server(self._url, repository, authentication)
+        self._store: Server = Server(self._url, repository, authentication)
 
     # ------------------------------------------------------------ small objects
 
-    def read_object(self, path: str, limit: int) -> StoredObject | None:  # noqa: D102
-        what = f"Could not read '{self.object_url(path)}'"
-        for _ in range(2):
-            whole = self._server.read("read", path, limit)
-            if whole is None:
-                return None
-            if whole.data is None:
-                raise RepositoryError(
-                    f"{what}: it has {whole.length} bytes, allowed are {limit}."
-                )
-            expected = whole.answer.headers.get("X-Checksum-Sha256")
-            digest = hashlib.sha256(whole.data).hexdigest()
-            if expected in (None, digest):
-                return StoredObject(whole.data, digest)
-            # It may have been damaged on its way
-        raise RepositoryError(
-            f"{what}: its content does not have the checksum that the server names."
-        )
+    def _checked(self, answer: Answer, data: bytes) -> StoredObject | None:
+        digest = hashlib.sha256(data).hexdigest()
+        if answer.headers.get("x-checksum-sha256") not in (None, digest):
+            return None
+        return StoredObject(data, digest)
 
     def create_object(self, path: str, data: bytes) -> bool:  # noqa: D102
         # Artifactory has no conditional writes: look first, then write
@@ -184,21 +109,21 @@ class Artifactory(ObjectBackend):
 
     def delete_object(self, path: str) -> None:  # noqa: D102
         with contextlib.suppress(FailureError):
-            self._server.call(
+            self._store.call(
                 "delete",
                 path,
-                lambda: self._server.send("DELETE", self.object_url(path)),
+                lambda: self._store.send("DELETE", self.object_url(path)),
             )
 
     # ------------------------------------------------------------ listing
 
     def list_objects(self, folder: str) -> list[str]:  # noqa: D102
-        url = f"{self._server.storage_url(folder)}?list&deep=1&listFolders=0"
+        url = f"{self._store.storage_url(folder)}?list&deep=1&listFolders=0"
         try:
-            listing = self._server.call(
+            listing = self._store.call(
                 "list",
                 folder,
-                lambda: self._server.send("GET", url),
+                lambda: self._store.send("GET", url),
                 body=True,
                 # Some editions lack this call, and anonymous users may not use it
                 expected=(Kind.ABSENT, Kind.DENIED, Kind.OTHER),
@@ -222,10 +147,10 @@ class Artifactory(ObjectBackend):
     def _children(self, folder: str) -> list[tuple[str, bool]]:
         r"""Names in a folder, and whether they are of folders."""
         try:
-            answer = self._server.call(
+            answer = self._store.call(
                 "list",
                 folder,
-                lambda: self._server.send("GET", self._server.storage_url(folder)),
+                lambda: self._store.send("GET", self._store.storage_url(folder)),
                 body=True,
             )
         except FailureError:
@@ -236,37 +161,6 @@ class Artifactory(ObjectBackend):
         ]
 
     # ------------------------------------------------------------ objects
-
-    @contextmanager
-    def open_object(  # noqa: D102
-        self, path: str, *, tmp_root: str | None = None
-    ) -> Iterator[ObjectReader | None]:
-        yield self._open_reader(path)
-
-    def _open_reader(self, path: str) -> ArtifactoryReader | None:
-        what = f"Could not open '{self.object_url(path)}'"
-        try:
-            headers = {"Range": f"bytes=-{TAIL}"}
-            whole = self._server.read("open", path, TAIL, headers)
-        except FailureError:
-            # There is no last byte of an empty object,
-            # and not every server gives less than it is asked for
-            whole = self._server.read("open", path, TAIL)
-        if whole is None:
-            return None
-        size = whole.length
-        if whole.answer.status_code == 206:
-            first, last, size = content_range(whole.answer) or (-1, -1, -1)
-            if (first, last, whole.length) != (
-                max(0, size - TAIL),
-                size - 1,
-                min(TAIL, size),
-            ):
-                raise RepositoryError(f"{what}: {_WRONG_RANGE}")
-        if whole.data is None:
-            raise RepositoryError(f"{what}: {_NO_RANGES}")
-        tag = tag_of(whole.answer)
-        return ArtifactoryReader(self._server, path, size, whole.data, tag)
 
     def write_object(  # noqa: D102
         self,
@@ -292,16 +186,13 @@ class Artifactory(ObjectBackend):
         # The checksums that go ahead of the content
         # are not known before all of it was made.
         # The file has no name, and is gone with the process
-        with terminable(), tempfile.TemporaryFile(dir=tmp_root) as file:
+        with tempfile.TemporaryFile(dir=tmp_root) as file:
             checksums = Checksums()
             for chunk in itertools.chain(pieces, remaining):
                 checksums.update(chunk)
                 file.write(chunk)
             before_commit()
             self._put_large(path, file, checksums)
-
-    def object_url(self, path: str) -> str:  # noqa: D102
-        return self._server.url(path)
 
     def _put(self, path: str, data: bytes) -> None:
         try:
@@ -356,7 +247,7 @@ class Artifactory(ObjectBackend):
             RepositoryError: if it cannot be stored
 
         """
-        answer = self._server.call(
+        answer = self._store.call(
             "store",
             path,
             send,
@@ -373,7 +264,7 @@ class Artifactory(ObjectBackend):
     def _deploy_request(
         self, path: str, headers: dict[str, str], data: bytes | IO[bytes]
     ) -> requests.Response:
-        return self._server.send(
+        return self._store.send(
             "PUT",
             self.object_url(path),
             headers=headers,
@@ -386,16 +277,14 @@ class Artifactory(ObjectBackend):
     def _description(self, path: str) -> dict[str, Any]:
         r"""What the storage knows about an object that has to exist."""
         try:
-            return self._server.call(
+            return self._store.call(
                 "look up",
                 path,
-                lambda: self._server.send("GET", self._server.storage_url(path)),
+                lambda: self._store.send("GET", self._store.storage_url(path)),
                 body=True,
             )
         except FailureError as failure:
-            raise FileNotFoundError(
-                f"There is no object '{self.object_url(path)}'."
-            ) from failure
+            raise self._missing(path) from failure
 
     def _checksum(self, path: str) -> str:
         return str(self._description(path).get("checksums", {}).get("md5", ""))
@@ -411,48 +300,13 @@ class Artifactory(ObjectBackend):
         artifactory_requests.forget_repository(self._url, self.repository)
 
     def _manage(self, action: str, method: str, settings: Any) -> None:
-        url = self._server.management_url()
+        url = self._store.management_url()
         try:
-            self._server.send(method, url, json=settings).close()
+            self._store.send(method, url, json=settings).close()
         except FailureError as failure:
             raise failure.error(
                 f"Could not {action} the repository '{self.repository}'"
             ) from failure
-
-    def _exists(self, path: str) -> bool:
-        try:
-            headers = {"Range": "bytes=0-0"}
-            return self._server.read("look up", path, 1, headers) is not None
-        except FailureError:
-            return True  # it is empty
-
-    def _get_file(
-        self, src_path: str, dst_path: str, num_workers: int, verbose: bool
-    ) -> None:
-        reader = self._existing(src_path)
-
-        def read(start: int) -> bytearray:
-            return reader.read(start, min(_CHUNK, reader.size - start))
-
-        chunks = prefetch(
-            read, range(0, reader.size, _CHUNK), num_workers=max(1, num_workers)
-        )
-        with contextlib.closing(chunks), open(dst_path, "wb") as file:
-            file.writelines(chunks)
-
-    def _get_file_stream(self, src_path: str) -> Iterator[bytes]:
-        reader = self._existing(src_path)
-        for start in range(0, reader.size, _CHUNK):
-            yield bytes(reader.read(start, min(_CHUNK, reader.size - start)))
-
-    def _existing(self, path: str) -> ArtifactoryReader:
-        reader = self._open_reader(path)
-        if reader is None:
-            raise FileNotFoundError(f"There is no object '{self.object_url(path)}'.")
-        return reader
-
-    def _ls(self, path: str) -> list[str]:
-        return self.list_objects(path)
 
     def _ls_dirs(self, path: str) -> list[str]:
         children = self._children(path)
@@ -467,7 +321,7 @@ class Artifactory(ObjectBackend):
         self, src_path: str, dst_path: str, checksum: str, verbose: bool
     ) -> None:
         with open(src_path, "rb") as file:
-            self.write_object(dst_path, iter(lambda: file.read(_CHUNK), b""))
+            self.write_object(dst_path, iter(lambda: file.read(CHUNK), b""))
 
     def _remove_file(self, path: str) -> None:
         self._description(path)

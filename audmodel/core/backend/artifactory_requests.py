@@ -7,27 +7,27 @@ from collections.abc import Container
 from collections.abc import Iterator
 import contextlib
 from contextlib import contextmanager
-from dataclasses import dataclass
 import hashlib
 from http.cookiejar import DefaultCookiePolicy
 import json
 import os
-import re
 import threading
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import ClassVar
 from urllib.parse import quote
 
+from audmodel.core.backend import connections
 from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.errors import RepositoryNotFoundError
+from audmodel.core.backend.remote import Answer
+from audmodel.core.backend.remote import Store
 from audmodel.core.backend.transfer import BUSY_STATUS
 from audmodel.core.backend.transfer import LOST_STATUS
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
 from audmodel.core.backend.transfer import Retry
-from audmodel.core.backend.transfer import drain
-from audmodel.core.backend.transfer import fill
+from audmodel.core.backend.transfer import Stream
 from audmodel.core.backend.transfer import read_body
 
 
@@ -42,7 +42,8 @@ CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 20.0
 # No listing or description is larger
 LARGEST_JSON = 64 * MIB
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+# Longer explanations of an error are not read
+LARGEST_ERROR = 64 * 1024
 
 
 # By URL and name, as finding out takes a request
@@ -86,23 +87,7 @@ class Checksums:
         )
 
 
-@dataclass(frozen=True)
-class Whole:
-    r"""Answer to a request for an object, with its whole body.
-
-    Args:
-        answer: answer of requests
-        length: length of the body
-        data: body, ``None`` if it is too long
-
-    """
-
-    answer: requests.Response
-    length: int
-    data: bytes | None
-
-
-class Server:
+class Server(Store):
     r"""Repository of an Artifactory server.
 
     Args:
@@ -112,13 +97,16 @@ class Server:
 
     """
 
+    # There is no condition for requests in the interface of Artifactory
+    other_tag = Kind.CONDITION
+
     def __init__(
         self, url: str, repository: str, login: tuple[str, str] | None
     ) -> None:
+        super().__init__()
         self._url = url
         self._repository = repository
         self._login = login
-        self._reached = False
 
     def url(self, path: str) -> str:
         r"""Location of an object."""
@@ -131,10 +119,6 @@ class Server:
     def management_url(self) -> str:
         r"""Location of the settings of the repository."""
         return f"{self._url}/api/repositories/{self._repository}"
-
-    def retry(self) -> Retry:
-        r"""Patience for one request."""
-        return Retry(reached=self._reached)
 
     def send(
         self,
@@ -174,7 +158,7 @@ class Server:
             )
         except (RequestException, ValueError) as error:
             raise _unanswered(error) from error
-        self._reached = True
+        self.reached = True
         if 200 <= answer.status_code < 300:
             return answer
         with contextlib.closing(answer):
@@ -206,90 +190,26 @@ class Server:
             RepositoryError: if the request fails
 
         """
-        what = f"Could not {action} '{self.url(path)}'"
-        retry = self.retry()
-        while True:
-            try:
-                with contextlib.closing(send()) as answer:
-                    return _json(answer, required=body)
-            except FailureError as failure:
-                if failure.kind is Kind.ABSENT:
-                    self._check_repository()
-                if failure.kind in expected:
-                    raise
-                retry.pause(failure, what)
+
+        def attempt(_: Retry) -> dict[str, Any]:
+            with contextlib.closing(send()) as answer:
+                return _json(answer, required=body)
+
+        return self.repeat(action, path, attempt, expected)
 
     @contextmanager
-    def get(self, path: str, headers: dict[str, str]) -> Iterator[requests.Response]:
-        r"""Send one request for an object or a part of it.
-
-        Args:
-            path: path of the object
-            headers: headers of the request
-
-        Yields:
-            answer, whose body is to be read and drained
-
-        Raises:
-            FailureError: if the request fails
-
-        """
+    def get(  # noqa: D102
+        self, path: str, bytes_: str = "", tag: str = ""
+    ) -> Iterator[Answer]:
+        headers = {"Range": bytes_} if bytes_ else {}
         with contextlib.closing(
             self.send("GET", self.url(path), headers=headers)
-        ) as answer:
-            yield answer
+        ) as found:
+            stream: Stream = found.raw
+            yield Answer(found.status_code, found.headers, stream)
 
-    def read(
-        self, action: str, path: str, limit: int, headers: dict[str, str] | None = None
-    ) -> Whole | None:
-        r"""Get an object, or a part of it.
-
-        Args:
-            action: what it is for, in messages
-            path: path of the object
-            limit: largest size in bytes that is read
-            headers: headers of the request
-
-        Returns:
-            answer, ``None`` if there is no such object
-
-        Raises:
-            FailureError: if the object does not have the range that was asked for
-            RepositoryError: if the request fails
-
-        """
-        what = f"Could not {action} '{self.url(path)}'"
-        retry = self.retry()
-        while True:
-            try:
-                with self.get(path, headers or {}) as answer:
-                    length = length_of(answer)
-                    if length is None:
-                        raise FailureError(
-                            Kind.OTHER, "the server does not say how large it is."
-                        )
-                    if length > limit:
-                        return Whole(answer, length, None)
-                    data = bytearray(length)
-                    if fill(answer.raw, memoryview(data), retry) < length:
-                        raise FailureError(Kind.LOST, "the data ended early.")
-                    drain(answer.raw)
-                    return Whole(answer, length, bytes(data))
-            except FailureError as failure:
-                if failure.kind is Kind.ABSENT:
-                    self._check_repository()
-                    return None
-                if failure.kind is Kind.RANGE:
-                    raise
-                retry.pause(failure, what)
-
-    def _check_repository(self) -> None:
-        r"""Make sure that it is the object that is absent, once per process.
-
-        Raises:
-            RepositoryNotFoundError: if the repository does not exist
-
-        """
+    def found_absent(self) -> None:  # noqa: D102
+        # Once per process
         key = (self._url, self._repository)
         if key in _known_repositories:
             return
@@ -344,13 +264,23 @@ def _make_session(url: str, login: tuple[str, str] | None) -> requests.Session:
     import requests
     from requests.adapters import HTTPAdapter
 
+    class Adapter(HTTPAdapter):
+        def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+            super().init_poolmanager(*arguments, **options)
+            _guard(self.poolmanager)
+
+        def proxy_manager_for(self, *arguments: Any, **options: Any) -> Any:
+            manager = super().proxy_manager_for(*arguments, **options)
+            _guard(manager)
+            return manager
+
     session = requests.Session()
-    session.mount("https://", HTTPAdapter(_POOL, _POOL))
+    session.mount("https://", Adapter(_POOL, _POOL))
     if url.startswith("https://"):
         # No server may lead us away from TLS
         del session.adapters["http://"]
     else:
-        session.mount("http://", HTTPAdapter(_POOL, _POOL))
+        session.mount("http://", Adapter(_POOL, _POOL))
     session.headers.update({"Accept-Encoding": "identity", "User-Agent": "audmodel"})
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
@@ -365,6 +295,10 @@ def _make_session(url: str, login: tuple[str, str] | None) -> requests.Session:
 
     session.auth = authenticate
     return session
+
+
+def _guard(manager: Any) -> None:
+    manager.pool_classes_by_scheme = connections.guarded(manager.pool_classes_by_scheme)
 
 
 def _answered(answer: requests.Response) -> FailureError:
@@ -406,7 +340,7 @@ def _is_artifactory(answer: requests.Response) -> bool:
     if any(name in answer.headers for name in ("X-Artifactory-Id", "X-JFrog-Version")):
         return True
     try:
-        data = json.loads(read_body(answer.raw, MIB) or b"")
+        data = json.loads(read_body(answer.raw, LARGEST_ERROR) or b"")
     except (HTTPError, ValueError, OSError):
         return False
     return isinstance(data, dict) and isinstance(data.get("errors"), list)
@@ -456,23 +390,6 @@ def _json(answer: requests.Response, *, required: bool) -> dict[str, Any]:
             return {}
         raise FailureError(Kind.LOST, "the answer was cut off.", error) from error
     return data if isinstance(data, dict) else {}
-
-
-def length_of(answer: requests.Response) -> int | None:
-    r"""Length of the body of an answer, if the server says it."""
-    value = answer.headers.get("Content-Length", "")
-    return int(value) if value.isdecimal() else None
-
-
-def content_range(answer: requests.Response) -> tuple[int, int, int] | None:
-    r"""First and last byte of a range, and size of the object."""
-    match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-    return (int(match[1]), int(match[2]), int(match[3])) if match else None
-
-
-def tag_of(answer: requests.Response) -> str:
-    r"""What changes with the content of an object."""
-    return str(answer.headers.get("ETag") or answer.headers.get("Last-Modified") or "")
 
 
 def forget_repository(url: str, name: str) -> None:

@@ -36,7 +36,6 @@ _KINDS = {
     416: Kind.RANGE,
     501: Kind.UNSUPPORTED,
 }
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
 def answered(error: Any) -> FailureError:
@@ -122,9 +121,3 @@ def is_about_credentials(failure: FailureError) -> bool:
         return False
     had_answer = getattr(failure.cause, "response", None) is not None
     return not had_answer or code_of(failure.cause) not in ("", "AccessDenied")
-
-
-def content_range(answer: dict[str, Any]) -> tuple[int, int, int] | None:
-    r"""First and last byte of a range, and size of the object."""
-    match = _CONTENT_RANGE.fullmatch(answer.get("ContentRange", ""))
-    return (int(match[1]), int(match[2]), int(match[3])) if match else None

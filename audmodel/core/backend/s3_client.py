@@ -11,6 +11,7 @@ import threading
 from typing import Any
 from urllib.parse import urlsplit
 
+from audmodel.core.backend import connections
 from audmodel.core.backend import credentials
 from audmodel.core.backend import s3_answers
 from audmodel.core.backend.transfer import FailureError
@@ -25,6 +26,8 @@ CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 20.0
 # Largest answer that is no object, e.g. a thousand names
 LARGEST_ANSWER = 16 * 1024 * 1024
+# Longer explanations of an error are not read
+LARGEST_ERROR = 64 * 1024
 _AWS_HOST = re.compile(
     r"s3(?:-fips)?(?:[.-]dualstack)?(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-\d))?"
     r"\.amazonaws\.com(?:\.cn)?"
@@ -260,6 +263,9 @@ def _make(endpoint: Endpoint, anonymous: bool) -> Any:
                 user_agent_extra="audmodel",
             ),
         )
+        # All managers of connections share this dictionary
+        pools = made._endpoint.http_session._pool_classes_by_scheme  # noqa: SLF001
+        pools.update(connections.guarded(pools))
         # Asking whether a body is welcome takes a round trip for each write
         made.meta.events.unregister("before-call.s3", handlers.add_expect_header)
         made._endpoint.http_session = _Session(made._endpoint.http_session)  # noqa: SLF001
@@ -305,7 +311,8 @@ class _Session:
             # Tracebacks with variables would show who signed it
             del request
         if not streams or response.status_code >= 300:
-            body = read_body(response.raw, LARGEST_ANSWER)
+            limit = LARGEST_ERROR if response.status_code >= 300 else LARGEST_ANSWER
+            body = read_body(response.raw, limit)
             if body is None:
                 response.raw.close()
                 if response.status_code < 300:

@@ -129,7 +129,7 @@ class ConditionalWrites:
         whole = self._bucket.read("read", path, limit)
         if whole is None or whole.data is None:
             return None
-        return StoredObject(whole.data, whole.tag)
+        return StoredObject(whole.data, whole.answer.tag)
 
     def delete_object(self, path: str) -> None:
         r"""Delete an object, which may be absent."""

@@ -6,7 +6,6 @@ import base64
 from collections.abc import Iterator
 import contextlib
 from contextlib import contextmanager
-from dataclasses import dataclass
 import getpass
 import hashlib
 import mimetypes
@@ -14,12 +13,11 @@ from typing import Any
 
 from audmodel.core.backend import s3_answers
 from audmodel.core.backend import s3_client
+from audmodel.core.backend.remote import Answer
+from audmodel.core.backend.remote import Store
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
-from audmodel.core.backend.transfer import Retry
 from audmodel.core.backend.transfer import Stream
-from audmodel.core.backend.transfer import drain
-from audmodel.core.backend.transfer import fill
 
 
 # What answers hold if they arrive as a whole.
@@ -40,28 +38,7 @@ OWNER = "owner"
 WRITE_ID = "write-id"
 
 
-@dataclass(frozen=True)
-class Whole:
-    r"""Answer to a request for an object, with its whole body.
-
-    Args:
-        answer: answer of boto3
-        length: length of the body
-        data: body, ``None`` if it is too long
-
-    """
-
-    answer: dict[str, Any]
-    length: int
-    data: bytes | None
-
-    @property
-    def tag(self) -> str:
-        r"""What changes with the content of the object."""
-        return str(self.answer["ETag"])
-
-
-class Bucket:
+class Bucket(Store):
     r"""Bucket of an S3 storage.
 
     Args:
@@ -71,12 +48,12 @@ class Bucket:
     """
 
     def __init__(self, endpoint: s3_client.Endpoint, name: str) -> None:
+        super().__init__()
         self.endpoint = endpoint
         self.name = name
         # How the server introduced itself last
         self.server = ""
         self._anonymous = False
-        self._reached = False
 
     def url(self, path: str) -> str:
         r"""Location of an object."""
@@ -84,10 +61,6 @@ class Bucket:
         if self.endpoint.addressing_style == "virtual":
             return f"{scheme}://{self.name}.{netloc}{path}"
         return f"{scheme}://{netloc}/{self.name}{path}"
-
-    def retry(self) -> Retry:
-        r"""Patience for one request."""
-        return Retry(reached=self._reached)
 
     def send(self, operation: str, **arguments: Any) -> dict[str, Any]:
         r"""Send a request once.
@@ -150,7 +123,7 @@ class Bucket:
         return answer
 
     def _answered(self, answer: Any) -> None:
-        self._reached = True
+        self.reached = True
         headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         self.server = str(headers.get("server", ""))
 
@@ -173,15 +146,12 @@ class Bucket:
             RepositoryError: if the request fails
 
         """
-        what = f"Could not {action} '{self.url(path)}'"
-        retry = self.retry()
-        while True:
-            try:
-                return self.send(operation, **arguments)
-            except FailureError as failure:
-                if failure.kind in (Kind.ABSENT, Kind.CONDITION, Kind.RANGE):
-                    raise
-                retry.pause(failure, what)
+        return self.repeat(
+            action,
+            path,
+            lambda _: self.send(operation, **arguments),
+            (Kind.ABSENT, Kind.CONDITION, Kind.RANGE),
+        )
 
     def require(
         self, action: str, path: str, operation: str, **arguments: Any
@@ -207,66 +177,21 @@ class Bucket:
             raise failure.error(f"Could not {action} '{self.url(path)}'") from failure
 
     @contextmanager
-    def get(self, path: str, **arguments: Any) -> Iterator[dict[str, Any]]:
-        r"""Send one request for an object or a part of it.
-
-        Args:
-            path: path of the object
-            arguments: arguments of the request
-
-        Yields:
-            answer, whose body is to be read and drained
-
-        Raises:
-            FailureError: if the request fails
-
-        """
-        answer = self.send("get_object", Key=key_of(path), **arguments)
-        with contextlib.closing(answer["Body"]):
-            yield answer
-
-    def read(
-        self, action: str, path: str, limit: int, **arguments: Any
-    ) -> Whole | None:
-        r"""Get an object, or a part of it.
-
-        Args:
-            action: what it is for, in messages
-            path: path of the object
-            limit: largest size in bytes that is read
-            arguments: arguments of the request
-
-        Returns:
-            answer, ``None`` if there is no such object
-
-        Raises:
-            FailureError: if the object does not have the range that was asked for
-            RepositoryError: if the request fails
-
-        """
-        what = f"Could not {action} '{self.url(path)}'"
-        retry = self.retry()
-        while True:
-            try:
-                with self.get(path, **arguments) as answer:
-                    length = answer.get("ContentLength")
-                    if length is None:
-                        raise FailureError(
-                            Kind.OTHER, "the server does not say how large it is."
-                        )
-                    if length > limit:
-                        return Whole(answer, length, None)
-                    data = bytearray(length)
-                    if fill(stream_of(answer), memoryview(data), retry) < length:
-                        raise FailureError(Kind.LOST, "the data ended early.")
-                    drain(stream_of(answer))
-                    return Whole(answer, length, bytes(data))
-            except FailureError as failure:
-                if failure.kind is Kind.ABSENT:
-                    return None
-                if failure.kind is Kind.RANGE:
-                    raise
-                retry.pause(failure, what)
+    def get(  # noqa: D102
+        self, path: str, bytes_: str = "", tag: str = ""
+    ) -> Iterator[Answer]:
+        arguments = {"Key": key_of(path)}
+        if bytes_:
+            arguments["Range"] = bytes_
+        if tag:
+            arguments["IfMatch"] = tag
+        found = self.send("get_object", **arguments)
+        with contextlib.closing(found["Body"]) as body:
+            metadata = found["ResponseMetadata"]
+            # The stream of botocore waits for as many bytes as it is asked for,
+            # for ever if they come one by one
+            stream: Stream = body._raw_stream  # noqa: SLF001
+            yield Answer(metadata["HTTPStatusCode"], metadata["HTTPHeaders"], stream)
 
     def head(self, path: str) -> dict[str, Any] | None:
         r"""What the storage knows about an object.
@@ -326,14 +251,6 @@ def put_arguments(
         "ContentType": content_type(path),
         "Metadata": {CHECKSUM: checksum or digest.hex(), OWNER: user(), **metadata},
     }
-
-
-def stream_of(answer: dict[str, Any]) -> Stream:
-    r"""Body of an answer."""
-    # The stream of botocore waits for as many bytes as it is asked for,
-    # for ever if they come one by one
-    stream: Stream = answer["Body"]._raw_stream  # noqa: SLF001
-    return stream
 
 
 def key_of(path: str) -> str:

@@ -11,11 +11,11 @@ import hashlib
 import itertools
 import logging
 import secrets
-import threading
 from typing import Any
 
 from audmodel.core.backend import s3_answers
 from audmodel.core.backend.base import Buffer
+from audmodel.core.backend.connections import Requests
 from audmodel.core.backend.s3_requests import CHECKSUM
 from audmodel.core.backend.s3_requests import OWNER
 from audmodel.core.backend.s3_requests import WRITE_ID
@@ -23,7 +23,6 @@ from audmodel.core.backend.s3_requests import Bucket
 from audmodel.core.backend.s3_requests import content_type
 from audmodel.core.backend.s3_requests import key_of
 from audmodel.core.backend.s3_requests import user
-from audmodel.core.backend.termination import terminable
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
 from audmodel.parallel import prefetch
@@ -71,10 +70,9 @@ def store(
             before_commit()
             bucket.put(path, first, checksum)
             return
-        with terminable():
-            _Upload(bucket, path, checksum).run(
-                itertools.chain([first], parts), num_workers, before_commit
-            )
+        _Upload(bucket, path, checksum).run(
+            itertools.chain([first], parts), num_workers, before_commit
+        )
 
 
 def parts_of(chunks: Iterable[Buffer]) -> Generator[bytes, None, None]:
@@ -134,7 +132,7 @@ class _Upload:
         self._checksum = checksum
         self._write_id = secrets.token_hex(16)
         self._upload = {"Key": key_of(path)}
-        self._cancelled = threading.Event()
+        self._requests = Requests()
         self._digest = hashlib.md5(usedforsecurity=False)
         self._size = 0
 
@@ -152,7 +150,7 @@ class _Upload:
                 self._numbered(parts),
                 num_workers=num_workers,
                 ahead=num_workers + 1,
-                on_abort=self._cancelled.set,
+                on_abort=self._requests.end,
             )
             with contextlib.closing(stored):
                 tags = list(stored)
@@ -187,16 +185,15 @@ class _Upload:
 
     def _store(self, job: tuple[int, bytes]) -> dict[str, Any]:
         number, part = job
-        if self._cancelled.is_set():
-            raise InterruptedError("The upload was cancelled.")
-        answer = self._bucket.require(
-            "store",
-            self._path,
-            "upload_part",
-            PartNumber=number,
-            Body=part,
-            **self._upload,
-        )
+        with self._requests.here():
+            answer = self._bucket.require(
+                "store",
+                self._path,
+                "upload_part",
+                PartNumber=number,
+                Body=part,
+                **self._upload,
+            )
         return {"PartNumber": number, "ETag": answer["ETag"]}
 
     def _complete(self, parts: list[dict[str, Any]]) -> str:

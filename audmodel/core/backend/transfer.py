@@ -9,6 +9,7 @@ import random
 import time
 from typing import Protocol
 
+from audmodel.core.backend import connections
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.errors import RepositoryUnreachableError
@@ -169,10 +170,15 @@ class Retry:
                 or elapsed + seconds > CONNECT_BUDGET / 2
             )
         )
-        if hopeless or not failure.is_transient or elapsed + seconds > BUDGET:
+        if (
+            hopeless
+            or not failure.is_transient
+            or elapsed + seconds > BUDGET
+            or connections.ended()
+        ):
             raise failure.error(what)
         logger.info("%s: %s Trying again in %.1f s.", what, failure.reason, seconds)
-        time.sleep(seconds)
+        connections.wait(seconds)
 
 
 class Stream(Protocol):

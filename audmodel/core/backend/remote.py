@@ -1,0 +1,452 @@
+r"""Objects of a storage behind HTTP: read whole or in ranges, whatever goes wrong."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from collections.abc import Container
+from collections.abc import Iterator
+from collections.abc import Mapping
+import contextlib
+from contextlib import AbstractContextManager
+from contextlib import contextmanager
+from dataclasses import dataclass
+import re
+from typing import TypeVar
+
+from audmodel.core.backend.base import TAIL
+from audmodel.core.backend.base import ObjectBackend
+from audmodel.core.backend.base import ObjectReader
+from audmodel.core.backend.base import Ranges
+from audmodel.core.backend.base import StoredObject
+from audmodel.core.backend.connections import Requests
+from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.transfer import FailureError
+from audmodel.core.backend.transfer import Kind
+from audmodel.core.backend.transfer import Retry
+from audmodel.core.backend.transfer import Stream
+from audmodel.core.backend.transfer import drain
+from audmodel.core.backend.transfer import fill
+from audmodel.parallel import prefetch
+
+
+Result = TypeVar("Result")
+
+CHUNK = 4 * 1024 * 1024
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_NO_RANGES = (
+    "the server does not give byte ranges. A proxy on the way may be the reason."
+)
+_WRONG_RANGE = "the server gave other bytes than it was asked for."
+
+
+@dataclass(frozen=True)
+class Answer:
+    r"""Answer to a request for an object, or a part of it.
+
+    Args:
+        status: status
+        headers: headers, whose names are found in lower case
+        stream: body, which is to be read and drained
+
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    stream: Stream
+
+    @property
+    def length(self) -> int | None:
+        r"""Length of the body, if the server says it."""
+        value = self.headers.get("content-length", "")
+        return int(value) if value.isdecimal() else None
+
+    @property
+    def range(self) -> tuple[int, int, int] | None:
+        r"""First and last byte of the body in the object, and size of the object."""
+        match = _CONTENT_RANGE.fullmatch(self.headers.get("content-range", ""))
+        return (int(match[1]), int(match[2]), int(match[3])) if match else None
+
+    @property
+    def tag(self) -> str:
+        r"""What changes with the content of the object."""
+        headers = self.headers
+        return headers.get("etag") or headers.get("last-modified") or ""
+
+
+@dataclass(frozen=True)
+class Whole:
+    r"""Answer to a request for an object, with its whole body.
+
+    Args:
+        answer: the answer
+        length: length of the body
+        data: body, ``None`` if it is too long
+
+    """
+
+    answer: Answer
+    length: int
+    data: bytes | None
+
+
+class Store(abc.ABC):
+    r"""Place of objects behind HTTP."""
+
+    #: What it means if a range is of an object with another tag,
+    #: though that was made a condition of the request
+    other_tag = Kind.LOST
+
+    def __init__(self) -> None:
+        self.reached = False
+
+    @abc.abstractmethod
+    def url(self, path: str) -> str:
+        r"""Location of an object."""
+
+    @abc.abstractmethod
+    def get(
+        self, path: str, bytes_: str = "", tag: str = ""
+    ) -> AbstractContextManager[Answer]:
+        r"""Send one request for an object or a part of it.
+
+        Args:
+            path: path of the object
+            bytes_: which bytes, as HTTP writes it, all of them if not given
+            tag: tag that the object has to have, any if not given.
+                Not every storage takes this into account
+
+        Returns:
+            context manager that gives the answer
+
+        Raises:
+            FailureError: if the request fails
+
+        """
+
+    def found_absent(self) -> None:  # noqa: B027
+        r"""Make sure that it is an object that is absent, not all of them.
+
+        Raises:
+            RepositoryNotFoundError: if the repository does not exist
+
+        """
+
+    def retry(self) -> Retry:
+        r"""Patience for one request."""
+        return Retry(reached=self.reached)
+
+    def repeat(
+        self,
+        action: str,
+        path: str,
+        attempt: Callable[[Retry], Result],
+        expected: Container[Kind],
+    ) -> Result:
+        r"""Do something as often as makes sense.
+
+        Args:
+            action: what it is for, in messages
+            path: path of the object it is about
+            attempt: does it once
+            expected: failures that mean something to the caller
+
+        Returns:
+            result of ``attempt``
+
+        Raises:
+            FailureError: if it fails as expected
+            RepositoryError: if it fails
+
+        """
+        retry = self.retry()
+        while True:
+            try:
+                return attempt(retry)
+            except FailureError as failure:
+                if failure.kind is Kind.ABSENT:
+                    self.found_absent()
+                if failure.kind in expected:
+                    raise
+                retry.pause(failure, f"Could not {action} '{self.url(path)}'")
+
+    def read(
+        self, action: str, path: str, limit: int, bytes_: str = ""
+    ) -> Whole | None:
+        r"""Get an object, or a part of it.
+
+        Args:
+            action: what it is for, in messages
+            path: path of the object
+            limit: largest size in bytes that is read
+            bytes_: which bytes, as HTTP writes it, all of them if not given
+
+        Returns:
+            answer, ``None`` if there is no such object
+
+        Raises:
+            FailureError: if the object does not have the bytes that were asked for
+            RepositoryError: if the request fails
+
+        """
+
+        def attempt(retry: Retry) -> Whole:
+            with self.get(path, bytes_) as answer:
+                length = answer.length
+                if length is None:
+                    raise FailureError(
+                        Kind.OTHER, "the server does not say how large it is."
+                    )
+                if length > limit:
+                    return Whole(answer, length, None)
+                data = bytearray(length)
+                if fill(answer.stream, memoryview(data), retry) < length:
+                    raise FailureError(Kind.LOST, "the data ended early.")
+                drain(answer.stream)
+                return Whole(answer, length, bytes(data))
+
+        try:
+            return self.repeat(action, path, attempt, (Kind.ABSENT, Kind.RANGE))
+        except FailureError as failure:
+            if failure.kind is Kind.RANGE:
+                raise
+            return None
+
+    def open(self, path: str) -> RemoteReader | None:
+        r"""Open an object for reading byte ranges.
+
+        Args:
+            path: path of the object
+
+        Returns:
+            reader, ``None`` if there is no such object
+
+        Raises:
+            RepositoryError: if it cannot be opened
+
+        """
+        what = f"Could not open '{self.url(path)}'"
+        try:
+            whole = self.read("open", path, TAIL, f"bytes=-{TAIL}")
+        except FailureError:
+            # There is no last byte of an empty object,
+            # and not every server gives less than it is asked for
+            whole = self.read("open", path, TAIL)
+        if whole is None:
+            return None
+        size = whole.length
+        if whole.answer.status == 206:
+            first, last, size = whole.answer.range or (-1, -1, -1)
+            if (first, last, whole.length) != (
+                max(0, size - TAIL),
+                size - 1,
+                min(TAIL, size),
+            ):
+                raise RepositoryError(f"{what}: {_WRONG_RANGE}")
+        if whole.data is None:
+            raise RepositoryError(f"{what}: {_NO_RANGES}")
+        return RemoteReader(self, path, size, whole.data, whole.answer.tag)
+
+
+class RemoteReader(ObjectReader):
+    r"""Byte ranges of an object behind HTTP.
+
+    Args:
+        store: where the object is
+        path: path of the object
+        size: size of the object in bytes
+        tail: the last bytes of the object
+        tag: changes with the content of the object
+
+    """
+
+    def __init__(
+        self, store: Store, path: str, size: int, tail: bytes, tag: str
+    ) -> None:
+        super().__init__(size, tail)
+        self.store = store
+        self.path = path
+        self.tag = tag
+        self.requests = Requests()
+
+    def end_reads(self) -> None:  # noqa: D102
+        requests, self.requests = self.requests, Requests()
+        requests.end()
+
+    @contextmanager
+    def in_order(self, start: int, stop: int) -> Iterator[Ranges]:  # noqa: D102
+        with contextlib.closing(_Run(self, start, stop)) as run:
+            yield run
+
+    def _readinto(self, offset: int, view: memoryview) -> None:
+        with contextlib.closing(_Run(self, offset, offset + len(view))) as run:
+            run.fetch(offset, view)
+
+
+class _Run:
+    r"""Bytes of an object from one position to another.
+
+    They are asked for at once when the first of them are needed,
+    and once more from where the answer ends early,
+    or from where somebody goes on reading.
+
+    Args:
+        reader: reader of the object
+        start: position of the first byte
+        stop: position behind the last byte
+
+    """
+
+    def __init__(self, reader: RemoteReader, start: int, stop: int) -> None:
+        self._reader = reader
+        self._requests = reader.requests
+        self._position = start
+        self._stop = stop
+        self._answer: contextlib.ExitStack | None = None
+        self._stream: Stream
+
+    def readinto(self, offset: int, view: memoryview) -> None:
+        r"""Fill a buffer with the bytes from an offset on."""
+        is_coming = self._answer is not None and offset == self._position
+        if is_coming or not self._reader.copy_tail(offset, view):
+            self.fetch(offset, view)
+
+    def fetch(self, offset: int, view: memoryview) -> None:
+        r"""Fill a buffer with bytes from the storage."""
+        with self._requests.here():
+            self._fetch(offset, view)
+
+    def _fetch(self, offset: int, view: memoryview) -> None:
+        reader = self._reader
+        what = f"Could not read '{reader.store.url(reader.path)}'"
+        if offset != self._position:
+            self.close()
+            self._position = offset
+        self._stop = max(self._stop, offset + len(view))
+        retry = reader.store.retry()
+        while view:
+            try:
+                if self._answer is None:
+                    self._ask()
+                count = fill(self._stream, view, retry)
+                self._position += count
+                view = view[count:]
+                if view:
+                    raise FailureError(Kind.LOST, "the data ended early.")
+            except FailureError as failure:
+                self.close()
+                if failure.kind is Kind.CONDITION:
+                    raise RepositoryError(
+                        f"{what}: it was replaced while it was read. Try again."
+                    ) from failure
+                retry.pause(failure, what)
+        if self._position == self._stop and self._answer is not None:
+            drain(self._stream)
+            self.close()
+
+    def _ask(self) -> None:
+        r"""Ask for all that is left."""
+        reader = self._reader
+        first, last = self._position, self._stop - 1
+        with contextlib.ExitStack() as stack:
+            answer = stack.enter_context(
+                reader.store.get(reader.path, f"bytes={first}-{last}", reader.tag)
+            )
+            if answer.status != 206:
+                raise FailureError(Kind.OTHER, _NO_RANGES)
+            if (
+                answer.range != (first, last, reader.size)
+                or answer.length != last - first + 1
+            ):
+                raise FailureError(Kind.LOST, _WRONG_RANGE)
+            if answer.tag != reader.tag:
+                raise FailureError(reader.store.other_tag, _WRONG_RANGE)
+            self._stream = answer.stream
+            self._answer = stack.pop_all()
+
+    def close(self) -> None:
+        r"""Let go of the connection."""
+        if self._answer is not None:
+            self._answer.close()
+            self._answer = None
+
+
+class RemoteBackend(ObjectBackend):
+    r"""Backend for a storage behind HTTP, as far as they are alike."""
+
+    _store: Store
+
+    def read_object(self, path: str, limit: int) -> StoredObject | None:  # noqa: D102
+        what = f"Could not read '{self.object_url(path)}'"
+        for _ in range(2):
+            whole = self._store.read("read", path, limit)
+            if whole is None:
+                return None
+            if whole.data is None:
+                raise RepositoryError(
+                    f"{what}: it has {whole.length} bytes, allowed are {limit}."
+                )
+            stored = self._checked(whole.answer, whole.data)
+            if stored is not None:
+                return stored
+            # It may have been damaged on its way
+        raise RepositoryError(
+            f"{what}: its content does not have the checksum it was stored with. "
+            "It was damaged, or changed by another tool."
+        )
+
+    @abc.abstractmethod
+    def _checked(self, answer: Answer, data: bytes) -> StoredObject | None:
+        r"""Object that was read, ``None`` if its checksum is another one."""
+
+    @contextmanager
+    def open_object(  # noqa: D102
+        self, path: str, *, tmp_root: str | None = None
+    ) -> Iterator[ObjectReader | None]:
+        yield self._store.open(path)
+
+    def object_url(self, path: str) -> str:  # noqa: D102
+        return self._store.url(path)
+
+    # ------------------------------------------------------------ audbackend
+
+    def _existing(self, path: str) -> RemoteReader:
+        reader = self._store.open(path)
+        if reader is None:
+            raise self._missing(path)
+        return reader
+
+    def _missing(self, path: str) -> FileNotFoundError:
+        return FileNotFoundError(f"There is no object '{self.object_url(path)}'.")
+
+    def _exists(self, path: str) -> bool:
+        # Unlike HEAD, it tells a missing object from a missing repository
+        try:
+            return self._store.read("look up", path, 1, "bytes=0-0") is not None
+        except FailureError:
+            return True  # it is empty
+
+    def _get_file(
+        self, src_path: str, dst_path: str, num_workers: int, verbose: bool
+    ) -> None:
+        reader = self._existing(src_path)
+
+        def read(start: int) -> bytearray:
+            return reader.read(start, min(CHUNK, reader.size - start))
+
+        chunks = prefetch(
+            read, range(0, reader.size, CHUNK), num_workers=max(1, num_workers)
+        )
+        with contextlib.closing(chunks), open(dst_path, "wb") as file:
+            file.writelines(chunks)
+
+    def _get_file_stream(self, src_path: str) -> Iterator[bytes]:
+        reader = self._existing(src_path)
+        with reader.in_order(0, reader.size) as ranges:
+            for start in range(0, reader.size, CHUNK):
+                data = bytearray(min(CHUNK, reader.size - start))
+                ranges.readinto(start, memoryview(data))
+                yield bytes(data)
+
+    def _ls(self, path: str) -> list[str]:
+        return self.list_objects(path)

@@ -16,6 +16,7 @@ from audmodel import errors
 from audmodel.core.backend import s3_client
 from audmodel.core.backend import transfer
 from audmodel.core.backend.base import TAIL
+from audmodel.core.backend.base import Ranges
 from audmodel.core.backend.s3 import S3
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs
@@ -396,6 +397,34 @@ def test_what_arrived_is_not_fetched_again(
         assert reader.read(0, 2 * MIB) == LARGE[: 2 * MIB]
     ranges = [request.headers["range"] for request in proxy.requests[before:]]
     assert ranges == [f"bytes=0-{2 * MIB - 1}", f"bytes={MIB}-{2 * MIB - 1}"]
+
+
+def test_what_is_read_in_order_is_asked_for_once(
+    proxied: S3, proxy: Proxy, large: str
+) -> None:
+    step = MIB // 4
+
+    def read(ranges: Ranges, start: int) -> None:
+        data = bytearray(step)
+        ranges.readinto(start, memoryview(data))
+        assert data == LARGE[start : start + step]
+
+    with proxied.open_object(large) as reader:
+        assert reader is not None
+        with proxy.counting() as requests, reader.in_order(0, 2 * MIB) as ranges:
+            for start in range(0, 2 * MIB, step):
+                read(ranges, start)
+        assert len(requests) == 1
+        # Once more from where it was cut, and from where somebody goes on
+        proxy.fault = faults.first(1, faults.change(cut_after=step + 1))
+        with proxy.counting() as requests, reader.in_order(0, 2 * MIB) as ranges:
+            for start in (0, step, 2 * step, 0, step, 6 * step):
+                read(ranges, start)
+        assert len(requests) == 4
+        # Nothing that nobody reads, and nothing that is there
+        with proxy.counting() as requests, reader.in_order(0, 3 * MIB) as ranges:
+            read(ranges, 3 * MIB - step)
+        assert requests == []
 
 
 def test_a_range_that_comes_byte_by_byte_is_asked_for_again(

@@ -317,6 +317,8 @@ class _Session:
                 response.raw.close()
                 if response.status_code < 300:
                     raise ResponseStreamingError(error="The answer is too long.")
+                # What is left of it has another length
+                response.headers.pop("Content-Length", None)
             # The status says enough about an error
             response._content = body or b""  # noqa: SLF001
         return response

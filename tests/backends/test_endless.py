@@ -13,6 +13,7 @@ import pytest
 
 from audmodel import errors
 from audmodel.core.backend import connections
+from audmodel.core.backend import transfer
 from audmodel.core.backend.artifactory import Artifactory
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.s3 import S3
@@ -132,6 +133,7 @@ def test_an_answer_that_comes_byte_by_byte(
     answer: Endless,
 ) -> None:
     monkeypatch.setattr(connections, "SLOWEST_HEAD", 0.2)
+    monkeypatch.setattr(transfer, "SLOWEST_SECONDS", 0.2)
     with EndlessServer(answer) as server:
         backend = connect(server.url)
         start = time.monotonic()

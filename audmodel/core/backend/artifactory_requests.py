@@ -377,7 +377,7 @@ def _json(answer: requests.Response, *, required: bool) -> dict[str, Any]:
     r"""Body of an answer."""
     from urllib3.exceptions import HTTPError
 
-    length = length_of(answer)
+    length = Answer(answer.status_code, answer.headers, answer.raw).length
     if length is not None and length > LARGEST_JSON:
         raise FailureError(Kind.OTHER, f"the answer has {length} bytes.")
     try:

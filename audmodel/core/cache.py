@@ -7,6 +7,7 @@ r"""The cache on disk: layout, locks, staging, finished entries.
         <version>.header.yaml    copy of the header
         <version>.meta.yaml      copy of the metadata
         .<version>.lock          held while the model is loaded
+        .<version>.unsynced      checksum of a model that may not be on the disk
         .<version>~<random>/     model that is being loaded
         .<version>~~<random>/    same, where locks are broken
 
@@ -16,10 +17,19 @@ that its process has verified as a whole,
 and the name of that folder is known to no other process.
 The lock saves the work of loading a model twice.
 
+To wait until a model is on the disk would double the time of a load.
+Instead a small file is, before the model becomes visible,
+which names the start of the machine and the checksum of the model.
+As long as the machine runs, what was written is what is read.
+After another start the model is compared with its checksum once.
+If it is not what it was, since the power failed,
+then it is taken back and continued like a load that ended early.
+
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 from contextlib import contextmanager
@@ -33,6 +43,7 @@ import shutil
 import stat
 import time
 
+from audmodel.core import disk
 from audmodel.core.config import default_cache_root
 from audmodel.core.uid import ModelId
 from audmodel.errors import CacheError
@@ -48,6 +59,12 @@ _FIRST_NOTICE = 2.0
 _NEXT_NOTICE = 30.0
 # Seconds after which a folder that nobody writes to was left behind
 _ABANDONED = 600.0
+# Longest content of a marker
+_MARKER_LIMIT = 1000
+# Bytes that are read at once
+_PIECE = 1 << 20
+# Models that were found to be right by this process, for caches that are read only
+_verified: set[tuple[str, bytes]] = set()
 # Errors that say a file system has no locks
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP}
 
@@ -73,6 +90,7 @@ class CacheEntry:
         r"""Copy of the header."""
         self.meta_file = f"{self.folder}.meta.yaml"
         r"""Copy of the metadata."""
+        self._marker = os.path.join(self._parent, f".{model.version}.unsynced")
         self._is_alone = False
 
     @property
@@ -83,9 +101,46 @@ class CacheEntry:
         """
         try:
             with os.scandir(self.folder) as entries:
-                return next(entries, None) is not None
+                if next(entries, None) is None:
+                    return False
         except OSError:
             return False
+        return self._doubt() is None
+
+    def _doubt(self) -> bytes | None:
+        r"""Content of the marker if the power may have failed since the load."""
+        content = self.read(self._marker, _MARKER_LIMIT)
+        if (
+            content is None
+            or content.startswith(disk.boot_id().encode() + b":")
+            or (self.folder, content) in _verified
+        ):
+            return None
+        return content
+
+    def verify(self) -> bool:
+        r"""Compare a model from before the machine was started with its checksum.
+
+        Nothing is written but that there is no doubt any more.
+
+        Returns:
+            whether the model is in the cache as it was loaded
+
+        """
+        content = self._doubt()
+        if content is None:
+            return self.is_complete
+        try:
+            actual = checksum(_read_tree(self.folder))
+        except OSError:
+            return False
+        if content.partition(b":")[2] != actual.encode():
+            return False
+        _verified.add((self.folder, content))
+        with contextlib.suppress(OSError), self.lock(timeout=0):
+            if self.read(self._marker, _MARKER_LIMIT) == content:
+                os.unlink(self._marker)
+        return True
 
     def read(self, path: str, limit: int) -> bytes | None:
         r"""Content of one of the small files.
@@ -99,7 +154,7 @@ class CacheEntry:
 
         """
         try:
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=disk.open_file) as file:
                 content = file.read(limit + 1)
         except OSError:
             return None
@@ -128,10 +183,10 @@ class CacheEntry:
                     os.unlink(left)
                 with open(temporary, "xb") as file:
                     file.write(content)
+                disk.sync(temporary)
                 os.replace(temporary, path)
         except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+            disk.remove(temporary)
 
     @contextmanager
     def lock(self, name: str | None = None, *, timeout: float) -> Iterator[None]:
@@ -211,13 +266,21 @@ class CacheEntry:
         prefix = f".{self._version}~"
         name = f"{prefix}{'~' if private else ''}{secrets.token_hex(8)}"
         path = os.path.join(self._parent, name)
+        if self._doubt() is not None:
+            # All of it that is right need not be fetched again
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(self.folder, f"{path}-doubtful")
         resumed = not private and self._adopt(prefix, path)
         if not resumed:
             os.mkdir(path)
-        return Staging(path, self.folder, resumed)
+        return Staging(path, self.folder, self._marker, resumed)
 
-    def _adopt(self, prefix: str, path: str) -> bool:
-        r"""Take over the folder of an attempt that ended early.
+    def tidy(self) -> None:
+        r"""Remove what earlier attempts left beside the finished model."""
+        self._adopt(f".{self._version}~", None)
+
+    def _adopt(self, prefix: str, path: str | None) -> bool:
+        r"""Take over the folder of an attempt that ended early, remove others.
 
         As long as the lock is ours, nobody else is at work in it.
         Should the lock be broken, whoever is will notice that it is gone,
@@ -236,7 +299,7 @@ class CacheEntry:
                 continue
             with contextlib.suppress(OSError):
                 # Who made it may have kept others from writing to it
-                if adopted or os.lstat(old).st_uid != os.geteuid():
+                if path is None or adopted or os.lstat(old).st_uid != os.geteuid():
                     shutil.rmtree(old, ignore_errors=True)
                 else:
                     os.rename(old, path)
@@ -250,14 +313,16 @@ class Staging:
     Args:
         path: path of the folder
         target: where it goes when it is complete
+        marker: where it is noted what it is made of
         resumed: whether it holds files of an earlier attempt
 
     """
 
-    def __init__(self, path: str, target: str, resumed: bool) -> None:
+    def __init__(self, path: str, target: str, marker: str, resumed: bool) -> None:
         self.path = path
         self.resumed = resumed
         self._target = target
+        self._marker = marker
 
     def prepare(self, sizes: dict[str, int]) -> None:
         r"""Make sure that only expected files are there, and room for the rest.
@@ -302,19 +367,72 @@ class Staging:
                     os.unlink(path)
         return used
 
-    def commit(self) -> None:
+    def commit(self, files: Iterable[tuple[str, int, int]]) -> None:
         r"""Make the model visible, unless somebody else was faster.
+
+        Args:
+            files: name, size and CRC-32 of all files
 
         Raises:
             FileNotFoundError: if the folder was taken away
 
         """
+        self._mark(f"{disk.boot_id()}:{checksum(files)}")
         try:
             os.rename(self.path, self._target)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
             shutil.rmtree(self.path, ignore_errors=True)
+
+    def _mark(self, content: str) -> None:
+        r"""Note what to compare the model with should the power fail."""
+        # Should this process be killed, it goes with what else does not belong there
+        temporary = os.path.join(self.path, f".unsynced~{secrets.token_hex(8)}")
+        with open(temporary, "xb") as file:
+            file.write(content.encode())
+        if disk.boot_id():
+            disk.sync(temporary)
+        else:
+            # Nobody could tell later whether the power has failed
+            disk.sync_tree(self.path)
+        os.replace(temporary, self._marker)
+        disk.sync_folder(os.path.dirname(self._marker))
+
+
+def checksum(files: Iterable[tuple[str, int, int]]) -> str:
+    r"""Checksum of a model.
+
+    Args:
+        files: name, size and CRC-32 of each file, in any order
+
+    Returns:
+        checksum
+
+    """
+    from blake3 import blake3
+
+    digest = blake3()
+    for name, size, crc in sorted(files):
+        digest.update(f"{crc} {size} {name}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _read_tree(root: str) -> Iterator[tuple[str, int, int]]:
+    r"""Name, size and CRC-32 of all files in a folder."""
+    from isal import isal_zlib
+
+    buffer = memoryview(bytearray(_PIECE))
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(folder, name)
+            fd = disk.open_file(path, os.O_RDONLY | os.O_NOFOLLOW)
+            with open(fd, "rb", buffering=0) as file:
+                size = crc = 0
+                while count := file.readinto(buffer):
+                    size += count
+                    crc = isal_zlib.crc32(buffer[:count], crc)
+            yield os.path.relpath(path, root).replace(os.sep, "/"), size, crc
 
 
 def _acquire(lock: object, path: str, timeout: float) -> None:

@@ -111,4 +111,4 @@ def _extract(
         resume=staging.resumed,
         progress=progress,
     ).run()
-    staging.commit()
+    staging.commit((file.name, file.size, file.crc) for file in files)

@@ -24,6 +24,7 @@ import socket
 import time
 from typing import Any
 
+from audmodel.core import disk
 from audmodel.core import document
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.errors import RepositoryError
@@ -44,6 +45,8 @@ RENEW_INTERVAL = 10.0
 # A claim that was not renewed for so long was left by a dead publisher
 CLAIM_TIMEOUT = 60.0
 _POLL_INTERVAL = 1.0
+# States of processes that have ended
+_DEAD = {"Z", "X", "x"}
 
 
 @dataclass(frozen=True)
@@ -369,8 +372,7 @@ def _process_space() -> str:
     They may have the same host name, but do not see each other.
     """
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
+        return f"{disk.boot_id()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
 
@@ -403,6 +405,8 @@ def _process_start(process: int) -> str:
     try:
         with open(f"/proc/{process}/stat", encoding="ascii", errors="replace") as file:
             # The name of the program, in parentheses, may hold anything
-            return file.read().rpartition(")")[2].split()[19]
+            fields = file.read().rpartition(")")[2].split()
+            # Nobody may ever ask how a process ended that is dead
+            return "" if fields[0] in _DEAD else fields[19]
     except (OSError, IndexError):
         return ""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
 import contextlib
-import io
 import logging
 import os
 from pathlib import Path
@@ -59,6 +57,7 @@ def test_layout(uid: str, cache: Path, model_folder: Path) -> None:
             f"{short}/.1.0.0.header.yaml.lock",
             f"{short}/.1.0.0.lock",
             f"{short}/.1.0.0.meta.yaml.lock",
+            f"{short}/.1.0.0.unsynced",
             f"{short}/1.0.0",
             f"{short}/1.0.0.header.yaml",
             f"{short}/1.0.0.meta.yaml",
@@ -128,9 +127,15 @@ def test_finished_model_needs_neither_lock_nor_network_nor_repository(
     def refuse(*args: Any, **kwargs: Any) -> Any:
         raise AssertionError(f"A finished model needs nothing, but was {args} called.")
 
-    monkeypatch.setattr(builtins, "open", refuse)
-    monkeypatch.setattr(io, "open", refuse)
-    monkeypatch.setattr(os, "open", refuse)
+    open_file = os.open
+
+    def look(path: str, flags: int, *args: Any) -> int:
+        # Whether the power may have failed since the model was loaded
+        assert path.endswith(".unsynced")
+        assert flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) == 0
+        return open_file(path, flags, *args)
+
+    monkeypatch.setattr(os, "open", look)
     monkeypatch.setattr(os, "mkdir", refuse)
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(filelock.FileLock, "acquire", refuse)

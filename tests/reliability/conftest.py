@@ -47,7 +47,7 @@ def seed() -> int:
 
     """
     seed = int(os.environ.get("SEED", random.SystemRandom().getrandbits(32)))
-    print(f"SEED={seed}")
+    print(f"SEED={seed}")  # noqa: T201
     return seed
 
 

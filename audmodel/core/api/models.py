@@ -81,7 +81,7 @@ def load(
     num_workers = check_num_workers(num_workers)
     model = resolve(uid)
     entry = CacheEntry(cache_root, model)
-    if entry.is_complete:
+    if entry.is_complete or entry.verify():
         return entry.folder
 
     from audmodel.core import loading
@@ -104,6 +104,7 @@ def load(
                     num_workers=num_workers,
                     start_progress=start_progress,
                 )
+        entry.tidy()
     return entry.folder
 
 

@@ -8,15 +8,19 @@ from collections.abc import Iterator
 import contextlib
 from contextlib import contextmanager
 import datetime
+import errno
 import fcntl
 import hashlib
 import os
+import random
 import re
 import secrets
+import time
 from typing import IO
 
 import audbackend
 
+from audmodel.core import disk
 from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.base import ObjectBackend
@@ -29,6 +33,10 @@ from audmodel.core.backend.errors import RepositoryNotFoundError
 
 # File that becomes an object when it is complete
 _TEMPORARY = re.compile(r"\.(?P<name>.+)~[0-9a-f]{16}")
+# Seconds to wait for who compares and replaces an object, which takes milliseconds
+_LOCK_TIMEOUT = 30.0
+# Longest pause between two looks at a lock
+_LOCK_PAUSE = 0.02
 
 
 class FileReader(ObjectReader):
@@ -79,7 +87,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
     def read_object(self, path: str, limit: int) -> StoredObject | None:  # noqa: D102
         with self._translate_errors("read", path):
             try:
-                with open(self._expand(path), "rb") as file:
+                with open(self._expand(path), "rb", opener=disk.open_file) as file:
                     data = file.read(limit + 1)
             except (FileNotFoundError, NotADirectoryError):
                 return None
@@ -100,7 +108,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
                     return False
                 finally:
                     os.unlink(temporary)
-            _sync_folder(os.path.dirname(target))
+            disk.sync_folder(os.path.dirname(target))
         return True
 
     def replace_object(self, path: str, data: bytes, tag: str) -> bool:  # noqa: D102
@@ -142,7 +150,9 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
     ) -> Iterator[ObjectReader | None]:
         with self._translate_errors("open", path):
             try:
-                file = open(self._expand(path), "rb")  # noqa: SIM115
+                file = open(  # noqa: SIM115
+                    self._expand(path), "rb", opener=disk.open_file
+                )
             except (FileNotFoundError, NotADirectoryError):
                 file = None
         if file is None:
@@ -215,7 +225,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
         with _temporary(target, chunks) as temporary:
             before_commit()
             os.replace(temporary, target)
-        _sync_folder(os.path.dirname(target))
+        disk.sync_folder(os.path.dirname(target))
 
     @contextmanager
     def _exclusive(self, folder: str) -> Iterator[None]:
@@ -226,17 +236,35 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
         """
         fd = os.open(folder, os.O_RDONLY)
         try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX)
-            except OSError:
-                import filelock
-
-                with filelock.FileLock(os.path.join(self._root, ".lock"), mode=0o664):
-                    yield
-            else:
+            if self._lock(fd):
                 yield
+                return
+            import filelock
+
+            path = os.path.join(self._root, ".lock")
+            try:
+                with filelock.FileLock(path, mode=0o664, timeout=_LOCK_TIMEOUT):
+                    yield
+            except filelock.Timeout:
+                raise _timeout(path) from None
         finally:
             os.close(fd)
+
+    @staticmethod
+    def _lock(fd: int) -> bool:
+        r"""Lock a folder, return whether its file system can."""
+        deadline = time.monotonic() + _LOCK_TIMEOUT
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise _timeout("its folder") from None
+                time.sleep(random.uniform(0, _LOCK_PAUSE))  # noqa: S311
+            except OSError:
+                return False
+            else:
+                return True
 
     @contextmanager
     def _translate_errors(self, action: str, path: str) -> Iterator[None]:
@@ -260,7 +288,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
 def _temporary(target: str, chunks: Iterable[Buffer]) -> Iterator[str]:
     r"""Complete, durable file beside its later place."""
     folder, name = os.path.split(target)
-    os.makedirs(folder, exist_ok=True)
+    disk.make_folders(folder)
     prefix = f".{name}~"
     _remove_abandoned(folder, prefix)
     path, fd = _create_locked(folder, prefix)
@@ -309,7 +337,7 @@ def _locked(path: str) -> Iterator[int]:
         OSError: if somebody has, or it cannot be locked
 
     """
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    fd = disk.open_file(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield fd
@@ -322,13 +350,12 @@ def _write(fd: int, view: memoryview) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _sync_folder(folder: str) -> None:
-    r"""Make the names in a folder durable."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def _timeout(what: str) -> OSError:
+    return TimeoutError(
+        errno.ETIMEDOUT,
+        f"another process has locked {what} for {_LOCK_TIMEOUT:.0f} s, "
+        "end it or try again later",
+    )
 
 
 def _tag(data: bytes) -> str:

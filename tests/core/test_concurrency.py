@@ -26,80 +26,6 @@ from tests.core.conftest import Interpreter
 # Several processes ---------------------------------------------------------
 
 
-def test_one_publisher_wins(
-    repository: audmodel.Repository, python: Interpreter, tmp_path: Path
-) -> None:
-    rounds = 3
-    code = """
-        root = os.path.join(args["tmp"], str(args["number"]))
-        os.makedirs(root)
-        outcomes = []
-        for n in range(args["rounds"]):
-            for name in ("a", "b"):
-                with open(os.path.join(root, name), "w") as file:
-                    file.write(f"{name} of {args['number']}\\n" * 10_000)
-            barrier(n)
-            start = time.monotonic()
-            try:
-                audmodel.publish(
-                    root, "torch", {}, f"{n}.0.0",
-                    author=str(args["number"]),
-                    meta={"of": args["number"]},
-                )
-                outcome = "won"
-            except audmodel.errors.ModelExistsError:
-                outcome = "exists"
-            except audmodel.errors.PublishConflictError:
-                outcome = "conflict"
-            outcomes.append([outcome, time.monotonic() - start])
-        return outcomes
-    """
-    results = python.run_many(code, 8, rounds=rounds, tmp=str(tmp_path / "roots"))
-    for n in range(rounds):
-        outcomes = [result[n][0] for result in results]
-        assert outcomes.count("won") == 1, outcomes
-        assert max(result[n][1] for result in results) < 20
-        winner = outcomes.index("won")
-        uid = audmodel.uid("torch", {}, f"{n}.0.0")
-        assert audmodel.author(uid) == str(winner)
-        assert audmodel.meta(uid) == {"of": winner}
-        served = files(audmodel.load(uid))
-        assert served == {
-            name: f"{name} of {winner}\n".encode() * 10_000 for name in ("a", "b")
-        }
-    short = audmodel.uid("torch", {})
-    assert sorted(content(repository)) == sorted(
-        path
-        for n in range(rounds)
-        for path in (
-            f"/torch/{short}/{n}.0.0/{short}-{n}.0.0.zip",
-            f"/_uid/{short}/{n}.0.0/{short}-{n}.0.0.header.yaml",
-            f"/_uid/{short}/{n}.0.0/{short}-{n}.0.0.meta.yaml",
-        )
-    )
-
-
-def test_no_update_of_metadata_is_lost(
-    repository: audmodel.Repository, python: Interpreter, model_folder: Path
-) -> None:
-    uid = publish(model_folder, meta={"shared": {}})
-    code = """
-        from concurrent.futures import ThreadPoolExecutor
-        def update(number):
-            for n in range(5):
-                key = f"{number}-{n}"
-                result = audmodel.update_meta(args["uid"], {key: n, "shared": {key: n}})
-                assert result[key] == n
-        barrier("start")
-        with ThreadPoolExecutor(4) as executor:
-            first = args["number"] * 4
-            list(executor.map(update, range(first, first + 4)))
-    """
-    python.run_many(code, 4, uid=uid)
-    keys = {f"{number}-{n}": n for number in range(16) for n in range(5)}
-    assert audmodel.meta(uid) == {"shared": keys, **keys}
-
-
 def test_aliases_are_consistent_in_the_end(
     repository: audmodel.Repository, python: Interpreter, model_folder: Path
 ) -> None:
@@ -145,29 +71,6 @@ def test_readers_see_old_or_new_but_nothing_else(
                 assert os.path.isdir(audmodel.load("best"))
     """
     python.run_many(code, 3, uids=uids)
-
-
-def test_readers_see_a_whole_model_or_none(
-    repository: audmodel.Repository, python: Interpreter, model_folder: Path
-) -> None:
-    uids = [audmodel.uid("torch", {}, f"{n}.0.0") for n in range(10)]
-    code = """
-        barrier("start")
-        for n, uid in enumerate(args["uids"]):
-            if args["number"] == 0:
-                audmodel.publish(args["root"], "torch", {}, f"{n}.0.0", alias="best")
-                continue
-            while True:
-                try:
-                    root = audmodel.load(uid)
-                    break
-                except audmodel.errors.ModelNotFoundError:
-                    assert not os.path.exists(os.path.join(args["cache_root"], uid[9:]))
-            assert sorted(os.listdir(root)) == args["names"]
-            assert audmodel.meta(uid) == {}
-    """
-    names = sorted(path.name for path in model_folder.iterdir())
-    python.run_many(code, 3, uids=uids, root=str(model_folder), names=names)
 
 
 def test_threads_of_a_new_process(

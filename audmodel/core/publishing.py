@@ -109,6 +109,8 @@ def publish(
         archive = registry.archive_path(model, publication.header.location)
         meta = registry.record_path(model, "meta")
         with contextlib.ExitStack() as cleanup:
+            # An error does not say that nothing was stored
+            cleanup.callback(claim.discard, archive)
             # Workers end with the upload, whatever holds on to its error
             with contextlib.closing(claim.renewing(writer)) as chunks:
                 registry.backend.write_object(
@@ -118,8 +120,11 @@ def publish(
                     num_workers=num_workers,
                     before_commit=claim.fence,
                 )
-            cleanup.callback(claim.discard, archive)
-            claim.replace(meta, publication.meta)
+            try:
+                claim.replace(meta, publication.meta)
+            except RepositoryError:
+                claim.discard(meta)
+                raise
             cleanup.callback(claim.discard, meta)
             claim.fence()
             # From here on the outcome is up to the header
@@ -285,9 +290,14 @@ def claimed(registry: Registry, model: ModelId) -> Iterator[_Claim]:
     """
     path = registry.record_path(model, "claim")
     data = _claim_data()
-    if not registry.backend.create_object(path, data):
-        _take_over(registry, model, path, data)
     claim = _Claim(registry, model, data)
+    try:
+        if not registry.backend.create_object(path, data):
+            _take_over(registry, model, path, data)
+    except RepositoryError:
+        # It may have been stored all the same
+        claim.discard(path)
+        raise
     try:
         yield claim
     finally:

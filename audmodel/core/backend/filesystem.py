@@ -29,6 +29,7 @@ from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryNotFoundError
+from audmodel.core.backend.errors import WriteUncertainError
 
 
 # File that becomes an object when it is complete
@@ -107,8 +108,9 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
                 except FileExistsError:
                     return False
                 finally:
-                    os.unlink(temporary)
-            disk.sync_folder(os.path.dirname(target))
+                    # The next one to write this object tries again
+                    disk.remove(temporary)
+            self._sync_name(target)
         return True
 
     def replace_object(self, path: str, data: bytes, tag: str) -> bool:  # noqa: D102
@@ -159,7 +161,9 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
             yield None
             return
         with file:
-            yield FileReader(file, self._expand(path))
+            with self._translate_errors("read", path):
+                reader = FileReader(file, self._expand(path))
+            yield reader
 
     def write_object(  # noqa: D102
         self,
@@ -225,7 +229,18 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
         with _temporary(target, chunks) as temporary:
             before_commit()
             os.replace(temporary, target)
-        disk.sync_folder(os.path.dirname(target))
+        self._sync_name(target)
+
+    def _sync_name(self, path: str) -> None:
+        r"""Make the name of a file durable that everybody sees already."""
+        try:
+            disk.sync_folder(os.path.dirname(path))
+        except OSError as error:
+            raise WriteUncertainError(
+                f"'{path}' was written, but may be lost should the power fail: "
+                f"{error.strerror}. Read it before you try again.",
+                error,
+            ) from error
 
     @contextmanager
     def _exclusive(self, folder: str) -> Iterator[None]:
@@ -353,7 +368,7 @@ def _write(fd: int, view: memoryview) -> None:
 def _timeout(what: str) -> OSError:
     return TimeoutError(
         errno.ETIMEDOUT,
-        f"another process has locked {what} for {_LOCK_TIMEOUT:.0f} s, "
+        f"another process has locked {what} for {_LOCK_TIMEOUT:g} s, "
         "end it or try again later",
     )
 

@@ -28,6 +28,7 @@ from audmodel.core import disk
 from audmodel.core import document
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.termination import terminable
 from audmodel.core.folder import SourceFile
 from audmodel.core.header import ArchiveIdentity
 from audmodel.core.header import Header
@@ -97,7 +98,7 @@ def publish(
     """
     model = publication.model
     _check_absent(registry, model)
-    with claimed(registry, model) as claim:
+    with terminable(), claimed(registry, model) as claim:
         # It may have been published just before the claim was ours
         _check_absent(registry, model)
         writer = ArchiveWriter(
@@ -122,7 +123,10 @@ def publish(
                 )
             try:
                 claim.replace(meta, publication.meta)
-            except RepositoryError:
+            except PublishConflictError:
+                raise
+            except BaseException:
+                # Here as well
                 claim.discard(meta)
                 raise
             cleanup.callback(claim.discard, meta)
@@ -291,17 +295,18 @@ def claimed(registry: Registry, model: ModelId) -> Iterator[_Claim]:
     path = registry.record_path(model, "claim")
     data = _claim_data()
     claim = _Claim(registry, model, data)
+    is_ours = False
     try:
         if not registry.backend.create_object(path, data):
             _take_over(registry, model, path, data)
-    except RepositoryError:
-        # It may have been stored all the same
-        claim.discard(path)
-        raise
-    try:
+        is_ours = True
         yield claim
     finally:
-        claim.release()
+        if is_ours:
+            claim.release()
+        else:
+            # It may have been stored all the same
+            claim.discard(path)
 
 
 def _claim_data() -> bytes:

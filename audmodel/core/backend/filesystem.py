@@ -325,9 +325,14 @@ def _create_locked(folder: str, prefix: str) -> tuple[str, int]:
     r"""New file that is locked as long as its writer lives."""
     while True:
         path = os.path.join(folder, prefix + secrets.token_hex(8))
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        with contextlib.suppress(OSError):  # not every file system has locks
-            fcntl.flock(fd, fcntl.LOCK_EX)
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            with contextlib.suppress(OSError):  # not every file system has locks
+                fcntl.flock(fd, fcntl.LOCK_EX)
+        except BaseException:
+            # A signal may come while the file is made
+            disk.remove(path)
+            raise
         # Somebody may have tidied up before the file was locked
         if os.fstat(fd).st_nlink:
             return path, fd

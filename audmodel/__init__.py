@@ -1,9 +1,14 @@
 r"""Versioned registry of machine learning models with parallel loading."""
 
 from audmodel import errors as errors
+from audmodel.core.api.access import open as open
+from audmodel.core.api.access import stream as stream
 from audmodel.core.api.aliases import aliases as aliases
 from audmodel.core.api.aliases import resolve_alias as resolve_alias
 from audmodel.core.api.aliases import set_alias as set_alias
+from audmodel.core.api.cache import cached as cached
+from audmodel.core.api.cache import prune_cache as prune_cache
+from audmodel.core.api.cache import remove_cached as remove_cached
 from audmodel.core.api.description import author as author
 from audmodel.core.api.description import date as date
 from audmodel.core.api.description import header as header
@@ -18,15 +23,26 @@ from audmodel.core.api.identity import latest_version as latest_version
 from audmodel.core.api.identity import legacy_uid as legacy_uid
 from audmodel.core.api.identity import uid as uid
 from audmodel.core.api.identity import versions as versions
+from audmodel.core.api.listing import files as files
+from audmodel.core.api.listing import models as models
 from audmodel.core.api.metadata import meta as meta
 from audmodel.core.api.metadata import update_meta as update_meta
 from audmodel.core.api.models import load as load
 from audmodel.core.api.models import publish as publish
+from audmodel.core.api.plans import plan_load as plan_load
+from audmodel.core.api.plans import plan_publish as plan_publish
 from audmodel.core.api.repositories import check_repository as check_repository
 from audmodel.core.api.repositories import leftovers as leftovers
+from audmodel.core.api.verification import verify as verify
 from audmodel.core.config import config as config
 from audmodel.core.config import default_cache_root as default_cache_root
 from audmodel.core.repository import Repository as Repository
+from audmodel.core.results import CachedModel as CachedModel
+from audmodel.core.results import DamagedFile as DamagedFile
+from audmodel.core.results import Model as Model
+from audmodel.core.results import ModelFile as ModelFile
+from audmodel.core.results import Transfer as Transfer
+from audmodel.core.results import Verification as Verification
 
 
 __version__ = "2.0.0"

@@ -8,7 +8,8 @@ so that existing ``except`` clauses keep working::
     AudmodelError
     ├── InvalidInputError (ValueError)
     │   ├── InvalidIdError (RuntimeError)     malformed model ID
-    │   └── InvalidFolderError                model folder that cannot be published
+    │   ├── InvalidFolderError                model folder that cannot be published
+    │   └── FileNotInModelError (FileNotFoundError)  no such file in the model
     ├── ConfigurationError (ValueError)       configuration file or repository entry
     ├── ModelNotFoundError (RuntimeError)     no such model ID
     ├── AliasNotFoundError (RuntimeError)     no such alias
@@ -19,10 +20,13 @@ so that existing ``except`` clauses keep working::
     ├── ArchiveError (RuntimeError)           archive that is damaged or hostile
     │   └── ArchiveMismatchError              archive that is not the published one
     ├── CacheError (OSError)                  cache that cannot be used
-    │   └── DiskFullError                     not enough room for the model
+    │   ├── CacheBusyError                    another process is at work on the model
+    │   ├── DiskFullError                     not enough room for the model
+    │   └── NotCachedError (FileNotFoundError)  the model is not in the cache
     └── RepositoryError (audbackend.BackendError)
         ├── RepositoryNotFoundError           the repository does not exist
         ├── RepositoryUnreachableError        the repository gives no answer
+        │   └── OfflineError                  the repository must not be asked
         ├── UnprotectedRepositoryError        publishers that meet do harm
         └── WriteUncertainError               stored or not, nobody can tell
 
@@ -35,6 +39,7 @@ from typing import Any
 
 
 if TYPE_CHECKING:
+    from audmodel.core.backend.errors import OfflineError as OfflineError
     from audmodel.core.backend.errors import RepositoryError as RepositoryError
     from audmodel.core.backend.errors import (
         RepositoryNotFoundError as RepositoryNotFoundError,
@@ -62,6 +67,10 @@ class InvalidIdError(InvalidInputError, RuntimeError):
 
 class InvalidFolderError(InvalidInputError):
     r"""A model folder holds something that cannot be published."""
+
+
+class FileNotInModelError(InvalidInputError, FileNotFoundError):
+    r"""A model has no file of this name, or none that matches a pattern."""
 
 
 class ConfigurationError(AudmodelError, ValueError):
@@ -104,14 +113,23 @@ class CacheError(AudmodelError, OSError):
     r"""The model cache cannot be read or written."""
 
 
+class CacheBusyError(CacheError):
+    r"""Another process is at work on a model in the cache."""
+
+
 class DiskFullError(CacheError):
     r"""The disk does not have enough room."""
+
+
+class NotCachedError(CacheError, FileNotFoundError):
+    r"""A model is not in the cache."""
 
 
 # ``audbackend`` takes longer to import than everything else together.
 # The errors that derive from its classes live with the backends,
 # which import it anyway.
 _BACKEND_ERRORS = {
+    "OfflineError",
     "RepositoryError",
     "RepositoryNotFoundError",
     "RepositoryUnreachableError",

@@ -6,13 +6,17 @@ import datetime
 from doctest import ELLIPSIS
 from doctest import IGNORE_EXCEPTION_DETAIL
 from doctest import NORMALIZE_WHITESPACE
+from doctest import OutputChecker
+import itertools
 import os
 from pathlib import Path
+import re
 import subprocess
 import sys
 
 import pytest
 import sybil
+from sybil.parsers.rest import CodeBlockParser
 from sybil.parsers.rest import DocTestParser
 from sybil.parsers.rest import PythonCodeBlockParser
 from sybil.parsers.rest import SkipParser
@@ -21,8 +25,47 @@ import audmodel
 from tests.conftest import ROOT
 
 
+class ConsoleParser(CodeBlockParser):
+    """Runs what is typed into a shell, if ``audmodel`` is among it."""
+
+    language = "console"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._code = 0
+
+    def evaluate(self, example: sybil.Example) -> str | None:
+        if not re.search(r"\baudmodel ", example.parsed):
+            return None
+        for step in re.split(r"^\$ ", example.parsed, flags=re.MULTILINE)[1:]:
+            lines = step.splitlines(keepends=True)
+            more = itertools.takewhile(lambda line: line.startswith("> "), lines[1:])
+            typed = "".join([lines[0], *more])
+            expected = step.removeprefix(typed)
+            shown = self._run(re.sub("^> ", "", typed, flags=re.MULTILINE))
+            flags = ELLIPSIS | NORMALIZE_WHITESPACE
+            if not OutputChecker().check_output(expected, shown, flags):
+                return f"$ {typed}Expected:\n{expected}\nGot:\n{shown}"
+        return None
+
+    def _run(self, script: str) -> str:
+        """What a command shows, which may look at the exit code of the one before."""
+        result = subprocess.run(
+            ["bash", "-c", f"{AUDMODEL}(exit {self._code})\n{script}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        self._code = result.returncode
+        return result.stdout
+
+
+# It is there without having been installed
+AUDMODEL = f'audmodel() {{ "{sys.executable}" -m audmodel "$@"; }}\n'
 EXAMPLES = sybil.Sybil(
     parsers=[
+        ConsoleParser(),
         DocTestParser(ELLIPSIS | IGNORE_EXCEPTION_DETAIL | NORMALIZE_WHITESPACE),
         PythonCodeBlockParser(),
         SkipParser(),
@@ -37,7 +80,10 @@ def with_examples(*paths: Path) -> list[str]:
     return [
         str(path.relative_to(ROOT))
         for path in paths
-        if any(mark in path.read_text("utf-8") for mark in (">>> ", ":: python\n"))
+        if any(
+            mark in path.read_text("utf-8")
+            for mark in (">>> ", ":: python\n", "$ audmodel ")
+        )
     ]
 
 

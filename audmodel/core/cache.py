@@ -10,11 +10,17 @@ r"""The cache on disk: layout, locks, staging, finished entries.
         .<version>.unsynced      checksum of a model that may not be on the disk
         .<version>~<random>/     model that is being loaded
         .<version>~~<random>/    same, where locks are broken
+        .<version>+files/        some files of the model
+        .<version>+files.lock    held while files are added to it
+        .<version>+files~<random>/   files that are being loaded
+        .<version>+index         copy of the directory of the archive
 
 Nothing here relies on a lock to be right.
 A model becomes visible by renaming a folder
 that its process has verified as a whole,
 and the name of that folder is known to no other process.
+In the same way single files appear in the folder that holds some of them,
+which earlier releases do not look at.
 The lock saves the work of loading a model twice.
 
 To wait until a model is on the disk would double the time of a load.
@@ -32,6 +38,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
+from contextlib import AbstractContextManager
 from contextlib import contextmanager
 import errno
 import fcntl
@@ -41,6 +48,7 @@ import os
 import secrets
 import shutil
 import stat
+import tempfile
 import time
 
 from audmodel.core import disk
@@ -65,8 +73,23 @@ _MARKER_LIMIT = 1000
 _PIECE = 1 << 20
 # Models that were found to be right by this process, for caches that are read only
 _verified: set[tuple[str, bytes]] = set()
+# Seconds after which a use is worth a note
+_USED = 60.0
 # Errors that say a file system has no locks
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP}
+
+
+def absolute_root(root: str | None) -> str:
+    r"""Path of the root folder of a cache.
+
+    Args:
+        root: what a user gave, the default one if it is ``None``
+
+    Returns:
+        absolute path
+
+    """
+    return os.path.abspath(os.path.expanduser(root or default_cache_root()))
 
 
 class CacheEntry:
@@ -80,8 +103,9 @@ class CacheEntry:
     """
 
     def __init__(self, root: str | None, model: ModelId) -> None:
-        root = root or default_cache_root()
-        self.root = os.path.abspath(os.path.expanduser(root))
+        self.root = absolute_root(root)
+        self.model = model
+        r"""ID of the model."""
         self._parent = os.path.join(self.root, model.short)
         self._version = model.version
         self.folder = os.path.join(self._parent, model.version)
@@ -90,8 +114,13 @@ class CacheEntry:
         r"""Copy of the header."""
         self.meta_file = f"{self.folder}.meta.yaml"
         r"""Copy of the metadata."""
-        self._marker = os.path.join(self._parent, f".{model.version}.unsynced")
-        self._is_alone = False
+        self._hidden = os.path.join(self._parent, f".{model.version}")
+        self.partial_folder = f"{self._hidden}+files"
+        r"""Folder of some files of the model."""
+        self.index_file = f"{self._hidden}+index"
+        r"""Copy of the directory of the archive."""
+        self._marker = f"{self._hidden}.unsynced"
+        self._alone: set[str] = set()
 
     @property
     def is_complete(self) -> bool:
@@ -142,11 +171,26 @@ class CacheEntry:
                 os.unlink(self._marker)
         return True
 
+    def touch(self, folder: str) -> None:
+        r"""Remember that the model is used.
+
+        The time is the one at which its folder was changed.
+        It needs no lock,
+        and in a cache that cannot be written to nobody has to know it.
+
+        Args:
+            folder: :attr:`folder` or :attr:`partial_folder`
+
+        """
+        with contextlib.suppress(OSError):
+            if time.time() - os.stat(folder).st_mtime > _USED:
+                os.utime(folder)
+
     def read(self, path: str, limit: int) -> bytes | None:
         r"""Content of one of the small files.
 
         Args:
-            path: :attr:`header_file` or :attr:`meta_file`
+            path: :attr:`header_file`, :attr:`meta_file` or :attr:`index_file`
             limit: largest size in bytes
 
         Returns:
@@ -173,20 +217,21 @@ class CacheEntry:
         """
         if self.read(path, len(content)) == content:
             return
-        temporary = f"{path}~{secrets.token_hex(8)}"
-        try:
-            os.makedirs(self._parent, exist_ok=True)
-            # Clients of earlier releases read and write under a lock
-            with self.lock(os.path.basename(path), timeout=10):
-                # Whoever was killed left one
-                for left in glob.glob(f"{glob.escape(path)}~*"):
-                    os.unlink(left)
-                with open(temporary, "xb") as file:
-                    file.write(content)
-                disk.sync(temporary)
-                os.replace(temporary, path)
-        except OSError:
-            disk.remove(temporary)
+        # Clients of earlier releases read and write under a lock
+        lock = self.lock(os.path.basename(path), timeout=10)
+        with contextlib.suppress(OSError), lock:
+            replace_file(path, content)
+
+    def keep_index(self, content: bytes) -> None:
+        r"""Replace the copy of the directory of the archive, if it differs.
+
+        Args:
+            content: new content
+
+        """
+        if self.read(self.index_file, len(content)) != content:
+            with contextlib.suppress(OSError):
+                replace_file(self.index_file, content)
 
     @contextmanager
     def lock(self, name: str | None = None, *, timeout: float) -> Iterator[None]:
@@ -205,10 +250,11 @@ class CacheEntry:
         """
         import filelock
 
-        path = os.path.join(self._parent, f".{name or self._version}.lock")
+        name = name or self._version
+        path = os.path.join(self._parent, f".{name}.lock")
         try:
             os.makedirs(self._parent, exist_ok=True)
-            lock = filelock.FileLock(path, mode=_LOCK_MODE)
+            lock = filelock.FileLock(path, mode=_LOCK_MODE, thread_local=False)
             _acquire(lock, path, timeout)
         except filelock.Timeout:
             raise
@@ -219,11 +265,11 @@ class CacheEntry:
             yield
             return
         try:
-            if name is None:
-                self._is_alone = _keeps_others_away(path)
+            if _keeps_others_away(path):
+                self._alone.add(name)
             yield
         finally:
-            self._is_alone = False
+            self._alone.discard(name)
             lock.release()
 
     def error(self, cause: Exception) -> CacheError:
@@ -246,13 +292,99 @@ class CacheEntry:
             "or make room and try again.",
         )
 
-    def stage(self, *, private: bool = False) -> Staging:
+    def lock_partial(self, *, timeout: float) -> AbstractContextManager[None]:
+        r"""Keep other processes from loading files of the same model.
+
+        A load of the whole model does not wait for it, nor it for that.
+
+        Args:
+            timeout: seconds to wait, forever if negative
+
+        Raises:
+            filelock.Timeout: if the lock was not free in time
+            CacheError: if the lock file cannot be made
+
+        """
+        return self.lock(f"{self._version}+files", timeout=timeout)
+
+    def set_aside(self, folder: str) -> str | None:
+        r"""Take a folder out of sight, as one step, so that it can be deleted.
+
+        Should that end early,
+        it is like the folder of an attempt to load the model.
+
+        Args:
+            folder: :attr:`folder` or :attr:`partial_folder`, whose lock is held
+
+        Returns:
+            new path, or ``None`` if there is no such folder
+
+        Raises:
+            CacheError: if the cache cannot be changed
+
+        """
+        name = self._version + ("+files" if folder == self.partial_folder else "")
+        path = self._staging_path(name)
+        try:
+            os.rename(folder, path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self.error(error) from error
+        return path
+
+    def unfinished(self, *, partial: bool = False) -> list[str]:
+        r"""Folders of attempts to load the model, running or not.
+
+        Args:
+            partial: whether for some files of the model
+
+        Returns:
+            paths
+
+        """
+        prefix = f".{self._version}{'+files' if partial else ''}~"
+        with os.scandir(self._parent) as entries:
+            return sorted(
+                entry.path
+                for entry in entries
+                if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False)
+            )
+
+    def is_left(self, folder: str) -> bool:
+        r"""Whether nobody is at work in a folder.
+
+        Args:
+            folder: one of :meth:`unfinished`, whose lock is held
+
+        Returns:
+            whether the lock keeps others away,
+            or nobody has written to the folder for a while
+
+        """
+        name, _, rest = os.path.basename(folder).removeprefix(".").partition("~")
+        is_private = rest.startswith("~")
+        return (name in self._alone and not is_private) or _is_abandoned(folder)
+
+    def forget(self) -> None:
+        r"""Remove the small files, whose locks stay."""
+        for path in (self.header_file, self.meta_file):
+            with (
+                contextlib.suppress(OSError),
+                self.lock(os.path.basename(path), timeout=10),
+            ):
+                os.unlink(path)
+        disk.remove(self.index_file)
+        disk.remove(self._marker)
+
+    def stage(self, *, partial: bool = False, private: bool = False) -> Staging:
         r"""Folder to prepare the model in.
 
         It stays if the attempt ends early,
         so that the next one can go on from there.
 
         Args:
+            partial: whether it is for some files of the model
             private: whether to keep away from the folders of others,
                 and others from this one,
                 whatever the lock says
@@ -263,48 +395,63 @@ class CacheEntry:
 
         """
         os.makedirs(self._parent, exist_ok=True)
-        prefix = f".{self._version}~"
-        name = f"{prefix}{'~' if private else ''}{secrets.token_hex(8)}"
-        path = os.path.join(self._parent, name)
-        if self._doubt() is not None:
+        if not partial and self._doubt() is not None:
             # All of it that is right need not be fetched again
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(self.folder, f"{path}-doubtful")
-        resumed = not private and self._adopt(prefix, path)
+            self.set_aside(self.folder)
+        name = self._version + ("+files" if partial else "")
+        path = self._staging_path(name, private=private)
+        resumed = not private and self._adopt(name, path)
         if not resumed:
             os.mkdir(path)
-        return Staging(path, self.folder, self._marker, resumed)
+        target = self.partial_folder if partial else self.folder
+        return Staging(path, target, self._marker, resumed)
 
     def tidy(self) -> None:
         r"""Remove what earlier attempts left beside the finished model."""
-        self._adopt(f".{self._version}~", None)
+        for folder in self.unfinished():
+            if self.is_left(folder):
+                shutil.rmtree(folder, ignore_errors=True)
 
-    def _adopt(self, prefix: str, path: str | None) -> bool:
-        r"""Take over the folder of an attempt that ended early, remove others.
+    def _staging_path(self, name: str, *, private: bool = False) -> str:
+        name = f".{name}~{'~' if private else ''}{secrets.token_hex(8)}"
+        return os.path.join(self._parent, name)
+
+    def _adopt(self, name: str, path: str) -> bool:
+        r"""Take over the folder of an attempt that ended early.
 
         As long as the lock is ours, nobody else is at work in it.
         Should the lock be broken, whoever is will notice that it is gone,
         and keep out of the way.
         """
-        with os.scandir(self._parent) as entries:
-            left = sorted(
-                entry.path
-                for entry in entries
-                if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False)
-            )
+        partial = name != self._version
+        best = self.resumable(partial=partial)
         adopted = False
-        for old in left:
-            is_private = os.path.basename(old).startswith(prefix + "~")
-            if (not self._is_alone or is_private) and not _is_abandoned(old):
-                continue
-            with contextlib.suppress(OSError):
-                # Who made it may have kept others from writing to it
-                if path is None or adopted or os.lstat(old).st_uid != os.geteuid():
-                    shutil.rmtree(old, ignore_errors=True)
-                else:
+        for old in self.unfinished(partial=partial):
+            if old == best:
+                with contextlib.suppress(OSError):
                     os.rename(old, path)
                     adopted = True
+            elif self.is_left(old):
+                shutil.rmtree(old, ignore_errors=True)
         return adopted
+
+    def resumable(self, *, partial: bool = False) -> str | None:
+        r"""Folder of an attempt that ended early, to go on from.
+
+        Args:
+            partial: whether it is for some files of the model
+
+        Returns:
+            path, or ``None`` if there is none
+
+        """
+        for folder in self.unfinished(partial=partial):
+            with contextlib.suppress(OSError):
+                # Who made it may have kept others from writing to it
+                is_ours = os.lstat(folder).st_uid == os.geteuid()
+                if is_ours and self.is_left(folder):
+                    return folder
+        return None
 
 
 class Staging:
@@ -323,6 +470,7 @@ class Staging:
         self.resumed = resumed
         self._target = target
         self._marker = marker
+        self._made: set[str] = set()
 
     def prepare(self, sizes: dict[str, int]) -> None:
         r"""Make sure that only expected files are there, and room for the rest.
@@ -337,6 +485,18 @@ class Staging:
         """
         used = self._tidy(sizes) if self.resumed else 0
         self._check_room(sum(sizes.values()) - used)
+
+    def distinguishes(self, first: str, second: str) -> bool:
+        r"""Whether two names are names of two files here.
+
+        Args:
+            first: name of a file, with ``'/'`` between folders
+            second: name of another file
+
+        """
+        with tempfile.TemporaryDirectory(dir=self.path) as folder:
+            os.makedirs(os.path.join(folder, first))
+            return not os.path.lexists(os.path.join(folder, second))
 
     def _check_room(self, needed: int) -> None:
         free = shutil.disk_usage(self.path).free
@@ -383,7 +543,7 @@ class Staging:
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
-            shutil.rmtree(self.path, ignore_errors=True)
+            self.remove()
 
     def _mark(self, content: str) -> None:
         r"""Note what to compare the model with should the power fail."""
@@ -398,6 +558,116 @@ class Staging:
             disk.sync_tree(self.path)
         os.replace(temporary, self._marker)
         disk.sync_folder(os.path.dirname(self._marker))
+
+    def reuse(self, folder: str, name: str) -> bool:
+        r"""Take over a file that was found to be right.
+
+        A file of ours gets a second name, which takes no room.
+        Any other is copied.
+
+        Args:
+            folder: folder that the file is in
+            name: name of the file, with ``'/'`` between folders
+
+        Returns:
+            whether it is there and right,
+            and need not be looked at again
+
+        """
+        source, path = os.path.join(folder, name), os.path.join(self.path, name)
+        with contextlib.suppress(OSError):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            if _is_ours(os.lstat(source), links=None):
+                with contextlib.suppress(OSError):
+                    os.link(source, path, follow_symlinks=False)
+                    return True
+            self.copy(folder, name)
+        return False
+
+    def copy(self, folder: str, name: str) -> None:
+        r"""Copy a file of which something may be right.
+
+        Args:
+            folder: folder that the file is in
+            name: name of the file, with ``'/'`` between folders
+
+        Raises:
+            OSError: if the file cannot be read or written
+
+        """
+        path = os.path.join(self.path, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        self.resumed = True
+        shutil.copyfile(os.path.join(folder, name), path, follow_symlinks=False)
+
+    def reveal(self, name: str) -> str:
+        r"""Make a file visible, as one step, beside those that are there.
+
+        Args:
+            name: name of the file, with ``'/'`` between folders
+
+        Returns:
+            path of the file
+
+        Raises:
+            FileNotFoundError: if the folder was taken away
+
+        """
+        parts = name.split("/")
+        for depth in range(len(parts)):
+            folder = os.path.join(self._target, *parts[:depth])
+            if folder not in self._made:
+                _make_folder(folder)
+                self._made.add(folder)
+        source, path = os.path.join(self.path, name), os.path.join(self._target, name)
+        # Nothing notes what a single file has to be
+        disk.sync(source)
+        try:
+            os.rename(source, path)
+        except IsADirectoryError:
+            shutil.rmtree(path)
+            os.rename(source, path)
+        return path
+
+    def remove(self) -> None:
+        r"""Remove what is left of the folder."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def replace_file(path: str, content: bytes) -> None:
+    r"""Replace a small file as one step.
+
+    Args:
+        path: path of the file
+        content: new content
+
+    Raises:
+        OSError: if it cannot be written
+
+    """
+    temporary = f"{path}~{secrets.token_hex(8)}"
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    try:
+        # Whoever was killed left one
+        for left in glob.glob(f"{glob.escape(path)}~*"):
+            os.unlink(left)
+        with open(temporary, "xb") as file:
+            file.write(content)
+        disk.sync(temporary)
+        os.replace(temporary, path)
+    except OSError:
+        disk.remove(temporary)
+        raise
+
+
+def _make_folder(path: str) -> None:
+    r"""Make sure that there is a folder, and no link to elsewhere."""
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            os.unlink(path)
+            os.mkdir(path)
 
 
 def checksum(files: Iterable[tuple[str, int, int]]) -> str:
@@ -476,12 +746,12 @@ def _keeps_others_away(path: str) -> bool:
         os.close(fd)
 
 
-def _is_ours(status: os.stat_result) -> bool:
+def _is_ours(status: os.stat_result, links: int | None = 1) -> bool:
     r"""Whether a file is like one that is written here, with no other name."""
     return (
         stat.S_ISREG(status.st_mode)
         and status.st_mode & 0o7600 == 0o600
-        and status.st_nlink == 1
+        and links in (status.st_nlink, None)
         and status.st_uid == os.geteuid()
     )
 

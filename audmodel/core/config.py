@@ -60,10 +60,7 @@ class Config:
 
     def _read(self) -> None:
         r"""Fill in what was not set from the files."""
-        values = _read_file(DEFAULT_FILE)
-        path = os.path.expanduser(CONFIG_FILE)
-        if os.path.exists(path):
-            values.update(_read_file(path))
+        values = _read_file(DEFAULT_FILE) | user_settings()
         if self._cache_root is None:
             self._cache_root = values["cache_root"]
         if self._repositories is None:
@@ -95,6 +92,31 @@ def default_cache_root() -> str:
     """
     root = os.environ.get("AUDMODEL_CACHE_ROOT") or config.CACHE_ROOT
     return os.path.abspath(os.path.expanduser(root))
+
+
+def is_offline() -> bool:
+    r"""Whether no repository may be asked over the network.
+
+    Returns:
+        ``True`` if the environment variable ``AUDMODEL_OFFLINE`` says so
+
+    """
+    value = os.environ.get("AUDMODEL_OFFLINE", "")
+    return value.strip().lower() not in ("", "0", "false", "no", "off")
+
+
+def user_settings() -> dict[str, Any]:
+    r"""Settings that the configuration file of the user holds.
+
+    Returns:
+        checked settings, none if there is no file
+
+    Raises:
+        ConfigurationError: if the file cannot be used
+
+    """
+    path = os.path.expanduser(CONFIG_FILE)
+    return _read_file(path) if os.path.exists(path) else {}
 
 
 def is_embedded(repository: Repository) -> bool:

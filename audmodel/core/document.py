@@ -113,6 +113,20 @@ def dump(data: Mapping[str, object], label: str) -> bytes:
     return content
 
 
+def show(data: Mapping[str, object]) -> str:
+    r"""Write a dictionary as YAML for people, who read any alphabet.
+
+    Args:
+        data: what was read from a document
+
+    Returns:
+        text of a document with the same content
+
+    """
+    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text
+
+
 def _plain(value: Any, where: str, depth: int) -> Any:
     r"""Value with the same content made of Python's own types."""
     if depth > MAX_DEPTH:

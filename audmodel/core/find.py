@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from audmodel.core import uid as ids
 from audmodel.core.cache import CacheEntry
+from audmodel.core.cache import absolute_root
 from audmodel.core.config import config
 from audmodel.core.repository import Repository
+from audmodel.core.uid import Alias
 from audmodel.core.uid import ModelId
 from audmodel.core.uid import ShortId
 from audmodel.errors import InvalidInputError
@@ -14,31 +16,54 @@ from audmodel.errors import ModelNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from audmodel.core.archive.format import Directory
     from audmodel.core.header import Header
 
 
-def resolve(uid: str) -> ModelId:
-    r"""ID of one version of a model for any kind of ID."""
+def resolve(uid: str, cache_root: str | None) -> ModelId:
+    r"""ID of one version of a model for any kind of ID.
+
+    Without network it is the one that was known last.
+    """
     parsed = ids.parse(uid)
     if isinstance(parsed, ModelId):
         return parsed
-    if isinstance(parsed, ShortId):
-        found = find_versions(parsed.short)
-        if not found:
-            raise ModelNotFoundError(missing_message(uid))
-        return ModelId(parsed.short, found[-1])
-    target = alias_target(parsed.name)
-    if target is None:
+    from audmodel.core import known
+    from audmodel.core.backend.errors import OfflineError
+
+    root = absolute_root(cache_root)
+    try:
+        model = _look_up(parsed)
+    except OfflineError:
+        model = known.recall(root, parsed)
+        if model is None:
+            raise
+        return model
+    if model is None:
         raise ModelNotFoundError(missing_message(uid))
-    return target
+    known.remember(root, parsed, model)
+    return model
+
+
+def _look_up(parsed: ShortId | Alias) -> ModelId | None:
+    if isinstance(parsed, Alias):
+        return alias_target(parsed.name)
+    found = find_versions(parsed.short)
+    return ModelId(parsed.short, found[-1]) if found else None
 
 
 def find(uid: str, cache_root: str | None) -> tuple[ModelId, Repository, Header]:
     r"""ID, repository, and header of a model."""
+    from audmodel.core.backend.errors import OfflineError
     from audmodel.core.lookup import first
 
-    model = resolve(uid)
-    found = first(lambda registry: registry.header(model))
+    model = resolve(uid, cache_root)
+    try:
+        found = first(lambda registry: registry.header(model))
+    except OfflineError as error:
+        raise OfflineError(
+            f"What is needed of the model '{model}' is not in the cache. {error}"
+        ) from error
     if found is None:
         raise ModelNotFoundError(missing_message(uid))
     place, (header, content) = found
@@ -53,7 +78,7 @@ def find_header(uid: str, cache_root: str | None) -> Header:
     from audmodel.core import header as header_module
     from audmodel.errors import InvalidDocumentError
 
-    model = resolve(uid)
+    model = resolve(uid, cache_root)
     entry = CacheEntry(cache_root, model)
     content = entry.read(entry.header_file, document.MAX_BYTES)
     if content is not None:
@@ -62,6 +87,25 @@ def find_header(uid: str, cache_root: str | None) -> Header:
         except InvalidDocumentError:
             pass  # it is fetched again
     return find(str(model), cache_root)[2]
+
+
+def find_directory(uid: str, cache_root: str | None) -> Directory:
+    r"""Directory of the archive of a model, from the cache if it is there."""
+    from audmodel.core import index
+    from audmodel.core import loading
+    from audmodel.core.lookup import open_registry
+
+    model = resolve(uid, cache_root)
+    entry = CacheEntry(cache_root, model)
+    directory = index.read(entry)
+    if directory is None:
+        _, place, header = find(str(model), cache_root)
+        with (
+            open_registry(place) as registry,
+            loading.open_archive(registry, header, entry) as (_, directory),
+        ):
+            pass
+    return directory
 
 
 def find_versions(short: str) -> list[str]:
@@ -80,7 +124,7 @@ def find_versions(short: str) -> list[str]:
     from audmodel.core.lookup import each
 
     found = each(lambda registry: registry.versions(short))
-    return ids.sort_versions(set().union(*found))
+    return ids.sort_versions(set().union(*(versions for _, versions in found)))
 
 
 def alias_target(name: str) -> ModelId | None:

@@ -154,6 +154,11 @@ def scan(root: str) -> list[SourceFile]:
         raise InvalidFolderError(
             f"The model folder '{root}' cannot be published: {error}."
         ) from error
+    for first, second in names.find_collisions(file.name for file in files):
+        raise InvalidFolderError(
+            f"The model folder '{root}' cannot be published: {first!r} and {second!r} "
+            "are one name on some file systems. Rename one of them."
+        )
     return files
 
 

@@ -70,23 +70,30 @@ def first(
     return None
 
 
-def each(question: Callable[[Registry], Answer | None]) -> list[Answer]:
-    r"""Answers of all configured repositories, in their order.
+def each(
+    question: Callable[[Registry], Answer | None],
+    repositories: Sequence[Repository] | None = None,
+) -> list[tuple[Repository, Answer]]:
+    r"""Answers of several repositories, in their order.
 
     Args:
         question: asks one repository,
             gives ``None`` if it has no answer
+        repositories: repositories to ask,
+            all that are configured if it is ``None``
 
     Returns:
-        answers
+        repositories and their answers
 
     Raises:
         RepositoryError: if a repository cannot be used,
             or none can be reached
 
     """
-    answers = _ask(config.REPOSITORIES, question)
-    return [answer for _, answer in answers if answer is not None]
+    if repositories is None:
+        repositories = config.REPOSITORIES
+    answers = _ask(repositories, question)
+    return [(place, answer) for place, answer in answers if answer is not None]
 
 
 def _ask(
@@ -97,7 +104,10 @@ def _ask(
 
     A repository that cannot be reached is passed over with a warning,
     unless all of them are.
+    One that must not be asked is an error,
+    unless another one has the answer.
     """
+    from audmodel.core.backend.errors import OfflineError
     from audmodel.core.backend.errors import RepositoryNotFoundError
     from audmodel.core.backend.errors import RepositoryUnreachableError
 
@@ -112,15 +122,21 @@ def _ask(
             raise
 
     unreachable: list[RepositoryUnreachableError] = []
+    offline: list[OfflineError] = []
     with contextlib.closing(_run(repositories, ask)) as results:
         for repository, result in results:
             try:
                 yield repository, result()
+            except OfflineError as error:
+                offline.append(error)
             except RepositoryUnreachableError as error:
                 unreachable.append(error)
                 if len(unreachable) == len(repositories):
                     raise
                 warnings.warn(f"{error} It is left out.", stacklevel=2)
+    # Those that answered do not have it, which says nothing about the others
+    if offline:
+        raise offline[0]
 
 
 def _run(

@@ -11,17 +11,19 @@ from typing import Any
 
 @contextmanager
 def progress_bar(
-    description: str, *, verbose: bool
+    description: str, *, verbose: bool, unit: str = "B"
 ) -> Iterator[Callable[[int], Callable[[int], None]]]:
-    r"""Show how many bytes are done.
+    r"""Show how much is done, in bytes as a rule.
 
     Args:
         description: text in front of the bar
         verbose: whether to show the bar
+        unit: what is counted
 
     Yields:
         function that starts the bar,
-        called with the number of all bytes.
+        called with the number of all bytes,
+        or makes it longer if it was started.
         It gives a function that moves the bar,
         called with the number of bytes that were done since the last call,
         from any thread
@@ -37,25 +39,32 @@ def progress_bar(
     lock = threading.Lock()
 
     def start(total: int) -> Callable[[int], None]:
+        with lock:
+            if bars:
+                bars[0].total += total
+            else:
+                bars.append(make(total))
+        return move
+
+    def make(total: int) -> Any:
         text = audeer.format_display_message(description, pbar=True)
         bar = audeer.progress_bar(total=total, desc=text)
-        bar.unit = "B"
+        bar.unit = unit
         bar.unit_scale = True
         # audeer's look, with bytes in front of the times
         bar.bar_format = bar.bar_format.replace(
             "[{elapsed}", "{n_fmt}/{total_fmt}{unit} [{elapsed}"
         )
-        bars.append(bar)
+        return bar
 
-        def move(count: int) -> None:
-            with lock:
-                # What is done once more, since it was damaged, does not count
-                bar.update(min(count, total - bar.n))
-                if bar.n >= total:
-                    # tqdm leaves out updates that follow each other closely
-                    bar.refresh()
-
-        return move
+    def move(count: int) -> None:
+        bar = bars[0]
+        with lock:
+            # What is done once more, since it was damaged, does not count
+            bar.update(min(count, bar.total - bar.n))
+            if bar.n >= bar.total:
+                # tqdm leaves out updates that follow each other closely
+                bar.refresh()
 
     try:
         yield start

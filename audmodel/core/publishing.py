@@ -48,6 +48,8 @@ CLAIM_TIMEOUT = 60.0
 _POLL_INTERVAL = 1.0
 # States of processes that have ended
 _DEAD = {"Z", "X", "x"}
+# Claims of this process that it works under
+_own: set[bytes] = set()
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,10 @@ def publish(
 
     """
     model = publication.model
-    _check_absent(registry, model)
+    check_absent(registry, model)
     with terminable(), claimed(registry, model) as claim:
         # It may have been published just before the claim was ours
-        _check_absent(registry, model)
+        check_absent(registry, model)
         writer = ArchiveWriter(
             publication.files,
             compression=publication.compression,
@@ -153,7 +155,18 @@ def _set_alias(registry: Registry, alias: str, model: ModelId) -> None:
         raise
 
 
-def _check_absent(registry: Registry, model: ModelId) -> None:
+def check_absent(registry: Registry, model: ModelId) -> None:
+    r"""Raise an error if a model was published before.
+
+    Args:
+        registry: where to look
+        model: ID of the model
+
+    Raises:
+        ModelExistsError: if it was
+        RepositoryError: if the repository cannot be read
+
+    """
     path = registry.record_path(model, "header")
     if registry.backend.read_object(path, document.MAX_BYTES) is not None:
         raise ModelExistsError(_exists(model))
@@ -192,12 +205,15 @@ class _Claim:
         """
         stored = self._backend.read_object(self._path, document.MAX_BYTES)
         data = _claim_data()
+        _own.add(data)
         if (
             stored is None
             or stored.data != self._data
             or not self._backend.replace_object(self._path, data, stored.tag)
         ):
+            _own.discard(data)
             raise self._conflict()
+        _own.discard(self._data)
         self._data = data
         self._renewed = _now()
 
@@ -259,6 +275,7 @@ class _Claim:
 
     def release(self) -> None:
         r"""Give up the claim if it is still ours."""
+        _own.discard(self._data)
         if self._age() > RENEW_INTERVAL:
             self.discard(self._path)
         else:
@@ -296,6 +313,7 @@ def claimed(registry: Registry, model: ModelId) -> Iterator[_Claim]:
     data = _claim_data()
     claim = _Claim(registry, model, data)
     is_ours = False
+    _own.add(data)
     try:
         if not registry.backend.create_object(path, data):
             _take_over(registry, model, path, data)
@@ -307,6 +325,7 @@ def claimed(registry: Registry, model: ModelId) -> Iterator[_Claim]:
         else:
             # It may have been stored all the same
             claim.discard(path)
+            _own.discard(data)
 
 
 def _claim_data() -> bytes:
@@ -412,7 +431,10 @@ def is_alive(data: bytes) -> bool | None:
     ):
         return None
     start = _process_start(process)
-    return start != "" and start == claim.get("start")
+    if start == "" or start != claim.get("start"):
+        return False
+    # One that could not be given up is of no use to anybody
+    return process != os.getpid() or data in _own
 
 
 def _process_start(process: int) -> str:

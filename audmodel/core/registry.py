@@ -124,6 +124,26 @@ class Registry:
                     versions.add(version)
         return versions
 
+    def models(self) -> list[ModelId]:
+        r"""All models.
+
+        Returns:
+            IDs, in any order
+
+        Raises:
+            RepositoryError: if the repository cannot be read
+
+        """
+        found = []
+        for path in self.backend.list_objects("/_uid/"):
+            # Other files may lie there as well
+            short, version = [*path.split("/"), "", ""][2:4]
+            if uid.is_short(short) and uid.is_version(version):
+                model = ModelId(short, version)
+                if path == self.record_path(model, "header"):
+                    found.append(model)
+        return found
+
     def open_archive(
         self, model: ModelId, header: Header, tmp_root: str
     ) -> AbstractContextManager[ObjectReader | None]:
@@ -217,6 +237,21 @@ class Registry:
         path = self._alias_path(name)
         stored = self.backend.read_object(path, document.MAX_BYTES)
         return None if stored is None else _target(stored.data, name)
+
+    def alias_names(self) -> list[str]:
+        r"""Names of all aliases.
+
+        Returns:
+            names, in any order
+
+        Raises:
+            RepositoryError: if the repository cannot be read
+
+        """
+        names = [
+            [*path.split("/"), ""][2] for path in self.backend.list_objects("/_alias/")
+        ]
+        return sorted({name for name in names if uid.is_alias(name)})
 
     def listed_aliases(self, model: ModelId) -> list[str]:
         r"""Aliases that may point to a model.

@@ -143,12 +143,20 @@ class Repository:
 
         Raises:
             ConfigurationError: if no backend is registered under the name
+            OfflineError: if it must not be asked
             RepositoryError: if the repository does not exist,
                 or cannot be reached
 
         """
         from audmodel.core.backend.adapter import adapt
+        from audmodel.core.backend.errors import OfflineError
+        from audmodel.core.config import is_offline
 
+        if is_offline() and self.backend != "file-system":
+            raise OfflineError(
+                f"{self} must not be asked, since AUDMODEL_OFFLINE is set. "
+                "What is in the cache can be used, and what is in folders."
+            )
         with adapt(self._create_backend()) as backend:
             backend.unprotected = self.unprotected
             yield backend

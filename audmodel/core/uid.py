@@ -156,6 +156,12 @@ def is_version(version: str) -> bool:
     return _VERSION_PATTERN.fullmatch(version) is not None
 
 
+def is_short(short: str) -> bool:
+    r"""Whether a string is the first part of a model ID."""
+    match = _ID.fullmatch(short)
+    return match is not None and match["version"] is None
+
+
 def sort_versions(versions: set[str]) -> list[str]:
     r"""Sort versions from oldest to newest.
 

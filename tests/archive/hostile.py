@@ -721,9 +721,15 @@ def _kinds() -> Iterator[Case]:
         "nobody may read": {"mode": 0o100000},
         "no kind": {"mode": 0},
         "made on DOS": {"system": 0, "mode": 0},
-        "DOS folder": {"system": 0, "mode": 0, "dos": 0x10},
-        "DOS label": {"system": 0, "mode": 0, "dos": 0x08},
         "unknown system": {"system": 255, "mode": 0o120777},
         "text": {"internal": 1},
     }.items():
         yield f"file: {name}", build(Item(central=central)), {"file": CONTENT}
+    for name, central in {
+        "DOS folder": {"system": 0, "mode": 0, "dos": 0x10},
+        "DOS label": {"system": 0, "mode": 0, "dos": 0x08},
+        "DOS label and folder": {"system": 0, "mode": 0, "dos": 0x18},
+        "DOS folder made on Unix": {"dos": 0x10},
+    }.items():
+        # What comes out depends on the program
+        yield f"file: {name}", build(Item(central=central)), REFUSED

@@ -20,6 +20,8 @@ from tests.archive.tools import make_folder
 from tests.archive.tools import publish
 from tests.archive.tools import read_folder
 from tests.archive.tools import run_python
+from tests.archive.tools import store
+from tests.archive.tools import write_old
 
 
 def names(root: Path) -> list[str]:
@@ -253,3 +255,46 @@ def test_scan_is_imported_without_backends() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "False"
+
+
+# Names that are one on other file systems --------------------------------------
+
+COLLISIONS = [
+    ("a", "A"),
+    ("readme.txt", "README.TXT"),
+    ("sub/x", "Sub/y"),
+    ("sub/x", "SUB"),
+    ("stra\xdfe", "STRASSE"),
+    ("\xe9", "e\u0301"),
+    ("\xc9/x", "e\u0301/y"),
+    ("\u212b", "\xe5"),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), COLLISIONS)
+def test_names_that_collide_elsewhere_are_not_published(
+    tmp_path: Path, repository: audmodel.Repository, first: str, second: str
+) -> None:
+    root = make_folder(tmp_path / "model", {first: b"1", second: b"2"})
+    with pytest.raises(audmodel.errors.InvalidFolderError, match="are one name") as e:
+        audmodel.publish(str(root), "torch", {}, "1.0.0")
+    assert str(root) in str(e.value)
+
+
+@pytest.mark.parametrize(("first", "second"), COLLISIONS)
+def test_names_that_collide_are_loaded_where_they_do_not(
+    tmp_path: Path,
+    repository: audmodel.Repository,
+    monkeypatch: pytest.MonkeyPatch,
+    first: str,
+    second: str,
+) -> None:
+    content = {first: b"1", second: b"2"}
+    uid = store(repository, tmp_path / "model", write_old(content))
+    root = audmodel.load(uid, cache_root=str(tmp_path / "here"))
+    assert read_folder(root) == content
+    # As on a disk that does not tell them apart
+    monkeypatch.setattr("os.path.samefile", lambda *_: True)
+    with pytest.raises(audmodel.errors.ArchiveError, match="are one name") as info:
+        audmodel.load(uid, cache_root=str(tmp_path / "there"))
+    assert uid in str(info.value)

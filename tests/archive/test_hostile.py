@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+import shutil
 import stat
+import subprocess
 import zipfile
 
 import pytest
@@ -91,6 +93,41 @@ def test_others_see_the_same_in_what_is_not_refused(
         # It may be more strict, but may not see something else
         return
     assert found == files
+
+
+TOOLS = {
+    "unzip": ["unzip", "-qq", "-o", "{archive}", "-d", "{folder}"],
+    "bsdtar": ["bsdtar", "-x", "-f", "{archive}", "-C", "{folder}"],
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_other_programs_see_the_same_in_what_is_not_refused(
+    tmp_path: Path, tool: str
+) -> None:
+    if shutil.which(tool) is None:
+        pytest.skip(f"There is no {tool} on this machine.")
+    agreed = 0
+    others = {}
+    for number, (name, data, files) in enumerate(HARMLESS):
+        archive, folder = tmp_path / f"{number}.zip", tmp_path / str(number)
+        archive.write_bytes(data)
+        folder.mkdir()
+        command = [part.format(archive=archive, folder=folder) for part in TOOLS[tool]]
+        result = subprocess.run(
+            command, capture_output=True, check=False, stdin=subprocess.DEVNULL
+        )
+        if result.returncode:
+            # It may be more strict
+            continue
+        found = read_folder(folder)
+        # Programs turn names of other systems into names of this one
+        if sorted(found.values()) == sorted(files.values()):
+            agreed += 1
+        else:
+            others[name] = sorted(found)
+    assert others == {}
+    assert agreed > len(HARMLESS) / 2
 
 
 @pytest.mark.parametrize("method", [0, DEFLATED])

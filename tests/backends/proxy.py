@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from dataclasses import field
 import http.client
 from http.server import BaseHTTPRequestHandler
 from http.server import ThreadingHTTPServer
+import itertools
 import socket
 import struct
 import threading
@@ -53,6 +55,8 @@ class Answer:
     stall_after: int | None = None
     trickle: float | None = None
     reset: bool = False
+    # Sent instead of all that
+    raw: Iterable[bytes] | None = None
 
     def header(self, name: str) -> str | None:
         for known, value in self.headers:
@@ -209,7 +213,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_request  # noqa: N815
 
+    def send_raw(self, chunks: Iterable[bytes]) -> None:
+        self.close_connection = True
+        for chunk in chunks:
+            if self.server.proxy.released.is_set():
+                return
+            self.wfile.write(chunk)
+            self.wfile.flush()
+
     def send(self, answer: Answer) -> None:
+        if answer.raw is not None:
+            self.send_raw(answer.raw)
+            return
         self.send_response_only(answer.status)
         for name, value in answer.headers:
             self.send_header(name, value)
@@ -313,3 +328,38 @@ def change(**changes: Any) -> Fault:
         return answer
 
     return apply
+
+
+def raw(chunks: Callable[[], Iterable[bytes]]) -> Fault:
+    """The proxy says something that need not be HTTP."""
+
+    def apply(_: Request, __: Forward) -> Answer:
+        return Answer(0, [], raw=chunks())
+
+    return apply
+
+
+def endless(head: bytes, chunk: bytes) -> Fault:
+    """The answer never ends."""
+    return raw(lambda: itertools.chain([head], itertools.repeat(chunk)))
+
+
+def nth(number: int, fault: Fault, *, and_later: bool = False) -> Fault:
+    """Fault that happens to one request only, or from it on."""
+    seen = itertools.count()
+
+    def apply(request: Request, forward: Forward) -> Answer | None:
+        current = next(seen)
+        if current == number or (and_later and current > number):
+            return fault(request, forward)
+        return forward()
+
+    return apply
+
+
+def flip(data: bytes, bit: int) -> bytes:
+    """The same bytes but for one bit."""
+    if not data:
+        return data
+    position, bit = divmod(bit % (8 * len(data)), 8)
+    return data[:position] + bytes([data[position] ^ (1 << bit)]) + data[position + 1 :]

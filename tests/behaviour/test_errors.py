@@ -279,6 +279,8 @@ class TestIds:
         values: list[Any] = [None, 5, b"deadbeef", ["deadbeef"]]
         for value in values:
             for read in [*READERS, audmodel.exists, audmodel.versions]:
+                if read is audmodel.load and isinstance(value, list):
+                    continue  # it takes several
                 with pytest.raises(TypeError):
                     read(value)
             with pytest.raises(TypeError):

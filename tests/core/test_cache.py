@@ -53,6 +53,7 @@ def test_layout(uid: str, cache: Path, model_folder: Path) -> None:
     assert tree(cache) == sorted(
         [
             short,
+            f"{short}/.1.0.0+index",
             f"{short}/.1.0.0.header.yaml.lock",
             f"{short}/.1.0.0.lock",
             f"{short}/.1.0.0.meta.yaml.lock",

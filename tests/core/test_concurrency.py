@@ -304,12 +304,23 @@ def test_claim_of_a_living_process(
     monkeypatch.setattr(publishing, "CLAIM_TIMEOUT", 0.3)
     monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
     uid = audmodel.uid("torch", {}, "1.0.0")
+    claim = publishing._claim_data()
+    monkeypatch.setattr(publishing, "_own", {claim})
     with repository.connect() as backend:
-        backend.create_object(claim_path(uid), publishing._claim_data())
+        backend.create_object(claim_path(uid), claim)
     # It may only be slow, whatever it is doing
     with pytest.raises(PublishConflictError, match="publishes"):
         audmodel.publish(str(model_folder), "torch", {}, "1.0.0")
     assert not audmodel.exists(uid)
+
+
+def test_claim_that_this_process_could_not_give_up(
+    repository: audmodel.Repository, model_folder: Path
+) -> None:
+    uid = audmodel.uid("torch", {}, "1.0.0")
+    with repository.connect() as backend:
+        backend.create_object(claim_path(uid), publishing._claim_data())
+    assert audmodel.publish(str(model_folder), "torch", {}, "1.0.0") == uid
 
 
 def test_machine_that_does_not_tell_its_processes_apart(

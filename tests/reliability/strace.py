@@ -123,6 +123,7 @@ for line in sys.stdin:
 
 # What a call of audmodel imports only when it is needed
 _MODULES = (
+    "audmodel.core.batch",
     "audmodel.core.loading",
     "audmodel.core.publishing",
     "audmodel.core.lookup",

@@ -129,7 +129,9 @@ def test_claims_of_the_living_and_of_others(
         path_of(DEAD, "claim"),
         path_of(ModelId("deadbeef", "2.0.0"), "claim"),
     )
-    store(repository, mine, publishing._claim_data())
+    living = publishing._claim_data()
+    monkeypatch.setattr(publishing, "_own", {living})
+    store(repository, mine, living)
     meta = path_of(DEAD, "meta")
     store(repository, meta, b"{}")
     archive = Registry.archive_path(ModelId("deadbeef", "2.0.0"), "torch")
@@ -150,6 +152,7 @@ def test_claims_of_the_living_and_of_others(
     assert content(repository).keys() == {mine, meta, theirs, archive}
     # Until it stops to do so
     monkeypatch.undo()
+    monkeypatch.setattr(publishing, "_own", {living})
     monkeypatch.setattr(publishing, "CLAIM_TIMEOUT", 0.2)
     monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
     found = audmodel.leftovers(repository, days=0, remove=True)

@@ -2,12 +2,16 @@ r"""Aliases of models."""
 
 from __future__ import annotations
 
+import contextlib
+
 from audmodel.core import uid as ids
 from audmodel.core.find import alias_target
 from audmodel.core.find import check_not_hidden
 from audmodel.core.find import find
 from audmodel.core.find import places
+from audmodel.core.find import resolve
 from audmodel.errors import AliasNotFoundError
+from audmodel.errors import ModelNotFoundError
 
 
 def aliases(
@@ -57,8 +61,10 @@ def resolve_alias(
 
     Args:
         alias: name of the alias
-        cache_root: accepted for compatibility,
-            an alias is never taken from the cache
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``.
+            It notes what the alias stands for,
+            which is used only while ``AUDMODEL_OFFLINE`` is set
         verbose: accepted for compatibility, nothing is shown
 
     Returns:
@@ -77,12 +83,12 @@ def resolve_alias(
     """
     if not isinstance(alias, str):
         raise TypeError(f"An alias has to be a string, not {type(alias).__name__}.")
-    target = alias_target(alias) if ids.is_alias(alias) else None
-    if target is None:
-        raise AliasNotFoundError(
-            f"An alias with name {alias[:150]!r} does not exist in {places()}."
-        )
-    return str(target)
+    if ids.is_alias(alias):
+        with contextlib.suppress(ModelNotFoundError):
+            return str(resolve(alias, cache_root))
+    raise AliasNotFoundError(
+        f"An alias with name {alias[:150]!r} does not exist in {places()}."
+    )
 
 
 def set_alias(

@@ -3,8 +3,10 @@ r"""Which models there are: IDs and versions."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+import os
 
 from audmodel.core import uid as ids
+from audmodel.core.cache import CacheEntry
 from audmodel.core.find import alias_target
 from audmodel.core.find import find_versions
 from audmodel.core.find import missing_message
@@ -36,13 +38,20 @@ def exists(uid: str) -> bool:
         False
 
     """
+    from audmodel.core.backend.errors import OfflineError
     from audmodel.core.lookup import first
 
     try:
-        model = resolve(uid)
+        model = resolve(uid, None)
     except (InvalidIdError, ModelNotFoundError):
         return False
-    return first(lambda registry: registry.header(model)) is not None
+    try:
+        return first(lambda registry: registry.header(model)) is not None
+    except OfflineError:
+        entry = CacheEntry(None, model)
+        if entry.is_complete or os.path.exists(entry.header_file):
+            return True  # models are never deleted
+        raise
 
 
 def latest_version(uid: str) -> str:

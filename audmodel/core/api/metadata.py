@@ -3,10 +3,15 @@ r"""Metadata of models."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+import logging
 from typing import Any
 
 from audmodel.core.cache import CacheEntry
 from audmodel.core.find import find
+from audmodel.core.find import resolve
+
+
+logger = logging.getLogger("audmodel")
 
 
 def meta(
@@ -24,7 +29,8 @@ def meta(
         verbose: accepted for compatibility, nothing is shown
 
     Returns:
-        metadata as it is in the repository
+        metadata as it is in the repository,
+        or, while ``AUDMODEL_OFFLINE`` is set, as it was last known
 
     Raises:
         TypeError: if ``uid`` is not a string
@@ -38,15 +44,36 @@ def meta(
         {'model': {'cnn10': {'learning-rate': 0.01}}}
 
     """
+    from audmodel.core.backend.errors import OfflineError
     from audmodel.core.lookup import open_registry
 
-    model, place, _ = find(uid, cache_root)
+    try:
+        model, place, _ = find(uid, cache_root)
+    except OfflineError:
+        known = _known_meta(CacheEntry(cache_root, resolve(uid, cache_root)))
+        if known is None:
+            raise
+        return known
     with open_registry(place) as registry:
         found = registry.meta(model)
     data, content = found if found is not None else ({}, b"{}\n")
     entry = CacheEntry(cache_root, model)
     entry.keep(entry.meta_file, content)
     return data
+
+
+def _known_meta(entry: CacheEntry) -> dict[str, Any] | None:
+    r"""Metadata in the cache."""
+    from audmodel.core import document
+
+    content = entry.read(entry.meta_file, document.MAX_BYTES)
+    if content is None:
+        return None
+    logger.warning(
+        "AUDMODEL_OFFLINE is set. The metadata of '%s' is shown as it was last known.",
+        entry.model,
+    )
+    return document.load(content, f"'{entry.meta_file}'")
 
 
 def update_meta(

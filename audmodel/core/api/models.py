@@ -2,19 +2,21 @@ r"""Publish and load models."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 import datetime
 import os
+from typing import overload
 
 from audmodel.core import uid as ids
 from audmodel.core.cache import CacheEntry
 from audmodel.core.config import config
 from audmodel.core.config import is_embedded
 from audmodel.core.find import check_not_hidden
-from audmodel.core.find import find
 from audmodel.core.find import resolve
 from audmodel.core.repository import Repository
 from audmodel.core.repository import check_type
+from audmodel.core.selection import check_patterns
 from audmodel.core.uid import ModelId
 from audmodel.core.workers import check_num_workers
 from audmodel.errors import ConfigurationError
@@ -23,18 +25,43 @@ from audmodel.errors import InvalidInputError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    pass
+    from audmodel.core.publishing import Publication
 
 
+@overload
 def load(
     uid: str,
     *,
+    files: str | Iterable[str] | None = None,
     cache_root: str | None = None,
     timeout: float = 14400,
     num_workers: int | None = 1,
     verbose: bool = False,
-) -> str:
-    r"""Load a model.
+) -> str: ...
+
+
+@overload
+def load(
+    uid: list[str] | tuple[str, ...],
+    *,
+    files: str | Iterable[str] | None = None,
+    cache_root: str | None = None,
+    timeout: float = 14400,
+    num_workers: int | None = 1,
+    verbose: bool = False,
+) -> list[str]: ...
+
+
+def load(
+    uid: str | list[str] | tuple[str, ...],
+    *,
+    files: str | Iterable[str] | None = None,
+    cache_root: str | None = None,
+    timeout: float = 14400,
+    num_workers: int | None = 1,
+    verbose: bool = False,
+) -> str | list[str]:
+    r"""Load a model, or several.
 
     A model that is in the cache is returned
     without looking at a repository.
@@ -45,7 +72,21 @@ def load(
 
     Args:
         uid: model ID or alias.
-            Without version it is the latest version
+            Without version it is the latest version.
+            The models of a list share the workers:
+            small models are loaded side by side, large ones in parts,
+            and nothing is fetched if one of them does not exist
+        files: pattern or patterns of the files that are needed,
+            the whole model if it is ``None``.
+            A pattern is compared to the path of each file,
+            with ``'/'`` between folders:
+            ``*`` stands for any characters, those between folders included,
+            ``?`` for one character, ``[abc]`` for one of several,
+            ``[!abc]`` for any other,
+            and a pattern that ends with ``'/'``
+            for everything in a folder.
+            Case matters.
+            Each pattern has to match a file
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
         timeout: seconds to wait for another process
@@ -57,16 +98,20 @@ def load(
         verbose: whether to show a progress bar
 
     Returns:
-        path of the folder of the model
+        path of the folder of the model.
+        With ``files`` it may be another folder,
+        which holds them, and what else was loaded in this way.
+        A list of paths, in the same order, if ``uid`` is a list
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if ``uid`` or a pattern is not a string
         ValueError: if ``num_workers`` is not a positive integer
         filelock.Timeout: if another process loads the model
             for longer than ``timeout``
         ArchiveError: if the archive is damaged or not the published one
         CacheError: if the cache cannot be written to
         DiskFullError: if the disk has less room than the model needs
+        FileNotInModelError: if a pattern matches no file
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         ModelNotFoundError: if the model does not exist
@@ -76,36 +121,71 @@ def load(
         >>> root = audmodel.load("3e120e8d-1.0.0", num_workers=4)
         >>> sorted(os.listdir(root))
         ['log', 'model.onnx', 'model.yaml', 'readme.txt']
+        >>> root = audmodel.load("3e120e8d-1.0.0", files=["*.yaml", "log/"])
+        >>> roots = audmodel.load(["3e120e8d-1.0.0", "3e120e8d-2.0.0"])
+        >>> [os.path.basename(root) for root in roots]
+        ['1.0.0', '2.0.0']
 
     """
     num_workers = check_num_workers(num_workers)
-    model = resolve(uid)
+    patterns = None if files is None else check_patterns(files)
+    if isinstance(uid, list | tuple):
+        return _load_all(uid, patterns, cache_root, timeout, num_workers, verbose)
+    model = resolve(uid, cache_root)
     entry = CacheEntry(cache_root, model)
-    if entry.is_complete or entry.verify():
+    if patterns is None and entry.is_complete:
+        entry.touch(entry.folder)
         return entry.folder
 
+    from audmodel.core import batch
     from audmodel.core import loading
-    from audmodel.core.lookup import open_registry
     from audmodel.core.progress import progress_bar
 
-    model, place, header = find(str(model), cache_root)
-    with entry.lock(timeout=timeout):
-        # Another process may have loaded it while this one waited
-        if not entry.is_complete:
-            with (
-                open_registry(place) as registry,
-                progress_bar(f"Load {model}", verbose=verbose) as start_progress,
-            ):
-                loading.load(
-                    registry,
-                    model,
-                    header,
-                    entry,
-                    num_workers=num_workers,
-                    start_progress=start_progress,
-                )
-        entry.tidy()
-    return entry.folder
+    path = loading.cached_path(entry, patterns)
+    if path is None:
+        task = batch.task(entry, patterns)
+        with progress_bar(f"Load {model}", verbose=verbose) as start_progress:
+            path = batch.load(
+                task,
+                timeout=timeout,
+                num_workers=num_workers,
+                start_progress=start_progress,
+            )
+    return path
+
+
+def _load_all(
+    uids: Iterable[str],
+    patterns: tuple[str, ...] | None,
+    cache_root: str | None,
+    timeout: float,
+    num_workers: int,
+    verbose: bool,
+) -> list[str]:
+    r"""Load several models."""
+    from audmodel.core import batch
+    from audmodel.core import loading
+    from audmodel.core.progress import progress_bar
+
+    known: dict[str, CacheEntry] = {}
+    models: list[ModelId] = []
+    for uid in uids:
+        if uid not in known:
+            known[uid] = CacheEntry(cache_root, resolve(uid, cache_root))
+        models.append(known[uid].model)
+    entries = {entry.model: entry for entry in known.values()}
+    with progress_bar(f"Load {len(entries)} models", verbose=verbose) as start_progress:
+        batch.load_all(
+            list(entries.values()),
+            patterns,
+            timeout=timeout,
+            num_workers=num_workers,
+            start_progress=start_progress,
+        )
+    paths = {
+        model: loading.cached_path(entry, patterns) for model, entry in entries.items()
+    }
+    return [str(paths[model]) for model in models]
 
 
 def publish(
@@ -187,6 +267,64 @@ def publish(
 
     """
     num_workers = check_num_workers(num_workers)
+    planned, place = publication(
+        root,
+        name,
+        params,
+        version,
+        repository=repository,
+        alias=alias,
+        author=author,
+        compression=compression,
+        date=date,
+        meta=meta,
+        subgroup=subgroup,
+        tmp_root=tmp_root,
+    )
+
+    from audmodel.core import publishing
+    from audmodel.core.lookup import open_registry
+    from audmodel.core.progress import progress_bar
+
+    if is_embedded(place):
+        host = os.path.expanduser(place.host)
+        os.makedirs(os.path.join(host, place.name), exist_ok=True)
+    if alias:
+        check_not_hidden(alias, place)
+    with (
+        open_registry(place) as registry,
+        progress_bar(f"Publish {planned.model}", verbose=verbose) as start_progress,
+    ):
+        progress = start_progress(sum(file.size for file in planned.files))
+        publishing.publish(
+            registry, planned, num_workers=num_workers, progress=progress
+        )
+    return str(planned.model)
+
+
+def publication(
+    root: str,
+    name: str,
+    params: Mapping[str, object],
+    version: str,
+    *,
+    repository: Repository | None,
+    alias: str | None,
+    author: str | None,
+    compression: int,
+    date: datetime.date | str | None,
+    meta: Mapping[str, object] | None,
+    subgroup: str | None,
+    tmp_root: str | None,
+) -> tuple[Publication, Repository]:
+    r"""Check everything that can be checked before something is stored.
+
+    The arguments are those of :func:`publish`.
+
+    Returns:
+        what is to be published, and where
+
+    """
     if isinstance(compression, bool) or not isinstance(compression, int):
         raise TypeError(f"'compression' has to be an integer, not {compression!r}.")
     if not 0 <= compression <= 9:
@@ -206,10 +344,8 @@ def publish(
 
     from audmodel.core import document
     from audmodel.core import folder
-    from audmodel.core import publishing
     from audmodel.core.header import Header
-    from audmodel.core.lookup import open_registry
-    from audmodel.core.progress import progress_bar
+    from audmodel.core.publishing import Publication
 
     meta_content = document.dump(meta if meta is not None else {}, "meta")
     document.dump(params, "params")
@@ -226,21 +362,10 @@ def publish(
     )
     header.dump()
     files = folder.scan(root)
-    publication = publishing.Publication(
+    planned = Publication(
         model, header, meta_content, files, alias or None, compression, tmp_root
     )
-    place = _publish_repository(repository)
-    if alias:
-        check_not_hidden(alias, place)
-    with (
-        open_registry(place) as registry,
-        progress_bar(f"Publish {model}", verbose=verbose) as start_progress,
-    ):
-        progress = start_progress(sum(file.size for file in files))
-        publishing.publish(
-            registry, publication, num_workers=num_workers, progress=progress
-        )
-    return str(model)
+    return planned, _publish_repository(repository)
 
 
 def _check_ordered(params: Mapping[str, object]) -> None:
@@ -260,7 +385,7 @@ def _check_ordered(params: Mapping[str, object]) -> None:
 
 
 def _publish_repository(repository: Repository | None) -> Repository:
-    r"""Repository to publish to, made if it is the embedded one."""
+    r"""Repository to publish to."""
     if repository is None:
         if not config.REPOSITORIES:
             raise ConfigurationError(
@@ -268,11 +393,7 @@ def _publish_repository(repository: Repository | None) -> Repository:
                 "Give one as 'repository', or list one in ~/.config/audmodel.yaml."
             )
         repository = config.REPOSITORIES[0]
-    check_type(repository)
-    if is_embedded(repository):
-        host = os.path.expanduser(repository.host)
-        os.makedirs(os.path.join(host, repository.name), exist_ok=True)
-    return repository
+    return check_type(repository)
 
 
 def _user() -> str:

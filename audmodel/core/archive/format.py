@@ -170,6 +170,10 @@ class Directory:
         r"""Bytes of all files together."""
         return sum(member.size for member in self.members)
 
+    def files(self) -> list[Member]:
+        r"""Members that are not folders."""
+        return [member for member in self.members if not member.is_folder]
+
     def stops(self) -> list[int]:
         r"""Position before which each member has to end."""
         starts = [member.header_offset for member in self.members]

@@ -3,7 +3,9 @@ r"""Which names of files an archive may hold."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Iterator
 import re
+import unicodedata
 
 from audmodel.core.archive import format
 from audmodel.errors import ArchiveError
@@ -84,3 +86,31 @@ def check_name(name: str) -> None:
         not path.isascii() and max(map(len, encoded.split(b"/"))) > _MAX_NAME_PART
     ):
         raise ArchiveError(f"the name {name[:300]!r} is too long")
+
+
+def find_collisions(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    r"""Find names that are one name on some file systems.
+
+    Those are names that differ only in case,
+    or in the way in which Unicode characters are composed,
+    of files as well as of the folders they are in.
+
+    Args:
+        names: names of members
+
+    Yields:
+        pairs of paths
+
+    """
+    paths: dict[str, None] = {}
+    for name in names:
+        path = name.removesuffix("/")
+        while path and path not in paths:
+            paths[path] = None
+            path = path.rpartition("/")[0]
+    known: dict[str, str] = {}
+    for path in paths:
+        folded = unicodedata.normalize("NFC", path.casefold())
+        other = known.setdefault(unicodedata.normalize("NFC", folded.casefold()), path)
+        if other != path:
+            yield other, path

@@ -230,6 +230,9 @@ def _check_supported(
     expected = stat.S_IFDIR if name.endswith("/") else stat.S_IFREG
     if kind not in (0, expected):
         raise ArchiveError(f"{name!r} is a link or a special file")
+    # Attributes of DOS, which some programs go by: a label of a disk, a folder
+    if attributes & 0x08 or (attributes & 0x10 and expected != stat.S_IFDIR):
+        raise ArchiveError(f"{name!r} is called something else than a file")
 
 
 def _parse_index(

@@ -2,6 +2,7 @@ r"""Turn the directory of an archive into requests."""
 
 from __future__ import annotations
 
+from collections.abc import Container
 from collections.abc import Iterator
 from typing import NamedTuple
 from typing import TypeAlias
@@ -60,7 +61,7 @@ class Stream(NamedTuple):
 Job: TypeAlias = Span | MemberPart | Stream
 
 
-def plan(directory: format.Directory) -> list[Job]:
+def plan(directory: format.Directory, only: Container[str] | None = None) -> list[Job]:
     r"""Turn a directory into requests.
 
     Small members that are next to each other share one request,
@@ -68,6 +69,8 @@ def plan(directory: format.Directory) -> list[Job]:
 
     Args:
         directory: directory of an archive
+        only: names of the members that are wanted,
+            all of them if it is ``None``
 
     Returns:
         jobs in the order of their position in the archive
@@ -82,12 +85,12 @@ def plan(directory: format.Directory) -> list[Job]:
             entries.clear()
 
     for member, stop in zip(directory.members, directory.stops(), strict=True):
-        if member.is_folder:
+        if member.is_folder or (only is not None and member.name not in only):
             continue
         entry = Entry(member, *parsing.data_range(member, stop))
         if member.index is not None and len(member.index.parts) > 1:
             close_span()
-            jobs += _parts(member)
+            jobs += member_parts(member)
         elif member.index is None and entry.stop - entry.start > RANGE:
             close_span()
             jobs.append(Stream(*entry))
@@ -103,7 +106,54 @@ def plan(directory: format.Directory) -> list[Job]:
     return jobs
 
 
-def _parts(member: format.Member) -> Iterator[MemberPart]:
+def split(jobs: list[Job], most: int) -> list[Job]:
+    r"""Let no request bring too many files.
+
+    Args:
+        jobs: jobs
+        most: largest number of files in a job
+
+    Returns:
+        jobs of the same files
+
+    """
+    smaller: list[Job] = []
+    for job in jobs:
+        if isinstance(job, Span):
+            starts = range(0, len(job.entries), most)
+            smaller += [Span(job.entries[n : n + most]) for n in starts]
+        else:
+            smaller.append(job)
+    return smaller
+
+
+def finished_files(job: Job) -> list[str]:
+    r"""Names of the files that are complete after a job and all before it.
+
+    Args:
+        job: the job
+
+    Returns:
+        names
+
+    """
+    if isinstance(job, Span):
+        return [entry.member.name for entry in job.entries]
+    if isinstance(job, MemberPart) and not job.is_last:
+        return []
+    return [job.member.name]
+
+
+def member_parts(member: format.Member) -> Iterator[MemberPart]:
+    r"""Parts of a large member and the bytes of the archive that hold them.
+
+    Args:
+        member: member that has an index
+
+    Yields:
+        parts in order
+
+    """
     assert member.index is not None
     data_offset = member.header_offset + member.index.header_length
     for number, part in enumerate(member.parts()):

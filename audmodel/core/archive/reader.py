@@ -3,11 +3,13 @@ r"""Read an archive in parallel: fetch, inflate, verify, write."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Container
 from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import os
+import stat
 import threading
 from typing import Protocol
 from typing import TypeAlias
@@ -15,18 +17,20 @@ from typing import TypeAlias
 from blake3 import blake3
 from isal import isal_zlib
 
+from audmodel.core.archive import checks
 from audmodel.core.archive import existing
 from audmodel.core.archive import format
 from audmodel.core.archive import parsing
 from audmodel.core.archive.deflate import PIECE
 from audmodel.core.archive.deflate import Inflater
 from audmodel.core.archive.plan import RANGE
-from audmodel.core.archive.plan import Entry
 from audmodel.core.archive.plan import Job
 from audmodel.core.archive.plan import MemberPart
 from audmodel.core.archive.plan import Span
 from audmodel.core.archive.plan import Stream
+from audmodel.core.archive.plan import finished_files
 from audmodel.core.archive.plan import plan
+from audmodel.core.archive.plan import split
 from audmodel.errors import ArchiveError
 from audmodel.parallel import prefetch
 
@@ -71,18 +75,66 @@ def read_directory(source: Source) -> tuple[format.Directory, bytes]:
         RepositoryError: if the archive cannot be read
 
     """
+    data = read_end(source)
+    return parse_end(data, source.size), end_digest(data)
+
+
+def read_end(source: Source) -> bytearray:
+    r"""Read everything from the directory of an archive to its end.
+
+    Args:
+        source: the archive
+
+    Returns:
+        the bytes
+
+    Raises:
+        ArchiveError: if the archive has no directory
+        RepositoryError: if the archive cannot be read
+
+    """
     tail = source.tail
     if not tail:
         count = min(source.size, _TAIL)
         tail = bytes(source.read(source.size - count, count))
     where = parsing.find_directory(tail, source.size)
-    data = memoryview(bytearray(source.size - where.offset))
+    data = bytearray(source.size - where.offset)
     known = min(len(tail), len(data))
-    if known < len(data):
-        source.readinto(where.offset, data[:-known])
-    data[-known:] = tail[-known:]
-    directory = parsing.parse_directory(data[: where.length], where)
-    return directory, blake3(data).digest()
+    with memoryview(data) as view:
+        if known < len(data):
+            source.readinto(where.offset, view[:-known])
+        view[-known:] = tail[-known:]
+    return data
+
+
+def end_digest(data: Buffer) -> bytes:
+    r"""Digest of everything from the directory of an archive to its end.
+
+    It stands for the archive as a whole,
+    since the directory holds the digests of the rest.
+    """
+    return blake3(data).digest()
+
+
+def parse_end(data: Buffer, size: int) -> format.Directory:
+    r"""Directory in the last bytes of an archive.
+
+    Args:
+        data: everything from the directory to the end
+        size: size of the archive in bytes
+
+    Returns:
+        directory
+
+    Raises:
+        ArchiveError: if the directory is damaged,
+            or holds something that is not supported or not allowed
+
+    """
+    where = parsing.find_directory(bytes(data[-format.END_SIZE :]), size)
+    if size - where.offset != len(data):
+        raise ArchiveError("its directory is truncated")
+    return parsing.parse_directory(memoryview(data)[: where.length], where)
 
 
 class _CancelledError(Exception):
@@ -103,6 +155,11 @@ class Extractor:
         num_workers: number of threads,
             1 extracts in the calling thread
         resume: whether the folder holds files of an earlier attempt
+        only: names of the members to extract,
+            all of them if it is ``None``
+        ahead: largest number of files
+            that are begun before the consumer of :meth:`files` asks for them,
+            bound by the number of requests alone if it is ``None``
         progress: called with the number of bytes of files
             that were written or found to be right,
             by any thread
@@ -117,15 +174,25 @@ class Extractor:
         *,
         num_workers: int = 1,
         resume: bool = False,
+        only: Container[str] | None = None,
+        ahead: int | None = None,
         progress: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._source = source
-        self._directory = directory
+        self._members = [
+            member
+            for member in directory.members
+            if only is None or member.name in only
+        ]
         self._folder = folder
         self._num_workers = num_workers
         self._resume = resume
         self._progress = progress
-        self._jobs = plan(directory)
+        self._jobs = plan(directory, only)
+        self._ahead = None
+        if ahead is not None:
+            self._ahead = min(2 * num_workers, ahead)
+            self._jobs = split(self._jobs, ahead // self._ahead)
         self._num_streams = sum(isinstance(job, Stream) for job in self._jobs)
         self._cancelled = threading.Event()
         self._failure: BaseException = _CancelledError()
@@ -144,19 +211,40 @@ class Extractor:
             OSError: if a file cannot be written
 
         """
+        for _ in self.files():
+            pass
+
+    def files(self) -> Generator[str, None, None]:
+        r"""Extract one file after the other.
+
+        Closing the generator ends the work.
+
+        Yields:
+            names of files that are complete and right,
+            in the order of the archive
+
+        Raises:
+            ArchiveError: if the archive is damaged,
+                the message names the file and the part
+            RepositoryError: if the archive cannot be read
+            OSError: if a file cannot be written
+
+        """
         self._make_folders()
         checksums: dict[str, int] = {}
         results = prefetch(
             self._run_job,
             self._jobs,
             num_workers=self._num_workers,
+            ahead=self._ahead,
             on_abort=self._cancelled.set,
         )
         try:
             with contextlib.closing(results):
                 for job, crc in results:
                     if isinstance(job, MemberPart):
-                        _combine(checksums, job, crc)
+                        combine(checksums, job, crc)
+                    yield from finished_files(job)
         except _CancelledError:
             # Another job failed, and this one only stopped because of it
             raise self._failure from None
@@ -166,7 +254,7 @@ class Extractor:
             member.name.rstrip("/")
             if member.is_folder
             else os.path.dirname(member.name)
-            for member in self._directory.members
+            for member in self._members
         }
         for name in sorted(folders):
             os.makedirs(self._path(name), exist_ok=True)
@@ -178,14 +266,9 @@ class Extractor:
     # ------------------------------------------------------------ jobs
 
     def _run_job(self, job: Job) -> tuple[Job, int]:
-        r"""Extract what a job is about, fetch it once more if it is damaged."""
+        r"""Extract what a job is about, tell the others if that fails."""
         try:
-            try:
-                return job, self._extract(job)
-            except ArchiveError:
-                # The bytes may have been damaged on their way
-                self._source.forget_tail()
-                return job, self._extract(job)
+            return job, self._attempt(job)
         except _CancelledError:
             raise
         except BaseException as error:
@@ -194,11 +277,20 @@ class Extractor:
             self._cancelled.set()
             raise
 
+    def _attempt(self, job: Job) -> int:
+        r"""Extract what a job is about, fetch it once more if it is damaged."""
+        try:
+            return self._extract(job)
+        except ArchiveError:
+            # The bytes may have been damaged on their way
+            self._source.forget_tail()
+            return self._extract(job)
+
     def _extract(self, job: Job) -> int:
         if isinstance(job, Span):
             self._extract_span(job)
             return 0
-        with _naming(job):
+        with checks.naming(job):
             if isinstance(job, MemberPart):
                 return self._extract_part(job)
             self._extract_stream(job)
@@ -224,11 +316,11 @@ class Extractor:
                 try:
                     self._extract_member(entry.member, piece)
                 except ArchiveError as error:
-                    raise _named(error, entry) from error
+                    raise checks.named(error, entry) from error
         self._progress(sum(entry.member.size for entry in missing))
 
     def _extract_member(self, member: format.Member, data: memoryview) -> None:
-        content = _content(member, data)
+        content = checks.content(member, data)
         pieces: Iterable[Buffer] = [content]
         inflater = None
         if member.method == format.DEFLATED:
@@ -250,8 +342,8 @@ class Extractor:
         if inflater is not None:
             inflater.finish(last=True)
         for _, part_digest in expected:  # one, or none if it is empty
-            _check(part_digest, digest.digest(), "digest")
-        _check_crc(member, crc)
+            checks.check(part_digest, digest.digest(), "digest")
+        checks.check_crc(member, crc)
 
     def _extract_part(self, job: MemberPart) -> int:
         member, part = job.member, job.part
@@ -262,12 +354,12 @@ class Extractor:
                 return crc
         data = self._fetch(job.start, job.stop)
         if part.offset == 0:
-            data = _content(member, data, part.length)
+            data = checks.content(member, data, part.length)
         crc = 0
         with _closing(self._open(member)) as fd:
             _set_size(fd, member.size)
             if member.method == format.STORED:
-                _check(part.digest, blake3(data).digest(), "digest")
+                checks.check(part.digest, blake3(data).digest(), "digest")
                 crc = isal_zlib.crc32(data)
                 _write(fd, data, part.raw_offset)
             else:
@@ -280,7 +372,7 @@ class Extractor:
                     _write(fd, piece, offset)
                     offset += len(piece)
                 inflater.finish(last=job.is_last)
-                _check(part.digest, digest.digest(), "digest")
+                checks.check(part.digest, digest.digest(), "digest")
         self._progress(part.raw_length)
         return crc
 
@@ -322,7 +414,7 @@ class Extractor:
         ):
             for _ in written:
                 pass
-        _check_crc(member, crc)
+        checks.check_crc(member, crc)
 
     def _inflated(self, job: Stream) -> Generator[Buffer, None, None]:
         r"""Content of a member, in order."""
@@ -400,53 +492,27 @@ class Extractor:
         return os.open(self._path(member.name), flags, mode)
 
 
-def _content(
-    member: format.Member, data: memoryview, length: int | None = None
-) -> memoryview:
-    r"""Data of a member that follows its header."""
-    start = parsing.check_local_header(data, member)
-    stop = start + (member.compressed_size if length is None else length)
-    if stop > len(data):
-        raise ArchiveError("it overlaps what follows it")
-    return data[start:stop]
+def combine(checksums: dict[str, int], job: MemberPart, crc: int) -> None:
+    r"""Combine the CRC-32 of the parts of a member, which come in order.
 
+    Args:
+        checksums: CRC-32 of the parts that came before, by names
+        job: part of a member
+        crc: its CRC-32
 
-def _combine(checksums: dict[str, int], job: MemberPart, crc: int) -> None:
-    r"""Combine the CRC-32 of the parts of a member, which come in order."""
+    Raises:
+        ArchiveError: if it is the last one, and the CRC-32 is not the expected one
+
+    """
     member = job.member
     combined = isal_zlib.crc32_combine(
         checksums.pop(member.name, 0), crc, job.part.raw_length
     )
     if job.is_last:
-        with _naming(job):
-            _check_crc(member, combined)
+        with checks.naming(job):
+            checks.check_crc(member, combined)
     else:
         checksums[member.name] = combined
-
-
-def _check_crc(member: format.Member, crc: int) -> None:
-    _check(member.crc.to_bytes(4), crc.to_bytes(4), "CRC-32")
-
-
-def _check(expected: bytes, actual: bytes, what: str) -> None:
-    if expected != actual:
-        raise ArchiveError(f"its {what} is {actual.hex()} instead of {expected.hex()}")
-
-
-@contextlib.contextmanager
-def _naming(job: MemberPart | Stream) -> Iterator[None]:
-    r"""Say in an error which file, part and bytes it is about."""
-    try:
-        yield
-    except ArchiveError as error:
-        raise _named(error, job) from error
-
-
-def _named(error: ArchiveError, job: Entry | MemberPart | Stream) -> ArchiveError:
-    where = f"the file {job.member.name!r}"
-    if isinstance(job, MemberPart):
-        where = f"part {job.number} of {where}"
-    return ArchiveError(f"{where}, bytes {job.start} to {job.stop}: {error}")
 
 
 @contextlib.contextmanager
@@ -458,7 +524,9 @@ def _closing(fd: int) -> Iterator[int]:
 
 
 def _set_size(fd: int, size: int) -> None:
-    if os.fstat(fd).st_size != size:
+    status = os.fstat(fd)
+    # What is only checked is written to a device, which has no size
+    if status.st_size != size and stat.S_ISREG(status.st_mode):
         os.ftruncate(fd, size)
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 import hashlib
 from http.cookiejar import DefaultCookiePolicy
+import json
 import os
 import re
 import threading
@@ -27,6 +28,7 @@ from audmodel.core.backend.transfer import Kind
 from audmodel.core.backend.transfer import Retry
 from audmodel.core.backend.transfer import drain
 from audmodel.core.backend.transfer import fill
+from audmodel.core.backend.transfer import read_body
 
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ _POOL = 256
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 20.0
 # No listing or description is larger
-LARGEST_JSON = 256 * MIB
+LARGEST_JSON = 64 * MIB
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
@@ -399,11 +401,13 @@ def _answered(answer: requests.Response) -> FailureError:
 
 def _is_artifactory(answer: requests.Response) -> bool:
     r"""Whether an answer is of Artifactory, and not of a proxy before it."""
+    from urllib3.exceptions import HTTPError
+
     if any(name in answer.headers for name in ("X-Artifactory-Id", "X-JFrog-Version")):
         return True
     try:
-        data = answer.json() if (length_of(answer) or 0) < MIB else None
-    except (ValueError, OSError):
+        data = json.loads(read_body(answer.raw, MIB) or b"")
+    except (HTTPError, ValueError, OSError):
         return False
     return isinstance(data, dict) and isinstance(data.get("errors"), list)
 
@@ -437,12 +441,14 @@ def _unanswered(error: Exception) -> FailureError:
 
 def _json(answer: requests.Response, *, required: bool) -> dict[str, Any]:
     r"""Body of an answer."""
-    length = length_of(answer)
-    if length is not None and length > LARGEST_JSON:
-        raise FailureError(Kind.OTHER, f"the answer has {length} bytes.")
+    from urllib3.exceptions import HTTPError
+
     try:
-        data = answer.json()
-    except (ValueError, OSError) as error:
+        body = read_body(answer.raw, LARGEST_JSON)
+        if body is None:
+            raise FailureError(Kind.OTHER, "the answer is too long.")
+        data = json.loads(body)
+    except (HTTPError, ValueError, OSError) as error:
         if not required:
             return {}
         raise FailureError(Kind.LOST, "the answer was cut off.", error) from error

@@ -35,6 +35,10 @@ class RepositoryUnreachableError(RepositoryError):
     r"""The repository gives no answer."""
 
 
+class OfflineError(RepositoryUnreachableError):
+    r"""The repository must not be asked, since ``AUDMODEL_OFFLINE`` is set."""
+
+
 class WriteUncertainError(RepositoryError):
     r"""Nobody can tell whether the repository stored something."""
 

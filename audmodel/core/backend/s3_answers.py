@@ -19,6 +19,9 @@ _BAD_CREDENTIALS = {
     "SignatureDoesNotMatch",
 }
 _BUSY = {
+    # What arrived is not what was sent
+    "BadDigest",
+    "XAmzContentSHA256Mismatch",
     "RequestTimeout",
     "ServiceUnavailable",
     "SlowDown",

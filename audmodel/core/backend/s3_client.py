@@ -15,6 +15,7 @@ from audmodel.core.backend import credentials
 from audmodel.core.backend import s3_answers
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
+from audmodel.core.backend.transfer import read_body
 from audmodel.errors import ConfigurationError
 
 
@@ -22,6 +23,8 @@ from audmodel.errors import ConfigurationError
 _POOL = 256
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 20.0
+# Largest answer that is no object, e.g. a thousand names
+LARGEST_ANSWER = 16 * 1024 * 1024
 _AWS_HOST = re.compile(
     r"s3(?:-fips)?(?:[.-]dualstack)?(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-\d))?"
     r"\.amazonaws\.com(?:\.cn)?"
@@ -259,6 +262,7 @@ def _make(endpoint: Endpoint, anonymous: bool) -> Any:
         )
         # Asking whether a body is welcome takes a round trip for each write
         made.meta.events.unregister("before-call.s3", handlers.add_expect_header)
+        made._endpoint.http_session = _Session(made._endpoint.http_session)  # noqa: SLF001
         made.meta.events.register("before-parse.s3", _check_length)
         made.meta.events.register_first("needs-retry.s3.HeadBucket", _leave_circle)
         return made
@@ -268,6 +272,51 @@ def _make(endpoint: Endpoint, anonymous: bool) -> Any:
         raise ConfigurationError(
             f"The configuration of the AWS tools cannot be used: {error}"
         ) from error
+
+
+class _Session:
+    r"""What sends requests for botocore, which reads answers of any length.
+
+    Args:
+        session: session of botocore
+
+    """
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def send(self, request: Any) -> Any:
+        r"""Send a request, and read no more than makes sense of the answer.
+
+        Args:
+            request: request of botocore
+
+        Returns:
+            answer of botocore
+
+        """
+        from botocore.exceptions import ResponseStreamingError
+
+        streams = request.stream_output
+        request.stream_output = True
+        try:
+            response = self._session.send(request)
+        finally:
+            # Tracebacks with variables would show who signed it
+            del request
+        if not streams or response.status_code >= 300:
+            body = read_body(response.raw, LARGEST_ANSWER)
+            if body is None:
+                response.raw.close()
+                if response.status_code < 300:
+                    raise ResponseStreamingError(error="The answer is too long.")
+            # The status says enough about an error
+            response._content = body or b""  # noqa: SLF001
+        return response
+
+    def close(self) -> None:
+        r"""Close all connections."""
+        self._session.close()
 
 
 def _check_length(

@@ -2,6 +2,7 @@ r"""Requests to a bucket, sent until they succeed or further attempts make no se
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 import contextlib
 from contextlib import contextmanager
@@ -316,11 +317,14 @@ def put_arguments(
         arguments
 
     """
+    digest = hashlib.md5(data, usedforsecurity=False).digest()
     return {
         "Key": key_of(path),
         "Body": data,
+        # The store refuses what was damaged on its way
+        "ContentMD5": base64.b64encode(digest).decode(),
         "ContentType": content_type(path),
-        "Metadata": {CHECKSUM: checksum or md5(data), OWNER: user(), **metadata},
+        "Metadata": {CHECKSUM: checksum or digest.hex(), OWNER: user(), **metadata},
     }
 
 

@@ -218,6 +218,28 @@ def fill(stream: Stream, view: memoryview, retry: Retry) -> int:
     return position
 
 
+def read_body(stream: Stream, limit: int) -> bytes | None:
+    r"""Body of an answer of which nobody knows how long it is.
+
+    Args:
+        stream: body
+        limit: largest size in bytes
+
+    Returns:
+        body, ``None`` if it is longer, or takes for ever
+
+    """
+    pieces = []
+    size = 0
+    start = time.monotonic()
+    while data := stream.read1(_PIECE):
+        pieces.append(data)
+        size += len(data)
+        if size > limit or time.monotonic() - start > SLOWEST_SECONDS:
+            return None
+    return b"".join(pieces)
+
+
 def drain(stream: Stream) -> None:
     r"""Let go of a connection whose answer was read, so that it is used again."""
     stream.read(1)

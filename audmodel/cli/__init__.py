@@ -1,0 +1,12 @@
+r"""Command line, thin over the functions of the package.
+
+Every command is a :class:`audmodel.cli.command.Command`:
+it reads its arguments, calls a function,
+and gives a result for programs and one for people.
+What happens to results, messages, errors and signals
+is the same for all of them, and stands in :mod:`audmodel.cli.main`.
+
+"""
+
+from audmodel.cli.main import main as main
+from audmodel.cli.main import run as run

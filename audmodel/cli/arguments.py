@@ -1,0 +1,297 @@
+r"""Arguments that several commands have, and how they are read."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import contextmanager
+import datetime
+import re
+import sys
+from typing import Any
+
+import audmodel
+from audmodel.errors import InvalidDocumentError
+from audmodel.errors import InvalidInputError
+
+
+_DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_SIZES = {
+    f"{prefix}{unit}": base**power
+    for unit, base in (("", 1000), ("b", 1000), ("ib", 1024))
+    for power, prefix in enumerate(("", "k", "m", "g", "t"))
+}
+
+
+def uid(parser: argparse.ArgumentParser) -> None:
+    r"""One model."""
+    parser.add_argument("uid", metavar="UID", help="model ID or alias")
+
+
+def model(parser: argparse.ArgumentParser) -> None:
+    r"""One model, and where to look for it."""
+    uid(parser)
+    cache_root(parser)
+    lookup(parser)
+
+
+def uids(parser: argparse.ArgumentParser) -> None:
+    r"""One or several models."""
+    parser.add_argument("uid", metavar="UID", nargs="+", help="model IDs or aliases")
+
+
+def cache_root(parser: argparse.ArgumentParser) -> None:
+    r"""The cache to use."""
+    parser.add_argument(
+        "--cache-root",
+        metavar="FOLDER",
+        help="cache folder, instead of the configured one",
+    )
+
+
+def repository(
+    parser: argparse.ArgumentParser, purpose: str, dest: str = "repository"
+) -> None:
+    r"""The repository to use."""
+    parser.add_argument(
+        "--repository",
+        dest=dest,
+        metavar="REPOSITORY",
+        help=f"{purpose}: name of a configured one, or BACKEND:HOST:NAME, "
+        "e.g. s3:localhost:9000:models or file-system:/data:models",
+    )
+
+
+def lookup(parser: argparse.ArgumentParser) -> None:
+    r"""Where models are looked up, see :func:`only`."""
+    repository(parser, "the only repository to look at", "lookup")
+
+
+def num_workers(parser: argparse.ArgumentParser) -> None:
+    r"""Number of parallel workers."""
+    parser.add_argument(
+        "--num-workers",
+        metavar="N",
+        type=_workers,
+        default=None,
+        help="number of parallel workers, or 'auto' (default) "
+        "for what suits the machine",
+    )
+
+
+def timeout(parser: argparse.ArgumentParser) -> None:
+    r"""Patience with other processes."""
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=14400,
+        help="how long to wait for another process that is at work on the same "
+        "model, forever if negative (default: 14400)",
+    )
+
+
+def dry_run(parser: argparse.ArgumentParser, help: str) -> None:  # noqa: A002
+    r"""Whether nothing is to be done."""
+    parser.add_argument("--dry-run", action="store_true", help=help)
+
+
+@contextmanager
+def only(name: str | None) -> Iterator[None]:
+    r"""Look at one repository.
+
+    Args:
+        name: what the user gave as repository,
+            nothing changes if it is ``None``
+
+    """
+    if name is None:
+        yield
+        return
+    place = find_repository(name)
+    configured = audmodel.config.REPOSITORIES
+    audmodel.config.REPOSITORIES = [place]
+    try:
+        yield
+    finally:
+        audmodel.config.REPOSITORIES = configured
+
+
+def find_repository(text: str) -> audmodel.Repository:
+    r"""Repository that a user means.
+
+    Args:
+        text: name of a configured repository,
+            or backend, host and name of any
+
+    Returns:
+        repository
+
+    Raises:
+        InvalidInputError: if it is neither,
+            or several repositories have the name
+
+    """
+    if text.count(":") >= 2:
+        backend, _, rest = text.partition(":")
+        host, _, name = rest.rpartition(":")
+        if not (backend and host and name):
+            raise InvalidInputError(
+                f"{text!r} is not a repository. "
+                "Write BACKEND:HOST:NAME, e.g. 'file-system:/data:models'."
+            )
+        return audmodel.Repository(name, host, backend)
+    configured = audmodel.config.REPOSITORIES
+    found = [place for place in configured if place.name == text]
+    if not found:
+        names = ", ".join(place.name for place in configured) or "none"
+        raise InvalidInputError(
+            f"{text!r} is not a configured repository, configured are: {names}. "
+            "Others are given as BACKEND:HOST:NAME."
+        )
+    if len(found) > 1:
+        raise InvalidInputError(
+            f"{len(found)} configured repositories have the name {text!r}. "
+            "Say which one as BACKEND:HOST:NAME."
+        )
+    return found[0]
+
+
+def read_values(items: list[str]) -> dict[str, Any]:
+    r"""Values that a user gives as files, and one by one.
+
+    Args:
+        items: YAML or JSON files, ``'-'`` for stdin, or ``'KEY=VALUE'``;
+            later ones go before earlier ones
+
+    Returns:
+        values
+
+    Raises:
+        InvalidInputError: if one is not plain YAML data
+        OSError: if a file cannot be read
+
+    """
+    values: dict[str, Any] = {}
+    for item in items:
+        # A path like ./sigma=1/params.yaml stays one
+        key, equals, _ = item.partition("=")
+        if equals and "/" not in key:
+            values.update([read_pair(item)])
+        else:
+            values.update(_read_file(item))
+    return values
+
+
+def read_pair(item: str) -> tuple[str, Any]:
+    r"""One value with its name.
+
+    Args:
+        item: ``'KEY=VALUE'``
+
+    Returns:
+        name and value
+
+    Raises:
+        InvalidInputError: if it is not of this form,
+            or the value is not plain YAML data
+
+    """
+    key, equals, text = item.partition("=")
+    if not (key and equals):
+        raise InvalidInputError(f"{item!r} has to be of the form KEY=VALUE.")
+    values = _parse(f"value: {text}".encode(errors="replace"), f"The value of '{key}'")
+    if set(values) != {"value"}:
+        raise InvalidInputError(f"The value of '{key}' has to be a single one.")
+    return key, values["value"]
+
+
+def as_pairs(values: Mapping[str, Any]) -> str:
+    r"""Values as they could be given one by one.
+
+    Args:
+        values: values by name
+
+    Returns:
+        ``'KEY=VALUE'`` with commas in between
+
+    """
+    return ", ".join(f"{key}={value}" for key, value in values.items())
+
+
+def _read_file(path: str) -> dict[str, Any]:
+    from audmodel.core import document
+
+    if path == "-":
+        content = sys.stdin.buffer.read(document.MAX_BYTES + 1)
+    else:
+        with open(path, "rb") as file:
+            content = file.read(document.MAX_BYTES + 1)
+    return _parse(content, "What stdin gives" if path == "-" else f"'{path}'")
+
+
+def _parse(content: bytes, source: str) -> dict[str, Any]:
+    from audmodel.core import document
+
+    try:
+        return document.load(content, source)
+    except InvalidDocumentError as error:
+        # A mistake of the user, nothing that is stored is damaged
+        raise InvalidInputError(str(error)) from error
+
+
+def _workers(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not re.fullmatch("[1-9][0-9]{0,8}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a positive integer nor 'auto'"
+        )
+    return int(text)
+
+
+def count(text: str) -> int:
+    r"""Number that a user gives, not negative."""
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    r"""Number of seconds that a user gives, negative for any."""
+    if not re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,9})?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return float(text)
+
+
+def date(text: str) -> datetime.date:
+    r"""Date that a user gives."""
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a date like 2026-01-31"
+        ) from error
+
+
+def duration(text: str) -> datetime.timedelta:
+    r"""Time that a user gives, e.g. ``'30d'``."""
+    number, factor = _measure(text, _DURATIONS, "a time like 90m, 12h, 30d or 4w")
+    try:
+        return datetime.timedelta(seconds=number * factor)
+    except OverflowError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is too long") from error
+
+
+def bytes_(text: str) -> int:
+    r"""Number of bytes that a user gives, e.g. ``'10GB'``."""
+    number, factor = _measure(text, _SIZES, "a size like 500MB, 10GB or 1TiB")
+    return int(number * factor)
+
+
+def _measure(text: str, units: dict[str, int], example: str) -> tuple[float, int]:
+    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)", text)
+    if match is None or match[2].lower() not in units:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {example}")
+    return float(match[1]), units[match[2].lower()]

@@ -1,0 +1,72 @@
+r"""What a command is."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+OK = 0
+FAILED = 1
+USAGE = 2
+DAMAGED = 3
+REPOSITORY = 4
+CONFLICT = 5
+CACHE = 6
+INTERNAL = 70
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+TERMINATED = 143
+
+EXIT_CODES = {
+    OK: "done",
+    FAILED: "no such model, alias or file, or an argument that is not valid",
+    USAGE: "command line that was not understood",
+    DAMAGED: "damaged archive, record, or model in the cache",
+    REPOSITORY: "repository that does not answer, exist, or give access",
+    CONFLICT: "model that exists already, or that somebody else publishes",
+    CACHE: "cache that is in use, denies access, or is full",
+    INTERNAL: "error in audmodel itself, please report it",
+    INTERRUPTED: "interrupted by Ctrl-C",
+    BROKEN_PIPE: "output that nobody reads any longer",
+    TERMINATED: "ended by SIGTERM",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    r"""What a command found or did.
+
+    Args:
+        data: for programs, shown as JSON
+        text: for people, without line break at the end
+        code: exit code
+
+    """
+
+    data: object
+    text: str
+    code: int = OK
+
+
+@dataclass(frozen=True)
+class Command:
+    r"""One command.
+
+    Args:
+        name: words that call it, e.g. ``'alias set'``
+        summary: what it does, in one line
+        add_arguments: adds its arguments to a parser
+        run: does it
+        example: a command line to start from
+        description: more to know, in one paragraph
+
+    """
+
+    name: str
+    summary: str
+    add_arguments: Callable[[argparse.ArgumentParser], object]
+    run: Callable[[argparse.Namespace], Result]
+    example: str
+    description: str = ""

@@ -1,0 +1,84 @@
+r"""The configuration in effect."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+import audmodel
+from audmodel.cli import output
+from audmodel.cli.command import Command
+from audmodel.cli.command import Result
+from audmodel.core.config import CONFIG_FILE
+from audmodel.core.config import user_settings
+
+
+# Variables of audmodel itself have nothing to hide, these may
+_SECRET_PREFIXES = ("MINIO_", "ARTIFACTORY_", "AWS_")
+
+
+def _config(_: argparse.Namespace) -> Result:
+    path = os.path.expanduser(CONFIG_FILE)
+    settings = user_settings()
+
+    def origin(key: str) -> str:
+        return path if key in settings else "default"
+
+    cache_root = {
+        "value": audmodel.default_cache_root(),
+        "from": (
+            "environment"
+            if os.environ.get("AUDMODEL_CACHE_ROOT")
+            else origin("cache_root")
+        ),
+    }
+    repositories = [
+        {
+            "name": place.name,
+            "host": _without_user(place.host),
+            "backend": place.backend,
+        }
+        for place in audmodel.config.REPOSITORIES
+    ]
+    variables = {
+        name: "set" if name.startswith(_SECRET_PREFIXES) else value
+        for name, value in sorted(os.environ.items())
+        if name.startswith(("AUDMODEL_", *_SECRET_PREFIXES)) and value
+    }
+    data = {
+        "file": path if os.path.exists(path) else None,
+        "cache_root": cache_root,
+        "repositories": {"value": repositories, "from": origin("repositories")},
+        "environment": variables,
+    }
+    rows = [
+        ("file", path, "" if data["file"] else "does not exist"),
+        ("cache_root", *cache_root.values()),
+        *(
+            (
+                "repository",
+                ":".join((place["backend"], place["host"], place["name"])),
+                origin("repositories"),
+            )
+            for place in repositories
+        ),
+        *((name, value, "environment") for name, value in variables.items()),
+    ]
+    return Result(data, output.table(("setting", "value", "from"), rows))
+
+
+def _without_user(host: str) -> str:
+    r"""Host without user and password, should somebody have put them there."""
+    scheme, separator, rest = host.rpartition("://")
+    user, at, rest = rest.rpartition("@")
+    return f"{scheme}{separator}{'***' if user else ''}{at}{rest}"
+
+
+CONFIG = Command(
+    "config",
+    "show the configuration in effect, and where it comes from",
+    lambda _: None,
+    _config,
+    "audmodel config --json",
+    "Of variables that may be secret only the names are shown.",
+)

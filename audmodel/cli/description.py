@@ -1,0 +1,88 @@
+r"""What is known about one model."""
+
+from __future__ import annotations
+
+import argparse
+
+import audmodel
+from audmodel.cli import arguments
+from audmodel.cli import output
+from audmodel.cli.command import Command
+from audmodel.cli.command import Result
+
+
+def _info(args: argparse.Namespace) -> Result:
+    from audmodel.core.find import resolve
+
+    # One model throughout, even if its alias is moved in the meantime
+    uid = str(resolve(args.uid, args.cache_root))
+    header = audmodel.header(uid, cache_root=args.cache_root)
+    place = audmodel.repository(uid, cache_root=args.cache_root)
+    data = {
+        "uid": uid,
+        "name": header["name"],
+        "subgroup": header["subgroup"],
+        "version": header["version"],
+        "parameters": header["parameters"],
+        "author": header["author"],
+        "date": header["date"],
+        "aliases": audmodel.aliases(uid, cache_root=args.cache_root),
+        "repository": place.name,
+        "url": audmodel.url(uid, cache_root=args.cache_root),
+    }
+    shown = {
+        **data,
+        "parameters": arguments.as_pairs(header["parameters"]),
+        "aliases": ", ".join(data["aliases"]),
+    }
+    return Result(data, output.fields(shown))
+
+
+INFO = Command(
+    "info",
+    "show what is known about a model",
+    arguments.model,
+    _info,
+    "audmodel info 3e120e8d-1.0.0",
+)
+
+
+def _files(args: argparse.Namespace) -> Result:
+    files = audmodel.files(args.uid, cache_root=args.cache_root)
+    rows = [
+        (output.size(file.size), output.size(file.compressed_size), file.path)
+        for file in files
+    ]
+    return Result(files, output.table(("size", "compressed", "path"), rows))
+
+
+FILES = Command(
+    "files",
+    "list the files of a model",
+    arguments.model,
+    _files,
+    "audmodel files 3e120e8d-1.0.0",
+    "The directory of the archive tells, nothing else of it is fetched.",
+)
+
+
+def _versions_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "uid", metavar="UID", help="model ID, with or without version, or alias"
+    )
+    arguments.lookup(parser)
+
+
+def _versions(args: argparse.Namespace) -> Result:
+    versions = audmodel.versions(args.uid)
+    return Result(versions, "\n".join(versions))
+
+
+VERSIONS = Command(
+    "versions",
+    "list the versions of a model, from oldest to newest",
+    _versions_arguments,
+    _versions,
+    "audmodel versions 3e120e8d",
+    "Without any, nothing is printed.",
+)

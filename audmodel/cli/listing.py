@@ -1,0 +1,72 @@
+r"""Models in repositories."""
+
+from __future__ import annotations
+
+import argparse
+
+import audmodel
+from audmodel.cli import arguments
+from audmodel.cli import output
+from audmodel.cli.command import Command
+from audmodel.cli.command import Result
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    for name in ("name", "subgroup", "alias", "author"):
+        parser.add_argument(
+            f"--{name}",
+            metavar="PATTERN",
+            help=f"only models with this {name}, where '*' stands for any characters",
+        )
+    parser.add_argument(
+        "--param",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="only models with this parameter, whose value is read as YAML; "
+        "may be repeated",
+    )
+    arguments.num_workers(parser)
+    arguments.cache_root(parser)
+    arguments.lookup(parser)
+
+
+def _list(args: argparse.Namespace) -> Result:
+    models = audmodel.models(
+        name=args.name,
+        subgroup=args.subgroup,
+        params=dict(map(arguments.read_pair, args.param)),
+        alias=args.alias,
+        author=args.author,
+        cache_root=args.cache_root,
+        num_workers=args.num_workers,
+        verbose=args.verbose,
+    )
+    data = [
+        {**output.record(model), "repository": model.repository.name}
+        for model in models
+    ]
+    rows = [
+        (
+            model.uid,
+            model.name,
+            model.subgroup,
+            ", ".join(model.aliases),
+            model.date,
+            model.author,
+            arguments.as_pairs(model.parameters),
+        )
+        for model in models
+    ]
+    titles = ("uid", "name", "subgroup", "aliases", "date", "author", "parameters")
+    return Result(data, output.table(titles, rows))
+
+
+LIST = Command(
+    "ls",
+    "list models, with versions, aliases, date, author and parameters",
+    _arguments,
+    _list,
+    "audmodel ls --subgroup 'emotion.*' --param sampling_rate=16000",
+    "All conditions that are given have to hold.",
+)

@@ -1,0 +1,179 @@
+r"""What happens to results, messages, errors and signals of every command."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
+import logging
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import NoReturn
+import warnings
+
+from audmodel.cli import arguments
+from audmodel.cli import command as commands
+from audmodel.cli import output
+from audmodel.cli import parser
+
+
+# The class that comes first among those that an error derives from decides.
+# They are named since importing those of repositories takes long.
+_CODES = {
+    "ArchiveError": commands.DAMAGED,
+    "InvalidDocumentError": commands.DAMAGED,
+    "RepositoryError": commands.REPOSITORY,
+    "ModelExistsError": commands.CONFLICT,
+    "PublishConflictError": commands.CONFLICT,
+    "CacheError": commands.CACHE,
+    "NotCachedError": commands.FAILED,
+    "AudmodelError": commands.FAILED,
+    "TimeoutError": commands.CACHE,  # of filelock
+    "OSError": commands.FAILED,
+}
+
+
+def run() -> NoReturn:
+    r"""Run the command line of this process, and end it."""
+    signal.signal(signal.SIGTERM, _terminate)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    code = main()
+    try:
+        sys.stdout.flush()
+    except (AttributeError, OSError):
+        _abandon_stdout()
+    if code == commands.INTERRUPTED:
+        # A shell goes on with the next command unless the signal ended this one
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    sys.exit(code)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    r"""Run one command.
+
+    Args:
+        argv: arguments, those of the process if it is ``None``
+
+    Returns:
+        exit code
+
+    """
+    try:
+        args = parser.build().parse_args(argv)
+    except SystemExit as end:
+        return int(end.code or 0)
+    args.verbose = (args.verbose or _is_terminal(sys.stderr)) and not args.quiet
+    name = f"audmodel {args.command.name}"
+    try:
+        with _messages(name, quiet=args.quiet):
+            return _run(args)
+    except KeyboardInterrupt:
+        _say(name, "interrupted")
+        return commands.INTERRUPTED
+    # Of all errors only those of audmodel itself are worth a traceback
+    except Exception as error:  # noqa: BLE001
+        code = _code(error)
+        if args.debug or code == commands.INTERNAL:
+            traceback.print_exc()
+        if code == commands.INTERNAL:
+            _say(name, "error: This should not have happened, please report it.")
+        else:
+            _say(name, f"error: {_message(error)}")
+        return code
+
+
+def _run(args: argparse.Namespace) -> int:
+    if sys.stdout is None:
+        raise OSError("Standard output is closed, there is no place for the result.")
+    with arguments.only(args.lookup):
+        result: commands.Result = args.command.run(args)
+    text = output.to_json(result.data) if args.json else result.text
+    try:
+        output.write(f"{text}\n" if text else "")
+    except BrokenPipeError:
+        _abandon_stdout()
+        return commands.BROKEN_PIPE
+    except OSError as error:
+        _abandon_stdout()
+        raise OSError(f"The result cannot be written: {error.strerror}.") from error
+    return result.code
+
+
+def _code(error: Exception) -> int:
+    r"""Exit code for an error."""
+    names = (base.__name__ for base in type(error).__mro__)
+    return next((_CODES[name] for name in names if name in _CODES), commands.INTERNAL)
+
+
+def _message(error: Exception) -> str:
+    r"""What an error says, without number and in one line."""
+    if isinstance(error, OSError) and error.strerror is not None:
+        file = "" if error.filename is None else f": '{error.filename}'"
+        text = f"{error.strerror}{file}"
+    else:
+        text = str(error)
+    return text.replace("\n", " ").strip() or type(error).__name__
+
+
+@contextmanager
+def _messages(name: str, *, quiet: bool) -> Iterator[None]:
+    r"""Show warnings and what is logged on stderr."""
+    handler = _Handler(name)
+    logger = logging.getLogger("audmodel")
+    propagate = logger.propagate
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore" if quiet else "always", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: _say(
+            name, f"warning: {message}"
+        )
+        handler.setLevel(logging.ERROR if quiet else logging.WARNING)
+        logger.addHandler(handler)
+        logger.propagate = False
+        try:
+            yield
+        finally:
+            logger.propagate = propagate
+            logger.removeHandler(handler)
+
+
+class _Handler(logging.Handler):
+    r"""Shows what is logged as our other messages."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._command = name
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(self._command, f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+def _say(name: str, text: str) -> None:
+    r"""Show a message on stderr, as long as somebody listens."""
+    try:
+        print(f"{name}: {output.printable(text)}", file=sys.stderr, flush=True)
+    except OSError:
+        pass
+
+
+def _is_terminal(stream: object) -> bool:
+    return stream is not None and bool(getattr(stream, "isatty", bool)())
+
+
+def _abandon_stdout() -> None:
+    r"""Let nothing be written to stdout when the process ends."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+def _terminate(number: int, _: FrameType | None) -> NoReturn:
+    r"""Clean up, and end."""
+    # A second signal must not interrupt the clean-up
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + number)

@@ -1,0 +1,175 @@
+r"""Publish and load models."""
+
+from __future__ import annotations
+
+import argparse
+
+import audmodel
+from audmodel.cli import arguments
+from audmodel.cli import output
+from audmodel.cli.command import Command
+from audmodel.cli.command import Result
+
+
+def _publish_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "root", metavar="FOLDER", help="folder with the files of the model"
+    )
+    parser.add_argument(
+        "--name", required=True, help="name of the model, e.g. what runs it"
+    )
+    parser.add_argument("--version", required=True, help="version, e.g. 1.0.0")
+    parser.add_argument(
+        "--params",
+        metavar="FILE|KEY=VALUE",
+        action="append",
+        default=[],
+        help="parameters of the model: YAML file, '-' for stdin, "
+        "or one parameter whose value is read as YAML; "
+        "may be repeated, later ones go before earlier ones",
+    )
+    parser.add_argument(
+        "--meta",
+        metavar="FILE|KEY=VALUE",
+        action="append",
+        default=[],
+        help="metadata, given like parameters",
+    )
+    parser.add_argument("--subgroup", help="subgroup, e.g. emotion.cnn")
+    parser.add_argument("--alias", help="alias that points to the model afterwards")
+    parser.add_argument("--author", help="author, the user's name if it is left out")
+    parser.add_argument(
+        "--date",
+        metavar="YYYY-MM-DD",
+        type=arguments.date,
+        help="date of publication, today if it is left out",
+    )
+    parser.add_argument(
+        "--compression",
+        metavar="LEVEL",
+        type=int,
+        choices=range(10),
+        default=1,
+        help="0 stores, 1 (default) compresses what shrinks by a tenth or more, "
+        "2 to 9 compress whatever shrinks",
+    )
+    arguments.repository(
+        parser, "where to publish, the first configured one if it is left out"
+    )
+    arguments.num_workers(parser)
+    arguments.dry_run(parser, "tell what would be sent, and publish nothing")
+    parser.add_argument(
+        "--tmp-root",
+        metavar="FOLDER",
+        help="folder for temporary files, "
+        "which backends need that take nothing but files",
+    )
+
+
+def _publish(args: argparse.Namespace) -> Result:
+    place = args.repository
+    if place is not None:
+        place = arguments.find_repository(place)
+    model = (
+        args.root,
+        args.name,
+        arguments.read_values(args.params),
+        args.version,
+    )
+    options = {
+        "alias": args.alias,
+        "author": args.author,
+        "compression": args.compression,
+        "date": args.date,
+        "meta": arguments.read_values(args.meta),
+        "subgroup": args.subgroup,
+        "repository": place,
+    }
+    if args.dry_run:
+        return _plan([audmodel.plan_publish(*model, **options)])
+    uid = audmodel.publish(
+        *model,
+        **options,
+        num_workers=args.num_workers,
+        tmp_root=args.tmp_root,
+        verbose=args.verbose,
+    )
+    return Result({"uid": uid}, uid)
+
+
+PUBLISH = Command(
+    "publish",
+    "publish a model, and print its ID",
+    _publish_arguments,
+    _publish,
+    "audmodel publish ./model --name onnx --version 1.0.0 "
+    "--params params.yaml --meta meta.yaml --alias prod --num-workers 8",
+    "A model appears in the repository as a whole or not at all, "
+    "and can be published only once.",
+)
+
+
+def _load_arguments(parser: argparse.ArgumentParser) -> None:
+    arguments.uids(parser)
+    parser.add_argument(
+        "--file",
+        metavar="PATTERN",
+        action="append",
+        dest="files",
+        help="load only files like this, e.g. '*.onnx' or 'config/'; "
+        "may be repeated, each has to match a file",
+    )
+    arguments.dry_run(
+        parser, "tell what would be fetched, and fetch just the directory"
+    )
+    arguments.num_workers(parser)
+    arguments.timeout(parser)
+    arguments.cache_root(parser)
+    arguments.lookup(parser)
+
+
+def _load(args: argparse.Namespace) -> Result:
+    if args.dry_run:
+        return _plan(
+            [
+                audmodel.plan_load(uid, files=args.files, cache_root=args.cache_root)
+                for uid in args.uid
+            ]
+        )
+    paths = audmodel.load(
+        args.uid,
+        files=args.files,
+        cache_root=args.cache_root,
+        timeout=args.timeout,
+        num_workers=args.num_workers,
+        verbose=args.verbose,
+    )
+    data = [{"uid": uid, "path": path} for uid, path in zip(args.uid, paths)]
+    return Result(data, "\n".join(paths))
+
+
+LOAD = Command(
+    "load",
+    "load models into the cache, and print their folders",
+    _load_arguments,
+    _load,
+    "audmodel load 3e120e8d-1.0.0 --num-workers 8",
+    "What is in the cache already is not loaded again, "
+    "and a load that was interrupted goes on where it stopped.",
+)
+
+
+def _plan(transfers: list[audmodel.Transfer]) -> Result:
+    rows = [
+        (
+            transfer.uid,
+            transfer.files,
+            output.size(transfer.size),
+            output.size(transfer.bytes),
+            transfer.requests,
+            "" if transfer.exact else "estimated",
+        )
+        for transfer in transfers
+    ]
+    titles = ("uid", "files", "size", "transfer", "requests", "")
+    return Result(transfers, output.table(titles, rows))

@@ -1,0 +1,163 @@
+r"""Text for people, JSON for programs, and the way to stdout."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import datetime
+import json
+import math
+import sys
+from typing import Any
+
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def write(text: str) -> None:
+    r"""Write to stdout, at once.
+
+    Args:
+        text: text, with a path exactly as it is
+
+    Raises:
+        OSError: if it cannot be written
+
+    """
+    stream = sys.stdout
+    buffer = getattr(stream, "buffer", None)
+    if buffer is None:  # replaced by a program that calls main()
+        stream.write(text)
+        return
+    try:
+        content = text.encode(stream.encoding, "surrogateescape")
+    except UnicodeEncodeError:
+        content = text.encode(stream.encoding, "backslashreplace")
+    buffer.write(content)
+    buffer.flush()
+
+
+def to_json(data: object) -> str:
+    r"""JSON of whatever a command gives.
+
+    Args:
+        data: records, paths, values of YAML
+
+    Returns:
+        one line per value, in ASCII
+
+    """
+    return json.dumps(_plain(data), indent=2, allow_nan=False)
+
+
+def record(value: Any) -> dict[str, Any]:
+    r"""Fields of a record.
+
+    Args:
+        value: instance of a dataclass
+
+    Returns:
+        values by name
+
+    """
+    names = [field.name for field in dataclasses.fields(value)]
+    return {name: getattr(value, name) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    r"""Value made of what JSON has."""
+    if dataclasses.is_dataclass(value):
+        return _plain(record(value))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted((_plain(item) for item in value), key=repr)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return value
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    r"""Columns next to each other.
+
+    Args:
+        titles: titles of the columns
+        rows: values of each row
+
+    Returns:
+        lines, without line break at the end,
+        empty if there are no rows
+
+    """
+    shown = [[printable(str(value)) for value in row] for row in rows]
+    if not shown:
+        return ""
+    lines = [[title.upper() for title in titles], *shown]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip()
+        for line in lines
+    )
+
+
+def fields(values: Mapping[str, object]) -> str:
+    r"""Names and values below each other.
+
+    Args:
+        values: values by name
+
+    Returns:
+        lines, without line break at the end
+
+    """
+    width = max(map(len, values))
+    return "\n".join(
+        f"{name:{width}}  {printable(str(value))}".rstrip()
+        for name, value in values.items()
+    )
+
+
+def printable(text: str) -> str:
+    r"""Text that does nothing to a terminal but show.
+
+    Names, authors and messages may come from others.
+
+    Args:
+        text: any text
+
+    Returns:
+        text with escapes in place of what cannot be printed
+
+    """
+    return "".join(
+        character if character.isprintable() else repr(character)[1:-1]
+        for character in text
+    )
+
+
+def size(count: int) -> str:
+    r"""Number of bytes for people.
+
+    Args:
+        count: number of bytes
+
+    Returns:
+        number with unit, in powers of 1000
+
+    """
+    number = float(count)
+    power = 0
+    while number >= 999.5 and power < len(_UNITS) - 1:
+        number /= 1000
+        power += 1
+    digits = 1 if power and number < 99.95 else 0
+    return f"{number:.{digits}f} {_UNITS[power]}"

@@ -1,0 +1,83 @@
+r"""Care for repositories."""
+
+from __future__ import annotations
+
+import argparse
+
+import audmodel
+from audmodel.cli import arguments
+from audmodel.cli import output
+from audmodel.cli.command import OK
+from audmodel.cli.command import REPOSITORY
+from audmodel.cli.command import Command
+from audmodel.cli.command import Result
+from audmodel.errors import ConfigurationError
+
+
+def _place(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "place",
+        metavar="REPOSITORY",
+        nargs="?",
+        help="name of a configured one, the first if it is left out, "
+        "or BACKEND:HOST:NAME",
+    )
+
+
+def _repository(args: argparse.Namespace) -> audmodel.Repository:
+    if args.place is not None:
+        return arguments.find_repository(args.place)
+    if not audmodel.config.REPOSITORIES:
+        raise ConfigurationError("No repository is configured.")
+    return audmodel.config.REPOSITORIES[0]
+
+
+def _check(args: argparse.Namespace) -> Result:
+    report = audmodel.check_repository(_repository(args))
+    return Result(
+        {"ok": report.ok, **output.record(report)},
+        str(report),
+        OK if report.ok else REPOSITORY,
+    )
+
+
+CHECK = Command(
+    "repository check",
+    "find out whether a storage does what audmodel relies on",
+    _place,
+    _check,
+    "audmodel repository check s3:localhost:9000:models",
+    "Small objects are written to it, and removed again. The repository has to exist.",
+)
+
+
+def _leftovers_arguments(parser: argparse.ArgumentParser) -> None:
+    _place(parser)
+    parser.add_argument(
+        "--days",
+        metavar="N",
+        type=arguments.count,
+        default=7,
+        help="only what was stored so many days ago, or earlier (default: 7)",
+    )
+    parser.add_argument("--remove", action="store_true", help="remove what is found")
+
+
+def _leftovers(args: argparse.Namespace) -> Result:
+    found = audmodel.leftovers(_repository(args), remove=args.remove, days=args.days)
+    rows = [
+        (left.date, left.kind, "yes" if left.removed else "no", left.path)
+        for left in found
+    ]
+    text = output.table(("date", "kind", "removed", "path"), rows)
+    return Result(found, text)
+
+
+LEFTOVERS = Command(
+    "repository leftovers",
+    "list what publishers that died left in a repository",
+    _leftovers_arguments,
+    _leftovers,
+    "audmodel repository leftovers --days 30 --remove",
+    "It does no harm, but takes room. What is alive is never touched.",
+)

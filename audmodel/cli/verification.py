@@ -1,0 +1,134 @@
+r"""Are models what was published?"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from collections.abc import Iterator
+
+import audmodel
+from audmodel.cli import arguments
+from audmodel.cli import output
+from audmodel.cli.command import DAMAGED
+from audmodel.cli.command import FAILED
+from audmodel.cli.command import OK
+from audmodel.cli.command import Command
+from audmodel.cli.command import Result
+from audmodel.errors import AudmodelError
+
+
+def _common_arguments(parser: argparse.ArgumentParser) -> None:
+    arguments.num_workers(parser)
+    arguments.timeout(parser)
+    arguments.cache_root(parser)
+    arguments.lookup(parser)
+
+
+def _repair(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="fetch what is damaged or missing, of large files only the parts that are",
+    )
+
+
+def _verify_arguments(parser: argparse.ArgumentParser) -> None:
+    arguments.uids(parser)
+    group = parser.add_mutually_exclusive_group()
+    _repair(group)
+    group.add_argument(
+        "--remote",
+        action="store_true",
+        help="read what the repository holds, instead of what is in the cache",
+    )
+    _common_arguments(parser)
+
+
+def _verify(args: argparse.Namespace) -> Result:
+    found = [_verify_one(uid, args, remote=args.remote) for uid in args.uid]
+    return Result(
+        [_data(verification) for verification in found],
+        _text(row for verification in found for row in _rows(verification)),
+        OK if all(verification.ok for verification in found) else DAMAGED,
+    )
+
+
+VERIFY = Command(
+    "verify",
+    "find out whether models are what was published",
+    _verify_arguments,
+    _verify,
+    "audmodel verify 3e120e8d-1.0.0 --repair",
+    "Files in the cache are compared to what the archive says of them. "
+    "With exit code 0 all of them are right, or were repaired.",
+)
+
+
+def _cache_arguments(parser: argparse.ArgumentParser) -> None:
+    _repair(parser)
+    _common_arguments(parser)
+
+
+def _cache(args: argparse.Namespace) -> Result:
+    data: list[dict[str, object]] = []
+    rows: list[tuple[str, ...]] = []
+    code = OK
+    models = audmodel.cached(cache_root=args.cache_root)
+    for uid in dict.fromkeys(model.uid for model in models if not model.unfinished):
+        try:
+            verification = _verify_one(uid, args, remote=False)
+        except AudmodelError as error:
+            # The others can be verified all the same
+            data.append({"uid": uid, "ok": None, "error": str(error)})
+            rows.append((uid, "unknown", "", str(error)))
+            code = code or FAILED
+        else:
+            data.append(_data(verification))
+            rows += _rows(verification)
+            code = code if verification.ok else DAMAGED
+    return Result(data, _text(rows), code)
+
+
+CACHE_VERIFY = Command(
+    "cache verify",
+    "find out whether all models in the cache are what was published",
+    _cache_arguments,
+    _cache,
+    "audmodel cache verify --repair",
+    "What no repository holds any longer is listed as unknown, with exit code 1.",
+)
+
+
+def _verify_one(
+    uid: str, args: argparse.Namespace, *, remote: bool
+) -> audmodel.Verification:
+    return audmodel.verify(
+        uid,
+        repair=args.repair,
+        remote=remote,
+        cache_root=args.cache_root,
+        timeout=args.timeout,
+        num_workers=args.num_workers,
+        verbose=args.verbose,
+    )
+
+
+def _data(verification: audmodel.Verification) -> dict[str, object]:
+    return {"ok": verification.ok, **output.record(verification)}
+
+
+def _rows(verification: audmodel.Verification) -> Iterator[tuple[str, ...]]:
+    r"""What is wrong, or that nothing is."""
+    uid = verification.uid
+    for file in verification.damaged:
+        state = f"{file.problem}, repaired" if verification.repaired else file.problem
+        details = f" ({file.details})" if file.details else ""
+        yield uid, state, output.size(file.size), f"{file.path}{details}"
+    for path in verification.extra:
+        yield uid, "not of the model", "", path
+    if not verification.damaged:
+        yield uid, "ok", "", ""
+
+
+def _text(rows: Iterable[tuple[str, ...]]) -> str:
+    return output.table(("uid", "state", "size", "file"), rows)

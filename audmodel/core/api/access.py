@@ -1,0 +1,261 @@
+r"""Use files of a model before all of it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import glob
+
+from audmodel.core.api.models import load
+from audmodel.core.cache import CacheEntry
+from audmodel.core.find import find
+from audmodel.core.find import resolve
+from audmodel.core.repository import Repository
+from audmodel.core.selection import check_patterns
+from audmodel.core.uid import ModelId
+from audmodel.core.workers import check_num_workers
+from audmodel.errors import ArchiveError
+from audmodel.errors import FileNotInModelError
+from audmodel.errors import InvalidInputError
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from audmodel.core.header import Header
+    from audmodel.core.opening import OpenedFile
+
+
+def open(
+    uid: str,
+    file: str,
+    *,
+    cache_root: str | None = None,
+    timeout: float = 14400,
+    num_workers: int | None = 1,
+) -> OpenedFile:
+    r"""Open a file of a model without loading the model.
+
+    A file that is in the cache is opened there.
+    Of any other only those parts are fetched that are read,
+    4 MiB each,
+    and nothing is handed out before its part was verified.
+    With more than one worker
+    the parts that one call needs are fetched side by side,
+    and reading on from part to part fetches ahead.
+
+    The file is an :class:`io.BufferedReader`
+    that has an attribute ``size`` in bytes,
+    and should be closed.
+    It is good for whatever takes a binary file,
+    e.g. :class:`zipfile.ZipFile`, ``numpy.load()``, or ``torch.load()``.
+    It keeps 16 MiB of what was read,
+    and ``num_workers + 1`` parts ahead.
+    Parts of files larger than about 7 GiB are larger than 4 MiB.
+    Several threads may read from it, but share its position.
+
+    Nothing of a file larger than 4 MiB
+    in an archive of an earlier release
+    can be verified before all of it is there.
+    Such a file is loaded into the cache first,
+    as with ``files`` of :func:`audmodel.load`.
+
+    Args:
+        uid: model ID or alias.
+            Without version it is the latest version
+        file: path of the file in the model,
+            with ``'/'`` between folders
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+        timeout: seconds to wait for another process
+            that loads a file which has to be loaded first,
+            forever if negative
+        num_workers: number of parallel workers,
+            with 1 everything happens in the calling thread,
+            ``None`` chooses a number for the machine
+
+    Returns:
+        binary file, opened for reading.
+        Reading raises ``ArchiveError`` if a part is damaged,
+        and ``RepositoryError`` if it cannot be fetched
+
+    Raises:
+        TypeError: if ``uid`` or ``file`` is not a string
+        ValueError: if ``num_workers`` is not a positive integer
+        filelock.Timeout: if another process loads the file
+            for longer than ``timeout``
+        ArchiveError: if the archive is damaged or not the published one
+        CacheError: if a file has to be loaded,
+            and the cache cannot be written to
+        FileNotInModelError: if the model has no such file
+        InvalidDocumentError: if the header of the model is not valid
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> with audmodel.open("3e120e8d-1.0.0", "model.yaml") as file:
+        ...     file.readline()
+        b'input: melspec\n'
+        >>> with audmodel.open("3e120e8d-1.0.0", "model.onnx") as file:
+        ...     position = file.seek(-3, os.SEEK_END)
+        ...     file.size, file.read()
+        (16384, b'\xfd\xfe\xff')
+
+    """
+    num_workers = check_num_workers(num_workers)
+    if not isinstance(file, str):
+        raise TypeError(f"'file' has to be a string, not {type(file).__name__}.")
+    model = resolve(uid, cache_root)
+
+    from audmodel.core import opening
+    from audmodel.core.archive.names import check_name
+
+    try:
+        check_name(file)
+    except ArchiveError as error:
+        raise FileNotInModelError(
+            f"The model '{model}' has no file {file[:100]!r}: {error}. "
+            "Give a path in the model, with '/' between folders."
+        ) from error
+    entry = CacheEntry(cache_root, model)
+    opened = opening.open_cached(entry, model, file)
+    if opened is None:
+        model, place, header = find(str(model), cache_root)
+        opened = opening.open_archived(place, model, header, entry, file, num_workers)
+    while opened is None:
+        load(
+            str(model),
+            files=glob.escape(file),
+            cache_root=cache_root,
+            timeout=timeout,
+            num_workers=num_workers,
+        )
+        # Somebody may have removed it from the cache in the meantime
+        opened = opening.open_cached(entry, model, file)
+    return opened
+
+
+def stream(
+    uid: str,
+    *,
+    files: str | Iterable[str] | None = None,
+    ahead: int = 64,
+    cache_root: str | None = None,
+    timeout: float = 14400,
+    num_workers: int | None = 1,
+    verbose: bool = False,
+) -> Iterator[str]:
+    r"""Load a model and use each file as soon as it is there.
+
+    Files come in the order of the archive,
+    which is that of their names.
+    Each is complete and verified,
+    and its path stays valid after the iteration has ended.
+    With more than one worker later files are loaded in the meantime.
+    A consumer that is slow slows down loading.
+
+    When all files were taken the model is in the cache
+    as if it was loaded by :func:`audmodel.load`.
+    Whoever stops before,
+    which leaving a ``for`` loop does,
+    stops loading,
+    and what is there is not fetched again.
+
+    Until the iteration ends
+    others who stream the same model, or load some of its files, wait.
+
+    Args:
+        uid: model ID or alias.
+            Without version it is the latest version
+        files: pattern or patterns of the files that are needed,
+            see :func:`audmodel.load`,
+            all files if it is ``None``
+        ahead: largest number of files that are begun
+            before they are asked for
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+        timeout: seconds to wait for another process
+            that loads the same files,
+            forever if negative
+        num_workers: number of parallel workers,
+            with 1 everything happens in the calling thread,
+            ``None`` chooses a number for the machine
+        verbose: whether to show a progress bar
+
+    Returns:
+        iterator over paths of files.
+        It raises what :func:`audmodel.load` does
+        when a file cannot be loaded
+
+    Raises:
+        TypeError: if ``uid`` or a pattern is not a string
+        ValueError: if ``num_workers`` or ``ahead`` is not a positive integer
+        FileNotInModelError: if a pattern matches no file
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> for path in audmodel.stream("3e120e8d-1.0.0", num_workers=4):
+        ...     print(os.path.basename(path), os.path.getsize(path))
+        eval.yaml 10
+        model.onnx 16384
+        model.yaml 31
+        readme.txt 29
+
+    """
+    num_workers = check_num_workers(num_workers)
+    if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 1:
+        raise InvalidInputError(f"'ahead' has to be a positive integer, not {ahead!r}.")
+    patterns = None if files is None else check_patterns(files)
+    model = resolve(uid, cache_root)
+
+    from audmodel.core import loading
+
+    entry = CacheEntry(cache_root, model)
+    paths = loading.cached_files(entry, patterns)
+    if paths is not None:
+        return iter(paths)
+    model, place, header = find(str(model), cache_root)
+    return _stream(
+        model, place, header, entry, patterns, ahead, timeout, num_workers, verbose
+    )
+
+
+def _stream(
+    model: ModelId,
+    place: Repository,
+    header: Header,
+    entry: CacheEntry,
+    patterns: Sequence[str] | None,
+    ahead: int,
+    timeout: float,
+    num_workers: int,
+    verbose: bool,
+) -> Generator[str, None, None]:
+    from audmodel.core import loading
+    from audmodel.core.lookup import open_registry
+    from audmodel.core.progress import progress_bar
+
+    with entry.lock_partial(timeout=timeout):
+        # Another process may have loaded it while this one waited
+        paths = loading.cached_files(entry, patterns)
+        if paths is not None:
+            yield from paths
+            return
+        with (
+            open_registry(place) as registry,
+            progress_bar(f"Stream {model}", verbose=verbose) as start_progress,
+        ):
+            yield from loading.stream(
+                registry,
+                header,
+                entry,
+                patterns,
+                num_workers=num_workers,
+                ahead=ahead,
+                timeout=timeout,
+                start_progress=start_progress,
+            )

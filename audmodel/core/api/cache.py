@@ -1,0 +1,144 @@
+r"""What is in the cache, and how to make room."""
+
+from __future__ import annotations
+
+import datetime
+
+from audmodel.core import care
+from audmodel.core import uid as ids
+from audmodel.core.cache import absolute_root
+from audmodel.core.find import resolve
+from audmodel.core.results import CachedModel
+from audmodel.core.uid import ShortId
+from audmodel.errors import InvalidInputError
+from audmodel.errors import NotCachedError
+
+
+def cached(*, cache_root: str | None = None) -> list[CachedModel]:
+    r"""Models in the cache.
+
+    Among them are models of which only some files were loaded,
+    and what interrupted loads have left,
+    from which the next load of the model goes on.
+
+    Args:
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+
+    Returns:
+        models, in the order of their IDs and versions
+
+    Raises:
+        CacheError: if the cache cannot be read
+
+    Examples:
+        >>> root = audmodel.load("3e120e8d-1.0.0")
+        >>> [(model.uid, model.size) for model in audmodel.cached()]
+        [('3e120e8d-1.0.0', 16454)]
+
+    """
+    return care.cached(absolute_root(cache_root))
+
+
+def remove_cached(uid: str, *, cache_root: str | None = None) -> list[CachedModel]:
+    r"""Remove a model from the cache.
+
+    Processes that have opened one of its files read on.
+
+    Args:
+        uid: model ID, or alias.
+            Without version all versions are removed
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+
+    Returns:
+        what was removed
+
+    Raises:
+        TypeError: if ``uid`` is not a string
+        CacheBusyError: if a process is loading the model
+        CacheError: if the cache cannot be changed
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        ModelNotFoundError: if an alias does not exist
+        NotCachedError: if the model is not in the cache
+        RepositoryError: if an alias cannot be resolved
+
+    Examples:
+        >>> root = audmodel.load("3e120e8d-1.0.0")
+        >>> [model.uid for model in audmodel.remove_cached("3e120e8d-1.0.0")]
+        ['3e120e8d-1.0.0']
+        >>> audmodel.cached()
+        []
+
+    """
+    root = absolute_root(cache_root)
+    parsed = ids.parse(uid)
+    wanted = (
+        f"{parsed}-" if isinstance(parsed, ShortId) else str(resolve(uid, cache_root))
+    )
+    models = [
+        model
+        for model in care.cached(root)
+        if model.uid == wanted or (wanted[-1] == "-" and model.uid.startswith(wanted))
+    ]
+    if not models:
+        raise NotCachedError(f"The model '{uid}' is not in the cache '{root}'.")
+    for model in models:
+        care.remove(root, model)
+    return models
+
+
+def prune_cache(
+    *,
+    max_age: datetime.timedelta | float | None = None,
+    max_size: int | None = None,
+    dry_run: bool = False,
+    cache_root: str | None = None,
+) -> list[CachedModel]:
+    r"""Remove models that were not used for longest from the cache.
+
+    Models that a process is loading stay.
+
+    Args:
+        max_age: time that a model may be unused,
+            as seconds if it is a number
+        max_size: bytes that all models may have together
+        dry_run: whether to remove nothing,
+            and tell only what would be removed
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+
+    Returns:
+        what was removed
+
+    Raises:
+        TypeError: if an argument is of the wrong type
+        CacheError: if the cache cannot be read or changed
+        InvalidInputError: if there is neither ``max_age`` nor ``max_size``,
+            or one of them is negative
+
+    Examples:
+        >>> root = audmodel.load("3e120e8d-1.0.0")
+        >>> audmodel.prune_cache(max_size=1_000_000)
+        []
+        >>> [model.uid for model in audmodel.prune_cache(max_size=0)]
+        ['3e120e8d-1.0.0']
+
+    """
+    if isinstance(max_age, int | float) and not isinstance(max_age, bool):
+        try:
+            max_age = datetime.timedelta(seconds=max_age)
+        except (OverflowError, ValueError) as error:
+            raise InvalidInputError(f"'max_age' cannot be {max_age}.") from error
+    if max_age is not None and not isinstance(max_age, datetime.timedelta):
+        raise TypeError(f"'max_age' has to be a timedelta or seconds, not {max_age!r}.")
+    if isinstance(max_size, bool) or not isinstance(max_size, int | None):
+        raise TypeError(f"'max_size' has to be an integer, not {max_size!r}.")
+    if max_age is None and max_size is None:
+        raise InvalidInputError(
+            "Give 'max_age', 'max_size', or both, "
+            "to say which models have to leave the cache."
+        )
+    if (max_age is not None and max_age < datetime.timedelta()) or (max_size or 0) < 0:
+        raise InvalidInputError("'max_age' and 'max_size' must not be negative.")
+    return care.prune(absolute_root(cache_root), max_age, max_size, dry_run=dry_run)

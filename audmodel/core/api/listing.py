@@ -1,0 +1,177 @@
+r"""What there is to load: files of a model, models of a repository."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import warnings
+
+from audmodel.core import uid as ids
+from audmodel.core.cache import absolute_root
+from audmodel.core.find import find_directory
+from audmodel.core.repository import Repository
+from audmodel.core.repository import check_type
+from audmodel.core.results import Model
+from audmodel.core.results import ModelFile
+from audmodel.core.uid import ModelId
+from audmodel.core.workers import check_num_workers
+
+
+def files(uid: str, *, cache_root: str | None = None) -> list[ModelFile]:
+    r"""Files of a model.
+
+    The directory of the archive tells, nothing else of it is fetched.
+    It is kept in the cache.
+
+    Args:
+        uid: model ID or alias.
+            Without version it is the latest version
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+
+    Returns:
+        files, in the order of the archive
+
+    Raises:
+        TypeError: if ``uid`` is not a string
+        ArchiveError: if the archive is damaged or not the published one
+        InvalidDocumentError: if the header of the model is not valid
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> for file in audmodel.files("3e120e8d-1.0.0"):
+        ...     print(file.path, file.size)
+        log/eval.yaml 10
+        model.onnx 16384
+        model.yaml 31
+        readme.txt 29
+
+    """
+    directory = find_directory(uid, cache_root)
+    return [
+        ModelFile(member.name, member.size, member.compressed_size)
+        for member in directory.files()
+    ]
+
+
+def models(
+    *,
+    name: str | None = None,
+    subgroup: str | None = None,
+    params: Mapping[str, object] | None = None,
+    alias: str | None = None,
+    author: str | None = None,
+    repository: Repository | None = None,
+    cache_root: str | None = None,
+    num_workers: int | None = None,
+    verbose: bool = False,
+) -> list[Model]:
+    r"""Models in the repositories.
+
+    The result is made for tables:
+    ``pandas.DataFrame(audmodel.models())``.
+
+    ``name``, ``subgroup``, ``alias``, and ``author``
+    are the value that a model has to have,
+    or a pattern, in which ``*`` stands for any characters,
+    ``?`` for one, and ``[abc]`` for one of several.
+    All that are given have to match.
+
+    A record that cannot be read is left out with a warning.
+
+    Args:
+        name: name of the model, or pattern
+        subgroup: subgroup of the model, or pattern
+        params: parameters that a model has to have, among others,
+            with the same values.
+            Of nested dictionaries only the given keys are compared
+        alias: alias that points to the model, or pattern
+        author: author of the model, or pattern
+        repository: repository to look at,
+            all that are configured if it is ``None``
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``.
+            Headers that are in it are not read again
+        num_workers: number of records that are read at the same time,
+            ``None`` chooses a number for the machine
+        verbose: whether to show a progress bar
+
+    Returns:
+        models, in the order of subgroup, name, parameters, and version.
+        A model that several repositories hold
+        is listed for the first of them
+
+    Raises:
+        TypeError: if an argument is of the wrong type
+        ValueError: if ``num_workers`` is not a positive integer
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> for model in audmodel.models(subgroup="emotion.*", author="sphinx"):
+        ...     print(model.uid, model.name, model.aliases)
+        3e120e8d-1.0.0 onnx ['emotion-small']
+        3e120e8d-2.0.0 onnx []
+        >>> audmodel.models(params={"sampling_rate": 8000})
+        []
+
+    """
+    from audmodel.core import catalogue
+    from audmodel.core.lookup import each
+    from audmodel.core.progress import progress_bar
+
+    num_workers = check_num_workers(num_workers)
+    patterns = {"name": name, "subgroup": subgroup, "alias": alias, "author": author}
+    for label, value in patterns.items():
+        if not isinstance(value, str | None):
+            raise TypeError(f"'{label}' has to be a string, not {value!r}.")
+    if not isinstance(params, Mapping | None):
+        raise TypeError(f"'params' has to be a dictionary, not {params!r}.")
+    wanted = catalogue.Filter(name, subgroup, params, alias, author)
+    places = None if repository is None else [check_type(repository)]
+    with progress_bar("Read models", verbose=verbose, unit="") as start_progress:
+        found = each(
+            lambda registry: catalogue.read(
+                registry,
+                wanted,
+                absolute_root(cache_root),
+                num_workers=num_workers,
+                start_progress=start_progress,
+            ),
+            places,
+        )
+    targets: dict[str, ModelId] = {}
+    listed: dict[ModelId, Model] = {}
+    for _, part in found:
+        targets = {**part.aliases, **targets}
+        for problem in part.problems:
+            warnings.warn(f"{problem} It is left out.", stacklevel=2)
+    names: dict[ModelId, list[str]] = {}
+    for target_name, target in targets.items():
+        names.setdefault(target, []).append(target_name)
+    for place, part in found:
+        for model, header in part.headers.items():
+            aliases = sorted(names.get(model, []))
+            if model not in listed and wanted.matches_alias(aliases):
+                listed[model] = Model(
+                    str(model),
+                    header.name,
+                    header.subgroup,
+                    header.version,
+                    header.parameters,
+                    header.author,
+                    str(header.date),
+                    aliases,
+                    place,
+                )
+    order = ids.sort_versions({model.version for model in listed})
+    rank = {version: number for number, version in enumerate(order)}
+    return sorted(
+        listed.values(),
+        key=lambda model: (
+            model.subgroup,
+            model.name,
+            model.uid.partition("-")[0],
+            rank[model.version],
+        ),
+    )

@@ -1,0 +1,115 @@
+r"""Is a model what was published?"""
+
+from __future__ import annotations
+
+from audmodel.core.cache import CacheEntry
+from audmodel.core.find import find
+from audmodel.core.find import find_directory
+from audmodel.core.find import resolve
+from audmodel.core.results import Verification
+from audmodel.core.workers import check_num_workers
+from audmodel.errors import InvalidInputError
+
+
+def verify(
+    uid: str,
+    *,
+    repair: bool = False,
+    remote: bool = False,
+    cache_root: str | None = None,
+    timeout: float = 14400,
+    num_workers: int | None = 1,
+    verbose: bool = False,
+) -> Verification:
+    r"""Compare a model to what was published.
+
+    Each file in the cache is read
+    and compared to the digests in the directory of the archive,
+    or to its CRC-32 if the model was published by an earlier release.
+    Of a model of which only some files were loaded, these are compared.
+
+    Args:
+        uid: model ID or alias.
+            Without version it is the latest version
+        repair: whether to fetch what is damaged or missing,
+            of large files only the parts that are.
+            A file is replaced as one step,
+            and who has opened it before goes on reading the old one
+        remote: whether to read what the repository holds,
+            without storing it, instead of what is in the cache
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+        timeout: seconds to wait for another process
+            that loads or repairs the same model,
+            forever if negative
+        num_workers: number of parallel workers,
+            with 1 everything happens in the calling thread,
+            ``None`` chooses a number for the machine
+        verbose: whether to show a progress bar
+
+    Returns:
+        what is damaged
+
+    Raises:
+        TypeError: if ``uid`` is not a string
+        ValueError: if ``num_workers`` is not a positive integer
+        filelock.Timeout: if another process is at work on the model
+            for longer than ``timeout``
+        ArchiveError: if the archive is missing, or not the published one,
+            or its directory is damaged
+        CacheError: if the cache cannot be written to
+        InvalidDocumentError: if the header of the model is not valid
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if both ``repair`` and ``remote`` are set
+        ModelNotFoundError: if the model does not exist
+        NotCachedError: if the model is not in the cache
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> root = audmodel.load("3e120e8d-1.0.0")
+        >>> audmodel.verify("3e120e8d-1.0.0").ok
+        True
+        >>> os.remove(os.path.join(root, "readme.txt"))
+        >>> result = audmodel.verify("3e120e8d-1.0.0")
+        >>> [(file.path, file.problem) for file in result.damaged]
+        [('readme.txt', 'missing')]
+        >>> audmodel.verify("3e120e8d-1.0.0", repair=True).ok
+        True
+
+    """
+    from audmodel.core import verification
+    from audmodel.core.lookup import open_registry
+    from audmodel.core.progress import progress_bar
+
+    num_workers = check_num_workers(num_workers)
+    if repair and remote:
+        raise InvalidInputError(
+            "What a repository holds cannot be repaired. "
+            "Use either 'repair' or 'remote'."
+        )
+    model = resolve(uid, cache_root)
+    entry = CacheEntry(cache_root, model)
+    with progress_bar(f"Verify {model}", verbose=verbose) as start_progress:
+        if remote:
+            _, place, header = find(str(model), cache_root)
+            with open_registry(place) as registry:
+                return verification.verify_remote(
+                    registry,
+                    header,
+                    entry,
+                    num_workers=num_workers,
+                    start_progress=start_progress,
+                )
+        folder = verification.folder_of(entry)
+        directory = find_directory(str(model), cache_root)
+        result, found = verification.verify(
+            entry, directory, num_workers=num_workers, start_progress=start_progress
+        )
+    if not found or not repair:
+        return result
+    _, place, header = find(str(model), cache_root)
+    lock = entry.lock_partial if folder == entry.partial_folder else entry.lock
+    with lock(timeout=timeout), open_registry(place) as registry:
+        return verification.repair(
+            registry, header, entry, result, found, num_workers=num_workers
+        )

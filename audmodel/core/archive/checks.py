@@ -1,0 +1,99 @@
+r"""Compare what arrived to what the directory of an archive says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+
+from audmodel.core.archive import format
+from audmodel.core.archive import parsing
+from audmodel.core.archive.plan import Entry
+from audmodel.core.archive.plan import MemberPart
+from audmodel.core.archive.plan import Stream
+from audmodel.errors import ArchiveError
+
+
+def content(
+    member: format.Member, data: memoryview, length: int | None = None
+) -> memoryview:
+    r"""Data of a member that follows its header.
+
+    Args:
+        member: what the directory says
+        data: bytes from the header of the member on
+        length: number of bytes, all of the member if it is ``None``
+
+    Returns:
+        the data
+
+    Raises:
+        ArchiveError: if the header contradicts the directory,
+            or there are fewer bytes
+
+    """
+    start = parsing.check_local_header(data, member)
+    stop = start + (member.compressed_size if length is None else length)
+    if stop > len(data):
+        raise ArchiveError("it overlaps what follows it")
+    return data[start:stop]
+
+
+def check_crc(member: format.Member, crc: int) -> None:
+    r"""Compare the CRC-32 of a member.
+
+    Args:
+        member: what the directory says
+        crc: CRC-32 of what arrived
+
+    Raises:
+        ArchiveError: if it is another one
+
+    """
+    check(member.crc.to_bytes(4), crc.to_bytes(4), "CRC-32")
+
+
+def check(expected: bytes, actual: bytes, what: str) -> None:
+    r"""Compare a digest.
+
+    Args:
+        expected: what the directory says
+        actual: digest of what arrived
+        what: name of the digest
+
+    Raises:
+        ArchiveError: if they differ
+
+    """
+    if expected != actual:
+        raise ArchiveError(f"its {what} is {actual.hex()} instead of {expected.hex()}")
+
+
+@contextlib.contextmanager
+def naming(job: Entry | MemberPart | Stream) -> Iterator[None]:
+    r"""Say in an error which file, part and bytes it is about.
+
+    Args:
+        job: what is read inside the block
+
+    """
+    try:
+        yield
+    except ArchiveError as error:
+        raise named(error, job) from error
+
+
+def named(error: ArchiveError, job: Entry | MemberPart | Stream) -> ArchiveError:
+    r"""Error that says which file, part and bytes it is about.
+
+    Args:
+        error: what is wrong
+        job: what was read
+
+    Returns:
+        error to raise
+
+    """
+    where = f"the file {job.member.name!r}"
+    if isinstance(job, MemberPart):
+        where = f"part {job.number} of {where}"
+    return ArchiveError(f"{where}, bytes {job.start} to {job.stop}: {error}")

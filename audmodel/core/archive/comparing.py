@@ -1,0 +1,142 @@
+r"""Compare folders to what an archive holds, in parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import contextlib
+from dataclasses import dataclass
+import os
+import stat
+import threading
+from typing import TypeAlias
+
+from audmodel.core.archive import existing
+from audmodel.core.archive import format
+from audmodel.core.archive.deflate import PIECE
+from audmodel.parallel import prefetch
+
+
+_Job: TypeAlias = tuple[format.Member, format.Part | None]
+
+
+@dataclass(frozen=True)
+class Difference:
+    r"""File that is not what an archive holds.
+
+    Args:
+        member: what the file should be
+        problem: ``'missing'``, ``'kind'``, ``'size'``, ``'content'``,
+            or ``'unreadable'``
+        size: bytes that differ, or are missing
+
+    """
+
+    member: format.Member
+    problem: str
+    size: int
+
+
+def right_files(
+    folder: str, members: Sequence[format.Member], num_workers: int
+) -> set[str]:
+    r"""Names of files in a folder whose content is what an archive holds.
+
+    Args:
+        folder: the folder, which need not exist
+        members: what may be there
+        num_workers: number of threads
+
+    Returns:
+        names of the files that are there and right
+
+    """
+    if not os.path.isdir(folder):
+        return set()
+    files = [member for member in members if not member.is_folder]
+    wrong = {found.member.name for found in differences(folder, files, num_workers)}
+    return {member.name for member in files} - wrong
+
+
+def differences(
+    folder: str,
+    files: Sequence[format.Member],
+    num_workers: int,
+    progress: Callable[[int], None] = lambda count: None,
+) -> list[Difference]:
+    r"""Files in a folder that are not what an archive holds.
+
+    Args:
+        folder: the folder
+        files: what should be there
+        num_workers: number of threads
+        progress: called with the number of bytes that were compared
+
+    Returns:
+        files that are missing or differ, in the order of ``files``
+
+    """
+    found: dict[str, Difference] = {}
+    jobs: list[_Job] = []
+    for member in files:
+        problem = _problem(os.path.join(folder, member.name), member)
+        if problem is not None:
+            found[member.name] = Difference(member, problem, member.size)
+            progress(member.size)
+        elif member.index is not None and len(member.index.parts) > 1:
+            jobs += [(member, part) for part in member.parts()]
+        else:
+            jobs.append((member, None))
+    checks = prefetch(_Check(folder), jobs, num_workers=num_workers)
+    with contextlib.closing(checks):
+        for (member, part), problem in zip(jobs, checks, strict=True):
+            size = member.size if part is None else part.raw_length
+            progress(size)
+            if problem is not None:
+                if member.name in found:
+                    size += found[member.name].size
+                found[member.name] = Difference(member, problem, size)
+    return [found[member.name] for member in files if member.name in found]
+
+
+class _Check:
+    r"""Read files, or parts of them, in buffers that are used again.
+
+    Args:
+        folder: folder that the files are in
+
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._local = threading.local()
+
+    def __call__(self, job: _Job) -> str | None:
+        r"""What is wrong with the content."""
+        member, part = job
+        path = os.path.join(self._folder, member.name)
+        try:
+            if part is None:
+                is_right = existing.is_right(path, member, self._buffer(PIECE))
+            else:
+                crc = existing.part_crc(path, member, part, self._buffer)
+                is_right = crc is not None
+        except OSError:
+            return "unreadable"
+        return None if is_right else "content"
+
+    def _buffer(self, length: int) -> memoryview:
+        if len(getattr(self._local, "buffer", b"")) < length:
+            self._local.buffer = bytearray(length)
+        return memoryview(self._local.buffer)[:length]
+
+
+def _problem(path: str, member: format.Member) -> str | None:
+    r"""What can be told of a file without reading it."""
+    try:
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
+    if not stat.S_ISREG(status.st_mode):
+        return "kind"
+    return None if status.st_size == member.size else "size"

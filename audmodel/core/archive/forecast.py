@@ -1,0 +1,69 @@
+r"""Tell which ranges of an archive will be fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from collections.abc import Iterator
+
+from audmodel.core.archive import existing
+from audmodel.core.archive import format
+from audmodel.core.archive.deflate import PIECE
+from audmodel.core.archive.plan import RANGE
+from audmodel.core.archive.plan import Job
+from audmodel.core.archive.plan import MemberPart
+from audmodel.core.archive.plan import Span
+from audmodel.core.archive.plan import plan
+
+
+def ranges(
+    directory: format.Directory, only: Container[str], folder: str | None
+) -> Iterator[tuple[int, int]]:
+    r"""Ranges of an archive that extracting it takes.
+
+    Args:
+        directory: directory of the archive
+        only: names of the members to extract
+        folder: folder with files of an earlier attempt, if there is one
+
+    Yields:
+        position of the first byte and of the byte after the last one
+
+    """
+    for job in plan(directory, only):
+        if folder is None:
+            yield from _all(job)
+        else:
+            yield from _missing(job, folder)
+
+
+def _all(job: Job) -> Iterator[tuple[int, int]]:
+    if isinstance(job, Span):
+        yield job.entries[0].start, job.entries[-1].stop
+    elif isinstance(job, MemberPart):
+        yield job.start, job.stop
+    else:
+        for start in range(job.start, job.stop, RANGE):
+            yield start, min(start + RANGE, job.stop)
+
+
+def _missing(job: Job, folder: str) -> Iterator[tuple[int, int]]:
+    if isinstance(job, Span):
+        missing = [
+            entry for entry in job.entries if not _is_right(entry.member, folder)
+        ]
+        if missing:
+            yield missing[0].start, missing[-1].stop
+    elif isinstance(job, MemberPart):
+        path = f"{folder}/{job.member.name}"
+        if existing.part_crc(path, job.member, job.part, _buffer) is None:
+            yield job.start, job.stop
+    elif not _is_right(job.member, folder):
+        yield from _all(job)
+
+
+def _is_right(member: format.Member, folder: str) -> bool:
+    return existing.is_right(f"{folder}/{member.name}", member, _buffer(PIECE))
+
+
+def _buffer(length: int) -> memoryview:
+    return memoryview(bytearray(length))

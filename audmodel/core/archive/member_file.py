@@ -1,0 +1,246 @@
+r"""A member of an archive as a file, of which only what is read is fetched."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+import errno
+import io
+import os
+from typing import TYPE_CHECKING
+
+from audmodel.core.archive.format import KIB
+from audmodel.core.archive.parts import MemberParts
+from audmodel.parallel import prefetch
+
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+
+# Bytes of parts that are kept when they were read, at least one part
+KEPT = 16 * KIB * KIB
+# Small reads are served from a buffer
+BUFFER = 64 * KIB
+# Reading that went on to so many parts in a row will go on.
+# A range that somebody is after may well lie in two of them.
+_CROSSED = 2
+
+
+class MemberFile(io.RawIOBase):
+    r"""A member of an archive as a file.
+
+    What is read has been verified.
+    In memory are
+    parts that were read, up to ``KEPT`` bytes, at least one,
+    and ``num_workers + 1`` parts that are fetched ahead,
+    each with its compressed form as long as it is unpacked.
+
+    Args:
+        parts: parts of the member
+        name: name of the file
+        num_workers: number of threads that fetch ahead,
+            1 fetches what is asked for in the calling thread
+        naming: gives a context in which errors learn what they are about
+        release: called when the file is closed
+
+    """
+
+    def __init__(
+        self,
+        parts: MemberParts,
+        name: str,
+        *,
+        num_workers: int,
+        naming: Callable[[], AbstractContextManager[None]],
+        release: Callable[[], None],
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self._naming = naming
+        self._release = release
+        self._parts = _FetchedParts(parts, num_workers)
+        self._size = parts.size
+        self._part_size = parts.part_size
+        self._position = 0
+        # Where the last read ended
+        self._last_stop = 0
+
+    def readable(self) -> bool:
+        r"""Whether the file can be read, which it can."""
+        self._checkClosed()
+        return True
+
+    def seekable(self) -> bool:
+        r"""Whether the position can be changed, which it can."""
+        self._checkClosed()
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        r"""Change the position.
+
+        Args:
+            offset: number of bytes
+            whence: what they are counted from
+
+        Returns:
+            position from the start
+
+        Raises:
+            OSError: if the position would be in front of the file
+
+        """
+        self._checkClosed()
+        origin = {os.SEEK_CUR: self._position, os.SEEK_END: self._size}
+        position = origin.get(whence, 0) + offset
+        if position < 0:
+            raise OSError(errno.EINVAL, "The position is in front of the file")
+        self._position = position
+        return position
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        r"""Read bytes into a buffer.
+
+        Args:
+            buffer: what is filled.
+                A small one is filled from one part only
+
+        Returns:
+            number of bytes, 0 at the end of the file
+
+        Raises:
+            ArchiveError: if a part is damaged
+            RepositoryError: if a part cannot be fetched
+
+        """
+        view = memoryview(buffer).cast("B")
+        stop = self._position + len(view)
+        if len(view) <= BUFFER:
+            part_stop = self._position - self._position % self._part_size
+            stop = min(stop, part_stop + self._part_size)
+        done = 0
+        for piece in self._read(stop):
+            view[done : done + len(piece)] = piece
+            done += len(piece)
+        return done
+
+    def readall(self) -> bytes:
+        r"""Read all bytes up to the end of the file.
+
+        Returns:
+            the bytes
+
+        Raises:
+            ArchiveError: if a part is damaged
+            RepositoryError: if a part cannot be fetched
+
+        """
+        stream = io.BytesIO()
+        for piece in self._read(self._size):
+            stream.write(piece)
+        return stream.getvalue()
+
+    def _read(self, stop: int) -> Iterator[memoryview]:
+        r"""Bytes from the position on, after which it is behind them."""
+        self._checkClosed()
+        start = self._position
+        stop = min(stop, self._size)
+        if start >= stop:
+            return
+        size = self._part_size
+        last = (stop - 1) // size
+        goes_on = start == self._last_stop
+        for number in range(start // size, last + 1):
+            with self._naming():
+                part = self._parts.get(number, last, goes_on=goes_on)
+            offset = number * size
+            yield part[max(0, start - offset) : stop - offset]
+        self._position = self._last_stop = stop
+
+    def close(self) -> None:
+        r"""Stop fetching, and let go of the archive."""
+        if not self.closed:
+            try:
+                self._parts.close()
+            finally:
+                super().close()
+                self._release()
+
+
+class _FetchedParts:
+    r"""Parts that were read a short while ago, or will be read soon.
+
+    Args:
+        parts: the parts
+        num_workers: number of threads
+
+    """
+
+    def __init__(self, parts: MemberParts, num_workers: int) -> None:
+        self._parts = parts
+        self._num_workers = num_workers
+        self._kept: OrderedDict[int, memoryview] = OrderedDict()
+        self._capacity = max(1, KEPT // parts.part_size)
+        self._ahead: Generator[memoryview, None, None] | None = None
+        # What comes from there
+        self._coming = range(0)
+        # Parts in a row that reading went on to
+        self._crossed = 0
+
+    def get(self, number: int, last: int, *, goes_on: bool) -> memoryview:
+        r"""Get a part.
+
+        Args:
+            number: number of the part
+            last: last part that is known to be needed
+            goes_on: whether reading goes on where it stopped before
+
+        Returns:
+            the part
+
+        """
+        if number in self._kept:
+            self._kept.move_to_end(number)
+            return self._kept[number]
+        self._crossed = self._crossed + 1 if goes_on else 0
+        if self._crossed >= _CROSSED:
+            last = len(self._parts) - 1
+        while len(self._kept) >= self._capacity:
+            self._kept.popitem(last=False)
+        if number not in self._coming[:1]:
+            if self._num_workers == 1 or number >= last:
+                part = self._kept[number] = self._parts.read(number)
+                return part
+            self._fetch_ahead(range(number, last + 1))
+        part = self._kept[number] = self._take()
+        return part
+
+    def _fetch_ahead(self, numbers: range) -> None:
+        self.close()
+        self._coming = numbers
+        self._ahead = prefetch(
+            self._parts.read,
+            numbers,
+            num_workers=self._num_workers,
+            ahead=self._num_workers + 1,
+        )
+
+    def _take(self) -> memoryview:
+        assert self._ahead is not None
+        coming = self._coming[1:]
+        self._coming = range(0)
+        part = next(self._ahead)
+        self._coming = coming
+        if not coming:
+            self.close()
+        return part
+
+    def close(self) -> None:
+        r"""Stop fetching ahead."""
+        ahead, self._ahead = self._ahead, None
+        self._coming = range(0)
+        if ahead is not None:
+            ahead.close()

@@ -1,0 +1,142 @@
+r"""Read a member of an archive part by part, each of them verified, in memory."""
+
+from __future__ import annotations
+
+from blake3 import blake3
+from isal import isal_zlib
+
+from audmodel.core.archive import checks
+from audmodel.core.archive import format
+from audmodel.core.archive import parsing
+from audmodel.core.archive.deflate import Inflater
+from audmodel.core.archive.plan import Entry
+from audmodel.core.archive.plan import MemberPart
+from audmodel.core.archive.plan import member_parts
+from audmodel.core.archive.reader import Source
+from audmodel.errors import ArchiveError
+
+
+def find_member(directory: format.Directory, name: str) -> Entry | None:
+    r"""Find a file in an archive.
+
+    Args:
+        directory: directory of the archive
+        name: name of the file
+
+    Returns:
+        the file and the bytes that hold it,
+        or ``None`` if there is no such file
+
+    """
+    for member, stop in zip(directory.members, directory.stops(), strict=True):
+        if member.name == name and not member.is_folder:
+            return Entry(member, *parsing.data_range(member, stop))
+    return None
+
+
+def has_parts(member: format.Member) -> bool:
+    r"""Whether a member can be verified part by part.
+
+    A small one is a single part.
+    A large one without index is verified when all of it has arrived.
+
+    Args:
+        member: the member
+
+    Returns:
+        whether its parts can be read
+
+    """
+    if member.index is not None:
+        return True
+    return max(member.size, member.compressed_size) <= format.PART_SIZE
+
+
+class MemberParts:
+    r"""Parts of a member.
+
+    Args:
+        source: the archive
+        entry: member that has parts
+
+    """
+
+    def __init__(self, source: Source, entry: Entry) -> None:
+        member = entry.member
+        self._source = source
+        self._jobs: list[Entry | MemberPart] = [entry]
+        self.size = member.size
+        r"""Bytes of the file."""
+        self.part_size = max(1, member.size)
+        r"""Bytes of the file in each part but the last."""
+        if member.index is not None and len(member.index.parts) > 1:
+            self._jobs = list(member_parts(member))
+            self.part_size = member.index.part_size
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def read(self, number: int) -> memoryview:
+        r"""Read a part, fetch it once more if it is damaged.
+
+        May be called by several threads at once.
+
+        Args:
+            number: number of the part
+
+        Returns:
+            bytes of the file
+
+        Raises:
+            ArchiveError: if the part is damaged
+            RepositoryError: if it cannot be fetched
+
+        """
+        job = self._jobs[number]
+        try:
+            return self._read(job)
+        except ArchiveError:
+            # The bytes may have been damaged on their way
+            self._source.forget_tail()
+            return self._read(job)
+
+    def _read(self, job: Entry | MemberPart) -> memoryview:
+        data = memoryview(self._source.read(job.start, job.stop - job.start))
+        with checks.naming(job):
+            if isinstance(job, MemberPart):
+                return _part(job, data)
+            return _whole(job.member, data)
+
+
+def _part(job: MemberPart, data: memoryview) -> memoryview:
+    part = job.part
+    if job.number == 0:
+        data = checks.content(job.member, data, part.length)
+    content = _inflated(job.member, data, part.raw_length, last=job.is_last)
+    checks.check(part.digest, blake3(content).digest(), "digest")
+    return content
+
+
+def _whole(member: format.Member, data: memoryview) -> memoryview:
+    data = checks.content(member, data)
+    content = _inflated(member, data, member.size, last=True)
+    if member.index is not None:
+        for _, digest in member.index.parts:  # one, or none if it is empty
+            checks.check(digest, blake3(content).digest(), "digest")
+    checks.check_crc(member, isal_zlib.crc32(content))
+    return content
+
+
+def _inflated(
+    member: format.Member, data: memoryview, size: int, *, last: bool
+) -> memoryview:
+    if member.method == format.STORED:
+        return data
+    content = bytearray(size)
+    position = 0
+    inflater = Inflater(size)
+    for piece in inflater.feed(data):
+        content[position : position + len(piece)] = piece
+        position += len(piece)
+    inflater.finish(last=last)
+    return memoryview(content)

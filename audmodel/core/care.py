@@ -1,0 +1,218 @@
+r"""What is in a cache, and how to get rid of it.
+
+A model is taken out of sight by renaming its folder
+while its locks are held, and deleted then.
+Whoever has opened one of its files reads on.
+
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+import datetime
+import os
+import re
+import shutil
+import stat
+
+from audmodel.core import uid as ids
+from audmodel.core.cache import CacheEntry
+from audmodel.core.results import CachedModel
+from audmodel.core.uid import ModelId
+from audmodel.errors import CacheBusyError
+from audmodel.errors import CacheError
+
+
+# Finished models, some files of a model, and attempts to load either
+_FOLDER = re.compile(
+    r"(?P<whole>[^.~+][^~+]*)|\.(?P<version>[^~+]+)(?:\+files|(?:\+files)?~.+)"
+)
+
+
+def cached(root: str) -> list[CachedModel]:
+    r"""Everything that a cache holds of models.
+
+    Args:
+        root: cache folder
+
+    Returns:
+        models, in the order of their IDs
+
+    Raises:
+        CacheError: if the cache cannot be read
+
+    """
+    found: list[CachedModel] = []
+    for short in sorted(_folders(root)):
+        if ids.is_short(short):
+            matches = map(_FOLDER.fullmatch, _folders(os.path.join(root, short)))
+            versions = {
+                match["whole"] or match["version"] for match in matches if match
+            }
+            for version in ids.sort_versions(set(filter(ids.is_version, versions))):
+                found += _models(CacheEntry(root, ModelId(short, version)))
+    return found
+
+
+def _folders(path: str) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return [e.name for e in entries if e.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CacheError(
+            error.errno, f"The model cache '{path}' cannot be read: {error.strerror}."
+        ) from error
+
+
+def _models(entry: CacheEntry) -> Iterator[CachedModel]:
+    r"""What there is of one version of a model."""
+    whole, some = _content(entry.folder), _content(entry.partial_folder)
+    is_partial = not whole.sizes
+    # Files of a partial load that became part of the whole model count once
+    sizes = {**some.sizes, **whole.sizes}
+    if sizes:
+        yield CachedModel(
+            str(entry.model),
+            entry.partial_folder if is_partial else entry.folder,
+            sum(sizes.values()),
+            _time(max(whole.used, some.used)),
+            partial=is_partial,
+        )
+    for path in entry.unfinished() + entry.unfinished(partial=True):
+        left = _content(path, has_holes=True)
+        yield CachedModel(
+            str(entry.model),
+            path,
+            sum(left.sizes.values()),
+            _time(max(left.used, left.changed)),
+            partial=True,
+            unfinished=True,
+        )
+
+
+def _time(seconds: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(seconds).astimezone()
+
+
+@dataclass
+class _Content:
+    r"""What is in a folder.
+
+    Args:
+        sizes: bytes of each file, by what tells it from other files
+        used: when the folder was changed, which is how a use is noted
+        changed: when the last file was changed
+
+    """
+
+    sizes: dict[tuple[int, int], int]
+    used: float = 0
+    changed: float = 0
+
+
+def _content(path: str, *, has_holes: bool = False) -> _Content:
+    content = _Content({})
+    # It may be taken away in the meantime
+    with contextlib.suppress(OSError):
+        content.used = os.lstat(path).st_mtime
+        for root, _, names in os.walk(path):
+            for name in names:
+                status = os.lstat(os.path.join(root, name))
+                if stat.S_ISREG(status.st_mode):
+                    size = status.st_size
+                    if has_holes:
+                        size = min(size, status.st_blocks * 512)
+                    content.sizes[(status.st_dev, status.st_ino)] = size
+                    content.changed = max(content.changed, status.st_mtime)
+    return content
+
+
+def prune(
+    root: str,
+    max_age: datetime.timedelta | None,
+    max_size: int | None,
+    *,
+    dry_run: bool = False,
+) -> list[CachedModel]:
+    r"""Remove models that were not used for longest, unless a process loads them.
+
+    Args:
+        root: cache folder
+        max_age: time that models may be unused
+        max_size: bytes that all models may have together
+        dry_run: whether to remove nothing
+
+    Returns:
+        models that were removed, or would be
+
+    Raises:
+        CacheError: if the cache cannot be read or changed
+
+    """
+    models = sorted(cached(root), key=lambda model: model.last_used)
+    size = sum(model.size for model in models)
+    now = datetime.datetime.now().astimezone()
+    removed = []
+    for model in models:
+        is_old = max_age is not None and now - model.last_used > max_age
+        if is_old or (max_size is not None and size > max_size):
+            with contextlib.suppress(CacheBusyError):
+                remove(root, model, dry_run=dry_run)
+                size -= model.size
+                removed.append(model)
+    return removed
+
+
+def remove(root: str, model: CachedModel, *, dry_run: bool = False) -> None:
+    r"""Remove a model that no process is loading.
+
+    Args:
+        root: cache folder
+        model: what to remove
+        dry_run: whether to see only if it can be removed
+
+    Raises:
+        CacheBusyError: if a process is loading the model
+        CacheError: if the cache cannot be changed
+
+    """
+    parsed = ids.parse(model.uid)
+    assert isinstance(parsed, ModelId)
+    entry = CacheEntry(root, parsed)
+    with _locked(entry, model):
+        if model.unfinished and not entry.is_left(model.path):
+            raise _busy(model)
+        if dry_run:
+            return
+        if model.unfinished:
+            shutil.rmtree(model.path, ignore_errors=True)
+            return
+        for folder in (entry.folder, entry.partial_folder):
+            aside = entry.set_aside(folder)
+            if aside is not None:
+                shutil.rmtree(aside, ignore_errors=True)
+        entry.forget()
+
+
+@contextmanager
+def _locked(entry: CacheEntry, model: CachedModel) -> Iterator[None]:
+    r"""Keep others from loading any of a model."""
+    import filelock
+
+    try:
+        with entry.lock(timeout=0), entry.lock_partial(timeout=0):
+            yield
+    except filelock.Timeout as error:
+        raise _busy(model) from error
+
+
+def _busy(model: CachedModel) -> CacheBusyError:
+    return CacheBusyError(
+        f"The model '{model.uid}' in '{model.path}' cannot be removed, "
+        "since a process is loading it. Wait until it is done, or end it."
+    )

@@ -1,0 +1,170 @@
+r"""All models of a repository."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import contextlib
+from dataclasses import dataclass
+from dataclasses import field
+from fnmatch import fnmatchcase
+from typing import Any
+from typing import TypeVar
+
+from audmodel.core import document
+from audmodel.core import header as header_module
+from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.errors import RepositoryUnreachableError
+from audmodel.core.cache import CacheEntry
+from audmodel.core.header import Header
+from audmodel.core.registry import Registry
+from audmodel.core.uid import ModelId
+from audmodel.errors import InvalidDocumentError
+from audmodel.parallel import prefetch
+
+
+Item = TypeVar("Item")
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class Filter:
+    r"""Which models are wanted.
+
+    Args:
+        name: pattern of the name
+        subgroup: pattern of the subgroup
+        params: parameters and their values
+        alias: pattern of an alias
+        author: pattern of the author
+
+    """
+
+    name: str | None = None
+    subgroup: str | None = None
+    params: Mapping[str, Any] | None = None
+    alias: str | None = None
+    author: str | None = None
+
+    def matches(self, header: Header) -> bool:
+        r"""Whether a header is of a wanted model."""
+        return (
+            _matches(header.name, self.name)
+            and _matches(header.subgroup, self.subgroup)
+            and _matches(header.author, self.author)
+            and _includes(header.parameters, self.params or {})
+        )
+
+    def matches_alias(self, names: list[str]) -> bool:
+        r"""Whether one of the aliases of a model is of a wanted one."""
+        return self.alias is None or any(_matches(name, self.alias) for name in names)
+
+
+def _matches(value: str, pattern: str | None) -> bool:
+    return pattern is None or fnmatchcase(value, pattern)
+
+
+def _includes(value: object, part: object) -> bool:
+    r"""Whether a value is what is asked for, dictionaries may have more keys."""
+    if isinstance(value, Mapping) and isinstance(part, Mapping):
+        return all(
+            key in value and _includes(value[key], item) for key, item in part.items()
+        )
+    return value == part
+
+
+@dataclass
+class Catalogue:
+    r"""Models of a repository.
+
+    Args:
+        headers: headers of the models
+        aliases: model that each alias points to
+        problems: what could not be read
+
+    """
+
+    headers: dict[ModelId, Header] = field(default_factory=dict)
+    aliases: dict[str, ModelId] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def read(
+    registry: Registry,
+    wanted: Filter,
+    cache_root: str,
+    *,
+    num_workers: int,
+    start_progress: Callable[[int], Callable[[int], None]],
+) -> Catalogue:
+    r"""Read the records of all models that are wanted.
+
+    Headers that are in the cache are taken from there.
+
+    Args:
+        registry: where the models are
+        wanted: which models
+        cache_root: cache folder
+        num_workers: number of threads
+        start_progress: called with the number of records,
+            gives a function that is called with the number of those that were read
+
+    Returns:
+        models whose header can be read
+
+    Raises:
+        RepositoryError: if the repository cannot be listed
+
+    """
+    catalogue = Catalogue()
+    names = registry.alias_names()
+    targets = _read_all(registry.alias, names, num_workers, catalogue.problems)
+    catalogue.aliases.update(targets)
+    models = registry.models()
+    if wanted.alias is not None:
+        named = {
+            model for name, model in targets.items() if wanted.matches_alias([name])
+        }
+        models = [model for model in models if model in named]
+    progress = start_progress(len(models))
+
+    def header(model: ModelId) -> Header | None:
+        progress(1)
+        entry = CacheEntry(cache_root, model)
+        content = entry.read(entry.header_file, document.MAX_BYTES)
+        if content is not None:
+            with contextlib.suppress(InvalidDocumentError):
+                return header_module.parse(content, model, f"'{entry.header_file}'")
+        found = registry.header(model)
+        return None if found is None else found[0]
+
+    for model, found in _read_all(
+        header, models, num_workers, catalogue.problems
+    ).items():
+        if wanted.matches(found):
+            catalogue.headers[model] = found
+    return catalogue
+
+
+def _read_all(
+    read: Callable[[Item], Record | None],
+    items: list[Item],
+    num_workers: int,
+    problems: list[str],
+) -> dict[Item, Record]:
+    r"""Records that can be read."""
+
+    def attempt(item: Item) -> Record | None:
+        try:
+            return read(item)
+        except RepositoryUnreachableError:
+            raise  # nothing else can be read either
+        except (InvalidDocumentError, RepositoryError) as error:
+            problems.append(str(error))
+            return None
+
+    results = prefetch(attempt, items, num_workers=num_workers)
+    with contextlib.closing(results):
+        records = zip(items, results, strict=True)
+        # What is gone by now is no problem
+        return {item: record for item, record in records if record is not None}

@@ -1,0 +1,63 @@
+r"""Copy of the directory of an archive in the cache.
+
+It says which files a model has, how large they are, and what is in them,
+so that none of this needs the repository a second time.
+
+::
+
+    BLAKE3 digest of what follows, 32 bytes
+    size of the archive, 8 bytes, little-endian
+    everything from the directory of the archive to its end
+
+"""
+
+from __future__ import annotations
+
+import struct
+
+from blake3 import blake3
+
+from audmodel.core.archive import format
+from audmodel.core.archive import reader
+from audmodel.core.cache import CacheEntry
+from audmodel.errors import ArchiveError
+
+
+_SIZE = struct.Struct("<Q")
+_MAX_BYTES = format.DIGEST_SIZE + _SIZE.size + format.MAX_DIRECTORY + format.END_SIZE
+
+
+def keep(entry: CacheEntry, end: bytes | bytearray, size: int) -> None:
+    r"""Keep the directory of an archive.
+
+    Args:
+        entry: place of the model in the cache
+        end: everything from the directory of the archive to its end
+        size: size of the archive in bytes
+
+    """
+    body = _SIZE.pack(size) + end
+    entry.keep_index(blake3(body).digest() + body)
+
+
+def read(entry: CacheEntry) -> format.Directory | None:
+    r"""Directory of the archive of a model, if it is in the cache.
+
+    Args:
+        entry: place of the model in the cache
+
+    Returns:
+        directory,
+        or ``None`` if there is none, or it was damaged
+
+    """
+    content = entry.read(entry.index_file, _MAX_BYTES)
+    if content is None:
+        return None
+    digest, body = content[: format.DIGEST_SIZE], content[format.DIGEST_SIZE :]
+    if len(body) < _SIZE.size or blake3(body).digest() != digest:
+        return None
+    try:
+        return reader.parse_end(body[_SIZE.size :], *_SIZE.unpack_from(body))
+    except ArchiveError:
+        return None

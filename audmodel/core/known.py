@@ -1,0 +1,96 @@
+r"""Which model an alias or a short ID stood for, for times without network.
+
+::
+
+    <root>/.resolved/<alias or short ID>    '<alias or short ID> <model ID>'
+
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+
+from audmodel.core import uid as ids
+from audmodel.core.cache import CacheEntry
+from audmodel.core.cache import replace_file
+from audmodel.core.uid import Alias
+from audmodel.core.uid import ModelId
+from audmodel.core.uid import ShortId
+from audmodel.errors import InvalidIdError
+
+
+logger = logging.getLogger("audmodel")
+
+_MAX_BYTES = 1024
+
+
+def remember(root: str, name: Alias | ShortId, model: ModelId) -> None:
+    r"""Note what a name stands for.
+
+    Args:
+        root: cache folder, which need not be writable
+        name: alias or short ID
+        model: model that it stands for
+
+    """
+    if _read(root, name) != model:
+        with contextlib.suppress(OSError):
+            replace_file(_path(root, name), f"{name} {model}\n".encode())
+
+
+def recall(root: str, name: Alias | ShortId) -> ModelId | None:
+    r"""What a name stood for when a repository was asked the last time.
+
+    A short ID that was never asked for
+    is the latest version in the cache.
+
+    Args:
+        root: cache folder
+        name: alias or short ID
+
+    Returns:
+        model, or ``None`` if it is not known
+
+    """
+    model, how = _read(root, name), "as it was last known"
+    if model is None and isinstance(name, ShortId):
+        model, how = _latest(root, name.short), "the latest version in the cache"
+    if model is not None:
+        logger.warning(
+            "AUDMODEL_OFFLINE is set. '%s' is taken for '%s', %s.", name, model, how
+        )
+    return model
+
+
+def _path(root: str, name: Alias | ShortId) -> str:
+    return os.path.join(root, ".resolved", str(name))
+
+
+def _read(root: str, name: Alias | ShortId) -> ModelId | None:
+    try:
+        with open(_path(root, name), encoding="ascii", errors="replace") as file:
+            words = file.read(_MAX_BYTES).split()
+    except OSError:
+        return None
+    # File systems may not tell names apart that differ in case
+    if len(words) != 2 or words[0] != str(name):
+        return None
+    with contextlib.suppress(InvalidIdError):
+        parsed = ids.parse(words[1])
+        return parsed if isinstance(parsed, ModelId) else None
+    return None
+
+
+def _latest(root: str, short: str) -> ModelId | None:
+    try:
+        names = os.listdir(os.path.join(root, short))
+    except OSError:
+        return None
+    versions = {
+        name
+        for name in names
+        if ids.is_version(name) and CacheEntry(root, ModelId(short, name)).is_complete
+    }
+    return ModelId(short, ids.sort_versions(versions)[-1]) if versions else None

@@ -1,0 +1,129 @@
+r"""Open a file of a model without loading the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+import contextlib
+import io
+import os
+
+from audmodel.core import loading
+from audmodel.core.archive.member_file import BUFFER
+from audmodel.core.archive.member_file import MemberFile
+from audmodel.core.archive.parts import MemberParts
+from audmodel.core.archive.parts import find_member
+from audmodel.core.archive.parts import has_parts
+from audmodel.core.cache import CacheEntry
+from audmodel.core.header import Header
+from audmodel.core.lookup import open_registry
+from audmodel.core.repository import Repository
+from audmodel.core.selection import listed
+from audmodel.core.uid import ModelId
+from audmodel.errors import FileNotInModelError
+
+
+class OpenedFile(io.BufferedReader):
+    r"""Read-only binary file.
+
+    Args:
+        raw: where bytes come from
+        size: size of the file in bytes
+
+    """
+
+    def __init__(self, raw: io.RawIOBase, size: int) -> None:
+        super().__init__(raw, BUFFER)
+        self.size = size
+
+
+def open_cached(entry: CacheEntry, model: ModelId, file: str) -> OpenedFile | None:
+    r"""Open a file that is in the cache.
+
+    Args:
+        entry: place of the model in the cache
+        model: ID of the model
+        file: name of the file, with ``'/'`` between folders
+
+    Returns:
+        the file, or ``None`` if it is not there
+
+    Raises:
+        FileNotInModelError: if the model is there, and has no such file
+
+    """
+    for folder in entry.folder, entry.partial_folder:
+        try:
+            raw = io.FileIO(os.path.join(folder, file))
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            continue
+        entry.touch(folder)
+        return OpenedFile(raw, os.fstat(raw.fileno()).st_size)
+    if entry.is_complete:
+        raise no_file(model, file, loading.file_names(entry.folder))
+    return None
+
+
+def open_archived(
+    place: Repository,
+    model: ModelId,
+    header: Header,
+    entry: CacheEntry,
+    file: str,
+    num_workers: int,
+) -> OpenedFile | None:
+    r"""Open a file in the archive of a model.
+
+    Args:
+        place: where the model is
+        model: ID of the model
+        header: header of the model
+        entry: place of the model in the cache
+        file: name of the file, with ``'/'`` between folders
+        num_workers: number of threads that fetch ahead
+
+    Returns:
+        the file, or ``None`` if it cannot be verified part by part
+
+    Raises:
+        ArchiveError: if the archive is missing, damaged,
+            or not the one that was published
+        FileNotInModelError: if there is no such file
+        RepositoryError: if the archive cannot be read
+
+    """
+    with contextlib.ExitStack() as stack:
+        registry = stack.enter_context(open_registry(place))
+        archive, directory = stack.enter_context(
+            loading.open_archive(registry, header, entry)
+        )
+        found = find_member(directory, file)
+        if found is None:
+            raise no_file(model, file, (member.name for member in directory.files()))
+        if not has_parts(found.member):
+            return None
+        raw = MemberFile(
+            MemberParts(archive, found),
+            file,
+            num_workers=num_workers,
+            naming=lambda: loading.naming(registry, model, header),
+            release=stack.pop_all().close,
+        )
+    return OpenedFile(raw, found.member.size)
+
+
+def no_file(model: ModelId, file: str, names: Iterable[str]) -> FileNotInModelError:
+    r"""Error that says that a model has no such file.
+
+    Args:
+        model: ID of the model
+        file: what was asked for
+        names: names of all files
+
+    Returns:
+        error to raise
+
+    """
+    return FileNotInModelError(
+        f"The model '{model}' has no file {file[:100]!r}. "
+        f"It has: {listed(sorted(names))}."
+    )

@@ -1,0 +1,145 @@
+r"""What public functions give back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import datetime
+from typing import Any
+
+from audmodel.core.repository import Repository
+
+
+@dataclass(frozen=True)
+class Model:
+    r"""Model in a repository.
+
+    Args:
+        uid: model ID
+        name: name
+        subgroup: subgroup, empty if there is none
+        version: version
+        parameters: parameters
+        author: who published it
+        date: when it was published, as ``'yyyy-mm-dd'``
+        aliases: aliases that point to it, in alphabetical order
+        repository: repository that holds it
+
+    """
+
+    uid: str
+    name: str
+    subgroup: str
+    version: str
+    parameters: Mapping[str, Any]
+    author: str
+    date: str
+    aliases: list[str]
+    repository: Repository
+
+
+@dataclass(frozen=True)
+class Transfer:
+    r"""What loading or publishing a model moves.
+
+    Args:
+        uid: model ID
+        files: number of files
+        size: bytes of these files
+        bytes: bytes that are fetched or sent for them
+        requests: number of requests that this takes
+        exact: whether ``bytes`` and ``requests`` are what it will be,
+            and not an estimate
+
+    """
+
+    uid: str
+    files: int
+    size: int
+    bytes: int
+    requests: int
+    exact: bool
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    r"""File of a model.
+
+    Args:
+        path: path in the model, with ``'/'`` between folders
+        size: size in bytes
+        compressed_size: bytes that it has in the archive
+
+    """
+
+    path: str
+    size: int
+    compressed_size: int
+
+
+@dataclass(frozen=True)
+class CachedModel:
+    r"""Model in the cache.
+
+    Args:
+        uid: model ID
+        path: path of its folder
+        size: size of its files in bytes
+        last_used: when it was loaded the last time,
+            also if it was in the cache already
+        partial: whether only some of its files are there
+        unfinished: whether they are of a load that was interrupted,
+            or has not ended yet
+
+    """
+
+    uid: str
+    path: str
+    size: int
+    last_used: datetime.datetime
+    partial: bool
+    unfinished: bool = False
+
+
+@dataclass(frozen=True)
+class DamagedFile:
+    r"""File that is not what was published.
+
+    Args:
+        path: path in the model, with ``'/'`` between folders
+        problem: ``'missing'``, ``'kind'`` if it is no regular file,
+            ``'size'``, ``'content'``, or ``'unreadable'``
+        size: bytes of the file that are wrong or missing
+        details: what exactly was found in the repository
+
+    """
+
+    path: str
+    problem: str
+    size: int
+    details: str = ""
+
+
+@dataclass(frozen=True)
+class Verification:
+    r"""What came out of verifying a model.
+
+    Args:
+        uid: model ID
+        path: folder in the cache, or location of the archive in the repository
+        damaged: files that were missing or wrong
+        extra: files that are not part of the model, which are left alone
+        repaired: whether the damaged files were replaced
+
+    """
+
+    uid: str
+    path: str
+    damaged: list[DamagedFile]
+    extra: list[str]
+    repaired: bool = False
+
+    @property
+    def ok(self) -> bool:
+        r"""Whether all files are what was published, by now."""
+        return not self.damaged or self.repaired

@@ -1,0 +1,186 @@
+r"""Compare a cached model to its archive, and mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import dataclasses
+import os
+from typing import TYPE_CHECKING
+
+from audmodel.core import loading
+from audmodel.core.archive import comparing
+from audmodel.core.archive import format
+from audmodel.core.archive.checker import Checker
+from audmodel.core.archive.comparing import Difference
+from audmodel.core.cache import CacheEntry
+from audmodel.core.cache import Staging
+from audmodel.core.header import Header
+from audmodel.core.results import DamagedFile
+from audmodel.core.results import Verification
+from audmodel.errors import NotCachedError
+
+
+if TYPE_CHECKING:
+    from audmodel.core.registry import Registry
+
+
+def verify(
+    entry: CacheEntry,
+    directory: format.Directory,
+    *,
+    num_workers: int,
+    start_progress: Callable[[int], loading.Progress],
+) -> tuple[Verification, list[Difference]]:
+    r"""Compare what is in the cache of a model to the directory of its archive.
+
+    Args:
+        entry: place in the cache
+        directory: directory of the archive
+        num_workers: number of threads
+        start_progress: called with the number of bytes to read,
+            gives a function that is called with the bytes that were read
+
+    Returns:
+        what came out of it, and what is needed to mend it
+
+    Raises:
+        NotCachedError: if the model is not in the cache
+
+    """
+    folder = folder_of(entry)
+    names = set(loading.file_names(folder))
+    files = directory.files()
+    extra = sorted(names - {member.name for member in files})
+    if folder == entry.partial_folder:
+        files = [member for member in files if member.name in names]
+    progress = start_progress(sum(member.size for member in files))
+    found = comparing.differences(folder, files, num_workers, progress)
+    damaged = [
+        DamagedFile(difference.member.name, difference.problem, difference.size)
+        for difference in found
+    ]
+    return Verification(str(entry.model), folder, damaged, extra), found
+
+
+def folder_of(entry: CacheEntry) -> str:
+    r"""Folder of a model, or of some files of it.
+
+    Args:
+        entry: place in the cache
+
+    Returns:
+        path
+
+    Raises:
+        NotCachedError: if there is none
+
+    """
+    if entry.is_complete:
+        return entry.folder
+    if os.path.isdir(entry.partial_folder):
+        return entry.partial_folder
+    raise NotCachedError(
+        f"The model '{entry.model}' is not in the cache '{entry.root}'."
+    )
+
+
+def repair(
+    registry: Registry,
+    header: Header,
+    entry: CacheEntry,
+    result: Verification,
+    found: list[Difference],
+    *,
+    num_workers: int,
+) -> Verification:
+    r"""Replace files that are wrong, each as one step.
+
+    Of large files only the parts that are wrong are fetched.
+    Whoever has opened a file goes on reading the one that was replaced.
+
+    Args:
+        registry: where the model is
+        header: header of the model
+        entry: place in the cache, whose lock for the folder is held
+        result: what came out of verifying it
+        found: what is wrong
+        num_workers: number of threads
+
+    Returns:
+        the result, with a note that it was repaired
+
+    Raises:
+        ArchiveError: if the archive is missing, damaged,
+            or not the one that was published
+        CacheError: if the cache cannot be written to
+        RepositoryError: if the archive cannot be read
+
+    """
+    names = {difference.member.name for difference in found}
+    with loading.open_archive(registry, header, entry) as (
+        archive,
+        directory,
+    ):
+        is_partial = result.path == entry.partial_folder
+        staging = entry.stage(partial=is_partial, private=True)
+        staging.prepare(loading.sizes(directory, names))
+        for difference in found:
+            _keep_good_parts(staging, result.path, difference)
+        loading.extractor(archive, directory, staging, names, num_workers).run()
+        for name in names:
+            staging.reveal(name)
+        staging.remove()
+    return dataclasses.replace(result, repaired=True)
+
+
+def _keep_good_parts(staging: Staging, folder: str, difference: Difference) -> None:
+    member = difference.member
+    has_parts = member.index is not None and len(member.index.parts) > 1
+    if has_parts and difference.problem in ("content", "size"):
+        staging.copy(folder, member.name)
+        os.truncate(os.path.join(staging.path, member.name), member.size)
+
+
+def verify_remote(
+    registry: Registry,
+    header: Header,
+    entry: CacheEntry,
+    *,
+    num_workers: int,
+    start_progress: Callable[[int], loading.Progress],
+) -> Verification:
+    r"""Read the archive of a model, and check all of it.
+
+    Args:
+        registry: where the model is
+        header: header of the model
+        entry: place in the cache
+        num_workers: number of threads
+        start_progress: called with the number of bytes to read,
+            gives a function that is called with the bytes that were read
+
+    Returns:
+        what came out of it
+
+    Raises:
+        ArchiveError: if the archive is missing, or not the one that was published,
+            or its directory is damaged
+        RepositoryError: if the archive cannot be read
+
+    """
+    path = registry.archive_path(entry.model, header.location)
+    with loading.open_archive(registry, header, entry) as (
+        archive,
+        directory,
+    ):
+        progress = start_progress(directory.size)
+        errors = Checker(
+            archive, directory, num_workers=num_workers, progress=progress
+        ).damaged()
+    damaged = [
+        DamagedFile(member.name, "content", member.size, errors[member.name])
+        for member in directory.files()
+        if member.name in errors
+    ]
+    url = registry.backend.object_url(path)
+    return Verification(str(entry.model), url, damaged, [])

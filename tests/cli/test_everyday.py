@@ -1,0 +1,287 @@
+"""List models, verify them, and tell what would be done."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import audmodel
+from tests.backends import seaweedfs
+from tests.cli.conftest import MODEL
+from tests.cli.conftest import Call
+from tests.cli.conftest import environment
+
+
+# Models --------------------------------------------------------------------
+
+
+@pytest.fixture
+def other(uid: str, model_folder: Path) -> str:
+    """Another model."""
+    return audmodel.publish(
+        str(model_folder), "torch", {"size": 1, "x": [1, None]}, "1.0.0", author="zoe"
+    )
+
+
+def uids(call: Call, *args: str) -> set[str]:
+    answer = call("ls", *args, "--json")
+    assert (answer.code, answer.err) == (0, "")
+    return {model["uid"] for model in answer.data}
+
+
+def test_ls_of_nothing(call: Call, place: audmodel.Repository) -> None:
+    assert call("ls").out == ""
+    assert call("ls", "--json").data == []
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (("--param", "size"), 1, "KEY=VALUE"),
+        (("--param", "size=["), 1, "The value of 'size'"),
+        (("--num-workers", "0"), 2, "positive integer"),
+        (("--repository", "nowhere"), 1, "configured are: models"),
+        (("--repository", "file-system:/nowhere:models"), 4, "does not exist"),
+        (("models",), 2, "unrecognized arguments"),
+    ],
+)
+def test_ls_wrong(
+    call: Call, uid: str, args: tuple[str, ...], code: int, message: str
+) -> None:
+    answer = call("ls", *args)
+    assert (answer.code, answer.out) == (code, "")
+    assert message in answer.err
+
+
+def test_ls(call: Call, uid: str, other: str) -> None:
+    titles, *lines = call("ls").out.splitlines()
+    assert titles.split() == [
+        *("UID", "NAME", "SUBGROUP", "ALIASES", "DATE", "AUTHOR", "PARAMETERS")
+    ]
+    assert {line.split()[0] for line in lines} == {uid, other}
+    [line] = [line for line in lines if line.startswith(uid)]
+    assert line.split("  ")[-1].strip() == "model=cnn10, sampling_rate=16000"
+    [model] = call("ls", "--name", "onnx", "--json").data
+    assert model == {"uid": uid, **MODEL}
+
+
+@pytest.mark.parametrize(
+    ("args", "found"),
+    [
+        (("--name", "onnx"), "uid"),
+        (("--subgroup", "emotion.*"), "uid"),
+        (("--alias", "sm*"), "uid"),
+        (("--author", "zoe"), "other"),
+        (("--param", "sampling_rate=16000"), "uid"),
+        (("--param", "sampling_rate='16000'"), None),
+        (("--param", "size=1", "--param", "x=[1, null]"), "other"),
+        (("--param", "size=1", "--name", "onnx"), None),
+    ],
+)
+def test_ls_filters(
+    call: Call, uid: str, other: str, args: tuple[str, ...], found: str | None
+) -> None:
+    expected = {"uid": {uid}, "other": {other}, None: set()}[found]
+    assert uids(call, *args) == expected
+
+
+# Verify --------------------------------------------------------------------
+
+
+@pytest.fixture
+def damaged(uid: str) -> Path:
+    """A model in the cache with a file that is wrong."""
+    root = Path(audmodel.load(uid))
+    (root / "readme.txt").write_text("something else")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (("12345678-1.0.0",), 1, "12345678-1.0.0"),
+        (("small",), 1, "not in the cache"),
+        ((), 2, "UID"),
+        (("small", "--repair", "--remote"), 2, "not allowed with"),
+    ],
+)
+def test_verify_wrong(
+    call: Call, uid: str, args: tuple[str, ...], code: int, message: str
+) -> None:
+    answer = call("verify", *args)
+    assert (answer.code, answer.out) == (code, "")
+    assert message in answer.err
+
+
+def test_verify(call: Call, uid: str) -> None:
+    root = audmodel.load(uid)
+    answer = call("verify", "small", uid)
+    assert answer.code == 0
+    assert [line.split() for line in answer.out.splitlines()[1:]] == [[uid, "ok"]] * 2
+    Path(root, "extra.txt").write_text("")
+    answer = call("verify", uid)
+    assert answer.code == 0
+    assert "not of the model" in answer.out
+    assert "extra.txt" in answer.out
+
+
+def test_verify_and_repair(call: Call, uid: str, damaged: Path) -> None:
+    answer = call("verify", uid)
+    assert answer.code == 3
+    assert "readme.txt" in answer.out
+    [data] = call("verify", uid, "--json").data
+    assert (data["uid"], data["ok"], data["repaired"]) == (uid, False, False)
+    assert [file["path"] for file in data["damaged"]] == ["readme.txt"]
+    answer = call("verify", uid, "--repair")
+    assert answer.code == 0
+    assert "repaired" in answer.out
+    assert call("verify", uid, "--json").data[0]["ok"] is True
+
+
+def test_verify_remote(call: Call, uid: str, place: audmodel.Repository) -> None:
+    assert call("verify", uid, "--remote").code == 0
+    [archive] = Path(place.host).rglob("*.zip")
+    content = bytearray(archive.read_bytes())
+    start = content.index(b"A model for tests")
+    content[start : start + 7] = b"another"
+    archive.write_bytes(content)
+    answer = call("verify", uid, "--remote")
+    assert answer.code == 3
+    assert "readme.txt (" in answer.out
+
+
+def test_cache_verify(call: Call, damaged: Path, other: str, uid: str) -> None:
+    audmodel.load(other)
+    answer = call("cache", "verify")
+    assert answer.code == 3
+    states = {line.split()[0]: line for line in answer.out.splitlines()[1:]}
+    assert "readme.txt" in states[uid]
+    assert states[other].endswith("  ok")
+    assert call("cache", "verify", "--repair").code == 0
+    assert {model["ok"] for model in call("cache", "verify", "--json").data} == {True}
+
+
+def test_cache_verify_of_what_no_repository_has(
+    call: Call, damaged: Path, other: str, uid: str, place: audmodel.Repository
+) -> None:
+    """The others are verified all the same."""
+    audmodel.load(other)
+    for path in (*damaged.parent.glob(".*"), *damaged.parent.glob("*.yaml")):
+        path.unlink()
+    for path in Path(place.host).rglob(f"{uid}.*"):
+        path.unlink()
+    answer = call("cache", "verify", "--json")
+    assert answer.code == 1
+    assert {model["uid"]: model["ok"] for model in answer.data} == {
+        uid: None,
+        other: True,
+    }
+    answer = call("cache", "verify")
+    assert (answer.code, answer.err) == (1, "")
+    assert "unknown" in answer.out
+
+
+def test_cache_verify_of_nothing(call: Call, place: audmodel.Repository) -> None:
+    answer = call("cache", "verify")
+    assert (answer.code, answer.out) == (0, "")
+
+
+# Dry run -------------------------------------------------------------------
+
+
+def test_plan_to_load(call: Call, uid: str) -> None:
+    answer = call("load", uid, "--dry-run")
+    assert answer.code == 0
+    assert answer.out.splitlines()[1].startswith(f"{uid}  4")
+    assert call("cache", "ls").out == ""
+    [data] = call("load", uid, "--dry-run", "--file", "*.onnx", "--json").data
+    assert (data["files"], data["size"]) == (1, 16384)
+    audmodel.load(uid)
+    [data] = call("load", "small", "--dry-run", "--json").data
+    assert data["bytes"] == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [(("small", "12345678"), "12345678"), (("small", "--file", "*.pt"), r"*.pt")],
+)
+def test_plan_to_load_wrong(
+    call: Call, uid: str, args: tuple[str, ...], message: str
+) -> None:
+    answer = call("load", *args, "--dry-run")
+    assert (answer.code, answer.out) == (1, "")
+    assert message in answer.err
+
+
+def test_plan_to_publish(
+    call: Call, uid: str, place: audmodel.Repository, model_folder: Path
+) -> None:
+    args = ("publish", model_folder, "--name", "new", "--dry-run", "--version")
+    before = sorted(Path(place.host).rglob("*"))
+    answer = call(*args, "1.0.0")
+    assert answer.code == 0
+    assert answer.out.splitlines()[1].endswith("  estimated")
+    [data] = call(*args, "1.0.0", "--json").data
+    assert (data["uid"], data["files"]) == (audmodel.uid("new", {}, "1.0.0"), 4)
+    assert call(*args, "one").code == 1
+    existing = ("--subgroup=emotion.cnn", "--params=model=cnn10")
+    answer = call(
+        *("publish", model_folder, "--name=onnx", "--version=1.0.0", "--dry-run"),
+        *(*existing, "--params=sampling_rate=16000"),
+    )
+    assert answer.code == 5
+    assert sorted(Path(place.host).rglob("*")) == before
+
+
+# Several, and offline ------------------------------------------------------
+
+
+def test_load_of_several_is_all_or_nothing(call: Call, uid: str) -> None:
+    answer = call("load", uid, "12345678-1.0.0")
+    assert (answer.code, answer.out) == (1, "")
+    assert "12345678-1.0.0" in answer.err
+
+
+def test_offline(call: Call, uid: str) -> None:
+    root = audmodel.load(uid)
+    os.environ["AUDMODEL_OFFLINE"] = "1"
+    far = ("--repository", "s3:127.0.0.1:9:models")
+    assert call("load", uid, *far).out == f"{root}\n"
+    answer = call("load", "12345678-1.0.0", *far)
+    assert (answer.code, answer.out) == (4, "")
+    assert "AUDMODEL_OFFLINE" in answer.err
+    assert call("config", "--json").data["environment"] == {"AUDMODEL_OFFLINE": "1"}
+
+
+def test_storage_that_nobody_configured(
+    run: Call, home: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    server = seaweedfs.shared()
+    place = ("--repository", f"s3:{server.url}:{server.empty_bucket()}")
+    variables = environment(
+        MINIO_ACCESS_KEY=seaweedfs.ACCESS_KEY, MINIO_SECRET_KEY=seaweedfs.SECRET_KEY
+    )
+    answer = run(
+        *("publish", model_folder, "--name", "x", "--version", "1.0.0", *place),
+        env=variables,
+    )
+    assert (answer.code, answer.err) == (0, "")
+    uid = answer.out.strip()
+    args = (uid, *place, "--cache-root", tmp_path / "cache", "--num-workers", "2")
+    answer = run("load", *args, env=variables)
+    assert os.path.isfile(Path(answer.out.strip(), "model.onnx"))
+    answer = run("ls", *place, env=variables)
+    assert uid in answer.out
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["ls", "verify small", "cache verify", "load small --dry-run"],
+)
+def test_process(run: Call, uid: str, line: str) -> None:
+    audmodel.load(uid)
+    answer = run(*line.split())
+    assert (answer.code, answer.err) == (0, "")
+    assert uid in answer.out

@@ -1,0 +1,276 @@
+"""Cached models and archives are compared to what was published."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import shutil
+import signal
+from typing import Any
+
+import filelock
+import pytest
+
+import audmodel
+from audmodel.errors import ArchiveError
+from audmodel.errors import InvalidInputError
+from audmodel.errors import NotCachedError
+from tests.behaviour.backends import content
+from tests.behaviour.backends import files
+from tests.behaviour.backends import store
+from tests.core.conftest import Interpreter
+from tests.core.test_partial import SIZES
+from tests.core.test_partial import entry_of
+from tests.core.test_partial import fetched as fetched
+from tests.core.test_partial import folder as folder
+from tests.core.test_partial import uid as uid
+
+
+def damage(path: Path, offset: int = 0) -> None:
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+def problems(result: audmodel.Verification) -> dict[str, str]:
+    return {file.path: file.problem for file in result.damaged}
+
+
+# Bad input -----------------------------------------------------------------
+
+
+def test_bad_input(repository: audmodel.Repository) -> None:
+    with pytest.raises(TypeError):
+        audmodel.verify(1)  # type: ignore[arg-type]
+    with pytest.raises(audmodel.errors.InvalidIdError):
+        audmodel.verify("a/b")
+    with pytest.raises(ValueError, match="num_workers"):
+        audmodel.verify("00000000-1.0.0", num_workers=0)
+    with pytest.raises(InvalidInputError, match="'repair'"):
+        audmodel.verify("00000000-1.0.0", repair=True, remote=True)
+    with pytest.raises(NotCachedError):
+        audmodel.verify("00000000-1.0.0")
+    with pytest.raises(audmodel.errors.ModelNotFoundError):
+        audmodel.verify("00000000-1.0.0", remote=True)
+
+
+def test_model_is_not_in_the_cache(uid: str, cache: Path) -> None:
+    with pytest.raises(NotCachedError, match=str(cache)):
+        audmodel.verify(uid, repair=True)
+
+
+# Cache ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_sound_model(uid: str, num_workers: int) -> None:
+    root = audmodel.load(uid)
+    result = audmodel.verify(uid, num_workers=num_workers)
+    assert result == audmodel.Verification(uid, root, [], [])
+    assert result.ok
+
+
+def test_sound_model_needs_no_repository(
+    uid: str, repository: audmodel.Repository
+) -> None:
+    audmodel.load(uid)
+    shutil.rmtree(repository.host)
+    assert audmodel.verify(uid).ok
+
+
+def test_model_of_the_released_version(uid: str, released: Interpreter) -> None:
+    root = Path(released.run("return audmodel.load(args['uid'])", uid=uid))
+    assert audmodel.verify(uid).ok
+    damage(root / "large.bin", 4_000_000)
+    assert problems(audmodel.verify(uid)) == {"large.bin": "content"}
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_damage_is_found_and_repaired(uid: str, folder: Path, num_workers: int) -> None:
+    root = Path(audmodel.load(uid))
+    damage(root / "large.bin", 8_999_999)
+    (root / "config" / "a.yaml").unlink()
+    (root / "readme.txt").write_bytes(b"short")
+    (root / "model.onnx").unlink()
+    (root / "model.onnx").mkdir()
+    (root / "model.onnx" / "inside").touch()
+    shutil.rmtree(root / "config" / "sub")
+    (root / "config" / "sub").touch()
+    (root / "notes.txt").write_bytes(b"mine")
+    expected = {
+        "config/a.yaml": "missing",
+        "config/sub/b.yaml": "missing",
+        "large.bin": "content",
+        "model.onnx": "kind",
+        "readme.txt": "size",
+    }
+    result = audmodel.verify(uid, num_workers=num_workers)
+    assert problems(result) == expected
+    assert not result.ok
+    assert not result.repaired
+    assert "notes.txt" in result.extra
+    result = audmodel.verify(uid, repair=True, num_workers=num_workers)
+    assert problems(result) == expected
+    assert result.ok
+    assert result.repaired
+    assert files(root) == {**files(folder), "notes.txt": b"mine"}
+    assert os.access(root / "model.onnx", os.X_OK)
+    again = audmodel.verify(uid)
+    assert again.ok
+    assert again.extra == ["notes.txt"]
+    assert not list(root.parent.glob(".*~*"))
+
+
+def test_link_instead_of_a_file(uid: str, folder: Path, tmp_path: Path) -> None:
+    root = Path(audmodel.load(uid))
+    copy = tmp_path / "copy"
+    shutil.copy(folder / "readme.txt", copy)
+    (root / "readme.txt").unlink()
+    (root / "readme.txt").symlink_to(copy)
+    assert problems(audmodel.verify(uid, repair=True)) == {"readme.txt": "kind"}
+    assert not (root / "readme.txt").is_symlink()
+    assert copy.exists()
+
+
+def test_file_that_cannot_be_read(uid: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    audmodel.load(uid)
+    preadv = os.preadv
+
+    def fail(fd: int, buffers: Any, offset: int) -> int:
+        if os.fstat(fd).st_size == SIZES["large.bin"] and offset >= 4_000_000:
+            raise OSError(5, "Input/output error")
+        return preadv(fd, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", fail)
+    assert problems(audmodel.verify(uid)) == {"large.bin": "unreadable"}
+    monkeypatch.undo()
+
+
+def test_only_broken_parts_are_fetched(
+    repository: audmodel.Repository, folder: Path, fetched: list[int]
+) -> None:
+    uid = audmodel.publish(str(folder), "torch", {}, "1.0.0")
+    root = Path(audmodel.load(uid))
+    damage(root / "large.bin", 5_000_000)
+    fetched.clear()
+    (damaged,) = audmodel.verify(uid, repair=True).damaged
+    assert 0 < damaged.size <= 4 * 1024 * 1024
+    assert sum(fetched) < 4_300_000
+    assert files(root) == files(folder)
+    # A file that was cut has good parts as well
+    os.truncate(root / "large.bin", 5_000_000)
+    fetched.clear()
+    assert audmodel.verify(uid, repair=True).ok
+    assert sum(fetched) < 5_100_000
+    assert files(root) == files(folder)
+
+
+def test_readers_are_not_disturbed(uid: str, folder: Path) -> None:
+    root = Path(audmodel.load(uid))
+    damage(root / "large.bin", 100)
+    damaged = (root / "large.bin").read_bytes()
+    with open(root / "large.bin", "rb") as file:
+        start = file.read(1_000_000)
+        audmodel.verify(uid, repair=True)
+        assert start + file.read() == damaged
+    assert files(root) == files(folder)
+
+
+def test_some_files(uid: str, folder: Path) -> None:
+    root = Path(audmodel.load(uid, files=["readme.txt", "large.bin"]))
+    assert audmodel.verify(uid).path == str(root)
+    assert audmodel.verify(uid).ok
+    damage(root / "large.bin", 4_500_000)
+    (root / "mine").touch()
+    result = audmodel.verify(uid, repair=True)
+    assert problems(result) == {"large.bin": "content"}
+    assert result.extra == ["mine"]
+    assert (root / "large.bin").read_bytes() == (folder / "large.bin").read_bytes()
+    assert sorted(files(root)) == ["large.bin", "mine", "readme.txt"]
+
+
+def test_repair_waits_for_who_is_at_work(uid: str) -> None:
+    root = Path(audmodel.load(uid))
+    damage(root / "readme.txt")
+    with (
+        entry_of(uid).lock(timeout=1),
+        pytest.raises(filelock.Timeout, match=r"\.1\.0\.0\.lock"),
+    ):
+        audmodel.verify(uid, repair=True, timeout=0.1)
+
+
+KILL = """
+    import signal
+    from audmodel.core.cache import Staging
+    Staging.merge = lambda self, names: os.kill(os.getpid(), signal.SIGKILL)
+    audmodel.verify(args["uid"], repair=True)
+"""
+
+
+def test_killed_repair(uid: str, folder: Path, python: Interpreter) -> None:
+    root = Path(audmodel.load(uid))
+    damage(root / "readme.txt")
+    process = python.start(KILL, uid=uid)
+    process.errors()
+    assert process.process.returncode == -signal.SIGKILL
+    assert problems(audmodel.verify(uid)) == {"readme.txt": "content"}
+    assert audmodel.verify(uid, repair=True).ok
+    assert files(root) == files(folder)
+
+
+# Repository ----------------------------------------------------------------
+
+
+def archive_path(repository: audmodel.Repository) -> str:
+    (path,) = (path for path in content(repository) if path.endswith(".zip"))
+    return path
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_sound_archive(
+    uid: str, repository: audmodel.Repository, cache: Path, num_workers: int
+) -> None:
+    result = audmodel.verify(uid, remote=True, num_workers=num_workers)
+    assert result.ok
+    assert result.path.endswith(archive_path(repository))
+    # Nothing is stored but what is known of the model
+    assert not [path for path in cache.rglob("*") if path.name in SIZES]
+    assert not list(cache.rglob("*~*"))
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_damaged_archive(
+    uid: str, repository: audmodel.Repository, folder: Path, num_workers: int
+) -> None:
+    path = archive_path(repository)
+    data = bytearray(content(repository)[path])
+    originals = files(folder)
+    for name in ("config/sub/b.yaml", "large.bin", "model.onnx"):
+        # These files do not shrink, so that their bytes are in the archive,
+        # with a few in between if they are large
+        position = data.find(originals[name][-900:-800])
+        assert position > 0
+        data[position] ^= 1
+    store(repository, path, bytes(data))
+    result = audmodel.verify(uid, remote=True, num_workers=num_workers)
+    assert set(problems(result)) == {"config/sub/b.yaml", "large.bin", "model.onnx"}
+    assert not result.ok
+    assert all(file.details for file in result.damaged)
+    with pytest.raises(ArchiveError):
+        audmodel.load(uid)
+
+
+def test_archive_that_is_gone(uid: str, repository: audmodel.Repository) -> None:
+    with repository.connect() as backend:
+        backend.delete_object(archive_path(repository))
+    with pytest.raises(ArchiveError, match="does not exist"):
+        audmodel.verify(uid, remote=True)
+
+
+def test_truncated_archive(uid: str, repository: audmodel.Repository) -> None:
+    path = archive_path(repository)
+    store(repository, path, content(repository)[path][:-10])
+    with pytest.raises(ArchiveError):
+        audmodel.verify(uid, remote=True)

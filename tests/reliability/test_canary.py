@@ -1,0 +1,53 @@
+"""Secrets appear nowhere, whatever goes wrong and whoever logs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+import random
+
+import pytest
+
+import audmodel
+from audmodel import errors
+from tests.backends import proxy as faults
+from tests.backends.conftest import forget as forget
+from tests.backends.conftest import hasty as hasty
+from tests.backends.test_secrets import describe
+from tests.backends.test_secrets import everything as everything
+from tests.reliability.remote import OPERATIONS
+from tests.reliability.remote import Remote
+from tests.reliability.remote import place as place
+from tests.reliability.test_wire import FAULTS
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_faults(
+    place: Remote,
+    everything: list[str],
+    tmp_path: Path,
+    operation: str,
+    chance: random.Random,
+    torture: int,
+    count: Callable[[str, int], None],
+) -> None:
+    kinds = [kind for kind in FAULTS if not kind.startswith("stall")]
+    if not torture:
+        kinds = chance.sample(kinds, 4)
+    everything.append(repr(place.repository))
+    for kind in kinds:
+        fault = faults.nth(chance.randrange(3), FAULTS[kind], and_later=True)
+        call, _ = OPERATIONS[operation](place)
+        with place.fault(fault):
+            try:
+                call()
+            except errors.AudmodelError as error:
+                everything += [describe(error), repr(error.__dict__)]
+    everything += [repr(vars(place.repository)), repr(audmodel.config)]
+    with place.repository.connect() as backend:
+        everything += [repr(backend), repr(vars(backend))]
+    for path in tmp_path.rglob("*"):
+        everything.append(str(path))
+        if path.is_file() and path.stat().st_size < 100_000:
+            everything.append(path.read_bytes().decode("latin-1"))
+    count("calls with faults looked through for secrets", len(kinds))

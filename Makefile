@@ -45,6 +45,12 @@ demo: $(RUNTIME) ## Publish, load and tag a model, and see what happens
 test: $(DEV) $(RELEASED) ## Run all tests, those in the documentation included
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-report=term $(ARGS)
 
+# TORTURE=10 make torture tries ten times as much
+.PHONY: torture
+torture: $(DEV) $(RELEASED) ## Kill, fail, race and interrupt for about 20 minutes
+	TORTURE=$${TORTURE:-1} $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
+		--no-cov tests/reliability $(ARGS)
+
 .PHONY: check
 check: $(DEV) ## Check style, types and documentation
 	$(BIN)/ruff check

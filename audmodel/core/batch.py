@@ -96,7 +96,7 @@ def load(
         if path is not None:
             return path
         with open_registry(task.place) as registry:
-            return loading.load(
+            path = loading.load(
                 registry,
                 task.header,
                 entry,
@@ -104,6 +104,8 @@ def load(
                 num_workers=num_workers,
                 start_progress=start_progress,
             )
+        entry.tidy()
+        return path
 
 
 def load_all(

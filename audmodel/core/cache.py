@@ -7,6 +7,7 @@ r"""The cache on disk: layout, locks, staging, finished entries.
         <version>.header.yaml    copy of the header
         <version>.meta.yaml      copy of the metadata
         .<version>.lock          held while the model is loaded
+        .<version>.unsynced      checksum of a model that may not be on the disk
         .<version>~<random>/     model that is being loaded
         .<version>~~<random>/    same, where locks are broken
         .<version>+files/        some files of the model
@@ -22,10 +23,19 @@ In the same way single files appear in the folder that holds some of them,
 which earlier releases do not look at.
 The lock saves the work of loading a model twice.
 
+To wait until a model is on the disk would double the time of a load.
+Instead a small file is, before the model becomes visible,
+which names the start of the machine and the checksum of the model.
+As long as the machine runs, what was written is what is read.
+After another start the model is compared with its checksum once.
+If it is not what it was, since the power failed,
+then it is taken back and continued like a load that ended early.
+
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 from contextlib import AbstractContextManager
@@ -41,6 +51,7 @@ import stat
 import tempfile
 import time
 
+from audmodel.core import disk
 from audmodel.core.config import default_cache_root
 from audmodel.core.uid import ModelId
 from audmodel.errors import CacheError
@@ -56,6 +67,12 @@ _FIRST_NOTICE = 2.0
 _NEXT_NOTICE = 30.0
 # Seconds after which a folder that nobody writes to was left behind
 _ABANDONED = 600.0
+# Longest content of a marker
+_MARKER_LIMIT = 1000
+# Bytes that are read at once
+_PIECE = 1 << 20
+# Models that were found to be right by this process, for caches that are read only
+_verified: set[tuple[str, bytes]] = set()
 # Seconds after which a use is worth a note
 _USED = 60.0
 # Errors that say a file system has no locks
@@ -102,6 +119,7 @@ class CacheEntry:
         r"""Folder of some files of the model."""
         self.index_file = f"{self._hidden}+index"
         r"""Copy of the directory of the archive."""
+        self._marker = f"{self._hidden}.unsynced"
         self._alone: set[str] = set()
 
     @property
@@ -112,9 +130,46 @@ class CacheEntry:
         """
         try:
             with os.scandir(self.folder) as entries:
-                return next(entries, None) is not None
+                if next(entries, None) is None:
+                    return False
         except OSError:
             return False
+        return self._doubt() is None
+
+    def _doubt(self) -> bytes | None:
+        r"""Content of the marker if the power may have failed since the load."""
+        content = self.read(self._marker, _MARKER_LIMIT)
+        if (
+            content is None
+            or content.startswith(disk.boot_id().encode() + b":")
+            or (self.folder, content) in _verified
+        ):
+            return None
+        return content
+
+    def verify(self) -> bool:
+        r"""Compare a model from before the machine was started with its checksum.
+
+        Nothing is written but that there is no doubt any more.
+
+        Returns:
+            whether the model is in the cache as it was loaded
+
+        """
+        content = self._doubt()
+        if content is None:
+            return self.is_complete
+        try:
+            actual = checksum(_read_tree(self.folder))
+        except OSError:
+            return False
+        if content.partition(b":")[2] != actual.encode():
+            return False
+        _verified.add((self.folder, content))
+        with contextlib.suppress(OSError), self.lock(timeout=0):
+            if self.read(self._marker, _MARKER_LIMIT) == content:
+                os.unlink(self._marker)
+        return True
 
     def touch(self, folder: str) -> None:
         r"""Remember that the model is used.
@@ -143,7 +198,7 @@ class CacheEntry:
 
         """
         try:
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=disk.open_file) as file:
                 content = file.read(limit + 1)
         except OSError:
             return None
@@ -319,8 +374,8 @@ class CacheEntry:
                 self.lock(os.path.basename(path), timeout=10),
             ):
                 os.unlink(path)
-        with contextlib.suppress(OSError):
-            os.unlink(self.index_file)
+        disk.remove(self.index_file)
+        disk.remove(self._marker)
 
     def stage(self, *, partial: bool = False, private: bool = False) -> Staging:
         r"""Folder to prepare the model in.
@@ -340,13 +395,22 @@ class CacheEntry:
 
         """
         os.makedirs(self._parent, exist_ok=True)
+        if not partial and self._doubt() is not None:
+            # All of it that is right need not be fetched again
+            self.set_aside(self.folder)
         name = self._version + ("+files" if partial else "")
         path = self._staging_path(name, private=private)
         resumed = not private and self._adopt(name, path)
         if not resumed:
             os.mkdir(path)
         target = self.partial_folder if partial else self.folder
-        return Staging(path, target, resumed)
+        return Staging(path, target, self._marker, resumed)
+
+    def tidy(self) -> None:
+        r"""Remove what earlier attempts left beside the finished model."""
+        for folder in self.unfinished():
+            if self.is_left(folder):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _staging_path(self, name: str, *, private: bool = False) -> str:
         name = f".{name}~{'~' if private else ''}{secrets.token_hex(8)}"
@@ -396,14 +460,16 @@ class Staging:
     Args:
         path: path of the folder
         target: where it goes when it is complete
+        marker: where it is noted what it is made of
         resumed: whether it holds files of an earlier attempt
 
     """
 
-    def __init__(self, path: str, target: str, resumed: bool) -> None:
+    def __init__(self, path: str, target: str, marker: str, resumed: bool) -> None:
         self.path = path
         self.resumed = resumed
         self._target = target
+        self._marker = marker
         self._made: set[str] = set()
 
     def prepare(self, sizes: dict[str, int]) -> None:
@@ -461,19 +527,37 @@ class Staging:
                     os.unlink(path)
         return used
 
-    def commit(self) -> None:
+    def commit(self, files: Iterable[tuple[str, int, int]]) -> None:
         r"""Make the model visible, unless somebody else was faster.
+
+        Args:
+            files: name, size and CRC-32 of all files
 
         Raises:
             FileNotFoundError: if the folder was taken away
 
         """
+        self._mark(f"{disk.boot_id()}:{checksum(files)}")
         try:
             os.rename(self.path, self._target)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
             self.remove()
+
+    def _mark(self, content: str) -> None:
+        r"""Note what to compare the model with should the power fail."""
+        # Should this process be killed, it goes with what else does not belong there
+        temporary = os.path.join(self.path, f".unsynced~{secrets.token_hex(8)}")
+        with open(temporary, "xb") as file:
+            file.write(content.encode())
+        if disk.boot_id():
+            disk.sync(temporary)
+        else:
+            # Nobody could tell later whether the power has failed
+            disk.sync_tree(self.path)
+        os.replace(temporary, self._marker)
+        disk.sync_folder(os.path.dirname(self._marker))
 
     def reuse(self, folder: str, name: str) -> bool:
         r"""Take over a file that was found to be right.
@@ -535,12 +619,14 @@ class Staging:
             if folder not in self._made:
                 _make_folder(folder)
                 self._made.add(folder)
-        path = os.path.join(self._target, name)
+        source, path = os.path.join(self.path, name), os.path.join(self._target, name)
+        # Nothing notes what a single file has to be
+        disk.sync(source)
         try:
-            os.rename(os.path.join(self.path, name), path)
+            os.rename(source, path)
         except IsADirectoryError:
             shutil.rmtree(path)
-            os.rename(os.path.join(self.path, name), path)
+            os.rename(source, path)
         return path
 
     def remove(self) -> None:
@@ -567,10 +653,10 @@ def replace_file(path: str, content: bytes) -> None:
             os.unlink(left)
         with open(temporary, "xb") as file:
             file.write(content)
+        disk.sync(temporary)
         os.replace(temporary, path)
     except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        disk.remove(temporary)
         raise
 
 
@@ -582,6 +668,41 @@ def _make_folder(path: str) -> None:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             os.unlink(path)
             os.mkdir(path)
+
+
+def checksum(files: Iterable[tuple[str, int, int]]) -> str:
+    r"""Checksum of a model.
+
+    Args:
+        files: name, size and CRC-32 of each file, in any order
+
+    Returns:
+        checksum
+
+    """
+    from blake3 import blake3
+
+    digest = blake3()
+    for name, size, crc in sorted(files):
+        digest.update(f"{crc} {size} {name}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _read_tree(root: str) -> Iterator[tuple[str, int, int]]:
+    r"""Name, size and CRC-32 of all files in a folder."""
+    from isal import isal_zlib
+
+    buffer = memoryview(bytearray(_PIECE))
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(folder, name)
+            fd = disk.open_file(path, os.O_RDONLY | os.O_NOFOLLOW)
+            with open(fd, "rb", buffering=0) as file:
+                size = crc = 0
+                while count := file.readinto(buffer):
+                    size += count
+                    crc = isal_zlib.crc32(buffer[:count], crc)
+            yield os.path.relpath(path, root).replace(os.sep, "/"), size, crc
 
 
 def _acquire(lock: object, path: str, timeout: float) -> None:

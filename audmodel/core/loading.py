@@ -103,7 +103,7 @@ def _load_all(
             name for name in known if not staging.reuse(entry.partial_folder, name)
         }
         extractor(archive, directory, staging, rest, num_workers, progress).run()
-        staging.commit()
+        staging.commit((file.name, file.size, file.crc) for file in directory.files())
 
     try:
         attempt(private=False)
@@ -223,7 +223,7 @@ def cached_path(entry: CacheEntry, patterns: Sequence[str] | None) -> str | None
         FileNotInModelError: if a pattern matches no file
 
     """
-    if entry.is_complete:
+    if entry.is_complete or entry.verify():
         if patterns is not None:
             select(file_names(entry.folder), patterns, f"the model '{entry.model}'")
         entry.touch(entry.folder)

@@ -24,6 +24,7 @@ import socket
 import time
 from typing import Any
 
+from audmodel.core import disk
 from audmodel.core import document
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.errors import RepositoryError
@@ -45,6 +46,8 @@ RENEW_INTERVAL = 10.0
 # A claim that was not renewed for so long was left by a dead publisher
 CLAIM_TIMEOUT = 60.0
 _POLL_INTERVAL = 1.0
+# States of processes that have ended
+_DEAD = {"Z", "X", "x"}
 # Claims of this process that it works under
 _own: set[bytes] = set()
 
@@ -109,6 +112,8 @@ def publish(
         archive = registry.archive_path(model, publication.header.location)
         meta = registry.record_path(model, "meta")
         with contextlib.ExitStack() as cleanup:
+            # An error does not say that nothing was stored
+            cleanup.callback(claim.discard, archive)
             # Workers end with the upload, whatever holds on to its error
             with contextlib.closing(claim.renewing(writer)) as chunks:
                 registry.backend.write_object(
@@ -118,8 +123,14 @@ def publish(
                     num_workers=num_workers,
                     before_commit=claim.fence,
                 )
-            cleanup.callback(claim.discard, archive)
-            claim.replace(meta, publication.meta)
+            try:
+                claim.replace(meta, publication.meta)
+            except PublishConflictError:
+                raise
+            except BaseException:
+                # Here as well
+                claim.discard(meta)
+                raise
             cleanup.callback(claim.discard, meta)
             claim.fence()
             # From here on the outcome is up to the header
@@ -300,18 +311,21 @@ def claimed(registry: Registry, model: ModelId) -> Iterator[_Claim]:
     """
     path = registry.record_path(model, "claim")
     data = _claim_data()
+    claim = _Claim(registry, model, data)
+    is_ours = False
     _own.add(data)
     try:
         if not registry.backend.create_object(path, data):
             _take_over(registry, model, path, data)
-    except BaseException:
-        _own.discard(data)
-        raise
-    claim = _Claim(registry, model, data)
-    try:
+        is_ours = True
         yield claim
     finally:
-        claim.release()
+        if is_ours:
+            claim.release()
+        else:
+            # It may have been stored all the same
+            claim.discard(path)
+            _own.discard(data)
 
 
 def _claim_data() -> bytes:
@@ -392,8 +406,7 @@ def _process_space() -> str:
     They may have the same host name, but do not see each other.
     """
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
+        return f"{disk.boot_id()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
 
@@ -429,6 +442,8 @@ def _process_start(process: int) -> str:
     try:
         with open(f"/proc/{process}/stat", encoding="ascii", errors="replace") as file:
             # The name of the program, in parentheses, may hold anything
-            return file.read().rpartition(")")[2].split()[19]
+            fields = file.read().rpartition(")")[2].split()
+            # Nobody may ever ask how a process ended that is dead
+            return "" if fields[0] in _DEAD else fields[19]
     except (OSError, IndexError):
         return ""

@@ -102,8 +102,8 @@ def test_s3(
     everything.append(repr(repository))
     try:
         with S3(proxy.url, bucket) as backend:
-            everything += [repr(backend), repr(vars(backend)), repr(backend._bucket)]
-            everything.append(repr(vars(backend._bucket)))
+            everything += [repr(backend), repr(vars(backend)), repr(backend._store)]
+            everything.append(repr(vars(backend._store)))
             backend.read_object("/a", 10)
         uid = audmodel.publish(str(model_folder), "torch", {}, "1.0.0", alias="a")
         audmodel.load(uid, cache_root=str(tmp_path / "cache"))
@@ -139,7 +139,7 @@ def test_artifactory(
         try:
             with Artifactory(f"{proxy.url}/artifactory", "models") as backend:
                 everything += [repr(backend), repr(vars(backend))]
-                everything.append(repr(vars(backend._server)["_url"]))
+                everything.append(repr(vars(backend._store)))
                 backend.write_object("/a", [b"x"])
                 backend.list_objects("/")
         except errors.AudmodelError as error:

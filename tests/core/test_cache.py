@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
 import contextlib
-import io
 import logging
 import os
 from pathlib import Path
@@ -13,7 +11,6 @@ import shutil
 import signal
 import socket
 import stat
-import textwrap
 import time
 from typing import Any
 
@@ -60,6 +57,7 @@ def test_layout(uid: str, cache: Path, model_folder: Path) -> None:
             f"{short}/.1.0.0.header.yaml.lock",
             f"{short}/.1.0.0.lock",
             f"{short}/.1.0.0.meta.yaml.lock",
+            f"{short}/.1.0.0.unsynced",
             f"{short}/1.0.0",
             f"{short}/1.0.0.header.yaml",
             f"{short}/1.0.0.meta.yaml",
@@ -129,9 +127,15 @@ def test_finished_model_needs_neither_lock_nor_network_nor_repository(
     def refuse(*args: Any, **kwargs: Any) -> Any:
         raise AssertionError(f"A finished model needs nothing, but was {args} called.")
 
-    monkeypatch.setattr(builtins, "open", refuse)
-    monkeypatch.setattr(io, "open", refuse)
-    monkeypatch.setattr(os, "open", refuse)
+    open_file = os.open
+
+    def look(path: str, flags: int, *args: Any) -> int:
+        # Whether the power may have failed since the model was loaded
+        assert path.endswith(".unsynced")
+        assert flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) == 0
+        return open_file(path, flags, *args)
+
+    monkeypatch.setattr(os, "open", look)
     monkeypatch.setattr(os, "mkdir", refuse)
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
@@ -305,39 +309,6 @@ def wait_for(path: Path) -> None:
         time.sleep(0.01)
 
 
-COUNT = """
-    from audmodel.core.backend.filesystem import FileSystem
-    class Counting(FileSystem):
-        def open_object(self, path, **kwargs):
-            with open(args["log"], "a") as file:
-                file.write(path + "\\n")
-            return super().open_object(path, **kwargs)
-    audmodel.Repository.register("file-system", Counting)
-    roots = []
-    for uid in args["uids"]:
-        barrier(uid)
-        roots.append(audmodel.load(uid, num_workers=1 + args["number"] % 3))
-        assert sorted(os.listdir(roots[-1])) == args["names"]
-    return roots
-"""
-
-
-def test_many_processes_fetch_once(
-    repository: audmodel.Repository,
-    python: Interpreter,
-    model_folder: Path,
-    tmp_path: Path,
-) -> None:
-    uids = [publish(model_folder, version=f"{n}.0.0") for n in range(5)]
-    log = tmp_path / "log"
-    names = sorted(os.listdir(model_folder))
-    results = python.run_many(COUNT, 8, uids=uids, log=str(log), names=names)
-    assert all(result == results[0] for result in results)
-    assert len(log.read_text().splitlines()) == len(uids)
-    for root in results[0]:
-        assert files(root) == files(model_folder)
-
-
 @pytest.fixture
 def parts_folder(tmp_path: Path) -> Path:
     """A model whose archive has many parts and files."""
@@ -348,37 +319,6 @@ def parts_folder(tmp_path: Path) -> Path:
     for number in range(200):
         (root / f"small-{number}").write_bytes(pattern.randbytes(number * 10))
     return root
-
-
-@pytest.mark.parametrize("kind", ["do nothing", "ENOSYS", "ENOLCK"])
-def test_broken_locks(
-    repository: audmodel.Repository,
-    python: Interpreter,
-    parts_folder: Path,
-    tmp_path: Path,
-    cache: Path,
-    kind: str,
-) -> None:
-    uids = [publish(parts_folder, version=f"{n}.0.0") for n in range(4)]
-    code = """
-        import errno, fcntl, filelock
-        def flock(fd, operation):
-            if args["kind"] != "do nothing":
-                raise OSError(getattr(errno, args["kind"]), "no locks here")
-        fcntl.flock = flock
-    """
-    results = python.run_many(
-        textwrap.dedent(code) + textwrap.dedent(COUNT),
-        8,
-        uids=uids,
-        log=str(tmp_path / "log"),
-        names=sorted(os.listdir(parts_folder)),
-        kind=kind,
-    )
-    assert all(result == results[0] for result in results)
-    for root in results[0]:
-        assert files(root) == files(parts_folder)
-        assert not list(Path(root).parent.glob(".*~*"))
 
 
 # Loads that end early ------------------------------------------------------

@@ -8,15 +8,19 @@ from collections.abc import Iterator
 import contextlib
 from contextlib import contextmanager
 import datetime
+import errno
 import fcntl
 import hashlib
 import os
+import random
 import re
 import secrets
+import time
 from typing import IO
 
 import audbackend
 
+from audmodel.core import disk
 from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.base import ObjectBackend
@@ -25,10 +29,15 @@ from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryNotFoundError
+from audmodel.core.backend.errors import WriteUncertainError
 
 
 # File that becomes an object when it is complete
 _TEMPORARY = re.compile(r"\.(?P<name>.+)~[0-9a-f]{16}")
+# Seconds to wait for who compares and replaces an object, which takes milliseconds
+_LOCK_TIMEOUT = 30.0
+# Longest pause between two looks at a lock
+_LOCK_PAUSE = 0.02
 
 
 class FileReader(ObjectReader):
@@ -79,7 +88,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
     def read_object(self, path: str, limit: int) -> StoredObject | None:  # noqa: D102
         with self._translate_errors("read", path):
             try:
-                with open(self._expand(path), "rb") as file:
+                with open(self._expand(path), "rb", opener=disk.open_file) as file:
                     data = file.read(limit + 1)
             except (FileNotFoundError, NotADirectoryError):
                 return None
@@ -99,8 +108,9 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
                 except FileExistsError:
                     return False
                 finally:
-                    os.unlink(temporary)
-            _sync_folder(os.path.dirname(target))
+                    # The next one to write this object tries again
+                    disk.remove(temporary)
+            self._sync_name(target)
         return True
 
     def replace_object(self, path: str, data: bytes, tag: str) -> bool:  # noqa: D102
@@ -142,14 +152,18 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
     ) -> Iterator[ObjectReader | None]:
         with self._translate_errors("open", path):
             try:
-                file = open(self._expand(path), "rb")  # noqa: SIM115
+                file = open(  # noqa: SIM115
+                    self._expand(path), "rb", opener=disk.open_file
+                )
             except (FileNotFoundError, NotADirectoryError):
                 file = None
         if file is None:
             yield None
             return
         with file:
-            yield FileReader(file, self._expand(path))
+            with self._translate_errors("read", path):
+                reader = FileReader(file, self._expand(path))
+            yield reader
 
     def write_object(  # noqa: D102
         self,
@@ -215,7 +229,18 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
         with _temporary(target, chunks) as temporary:
             before_commit()
             os.replace(temporary, target)
-        _sync_folder(os.path.dirname(target))
+        self._sync_name(target)
+
+    def _sync_name(self, path: str) -> None:
+        r"""Make the name of a file durable that everybody sees already."""
+        try:
+            disk.sync_folder(os.path.dirname(path))
+        except OSError as error:
+            raise WriteUncertainError(
+                f"'{path}' was written, but may be lost should the power fail: "
+                f"{error.strerror}. Read it before you try again.",
+                error,
+            ) from error
 
     @contextmanager
     def _exclusive(self, folder: str) -> Iterator[None]:
@@ -226,17 +251,35 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
         """
         fd = os.open(folder, os.O_RDONLY)
         try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX)
-            except OSError:
-                import filelock
-
-                with filelock.FileLock(os.path.join(self._root, ".lock"), mode=0o664):
-                    yield
-            else:
+            if self._lock(fd):
                 yield
+                return
+            import filelock
+
+            path = os.path.join(self._root, ".lock")
+            try:
+                with filelock.FileLock(path, mode=0o664, timeout=_LOCK_TIMEOUT):
+                    yield
+            except filelock.Timeout:
+                raise _timeout(path) from None
         finally:
             os.close(fd)
+
+    @staticmethod
+    def _lock(fd: int) -> bool:
+        r"""Lock a folder, return whether its file system can."""
+        deadline = time.monotonic() + _LOCK_TIMEOUT
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise _timeout("its folder") from None
+                time.sleep(random.uniform(0, _LOCK_PAUSE))  # noqa: S311
+            except OSError:
+                return False
+            else:
+                return True
 
     @contextmanager
     def _translate_errors(self, action: str, path: str) -> Iterator[None]:
@@ -260,7 +303,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
 def _temporary(target: str, chunks: Iterable[Buffer]) -> Iterator[str]:
     r"""Complete, durable file beside its later place."""
     folder, name = os.path.split(target)
-    os.makedirs(folder, exist_ok=True)
+    disk.make_folders(folder)
     prefix = f".{name}~"
     _remove_abandoned(folder, prefix)
     path, fd = _create_locked(folder, prefix)
@@ -282,9 +325,14 @@ def _create_locked(folder: str, prefix: str) -> tuple[str, int]:
     r"""New file that is locked as long as its writer lives."""
     while True:
         path = os.path.join(folder, prefix + secrets.token_hex(8))
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        with contextlib.suppress(OSError):  # not every file system has locks
-            fcntl.flock(fd, fcntl.LOCK_EX)
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            with contextlib.suppress(OSError):  # not every file system has locks
+                fcntl.flock(fd, fcntl.LOCK_EX)
+        except BaseException:
+            # A signal may come while the file is made
+            disk.remove(path)
+            raise
         # Somebody may have tidied up before the file was locked
         if os.fstat(fd).st_nlink:
             return path, fd
@@ -309,7 +357,7 @@ def _locked(path: str) -> Iterator[int]:
         OSError: if somebody has, or it cannot be locked
 
     """
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    fd = disk.open_file(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield fd
@@ -322,13 +370,12 @@ def _write(fd: int, view: memoryview) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _sync_folder(folder: str) -> None:
-    r"""Make the names in a folder durable."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def _timeout(what: str) -> OSError:
+    return TimeoutError(
+        errno.ETIMEDOUT,
+        f"another process has locked {what} for {_LOCK_TIMEOUT:g} s, "
+        "end it or try again later",
+    )
 
 
 def _tag(data: bytes) -> str:

@@ -1,0 +1,87 @@
+r"""What a disk keeps when the power fails.
+
+Data of a file is on the disk when the file was synced,
+its name when the folder was.
+
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+import errno
+import functools
+import os
+
+
+# Errors that say a file system cannot sync a folder
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
+
+
+@functools.cache
+def boot_id() -> str:
+    r"""What tells this start of the machine from all others.
+
+    Returns:
+        ID, empty if the operating system has none
+
+    """
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return file.read().decode().strip()
+    except OSError:
+        return ""
+
+
+def sync(path: str) -> None:
+    r"""Make the data of a file, or the names in a folder, durable."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_folder(path: str) -> None:
+    r"""Make the names in a folder durable, where the file system can."""
+    try:
+        sync(path)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
+def sync_tree(root: str) -> None:
+    r"""Make a folder and all that is in it durable."""
+    for folder, _, names in os.walk(root, topdown=False):
+        for name in names:
+            sync(os.path.join(folder, name))
+        sync_folder(folder)
+
+
+def make_folders(path: str) -> None:
+    r"""Make a folder and those above it that are missing, durably."""
+    missing = list(_missing(path))
+    os.makedirs(path, exist_ok=True)
+    for folder in reversed(missing):
+        sync_folder(os.path.dirname(folder))
+
+
+def _missing(path: str) -> Iterator[str]:
+    while not os.path.isdir(path):
+        yield path
+        path = os.path.dirname(path)
+
+
+def open_file(path: str, flags: int) -> int:
+    r"""Open a file that others may have replaced by something that blocks.
+
+    Used as ``opener`` of :func:`open`.
+    """
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def remove(path: str) -> None:
+    r"""Remove a file that may be gone already, or that has to stay."""
+    with contextlib.suppress(OSError):
+        os.unlink(path)

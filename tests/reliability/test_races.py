@@ -1,0 +1,320 @@
+"""Many publish the same model, change the same records, at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from pathlib import Path
+import textwrap
+from typing import Any
+
+import pytest
+
+import audmodel
+from tests.behaviour.backends import content
+from tests.behaviour.backends import file_system
+from tests.behaviour.backends import files
+from tests.behaviour.backends import publish
+from tests.behaviour.backends import s3
+from tests.core.conftest import Interpreter
+
+
+Count = Callable[[str, int], None]
+
+# Runs a function in forks of a process that has imported everything
+RACE = textwrap.dedent(
+    """
+    import audmodel.core.loading, audmodel.core.publishing, audmodel.core.lookup
+    import shutil, tempfile, traceback
+    # Forks must not share connections
+    def race(count, function):
+        folder = tempfile.mkdtemp()
+        wait, go = os.pipe()
+        pids = []
+        for number in range(count):
+            pid = os.fork()
+            if not pid:
+                os.close(go)
+                os.read(wait, 1)
+                try:
+                    result = function(number)
+                except BaseException:
+                    result = traceback.format_exc()
+                with open(os.path.join(folder, str(number)), "w") as file:
+                    json.dump(result, file)
+                os._exit(0)
+            pids.append(pid)
+        os.close(wait)
+        os.close(go)
+        for pid in pids:
+            assert os.waitpid(pid, 0)[1] == 0
+        results = []
+        for number in range(count):
+            with open(os.path.join(folder, str(number))) as file:
+                results.append(json.load(file))
+        shutil.rmtree(folder)
+        return results
+    """
+)
+
+
+@pytest.fixture(params=["file-system", "s3"])
+def place(request: pytest.FixtureRequest, cache: Path) -> Iterator[audmodel.Repository]:
+    """An empty repository."""
+    enter = {"file-system": file_system, "s3": s3}[request.param]
+    with enter(request) as repository:
+        audmodel.config.REPOSITORIES = [repository]
+        yield repository
+
+
+def is_local(place: audmodel.Repository) -> bool:
+    return place.backend == "file-system"
+
+
+@pytest.fixture
+def run(python: Interpreter, tmp_path: Path) -> Callable[..., Any]:
+    """Run code that may call race()."""
+
+    def run(code: str, **arguments: Any) -> Any:
+        code = RACE + textwrap.dedent(code)
+        process = python.start(code, tmp=str(tmp_path), **arguments)
+        return process.result(timeout=3600)
+
+    return run
+
+
+# Publishers ----------------------------------------------------------------
+
+
+PUBLISHERS = """
+    def publish(number):
+        root = os.path.join(args["tmp"], "roots", str(number))
+        start = time.monotonic()
+        try:
+            audmodel.publish(
+                root, "torch", {}, version, author=str(number), num_workers=2,
+                meta={"of": number}, alias=f"best-{version}", subgroup="a.b",
+            )
+            outcome = "won"
+        except (
+            audmodel.errors.ModelExistsError, audmodel.errors.PublishConflictError
+        ) as error:
+            outcome = type(error).__name__
+        return [outcome, time.monotonic() - start]
+    for number in range(args["count"]):
+        root = os.path.join(args["tmp"], "roots", str(number))
+        os.makedirs(root, exist_ok=True)
+        for name in ("a", f"of-{number}"):
+            with open(os.path.join(root, name), "w") as file:
+                file.write(f"{number}\\n" * 20_000)
+    rounds = []
+    for n in range(args["rounds"]):
+        version = f"{n}.0.0"
+        rounds.append(race(args["count"], publish))
+    return rounds
+"""
+
+
+@pytest.mark.parametrize("number", [2, 32])
+def test_one_publisher_wins(
+    number: int,
+    place: audmodel.Repository,
+    run: Callable[..., Any],
+    torture: int,
+    count: Count,
+) -> None:
+    if is_local(place):
+        rounds = 5 + 60 * torture
+    else:
+        number = min(number, 4 + 12 * bool(torture))
+        rounds = 2 + 6 * torture
+    results = run(PUBLISHERS, count=number, rounds=rounds)
+    for n, outcomes in enumerate(results):
+        (winner,) = (i for i, (outcome, _) in enumerate(outcomes) if outcome == "won")
+        for outcome, seconds in outcomes:
+            assert outcome in ("won", "ModelExistsError", "PublishConflictError")
+            assert seconds < 60
+        uid = audmodel.uid("torch", {}, f"{n}.0.0", subgroup="a.b")
+        assert audmodel.author(uid) == str(winner)
+        assert audmodel.meta(uid) == {"of": winner}
+        assert audmodel.aliases(uid) == [f"best-{n}.0.0"]
+        assert audmodel.resolve_alias(f"best-{n}.0.0") == uid
+        text = f"{winner}\n".encode() * 20_000
+        assert files(audmodel.load(uid)) == {"a": text, f"of-{winner}": text}
+    # Archive, header, metadata, alias and list of aliases, and nothing else
+    assert len(content(place)) == 5 * rounds
+    count("publishers of one model raced", number * rounds)
+    count("races of publishers, whole model of the only winner served", rounds)
+
+
+READERS = """
+    def work(number):
+        if number == 0:
+            for n in range(args["rounds"]):
+                audmodel.publish(
+                    args["root"], "torch", {}, f"{n}.0.0", alias="best", meta={"n": n}
+                )
+            return None
+        looks = 0
+        for n in range(args["rounds"]):
+            uid = audmodel.uid("torch", {}, f"{n}.0.0")
+            cache = os.path.join(args["tmp"], f"cache-{number}")
+            while True:
+                looks += 1
+                try:
+                    # The latest one, and the one that comes next
+                    newest = audmodel.load(args["short"], cache_root=cache)
+                    assert sorted(os.listdir(newest)) == args["names"]
+                    root = audmodel.load(uid, cache_root=cache)
+                    break
+                except audmodel.errors.ModelNotFoundError:
+                    pass
+            assert sorted(os.listdir(root)) == args["names"]
+            assert audmodel.meta(uid) == {"n": n}
+            shutil.rmtree(cache)
+        return looks
+    return race(3, work)
+"""
+
+
+def test_readers_see_a_whole_model_or_none(
+    place: audmodel.Repository,
+    run: Callable[..., Any],
+    model_folder: Path,
+    torture: int,
+    count: Count,
+) -> None:
+    rounds = (100 if is_local(place) else 10) * (1 + torture)
+    names = sorted(path.name for path in model_folder.iterdir())
+    short = audmodel.uid("torch", {})
+    results = run(
+        READERS, rounds=rounds, root=str(model_folder), names=names, short=short
+    )
+    assert results[0] is None
+    assert all(isinstance(looks, int) for looks in results[1:]), results
+    count(
+        "looks at a repository that is published to, whole or absent", sum(results[1:])
+    )
+
+
+# Updates -------------------------------------------------------------------
+
+
+UPDATES = """
+    def update(number):
+        for n in range(args["rounds"]):
+            key = f"{number}-{n}"
+            result = audmodel.update_meta(args["uid"], {key: n, "shared": {key: n}})
+            assert result[key] == n
+    return race(args["count"], update)
+"""
+
+
+def test_no_update_of_metadata_is_lost(
+    place: audmodel.Repository,
+    run: Callable[..., Any],
+    model_folder: Path,
+    torture: int,
+    count: Count,
+) -> None:
+    number = 16 if is_local(place) or torture else 4
+    rounds = (10 if is_local(place) else 3) * (1 + 4 * torture)
+    uid = publish(model_folder, meta={"shared": {}})
+    results = run(UPDATES, count=number, rounds=rounds, uid=uid)
+    assert results == [None] * number
+    keys = {f"{i}-{n}": n for i in range(number) for n in range(rounds)}
+    assert audmodel.meta(uid) == {"shared": keys, **keys}
+    count("concurrent updates of metadata, all kept", number * rounds)
+
+
+MOVES = """
+    def move(number):
+        moves = []
+        for n in range(args["rounds"]):
+            target = args["uids"][(number * 7 + n) % len(args["uids"])]
+            start = time.clock_gettime(time.CLOCK_MONOTONIC)
+            audmodel.set_alias("best", target)
+            moves.append([start, time.clock_gettime(time.CLOCK_MONOTONIC), target])
+            audmodel.set_alias(f"own-{number}", target)
+        return moves
+    return race(args["count"], move)
+"""
+
+
+def test_aliases_end_in_a_state_that_some_order_explains(
+    place: audmodel.Repository,
+    run: Callable[..., Any],
+    model_folder: Path,
+    torture: int,
+    count: Count,
+) -> None:
+    uids = [publish(model_folder, version=f"{n}.0.0") for n in range(3)]
+    number = 8 if is_local(place) or torture else 3
+    rounds = (8 if is_local(place) else 2) * (1 + 4 * torture)
+    results = run(MOVES, count=number, rounds=rounds, uids=uids)
+    moves = [tuple(move) for result in results for move in result]
+    target = audmodel.resolve_alias("best")
+    # Whoever was done before another one began cannot have been the last
+    last_start = max(start for start, _, _ in moves)
+    assert target in {uid for _, end, uid in moves if end >= last_start}
+    expected: dict[str, str] = {"best": target}
+    for i, result in enumerate(results):
+        expected[f"own-{i}"] = result[-1][2]
+    for alias, uid in expected.items():
+        assert audmodel.resolve_alias(alias) == uid
+    for uid in uids:
+        listed = sorted(alias for alias, owner in expected.items() if owner == uid)
+        assert audmodel.aliases(uid) == listed
+    count("concurrent moves of an alias, both directions agree", 2 * number * rounds)
+
+
+# Loaders -------------------------------------------------------------------
+
+
+LOADERS = """
+    from audmodel.core.backend.filesystem import FileSystem
+    class Counting(FileSystem):
+        def open_object(self, path, **kwargs):
+            with open(os.path.join(args["tmp"], "log"), "a") as file:
+                file.write(path + "\\n")
+            return super().open_object(path, **kwargs)
+    audmodel.Repository.register("file-system", Counting)
+    import errno, fcntl
+    def flock(fd, operation):
+        if args["locks"] != "do nothing":
+            raise OSError(getattr(errno, args["locks"]), "no locks here")
+    if args["locks"] != "work":
+        fcntl.flock = flock
+    results = []
+    for uid in args["uids"]:
+        load = lambda number: audmodel.load(uid, num_workers=1 + number % 3)
+        results.append(race(args["count"], load))
+    return results
+"""
+
+
+@pytest.mark.parametrize("locks", ["work", "do nothing", "ENOSYS", "ENOLCK"])
+def test_loaders_of_one_model(
+    locks: str,
+    repository: audmodel.Repository,
+    run: Callable[..., Any],
+    model_folder: Path,
+    tmp_path: Path,
+    torture: int,
+    count: Count,
+) -> None:
+    number, models = (64, 30 * torture) if torture else (16, 4)
+    (model_folder / "large").write_bytes(bytes(range(256)) * 40_000)
+    uids = [publish(model_folder, version=f"{n}.0.0") for n in range(models)]
+    results = run(LOADERS, count=number, uids=uids, locks=locks)
+    expected = files(model_folder)
+    for uid, roots in zip(uids, results, strict=True):
+        assert roots == [audmodel.load(uid)] * number
+        assert files(roots[0]) == expected
+        assert not list(Path(roots[0]).parent.glob(".*~*"))
+    fetched = len((tmp_path / "log").read_text().splitlines())
+    if locks == "work":
+        assert fetched == models
+        count("processes that loaded a model that was fetched once", number * models)
+    else:
+        count("loads with broken locks, all right", number * models)

@@ -138,8 +138,7 @@ def test_artifactory(
         proxy.fault = None if status is None else faults.status(status)
         try:
             with Artifactory(f"{proxy.url}/artifactory", "models") as backend:
-                everything += [repr(backend), repr(vars(backend))]
-                everything.append(repr(vars(backend._store)))
+                everything += [repr(backend), repr(vars(backend)), repr(backend._store)]
                 backend.write_object("/a", [b"x"])
                 backend.list_objects("/")
         except errors.AudmodelError as error:

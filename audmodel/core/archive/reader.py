@@ -293,7 +293,10 @@ class Extractor:
             return [self._run_job(job) for job in jobs]
         with self._source.in_order(first.start, last.stop) as ranges:
             self._local.ranges = ranges
-            return [self._run_job(job) for job in jobs]
+            try:
+                return [self._run_job(job) for job in jobs]
+            finally:
+                self._local.ranges = None
 
     def _run_job(self, job: Job) -> tuple[Job, int]:
         r"""Extract what a job is about, tell the others if that fails."""
@@ -382,7 +385,9 @@ class Extractor:
             if crc is not None:
                 self._progress(part.raw_length)
                 return crc
-        data = self._fetch(job.start, job.stop, self._local.ranges)
+        # None for who asks for a single part
+        ranges = getattr(self._local, "ranges", None)
+        data = self._fetch(job.start, job.stop, ranges)
         if part.offset == 0:
             data = checks.content(member, data, part.length)
         crc = 0

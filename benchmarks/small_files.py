@@ -68,7 +68,7 @@ def main() -> None:
     )
     plot = report.Plot(what, "seconds", "")
     plot.bars(
-        [" ".join(filter(None, c.labels.values())) for c in results],
+        [title(**result.labels) for result in results],
         results,
     )
     plot.save(options.output)
@@ -109,6 +109,12 @@ def contend(bench: Bench, root: Path, workers: list[int]) -> list[Contender]:
         movers.upload(bench, files, root)
         add("load", "s5cmd", 0, partial(movers.s5cmd, bench, files, root))
     return contenders
+
+
+def title(operation: str, program: str, num_workers: str) -> str:
+    """Title of a bar."""
+    workers = f", {num_workers} workers" if num_workers else ""
+    return f"{operation}: {program}{workers}"
 
 
 if __name__ == "__main__":

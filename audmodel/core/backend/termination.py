@@ -65,6 +65,8 @@ def terminable() -> Iterator[None]:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
             raise
+        finally:
+            requests.keep()
 
 
 @contextmanager

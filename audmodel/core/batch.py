@@ -14,6 +14,7 @@ from audmodel.core.find import find
 from audmodel.core.find import find_directory
 from audmodel.core.header import Header
 from audmodel.core.repository import Repository
+from audmodel.core.uid import ModelId
 from audmodel.parallel import prefetch
 
 
@@ -115,7 +116,7 @@ def load_all(
     timeout: float,
     num_workers: int,
     start_progress: StartProgress,
-) -> None:
+) -> dict[ModelId, str]:
     r"""Load models: small ones side by side, large ones in parts.
 
     A model that another process loads has to wait
@@ -131,6 +132,9 @@ def load_all(
         num_workers: number of threads for all models together
         start_progress: called with the number of bytes of the files of each model,
             gives a function that is called with the bytes that are done
+
+    Returns:
+        paths of the folders that hold the files
 
     Raises:
         filelock.Timeout: if another process loads a model for longer
@@ -155,7 +159,14 @@ def load_all(
         # It keeps as many workers busy as it has parts
         return found, size > num_workers * format.PART_SIZE
 
-    missing = [e for e in entries if loading.cached_path(e, patterns) is None]
+    paths: dict[ModelId, str] = {}
+    missing: list[CacheEntry] = []
+    for entry in entries:
+        path = loading.cached_path(entry, patterns)
+        if path is None:
+            missing.append(entry)
+        else:
+            paths[entry.model] = path
     with contextlib.closing(
         prefetch(prepare, missing, num_workers=num_workers)
     ) as prepared:
@@ -166,7 +177,9 @@ def load_all(
 
     def attempt(task: Task, workers: int) -> None:
         try:
-            load(task, timeout=0, num_workers=workers, start_progress=start_progress)
+            paths[task.entry.model] = load(
+                task, timeout=0, num_workers=workers, start_progress=start_progress
+            )
         except filelock.Timeout:
             busy.append(task)
 
@@ -178,9 +191,10 @@ def load_all(
     for item in large:
         attempt(item, num_workers)
     for item in busy:
-        load(
+        paths[item.entry.model] = load(
             item,
             timeout=timeout,
             num_workers=num_workers,
             start_progress=start_progress,
         )
+    return paths

@@ -595,10 +595,14 @@ class Staging:
             OSError: if the file cannot be read or written
 
         """
-        path = os.path.join(self.path, name)
+        source, path = os.path.join(folder, name), os.path.join(self.path, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         self.resumed = True
-        shutil.copyfile(os.path.join(folder, name), path, follow_symlinks=False)
+        shutil.copyfile(source, path, follow_symlinks=False)
+        if os.lstat(source).st_mode & stat.S_IXUSR:
+            # Who may read it may run it, as where it is not copied
+            mode = stat.S_IMODE(os.lstat(path).st_mode)
+            os.chmod(path, mode | (mode & 0o444) >> 2)
 
     def reveal(self, name: str) -> str:
         r"""Make a file visible, as one step, beside those that are there.

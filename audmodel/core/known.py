@@ -90,9 +90,9 @@ def _latest(root: str, short: str) -> ModelId | None:
         names = os.listdir(os.path.join(root, short))
     except OSError:
         return None
-    versions = {
-        name
-        for name in names
-        if ids.is_version(name) and CacheEntry(root, ModelId(short, name)).is_complete
-    }
-    return ModelId(short, ids.sort_versions(versions)[-1]) if versions else None
+    versions = ids.sort_versions({name for name in names if ids.is_version(name)})
+    for version in reversed(versions):
+        model = ModelId(short, version)
+        if CacheEntry(root, model).verify():
+            return model
+    return None

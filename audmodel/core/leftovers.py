@@ -113,21 +113,23 @@ def _remove(registry: Registry, candidates: list[_Candidate]) -> list[Leftover]:
         if model is None:
             for candidate in group:
                 candidate.remove()
-            done = True
+            done = group
         else:
             done = _remove_of(registry, model, group)
         for candidate in group:
-            removed = done and candidate.found.kind in _REMOVABLE
+            removed = candidate in done and candidate.found.kind in _REMOVABLE
             found.append(dataclasses.replace(candidate.found, removed=removed))
     return found
 
 
-def _remove_of(registry: Registry, model: ModelId, group: list[_Candidate]) -> bool:
+def _remove_of(
+    registry: Registry, model: ModelId, group: list[_Candidate]
+) -> list[_Candidate]:
     r"""Remove what is left of one model, unless somebody publishes it."""
     path = registry.record_path(model, "claim")
     stored = registry.backend.read_object(path, document.MAX_BYTES)
     if stored is not None and publishing.is_alive(stored.data):
-        return False
+        return []
     try:
         # Whoever has the claim is alone
         with publishing.claimed(registry, model) as claim:
@@ -139,8 +141,8 @@ def _remove_of(registry: Registry, model: ModelId, group: list[_Candidate]) -> b
                 claim.fence()
                 candidate.remove()
     except PublishConflictError:
-        return False
-    return True
+        return []
+    return group
 
 
 class _Search:

@@ -163,9 +163,9 @@ def stream(
         )
         if patterns is None:
             with entry.lock(timeout=timeout):
-                if not entry.is_complete:
+                if not entry.verify():
                     _load_all(
-                        archive, directory, entry, num_workers, _no_progress, fetched
+                        archive, directory, entry, num_workers, no_progress, fetched
                     )
 
 
@@ -464,5 +464,6 @@ def _check_distinct(directory: format.Directory, staging: Staging) -> None:
             )
 
 
-def _no_progress(_: int) -> Progress:
+def no_progress(_: int) -> Progress:
+    r"""Progress that nobody sees."""
     return lambda _: None

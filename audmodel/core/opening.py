@@ -51,14 +51,16 @@ def open_cached(entry: CacheEntry, model: ModelId, file: str) -> OpenedFile | No
         FileNotInModelError: if the model is there, and has no such file
 
     """
-    for folder in entry.folder, entry.partial_folder:
+    is_complete = entry.verify()
+    folders = [entry.folder] if is_complete else []
+    for folder in [*folders, entry.partial_folder]:
         try:
             raw = io.FileIO(os.path.join(folder, file))
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             continue
         entry.touch(folder)
         return OpenedFile(raw, os.fstat(raw.fileno()).st_size)
-    if entry.is_complete:
+    if is_complete:
         raise no_file(model, file, loading.file_names(entry.folder))
     return None
 

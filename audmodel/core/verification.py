@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import dataclasses
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,7 @@ def folder_of(entry: CacheEntry) -> str:
         NotCachedError: if there is none
 
     """
-    if entry.is_complete:
+    if entry.verify():
         return entry.folder
     if os.path.isdir(entry.partial_folder):
         return entry.partial_folder
@@ -127,6 +128,9 @@ def repair(
         for difference in found:
             _keep_good_parts(staging, result.path, difference)
         loading.extractor(archive, directory, staging, names, num_workers).run()
+        if not os.path.isdir(result.path):
+            # Should locks be broken: some files must not become a whole model
+            raise FileNotFoundError(errno.ENOENT, "It was removed", result.path)
         for name in names:
             staging.reveal(name)
         staging.remove()

@@ -207,3 +207,16 @@ def test_other_orders_in_other_processes(
     opened = (tmp_path / "log").read_text().splitlines()
     assert len(opened) == len(set(opened)) == len(uids)
     assert all(os.path.isdir(root) for root in expected.values())
+
+
+def test_paths_when_the_directory_is_not_kept(
+    repository: audmodel.Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "model"
+    root.mkdir()
+    (root / "a.txt").write_text("a")
+    (root / "b.txt").write_text("b")
+    uid = audmodel.publish(str(root), "torch", {}, "1.0.0")
+    monkeypatch.setattr("audmodel.core.index.keep", lambda *_: None)
+    (path,) = audmodel.load([uid], files="a.txt")
+    assert os.listdir(path) == ["a.txt"]

@@ -12,6 +12,8 @@ import filelock
 import pytest
 
 import audmodel
+from audmodel.core import disk
+from audmodel.core import verification
 from audmodel.errors import ArchiveError
 from audmodel.errors import InvalidInputError
 from audmodel.errors import NotCachedError
@@ -274,3 +276,73 @@ def test_truncated_archive(uid: str, repository: audmodel.Repository) -> None:
     store(repository, path, content(repository)[path][:-10])
     with pytest.raises(ArchiveError):
         audmodel.verify(uid, remote=True)
+
+
+# Meanwhile -----------------------------------------------------------------
+
+
+def test_model_that_is_removed_before_it_is_repaired(
+    uid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some files never become a whole model."""
+    root = Path(audmodel.load(uid))
+    damage(root / "readme.txt")
+    verify = verification.verify
+
+    def verify_and_remove(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(verification, "verify", verify)
+        result = verify(*arguments, **options)
+        audmodel.remove_cached(uid)
+        return result
+
+    monkeypatch.setattr(verification, "verify", verify_and_remove)
+    with pytest.raises(NotCachedError):
+        audmodel.verify(uid, repair=True)
+    assert not root.exists()
+
+
+def test_rights_survive_a_repair(
+    tmp_path: Path, repository: audmodel.Repository
+) -> None:
+    program = tmp_path / "program" / "run"
+    program.parent.mkdir()
+    program.write_bytes(bytes(9_000_000))
+    program.chmod(0o755)
+    uid = audmodel.publish(str(program.parent), "torch", {}, "1.0.0")
+    path = Path(audmodel.load(uid)) / "run"
+    mode = path.stat().st_mode
+    damage(path, 5_000_000)
+    assert audmodel.verify(uid, repair=True).ok
+    assert path.read_bytes() == program.read_bytes()
+    assert path.stat().st_mode == mode
+
+
+# Another start of the machine ----------------------------------------------
+
+
+@pytest.fixture
+def restarted(uid: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder of a model that was loaded before the machine was started."""
+    root = Path(audmodel.load(uid))
+    monkeypatch.setattr(disk, "boot_id", lambda: "another")
+    return root
+
+
+def test_sound_model_after_a_start(uid: str, restarted: Path) -> None:
+    assert audmodel.verify(uid).ok
+
+
+def test_short_id_after_a_start(
+    uid: str, restarted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDMODEL_OFFLINE", "1")
+    audmodel.config.REPOSITORIES = [audmodel.Repository("a", "https://b.invalid", "s3")]
+    assert audmodel.load(uid.split("-")[0]) == str(restarted)
+
+
+def test_files_that_did_not_reach_the_disk_are_not_opened(
+    uid: str, folder: Path, restarted: Path
+) -> None:
+    damage(restarted / "readme.txt")
+    with audmodel.open(uid, "readme.txt") as file:
+        assert file.read() == (folder / "readme.txt").read_bytes()

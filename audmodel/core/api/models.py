@@ -164,7 +164,6 @@ def _load_all(
 ) -> list[str]:
     r"""Load several models."""
     from audmodel.core import batch
-    from audmodel.core import loading
     from audmodel.core.progress import progress_bar
 
     known: dict[str, CacheEntry] = {}
@@ -175,17 +174,14 @@ def _load_all(
         models.append(known[uid].model)
     entries = {entry.model: entry for entry in known.values()}
     with progress_bar(f"Load {len(entries)} models", verbose=verbose) as start_progress:
-        batch.load_all(
+        paths = batch.load_all(
             list(entries.values()),
             patterns,
             timeout=timeout,
             num_workers=num_workers,
             start_progress=start_progress,
         )
-    paths = {
-        model: loading.cached_path(entry, patterns) for model, entry in entries.items()
-    }
-    return [str(paths[model]) for model in models]
+    return [paths[model] for model in models]
 
 
 def publish(

@@ -77,6 +77,7 @@ def verify(
         True
 
     """
+    from audmodel.core import loading
     from audmodel.core import verification
     from audmodel.core.lookup import open_registry
     from audmodel.core.progress import progress_bar
@@ -110,6 +111,15 @@ def verify(
     _, place, header = find(str(model), cache_root)
     lock = entry.lock_partial if folder == entry.partial_folder else entry.lock
     with lock(timeout=timeout), open_registry(place) as registry:
+        # Another process may have removed or mended it in the meantime
+        result, found = verification.verify(
+            entry,
+            directory,
+            num_workers=num_workers,
+            start_progress=loading.no_progress,
+        )
+        if not found or result.path != folder:
+            return result
         return verification.repair(
             registry, header, entry, result, found, num_workers=num_workers
         )

@@ -56,7 +56,7 @@ class Checker(Extractor):
             self._check_job,
             self._jobs,
             num_workers=self._num_workers,
-            on_abort=self._cancelled.set,
+            on_abort=self._cancel,
         )
         with contextlib.closing(results):
             for job, crc, errors in results:

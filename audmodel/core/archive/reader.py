@@ -305,9 +305,11 @@ class Extractor:
         except _CancelledError:
             raise
         except BaseException as error:
-            # The other workers learn of it before they are waited for
-            self._failure = error
-            self._cancelled.set()
+            # The other workers learn of it before they are waited for.
+            # What they fail with is only a consequence
+            if not self._cancelled.is_set():
+                self._failure = error
+                self._cancelled.set()
             raise
 
     def _attempt(self, job: Job) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import contextlib
 from contextlib import contextmanager
 import functools
+import os
 import socket
 import threading
 import time
@@ -19,6 +20,15 @@ SLOWEST_HEAD = 30.0
 
 _local = threading.local()
 _lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _lock
+    # Whoever held it does not exist in the child
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class Requests:
@@ -160,9 +170,11 @@ class _Guarded:
     def cut(self) -> None:
         r"""Let whoever waits for the server learn that it is in vain."""
         if self._socket is not None:
-            with contextlib.suppress(OSError):
+            # TLS to a proxy wraps that to the server
+            inner = getattr(self._socket, "socket", self._socket)
+            with contextlib.suppress(OSError, TypeError):
                 # That of TLS connections would go on unencrypted
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+                socket.socket.shutdown(inner, socket.SHUT_RDWR)
 
 
 @functools.cache

@@ -223,7 +223,7 @@ def cached_path(entry: CacheEntry, patterns: Sequence[str] | None) -> str | None
         FileNotInModelError: if a pattern matches no file
 
     """
-    if entry.is_complete or entry.verify():
+    if entry.verify():
         if patterns is not None:
             select(file_names(entry.folder), patterns, f"the model '{entry.model}'")
         entry.touch(entry.folder)

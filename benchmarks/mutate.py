@@ -26,8 +26,9 @@ import time
 import zipfile
 
 from audmodel.core import folder
+from audmodel.core.archive import end
 from audmodel.core.archive import format
-from audmodel.core.archive import reader
+from audmodel.core.archive.reader import Extractor
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.errors import ArchiveError
 
@@ -186,10 +187,10 @@ def outcome(data: bytes, files: dict[str, bytes], root: str, num_workers: int) -
     """
     source = Bytes(data)
     try:
-        directory, _ = reader.read_directory(source)
+        directory = end.parse(end.read(source), source.size)
         if directory.size > DISK:
             return "refused"
-        reader.Extractor(source, directory, root, num_workers=num_workers).run()
+        Extractor(source, directory, root, num_workers=num_workers).run()
     except ArchiveError:
         return "refused"
     found = {

@@ -17,8 +17,8 @@ import struct
 
 from blake3 import blake3
 
+from audmodel.core.archive import end
 from audmodel.core.archive import format
-from audmodel.core.archive import reader
 from audmodel.core.cache import CacheEntry
 from audmodel.errors import ArchiveError
 
@@ -27,16 +27,16 @@ _SIZE = struct.Struct("<Q")
 _MAX_BYTES = format.DIGEST_SIZE + _SIZE.size + format.MAX_DIRECTORY + format.END_SIZE
 
 
-def keep(entry: CacheEntry, end: bytes | bytearray, size: int) -> None:
+def keep(entry: CacheEntry, data: format.Buffer, size: int) -> None:
     r"""Keep the directory of an archive.
 
     Args:
         entry: place of the model in the cache
-        end: everything from the directory of the archive to its end
+        data: everything from the directory of the archive to its end
         size: size of the archive in bytes
 
     """
-    body = _SIZE.pack(size) + end
+    body = _SIZE.pack(size) + data
     entry.keep_index(blake3(body).digest() + body)
 
 
@@ -58,6 +58,6 @@ def read(entry: CacheEntry) -> format.Directory | None:
     if len(body) < _SIZE.size or blake3(body).digest() != digest:
         return None
     try:
-        return reader.parse_end(body[_SIZE.size :], *_SIZE.unpack_from(body))
+        return end.parse(body[_SIZE.size :], *_SIZE.unpack_from(body))
     except ArchiveError:
         return None

@@ -15,9 +15,10 @@ import stat
 
 from audmodel.core import index
 from audmodel.core.archive import comparing
+from audmodel.core.archive import end
 from audmodel.core.archive import format
-from audmodel.core.archive import reader
 from audmodel.core.archive.names import find_collisions
+from audmodel.core.archive.reader import Extractor
 from audmodel.core.backend.base import ObjectReader
 from audmodel.core.cache import CacheEntry
 from audmodel.core.cache import Staging
@@ -390,17 +391,17 @@ def _directory(
 def _checked_directory(
     archive: ObjectReader, header: Header, entry: CacheEntry
 ) -> format.Directory:
-    end = reader.read_end(archive)
-    directory = reader.parse_end(end, archive.size)
+    data = end.read(archive)
+    directory = end.parse(data, archive.size)
     identity = header.archive
     if identity is not None and (identity.size, identity.digest) != (
         archive.size,
-        reader.end_digest(end),
+        end.digest(data),
     ):
         raise ArchiveMismatchError(
             "it is not the one that was published with the header"
         )
-    index.keep(entry, end, archive.size)
+    index.keep(entry, data, archive.size)
     return directory
 
 
@@ -419,7 +420,7 @@ def extractor(
     num_workers: int,
     progress: Progress = lambda count: None,
     ahead: int | None = None,
-) -> reader.Extractor:
+) -> Extractor:
     r"""What extracts members of an archive, and keeps what is right already.
 
     Args:
@@ -440,7 +441,7 @@ def extractor(
 
     """
     _check_distinct(directory, staging)
-    return reader.Extractor(
+    return Extractor(
         archive,
         directory,
         staging.path,

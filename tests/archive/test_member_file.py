@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 import pytest
 
 from audmodel.core.archive import member_file
-from audmodel.core.archive import reader
 from audmodel.core.archive.member_file import MemberFile
 from audmodel.core.archive.parts import MemberParts
 from audmodel.core.archive.parts import find_member
@@ -32,6 +31,8 @@ from tests.archive.tools import MemorySource
 from tests.archive.tools import flip
 from tests.archive.tools import make_folder
 from tests.archive.tools import noise
+from tests.archive.tools import parse
+from tests.archive.tools import read_directory
 from tests.archive.tools import run_python
 from tests.archive.tools import text
 from tests.archive.tools import worker_threads
@@ -46,7 +47,7 @@ def opened(
     source: MemorySource, name: str = "file", *, num_workers: int = 1
 ) -> io.BufferedReader:
     """Open a member as users get it."""
-    directory, _ = reader.read_directory(source)
+    directory = read_directory(source)
     entry = find_member(directory, name)
     assert entry is not None
     assert has_parts(entry.member)
@@ -248,7 +249,7 @@ def test_parts_that_were_read_are_kept_within_a_bound(
 def test_memory(tmp_path: Path) -> None:
     code = """
 import contextlib, os, sys, io
-from audmodel.core.archive import member_file, parts, reader
+from audmodel.core.archive import end, member_file, parts
 class Source:
     tail = b""
     def __init__(self, path):
@@ -261,7 +262,7 @@ class Source:
         self.readinto(offset, memoryview(data))
         return data
 source = Source(sys.argv[1])
-directory, _ = reader.read_directory(source)
+directory = end.parse(end.read(source), source.size)
 raw = member_file.MemberFile(
     parts.MemberParts(source, parts.find_member(directory, "file")), "file",
     num_workers=2, naming=contextlib.nullcontext, release=lambda: None,
@@ -292,7 +293,7 @@ print((peak() - before) // 1024)
 
 def position_in_part(data: bytes, number: int) -> int:
     """Position of a byte in the middle of a part of a stored file."""
-    directory, _ = reader.read_directory(MemorySource(data))
+    directory = parse(data)
     entry = find_member(directory, "file")
     assert entry is not None
     assert entry.member.index is not None
@@ -373,7 +374,7 @@ def test_small_files_without_index_are_verified_as_a_whole() -> None:
 def test_part_that_inflates_to_less_than_declared(tmp_path: Path) -> None:
     content = text(3 * PART)
     data = archive(tmp_path, content, compression=9)
-    directory, _ = reader.read_directory(MemorySource(data))
+    directory = parse(data)
     entry = find_member(directory, "file")
     assert entry is not None
     assert entry.member.index is not None
@@ -390,7 +391,7 @@ def test_part_that_inflates_to_less_than_declared(tmp_path: Path) -> None:
 def test_large_members_without_index_have_no_parts() -> None:
     size = 4 * MIB
     files = {"small": bytes(size), "large": bytes(size + 1), "folder/x": b""}
-    directory, _ = reader.read_directory(MemorySource(write_old(files)))
+    directory = parse(write_old(files))
     for name, expected in ("small", True), ("large", False), ("folder/x", True):
         entry = find_member(directory, name)
         assert entry is not None
@@ -400,7 +401,7 @@ def test_large_members_without_index_have_no_parts() -> None:
 @pytest.mark.parametrize("name", ["", "folder", "folder/", "FILE", "other", "file/"])
 def test_names_that_are_no_files(name: str) -> None:
     data = write_old({"folder/": b"", "folder/x": b"x", "file": b"y"})
-    assert find_member(reader.read_directory(MemorySource(data))[0], name) is None
+    assert find_member(parse(data), name) is None
 
 
 def test_what_cannot_be_done_with_it(tmp_path: Path) -> None:

@@ -113,8 +113,8 @@ data += struct.pack("<4s4H2LH", b"PK\\5\\6", 0, 0, count_here, count_here,
                     len(data) - 76 - offset, offset, 0)
 source = tools.MemorySource(data)
 before = peak()
-from audmodel.core.archive import reader
-directory, _ = reader.read_directory(source)
+from audmodel.core.archive import end
+directory = end.parse(end.read(source), source.size)
 assert len(directory.members) == count
 """
     assert int(run_python(MEASURE + code + PRINT)) < LIMIT

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 import pytest
 
 from audmodel.core.archive import format
-from audmodel.core.archive import reader
 from audmodel.core.archive.names import check_name
 from audmodel.errors import ArchiveError
 from benchmarks import mutate
@@ -27,6 +26,7 @@ from tests.archive.tools import flip
 from tests.archive.tools import listing
 from tests.archive.tools import make_folder
 from tests.archive.tools import noise
+from tests.archive.tools import parse
 from tests.archive.tools import read_folder
 from tests.archive.tools import text
 from tests.archive.tools import write
@@ -211,4 +211,4 @@ def test_every_cut_is_noticed(kind: int, tmp_path: Path) -> None:
     data, _ = mutate.seeds()[kind]
     for end in {*range(0, len(data), 151), *range(len(data) - 130, len(data))}:
         with pytest.raises(ArchiveError):
-            reader.read_directory(MemorySource(data[:end]))
+            parse(data[:end])

@@ -13,8 +13,8 @@ import zipfile
 import pytest
 
 from audmodel.core.archive import encoding
+from audmodel.core.archive import end
 from audmodel.core.archive import format
-from audmodel.core.archive import reader
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.errors import ArchiveError
 from tests.archive.tools import KIB
@@ -25,6 +25,7 @@ from tests.archive.tools import flip
 from tests.archive.tools import make_folder
 from tests.archive.tools import noise
 from tests.archive.tools import parse
+from tests.archive.tools import read_directory
 from tests.archive.tools import read_folder
 from tests.archive.tools import text
 from tests.archive.tools import worker_threads
@@ -141,11 +142,11 @@ def test_nothing_is_fetched_twice(mixed: bytes, tmp_path: Path) -> None:
 def test_large_directory_takes_one_more_request() -> None:
     items = [Item(f"{n:05}".encode() * 20, b"") for n in range(3000)]
     source = MemorySource(build(*items))
-    directory, digest = reader.read_directory(source)
-    assert len(directory.members) == 3000
+    data = end.read(source)
+    assert len(end.parse(data, source.size).members) == 3000
     assert len(source.requests) == 1
     whole = MemorySource(source.data, tail=source.size)
-    assert reader.read_directory(whole)[1] == digest
+    assert end.read(whole) == data
     assert not whole.requests
 
 
@@ -321,9 +322,9 @@ def test_tail_damaged_on_its_way_is_fetched_once_more(
     source = MemorySource(data, tail=tail)
     source.tail = flip(source.tail, -20)
     with pytest.raises(ArchiveError):
-        reader.read_directory(source)
+        read_directory(source)
     source.forget_tail()
-    reader.read_directory(source)
+    read_directory(source)
     source = MemorySource(data)
     source.tail = flip(source.tail, 100)
     extract(source, tmp_path / "out", num_workers=2)

@@ -23,8 +23,10 @@ import yaml
 
 import audmodel
 from audmodel.core import folder as folders
+from audmodel.core.archive import end
 from audmodel.core.archive import format
-from audmodel.core.archive import reader
+from audmodel.core.archive.reader import Extractor
+from audmodel.core.archive.source import Source
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.base import ObjectReader
@@ -138,13 +140,17 @@ class MemorySource(ObjectReader):
 def extract(source: ObjectReader, root: Path | str, **arguments: Any) -> None:
     """Extract an archive into a folder."""
     os.makedirs(root, exist_ok=True)
-    directory, _ = reader.read_directory(source)
-    reader.Extractor(source, directory, str(root), **arguments).run()
+    Extractor(source, read_directory(source), str(root), **arguments).run()
 
 
 def parse(data: bytes) -> format.Directory:
     """Directory of an archive."""
-    return reader.read_directory(MemorySource(data))[0]
+    return read_directory(MemorySource(data))
+
+
+def read_directory(source: Source) -> format.Directory:
+    """Directory of an archive, wherever it is stored."""
+    return end.parse(end.read(source), source.size)
 
 
 # Repositories --------------------------------------------------------------

@@ -21,7 +21,7 @@ from audmodel.core import document
 from audmodel.core import header
 from audmodel.core import uid as ids
 from audmodel.core.archive import names
-from audmodel.core.archive import reader
+from audmodel.core.archive.reader import Extractor
 from audmodel.core.uid import ModelId
 from audmodel.errors import ArchiveError
 from audmodel.errors import InvalidDocumentError
@@ -29,6 +29,7 @@ from audmodel.errors import InvalidIdError
 from audmodel.errors import InvalidInputError
 from tests.archive.tools import MemorySource
 from tests.archive.tools import noise
+from tests.archive.tools import read_directory
 from tests.archive.tools import read_folder
 from tests.archive.tools import text
 from tests.archive.tools import write_old
@@ -83,7 +84,7 @@ def mutated(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
 def test_archive(tmp_path_factory: Any, data: bytes) -> None:
     source = MemorySource(data)
     with contextlib.suppress(ArchiveError):
-        directory, _ = reader.read_directory(source)
+        directory = read_directory(source)
         # What is announced is what may be written
         total = sum(member.size for member in directory.members)
         assert total == directory.size
@@ -93,7 +94,7 @@ def test_archive(tmp_path_factory: Any, data: bytes) -> None:
         target = root / "inside"
         target.mkdir()
         try:
-            reader.Extractor(source, directory, str(target), num_workers=1).run()
+            Extractor(source, directory, str(target), num_workers=1).run()
         finally:
             assert [path.name for path in root.iterdir()] == ["inside"]
             written = read_folder(target)

@@ -6,13 +6,13 @@ from collections.abc import Callable
 import contextlib
 import os
 
+from audmodel.core.archive import checks
 from audmodel.core.archive import format
 from audmodel.core.archive.plan import Job
 from audmodel.core.archive.plan import MemberPart
 from audmodel.core.archive.plan import Span
 from audmodel.core.archive.reader import Extractor
-from audmodel.core.archive.reader import Source
-from audmodel.core.archive.reader import combine
+from audmodel.core.archive.source import Source
 from audmodel.errors import ArchiveError
 from audmodel.parallel import prefetch
 
@@ -64,7 +64,7 @@ class Checker(Extractor):
                     found.setdefault(name, error)
                 if isinstance(job, MemberPart):
                     try:
-                        combine(checksums, job, crc)
+                        checks.combine_crc(checksums, job, crc)
                     except ArchiveError as error:
                         found.setdefault(job.member.name, str(error))
         return found

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 
+from isal import isal_zlib
+
 from audmodel.core.archive import format
 from audmodel.core.archive import parsing
 from audmodel.core.archive.plan import Entry
@@ -50,6 +52,29 @@ def check_crc(member: format.Member, crc: int) -> None:
 
     """
     check(member.crc.to_bytes(4), crc.to_bytes(4), "CRC-32")
+
+
+def combine_crc(checksums: dict[str, int], job: MemberPart, crc: int) -> None:
+    r"""Combine the CRC-32 of the parts of a member, which come in order.
+
+    Args:
+        checksums: CRC-32 of the parts that came before, by names
+        job: part of a member
+        crc: its CRC-32
+
+    Raises:
+        ArchiveError: if it is the last one, and the CRC-32 is not the expected one
+
+    """
+    member = job.member
+    combined = isal_zlib.crc32_combine(
+        checksums.pop(member.name, 0), crc, job.part.raw_length
+    )
+    if job.is_last:
+        with naming(job):
+            check_crc(member, combined)
+    else:
+        checksums[member.name] = combined
 
 
 def check(expected: bytes, actual: bytes, what: str) -> None:

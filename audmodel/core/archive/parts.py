@@ -12,7 +12,7 @@ from audmodel.core.archive.deflate import Inflater
 from audmodel.core.archive.plan import Entry
 from audmodel.core.archive.plan import MemberPart
 from audmodel.core.archive.plan import member_parts
-from audmodel.core.archive.reader import Source
+from audmodel.core.archive.source import Source
 from audmodel.errors import ArchiveError
 
 

@@ -8,13 +8,10 @@ from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
-from contextlib import AbstractContextManager
 import itertools
 import os
 import stat
 import threading
-from typing import Protocol
-from typing import TypeAlias
 
 from blake3 import blake3
 from isal import isal_zlib
@@ -25,6 +22,7 @@ from audmodel.core.archive import format
 from audmodel.core.archive import parsing
 from audmodel.core.archive.deflate import PIECE
 from audmodel.core.archive.deflate import Inflater
+from audmodel.core.archive.format import Buffer
 from audmodel.core.archive.plan import RANGE
 from audmodel.core.archive.plan import Job
 from audmodel.core.archive.plan import MemberPart
@@ -34,123 +32,14 @@ from audmodel.core.archive.plan import batches
 from audmodel.core.archive.plan import finished_files
 from audmodel.core.archive.plan import plan
 from audmodel.core.archive.plan import split
+from audmodel.core.archive.source import Ranges
+from audmodel.core.archive.source import Source
 from audmodel.errors import ArchiveError
 from audmodel.parallel import prefetch
 
 
-Buffer: TypeAlias = bytes | bytearray | memoryview
-
-# First look at the directory, if the source comes without its last bytes
-_TAIL = 64 * format.KIB
 # Members of a request that count as many small files
 _MANY = 32
-
-
-class Ranges(Protocol):
-    r"""Byte ranges of an archive."""
-
-    def readinto(self, offset: int, view: memoryview) -> None:
-        r"""Fill a buffer with the bytes from an offset on."""
-
-
-class Source(Protocol):
-    r"""What is read of an archive, wherever it is stored."""
-
-    size: int
-    tail: bytes
-
-    def readinto(self, offset: int, view: memoryview) -> None:
-        r"""Fill a buffer with the bytes from an offset on."""
-
-    def read(self, offset: int, length: int) -> bytearray:
-        r"""Bytes from an offset on."""
-
-    def in_order(self, start: int, stop: int) -> AbstractContextManager[Ranges]:
-        r"""Announce that bytes will be read one after the other."""
-
-    def end_reads(self) -> None:
-        r"""Let reads that are under way in other threads end, with an error."""
-
-    def forget_tail(self) -> None:
-        r"""Fetch the last bytes again when they are asked for."""
-
-
-def read_directory(source: Source) -> tuple[format.Directory, bytes]:
-    r"""Read the directory of an archive.
-
-    Args:
-        source: the archive
-
-    Returns:
-        directory and its digest,
-        which is of all bytes from the directory to the end of the archive
-
-    Raises:
-        ArchiveError: if the directory is damaged,
-            or holds something that is not supported or not allowed
-        RepositoryError: if the archive cannot be read
-
-    """
-    data = read_end(source)
-    return parse_end(data, source.size), end_digest(data)
-
-
-def read_end(source: Source) -> bytearray:
-    r"""Read everything from the directory of an archive to its end.
-
-    Args:
-        source: the archive
-
-    Returns:
-        the bytes
-
-    Raises:
-        ArchiveError: if the archive has no directory
-        RepositoryError: if the archive cannot be read
-
-    """
-    tail = source.tail
-    if not tail:
-        count = min(source.size, _TAIL)
-        tail = bytes(source.read(source.size - count, count))
-    where = parsing.find_directory(tail, source.size)
-    data = bytearray(source.size - where.offset)
-    known = min(len(tail), len(data))
-    with memoryview(data) as view:
-        if known < len(data):
-            source.readinto(where.offset, view[:-known])
-        view[-known:] = tail[-known:]
-    return data
-
-
-def end_digest(data: Buffer) -> bytes:
-    r"""Digest of everything from the directory of an archive to its end.
-
-    It stands for the archive as a whole,
-    since the directory holds the digests of the rest.
-    """
-    return blake3(data).digest()
-
-
-def parse_end(data: Buffer, size: int) -> format.Directory:
-    r"""Directory in the last bytes of an archive.
-
-    Args:
-        data: everything from the directory to the end
-        size: size of the archive in bytes
-
-    Returns:
-        directory
-
-    Raises:
-        ArchiveError: if the directory is damaged,
-            or holds something that is not supported or not allowed
-
-    """
-    where = parsing.find_directory(bytes(data[-format.END_SIZE :]), size)
-    if size - where.offset != len(data):
-        raise ArchiveError("its directory is truncated")
-    return parsing.parse_directory(memoryview(data)[: where.length], where)
 
 
 class _CancelledError(Exception):
@@ -260,7 +149,7 @@ class Extractor:
             with contextlib.closing(results):
                 for job, crc in itertools.chain.from_iterable(results):
                     if isinstance(job, MemberPart):
-                        combine(checksums, job, crc)
+                        checks.combine_crc(checksums, job, crc)
                     yield from finished_files(job)
         except _CancelledError:
             # Another job failed, and this one only stopped because of it
@@ -527,29 +416,6 @@ class Extractor:
         flags |= os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         mode = 0o777 if member.executable else 0o666
         return os.open(self._path(member.name), flags, mode)
-
-
-def combine(checksums: dict[str, int], job: MemberPart, crc: int) -> None:
-    r"""Combine the CRC-32 of the parts of a member, which come in order.
-
-    Args:
-        checksums: CRC-32 of the parts that came before, by names
-        job: part of a member
-        crc: its CRC-32
-
-    Raises:
-        ArchiveError: if it is the last one, and the CRC-32 is not the expected one
-
-    """
-    member = job.member
-    combined = isal_zlib.crc32_combine(
-        checksums.pop(member.name, 0), crc, job.part.raw_length
-    )
-    if job.is_last:
-        with checks.naming(job):
-            checks.check_crc(member, combined)
-    else:
-        checksums[member.name] = combined
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from audmodel.core import loading
 from audmodel.core.archive import format
-from audmodel.core.cache import CacheEntry
+from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.find import find
 from audmodel.core.find import find_directory
 from audmodel.core.header import Header
@@ -90,8 +90,8 @@ def load(
     from audmodel.core.lookup import open_registry
 
     entry = task.entry
-    lock = entry.lock if task.patterns is None else entry.lock_partial
-    with lock(timeout=timeout):
+    slot = entry.whole if task.patterns is None else entry.partial
+    with slot.lock(timeout=timeout):
         # Another process may have loaded it while this one waited
         path = task.cached_path
         if path is not None:
@@ -105,7 +105,7 @@ def load(
                 num_workers=num_workers,
                 start_progress=start_progress,
             )
-        entry.tidy()
+        entry.whole.tidy()
         return path
 
 

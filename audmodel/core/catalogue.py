@@ -11,11 +11,12 @@ from fnmatch import fnmatchcase
 from typing import Any
 from typing import TypeVar
 
+from audmodel.core import disk
 from audmodel.core import document
 from audmodel.core import header as header_module
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryUnreachableError
-from audmodel.core.cache import CacheEntry
+from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.header import Header
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
@@ -131,7 +132,7 @@ def read(
     def header(model: ModelId) -> Header | None:
         progress(1)
         entry = CacheEntry(cache_root, model)
-        content = entry.read(entry.header_file, document.MAX_BYTES)
+        content = disk.read_small(entry.header_file, document.MAX_BYTES)
         if content is not None:
             with contextlib.suppress(InvalidDocumentError):
                 return header_module.parse(content, model, f"'{entry.header_file}'")

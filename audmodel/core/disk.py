@@ -1,4 +1,4 @@
-r"""What a disk keeps when the power fails.
+r"""Files, and what a disk keeps of them when the power fails.
 
 Data of a file is on the disk when the file was synced,
 its name when the folder was.
@@ -11,7 +11,9 @@ from collections.abc import Iterator
 import contextlib
 import errno
 import functools
+import glob
 import os
+import secrets
 
 
 # Errors that say a file system cannot sync a folder
@@ -79,6 +81,51 @@ def open_file(path: str, flags: int) -> int:
     Used as ``opener`` of :func:`open`.
     """
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def read_small(path: str, limit: int) -> bytes | None:
+    r"""Content of a small file.
+
+    Args:
+        path: path of the file
+        limit: largest size in bytes
+
+    Returns:
+        content, or ``None`` if there is no file that can be read
+
+    """
+    try:
+        with open(path, "rb", opener=open_file) as file:
+            content = file.read(limit + 1)
+    except OSError:
+        return None
+    return content if len(content) <= limit else None
+
+
+def replace_file(path: str, content: bytes) -> None:
+    r"""Replace a small file as one step.
+
+    Args:
+        path: path of the file
+        content: new content
+
+    Raises:
+        OSError: if it cannot be written
+
+    """
+    temporary = f"{path}~{secrets.token_hex(8)}"
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    try:
+        # Whoever was killed left one
+        for left in glob.glob(f"{glob.escape(path)}~*"):
+            os.unlink(left)
+        with open(temporary, "xb") as file:
+            file.write(content)
+        sync(temporary)
+        os.replace(temporary, path)
+    except OSError:
+        remove(temporary)
+        raise
 
 
 def remove(path: str) -> None:

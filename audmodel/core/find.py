@@ -3,8 +3,8 @@ r"""Find models in the configured repositories and in the cache."""
 from __future__ import annotations
 
 from audmodel.core import uid as ids
-from audmodel.core.cache import CacheEntry
-from audmodel.core.cache import absolute_root
+from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.cache.root import absolute_root
 from audmodel.core.config import config
 from audmodel.core.repository import Repository
 from audmodel.core.uid import Alias
@@ -28,8 +28,8 @@ def resolve(uid: str, cache_root: str | None) -> ModelId:
     parsed = ids.parse(uid)
     if isinstance(parsed, ModelId):
         return parsed
-    from audmodel.core import known
     from audmodel.core.backend.errors import OfflineError
+    from audmodel.core.cache import known
 
     root = absolute_root(cache_root)
     try:
@@ -74,13 +74,14 @@ def find(uid: str, cache_root: str | None) -> tuple[ModelId, Repository, Header]
 
 def find_header(uid: str, cache_root: str | None) -> Header:
     r"""Header of a model, from the cache if it is there."""
+    from audmodel.core import disk
     from audmodel.core import document
     from audmodel.core import header as header_module
     from audmodel.errors import InvalidDocumentError
 
     model = resolve(uid, cache_root)
     entry = CacheEntry(cache_root, model)
-    content = entry.read(entry.header_file, document.MAX_BYTES)
+    content = disk.read_small(entry.header_file, document.MAX_BYTES)
     if content is not None:
         try:
             return header_module.parse(content, model, f"'{entry.header_file}'")

@@ -13,13 +13,15 @@ so that none of this needs the repository a second time.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 
 from blake3 import blake3
 
+from audmodel.core import disk
 from audmodel.core.archive import end
 from audmodel.core.archive import format
-from audmodel.core.cache import CacheEntry
+from audmodel.core.cache.entry import CacheEntry
 from audmodel.errors import ArchiveError
 
 
@@ -37,7 +39,11 @@ def keep(entry: CacheEntry, data: format.Buffer, size: int) -> None:
 
     """
     body = _SIZE.pack(size) + data
-    entry.keep_index(blake3(body).digest() + body)
+    content = blake3(body).digest() + body
+    if disk.read_small(entry.index_file, len(content)) != content:
+        # It only saves requests
+        with contextlib.suppress(OSError):
+            disk.replace_file(entry.index_file, content)
 
 
 def read(entry: CacheEntry) -> format.Directory | None:
@@ -51,7 +57,7 @@ def read(entry: CacheEntry) -> format.Directory | None:
         or ``None`` if there is none, or it was damaged
 
     """
-    content = entry.read(entry.index_file, _MAX_BYTES)
+    content = disk.read_small(entry.index_file, _MAX_BYTES)
     if content is None:
         return None
     digest, body = content[: format.DIGEST_SIZE], content[format.DIGEST_SIZE :]

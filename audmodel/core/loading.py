@@ -20,8 +20,9 @@ from audmodel.core.archive import format
 from audmodel.core.archive.names import find_collisions
 from audmodel.core.archive.reader import Extractor
 from audmodel.core.backend.base import ObjectReader
-from audmodel.core.cache import CacheEntry
-from audmodel.core.cache import Staging
+from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.cache.root import write_error
+from audmodel.core.cache.staging import Staging
 from audmodel.core.header import Header
 from audmodel.core.registry import Registry
 from audmodel.core.selection import select
@@ -68,13 +69,13 @@ def load(
     with open_archive(registry, header, entry) as (archive, directory):
         if patterns is None:
             _load_all(archive, directory, entry, num_workers, start_progress)
-            return entry.folder
+            return entry.whole.folder
         members = selected(directory, patterns, entry.model)
         for _ in _load_some(
             archive, directory, members, entry, num_workers, start_progress
         ):
             pass
-        return entry.partial_folder
+        return entry.partial.folder
 
 
 def _load_all(
@@ -92,16 +93,16 @@ def _load_all(
     progress = start_progress(directory.size)
     members = directory.members
     unknown = [member for member in members if member.name not in verified]
-    right = comparing.right_files(entry.partial_folder, unknown, num_workers)
+    right = comparing.right_files(entry.partial.folder, unknown, num_workers)
     known = right | verified
     progress(sum(member.size for member in members if member.name in known))
     missing = {member.name for member in members if member.name not in known}
 
     def attempt(*, private: bool) -> None:
-        staging = entry.stage(private=private)
+        staging = entry.whole.stage(private=private)
         staging.prepare(sizes(directory, missing))
         rest = missing | {
-            name for name in known if not staging.reuse(entry.partial_folder, name)
+            name for name in known if not staging.reuse(entry.partial.folder, name)
         }
         extractor(archive, directory, staging, rest, num_workers, progress).run()
         staging.commit((file.name, file.size, file.crc) for file in directory.files())
@@ -158,12 +159,12 @@ def stream(
         members: Sequence[format.Member] = directory.files()
         if patterns is not None:
             members = selected(directory, patterns, entry.model)
-        fetched = {member.name for member in absent(entry.partial_folder, members)}
+        fetched = {member.name for member in absent(entry.partial.folder, members)}
         yield from _load_some(
             archive, directory, members, entry, num_workers, start_progress, ahead
         )
         if patterns is None:
-            with entry.lock(timeout=timeout):
+            with entry.whole.lock(timeout=timeout):
                 if not entry.verify():
                     _load_all(
                         archive, directory, entry, num_workers, no_progress, fetched
@@ -180,13 +181,13 @@ def _load_some(
     ahead: int | None = None,
 ) -> Generator[str, None, None]:
     r"""Load those of some files that are not there, give all paths in order."""
-    missing = {member.name for member in absent(entry.partial_folder, members)}
+    missing = {member.name for member in absent(entry.partial.folder, members)}
     progress = start_progress(sum(member.size for member in members))
     progress(sum(member.size for member in members if member.name not in missing))
     left = deque(members)
 
     def attempt(*, private: bool) -> Generator[str, None, None]:
-        staging = entry.stage(partial=True, private=private)
+        staging = entry.partial.stage(private=private)
         wanted = missing.intersection(member.name for member in left)
         staging.prepare(sizes(directory, wanted))
         files = extractor(
@@ -195,7 +196,7 @@ def _load_some(
         with contextlib.closing(files.files()) as finished:
             while left:
                 name = left[0].name
-                path = os.path.join(entry.partial_folder, name)
+                path = os.path.join(entry.partial.folder, name)
                 if name in wanted:
                     path = staging.reveal(next(finished))
                 left.popleft()
@@ -226,17 +227,19 @@ def cached_path(entry: CacheEntry, patterns: Sequence[str] | None) -> str | None
     """
     if entry.verify():
         if patterns is not None:
-            select(file_names(entry.folder), patterns, f"the model '{entry.model}'")
-        entry.touch(entry.folder)
-        return entry.folder
+            select(
+                file_names(entry.whole.folder), patterns, f"the model '{entry.model}'"
+            )
+        entry.whole.touch()
+        return entry.whole.folder
     directory = index.read(entry) if patterns is not None else None
     if patterns is None or directory is None:
         return None
     members = selected(directory, patterns, entry.model)
-    if absent(entry.partial_folder, members):
+    if absent(entry.partial.folder, members):
         return None
-    entry.touch(entry.partial_folder)
-    return entry.partial_folder
+    entry.partial.touch()
+    return entry.partial.folder
 
 
 def cached_files(entry: CacheEntry, patterns: Sequence[str] | None) -> list[str] | None:
@@ -354,7 +357,7 @@ def open_archive(
         except AudmodelError:
             raise
         except OSError as error:
-            raise entry.error(error) from error
+            raise write_error(entry.root, error) from error
 
 
 @contextmanager

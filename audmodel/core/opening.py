@@ -13,7 +13,7 @@ from audmodel.core.archive.member_file import MemberFile
 from audmodel.core.archive.parts import MemberParts
 from audmodel.core.archive.parts import find_member
 from audmodel.core.archive.parts import has_parts
-from audmodel.core.cache import CacheEntry
+from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.header import Header
 from audmodel.core.lookup import open_registry
 from audmodel.core.repository import Repository
@@ -52,16 +52,16 @@ def open_cached(entry: CacheEntry, model: ModelId, file: str) -> OpenedFile | No
 
     """
     is_complete = entry.verify()
-    folders = [entry.folder] if is_complete else []
-    for folder in [*folders, entry.partial_folder]:
+    slots = [entry.whole] if is_complete else []
+    for slot in [*slots, entry.partial]:
         try:
-            raw = io.FileIO(os.path.join(folder, file))
+            raw = io.FileIO(os.path.join(slot.folder, file))
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             continue
-        entry.touch(folder)
+        slot.touch()
         return OpenedFile(raw, os.fstat(raw.fileno()).st_size)
     if is_complete:
-        raise no_file(model, file, loading.file_names(entry.folder))
+        raise no_file(model, file, loading.file_names(entry.whole.folder))
     return None
 
 

@@ -13,7 +13,8 @@ from audmodel.core.archive import format
 from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.errors import RepositoryNotFoundError
-from audmodel.core.cache import CacheEntry
+from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.cache.slot import Slot
 from audmodel.core.config import is_embedded
 from audmodel.core.find import find
 from audmodel.core.lookup import open_registry
@@ -54,11 +55,11 @@ def load(entry: CacheEntry, patterns: Sequence[str] | None) -> Transfer:
         with loading.open_archive(registry, header, entry) as (archive, directory):
             size = archive.size
     if patterns is None:
-        known = comparing.right_files(entry.partial_folder, directory.members, 1)
+        known = comparing.right_files(entry.partial.folder, directory.members, 1)
         files = [file for file in directory.files() if file.name not in known]
     else:
         files = loading.absent(
-            entry.partial_folder, loading.selected(directory, patterns, entry.model)
+            entry.partial.folder, loading.selected(directory, patterns, entry.model)
         )
     raw = sum(file.size for file in files)
     if not has_ranges:
@@ -69,7 +70,7 @@ def load(entry: CacheEntry, patterns: Sequence[str] | None) -> Transfer:
     if directory.offset < tail:
         ranges.append((directory.offset, tail))
     names = {file.name for file in files}
-    staging = _staging(entry, is_partial=patterns is not None)
+    staging = _staging(entry.whole if patterns is None else entry.partial)
     ranges += [
         (start, stop)
         for start, stop in forecast.ranges(directory, names, staging)
@@ -79,12 +80,11 @@ def load(entry: CacheEntry, patterns: Sequence[str] | None) -> Transfer:
     return Transfer(uid, len(files), raw, total, len(ranges), exact=True)
 
 
-def _staging(entry: CacheEntry, *, is_partial: bool) -> str | None:
+def _staging(slot: Slot) -> str | None:
     r"""Folder from which the next load will go on."""
-    lock = entry.lock_partial if is_partial else entry.lock
     # Who cannot get the lock cannot load either
-    with contextlib.suppress(OSError), lock(timeout=0):
-        return entry.resumable(partial=is_partial)
+    with contextlib.suppress(OSError), slot.lock(timeout=0):
+        return slot.resumable()
     return None
 
 

@@ -13,8 +13,9 @@ from audmodel.core.archive import comparing
 from audmodel.core.archive import format
 from audmodel.core.archive.checker import Checker
 from audmodel.core.archive.comparing import Difference
-from audmodel.core.cache import CacheEntry
-from audmodel.core.cache import Staging
+from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.cache.slot import Slot
+from audmodel.core.cache.staging import Staging
 from audmodel.core.header import Header
 from audmodel.core.results import DamagedFile
 from audmodel.core.results import Verification
@@ -48,11 +49,12 @@ def verify(
         NotCachedError: if the model is not in the cache
 
     """
-    folder = folder_of(entry)
+    slot = slot_of(entry)
+    folder = slot.folder
     names = set(loading.file_names(folder))
     files = directory.files()
     extra = sorted(names - {member.name for member in files})
-    if folder == entry.partial_folder:
+    if slot is entry.partial:
         files = [member for member in files if member.name in names]
     progress = start_progress(sum(member.size for member in files))
     found = comparing.differences(folder, files, num_workers, progress)
@@ -63,23 +65,23 @@ def verify(
     return Verification(str(entry.model), folder, damaged, extra), found
 
 
-def folder_of(entry: CacheEntry) -> str:
-    r"""Folder of a model, or of some files of it.
+def slot_of(entry: CacheEntry) -> Slot:
+    r"""What there is of a model: the whole, or some of its files.
 
     Args:
         entry: place in the cache
 
     Returns:
-        path
+        folder that exists
 
     Raises:
         NotCachedError: if there is none
 
     """
     if entry.verify():
-        return entry.folder
-    if os.path.isdir(entry.partial_folder):
-        return entry.partial_folder
+        return entry.whole
+    if os.path.isdir(entry.partial.folder):
+        return entry.partial
     raise NotCachedError(
         f"The model '{entry.model}' is not in the cache '{entry.root}'."
     )
@@ -122,8 +124,9 @@ def repair(
         archive,
         directory,
     ):
-        is_partial = result.path == entry.partial_folder
-        staging = entry.stage(partial=is_partial, private=True)
+        is_partial = result.path == entry.partial.folder
+        slot = entry.partial if is_partial else entry.whole
+        staging = slot.stage(private=True)
         staging.prepare(loading.sizes(directory, names))
         for difference in found:
             _keep_good_parts(staging, result.path, difference)

@@ -21,7 +21,7 @@ import pytest
 
 import audmodel
 from audmodel.core.backend.filesystem import FileReader
-from audmodel.core.cache import CacheEntry
+from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.uid import ModelId
 from audmodel.errors import ArchiveError
 from audmodel.errors import ArchiveMismatchError
@@ -352,7 +352,7 @@ def names_of(paths: list[str], uid: str) -> list[str]:
     for path in paths:
         folder = next(
             folder
-            for folder in (entry.folder, entry.partial_folder)
+            for folder in (entry.whole.folder, entry.partial.folder)
             if path.startswith(folder + "/")
         )
         name = os.path.relpath(path, folder)
@@ -383,7 +383,7 @@ def test_all_files_come_in_order_and_stay(
     assert names_of(again, any_uid) == list(CONTENTS)
     assert len(fetched) == count
     assert worker_threads() == []
-    assert list(Path(entry_of(any_uid).folder).parent.glob("*~*")) == []
+    assert list(Path(entry_of(any_uid).whole.folder).parent.glob("*~*")) == []
 
 
 def test_order_of_a_cached_model_without_its_directory(uid: str) -> None:
@@ -445,7 +445,7 @@ def test_no_more_files_are_begun_than_allowed(
             time.sleep(0.05)
         begun = [
             path
-            for path in Path(entry.folder).parent.rglob("*")
+            for path in Path(entry.whole.folder).parent.rglob("*")
             if path.name.isdigit() and "+files~" in str(path)
         ]
         most = max(most, len(begun))
@@ -535,7 +535,7 @@ def test_damaged_archive(repository: audmodel.Repository, uid: str) -> None:
         next(paths)
     assert names_of(seen, uid) == list(CONTENTS)[:3]
     assert not entry_of(uid).is_complete
-    assert not os.path.exists(os.path.join(entry_of(uid).partial_folder, "large.bin"))
+    assert not os.path.exists(os.path.join(entry_of(uid).partial.folder, "large.bin"))
     assert worker_threads() == []
 
 
@@ -552,7 +552,7 @@ def test_file_system_without_links(uid: str, monkeypatch: pytest.MonkeyPatch) ->
 def test_folder_that_is_taken_away(many: str) -> None:
     iterator = audmodel.stream(many, ahead=4, num_workers=2)
     seen = [next(iterator)]
-    parent = Path(entry_of(many).folder).parent
+    parent = Path(entry_of(many).whole.folder).parent
     [staging] = parent.glob(".*+files~*")
     with tempfile.TemporaryDirectory() as elsewhere:
         staging.rename(Path(elsewhere, "staging"))

@@ -93,7 +93,7 @@ def test_paths_come_in_order(
     wanted = [uids[4], "best", uids[2], uids[0], uids[3], uids[1], uids[4]]
     roots = audmodel.load(wanted, num_workers=num_workers)
     expected = [uids[n] for n in (4, 3, 2, 0, 3, 1, 4)]
-    assert roots == [entry_of(uid).folder for uid in expected]
+    assert roots == [entry_of(uid).whole.folder for uid in expected]
     for uid, root in zip(expected, roots, strict=True):
         assert files(root) == files(large if uid == uids[2] else model_folder)
     assert audmodel.load(tuple(wanted)) == roots
@@ -175,7 +175,10 @@ def test_progress(uids: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_who_is_loaded_elsewhere_comes_last(uids: list[str]) -> None:
-    with entry_of(uids[0]).lock(timeout=1), entry_of(uids[2]).lock(timeout=1):
+    with (
+        entry_of(uids[0]).whole.lock(timeout=1),
+        entry_of(uids[2]).whole.lock(timeout=1),
+    ):
         with pytest.raises(filelock.Timeout):
             audmodel.load(uids, timeout=0.1, num_workers=2)
         loaded = [model.uid for model in audmodel.cached()]
@@ -202,7 +205,7 @@ def test_other_orders_in_other_processes(
         return dict(zip(uids, roots))
     """
     results = python.run_many(code, 6, uids=uids, log=str(tmp_path / "log"))
-    expected = {uid: entry_of(uid).folder for uid in uids}
+    expected = {uid: entry_of(uid).whole.folder for uid in uids}
     assert all(result == expected for result in results)
     opened = (tmp_path / "log").read_text().splitlines()
     assert len(opened) == len(set(opened)) == len(uids)

@@ -21,7 +21,7 @@ import audmodel
 from audmodel.core.backend.base import ObjectReader
 from audmodel.core.backend.filesystem import FileReader
 from audmodel.core.backend.filesystem import FileSystem
-from audmodel.core.cache import CacheEntry
+from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.uid import ModelId
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
@@ -158,7 +158,7 @@ def test_finished_model_is_returned_at_once(uid: str) -> None:
 
 def test_finished_model_is_returned_while_its_lock_is_held(uid: str) -> None:
     root = audmodel.load(uid)
-    with entry_of(uid).lock(timeout=1):
+    with entry_of(uid).whole.lock(timeout=1):
         assert audmodel.load(uid, timeout=0) == root
 
 
@@ -204,7 +204,7 @@ def test_too_large_header_in_the_cache_is_fetched_again(uid: str, cache: Path) -
 
 @pytest.mark.parametrize("timeout", [0, 0.2])
 def test_timeout(uid: str, timeout: float) -> None:
-    with entry_of(uid).lock(timeout=1):
+    with entry_of(uid).whole.lock(timeout=1):
         start = time.monotonic()
         with pytest.raises(filelock.Timeout, match=r"\.1\.0\.0\.lock"):
             audmodel.load(uid, timeout=timeout)
@@ -244,10 +244,10 @@ def test_wait_is_announced(
 def test_wait_is_announced_again(
     uid: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("audmodel.core.cache._FIRST_NOTICE", 0.1)
-    monkeypatch.setattr("audmodel.core.cache._NEXT_NOTICE", 0.2)
+    monkeypatch.setattr("audmodel.core.cache.locks._FIRST_NOTICE", 0.1)
+    monkeypatch.setattr("audmodel.core.cache.locks._NEXT_NOTICE", 0.2)
     with (
-        entry_of(uid).lock(timeout=1),
+        entry_of(uid).whole.lock(timeout=1),
         caplog.at_level(logging.WARNING, logger="audmodel"),
         pytest.raises(filelock.Timeout),
     ):

@@ -317,7 +317,7 @@ def test_attempt_where_locks_do_nothing(
 ) -> None:
     monkeypatch.setattr("fcntl.flock", lambda fd, operation: None)
     entry = entry_of(uids[0])
-    staging = Path(entry.stage().path)
+    staging = Path(entry.whole.stage().path)
     (staging / "file").write_bytes(b"x")
     used(staging / "file", age)
     used(staging, age)

@@ -310,7 +310,7 @@ def test_killed_load_is_continued(
     process = python.start(KILL, uid=uid, reads=2, files=["large.bin"])
     process.errors()
     assert process.process.returncode == -signal.SIGKILL
-    partial = Path(entry_of(uid).partial_folder)
+    partial = Path(entry_of(uid).partial.folder)
     assert sorted(files(partial)) == ["readme.txt"]
     assert len(list(partial.parent.glob(".1.0.0+files~*"))) == 1
     fetched.clear()
@@ -389,9 +389,9 @@ def test_many_processes(
     for number, uid in enumerate(uids):
         entry = entry_of(uid)
         places = {result[number] for result in results}
-        assert places <= {entry.folder, entry.partial_folder}
-        assert files(entry.folder) == files(folder)
-        assert not list(Path(entry.folder).parent.glob(".*~*"))
+        assert places <= {entry.whole.folder, entry.partial.folder}
+        assert files(entry.whole.folder) == files(folder)
+        assert not list(Path(entry.whole.folder).parent.glob(".*~*"))
 
 
 def test_folder_is_taken_away(
@@ -410,7 +410,7 @@ def test_folder_is_taken_away(
 
 
 def test_timeout(uid: str) -> None:
-    with entry_of(uid).lock_partial(timeout=1):
+    with entry_of(uid).partial.lock(timeout=1):
         with pytest.raises(filelock.Timeout, match=r"\.1\.0\.0\+files\.lock"):
             audmodel.load(uid, files="readme.txt", timeout=0.1)
         # The whole model is another matter
@@ -419,7 +419,7 @@ def test_timeout(uid: str) -> None:
 
 
 def test_part_is_loaded_while_the_whole_is(uid: str) -> None:
-    with entry_of(uid).lock(timeout=1):
+    with entry_of(uid).whole.lock(timeout=1):
         assert audmodel.load(uid, files="readme.txt", timeout=0.1)
 
 
@@ -479,7 +479,7 @@ def test_plan_of_what_was_interrupted(
 
 
 def test_plan_while_another_process_loads(uid: str) -> None:
-    with entry_of(uid).lock(timeout=1):
+    with entry_of(uid).whole.lock(timeout=1):
         assert audmodel.plan_load(uid).bytes > sum(SIZES.values()) - TAIL
 
 

@@ -13,7 +13,7 @@ import filelock
 import pytest
 
 import audmodel
-from audmodel.core.cache import CacheEntry
+from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.uid import ModelId
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
@@ -294,7 +294,7 @@ def test_released_waits_for_our_lock(
 ) -> None:
     uid = publish(model_folder)
     model = ModelId(*uid.split("-"))
-    with CacheEntry(None, model).lock(timeout=1):
+    with CacheEntry(None, model).whole.lock(timeout=1):
         process = released.start(f"audmodel.load({uid!r}, timeout=0.2)")
         assert "filelock._error.Timeout" in process.errors()
 

@@ -197,7 +197,7 @@ def test_repair_waits_for_who_is_at_work(uid: str) -> None:
     root = Path(audmodel.load(uid))
     damage(root / "readme.txt")
     with (
-        entry_of(uid).lock(timeout=1),
+        entry_of(uid).whole.lock(timeout=1),
         pytest.raises(filelock.Timeout, match=r"\.1\.0\.0\.lock"),
     ):
         audmodel.verify(uid, repair=True, timeout=0.1)
@@ -205,7 +205,7 @@ def test_repair_waits_for_who_is_at_work(uid: str) -> None:
 
 KILL = """
     import signal
-    from audmodel.core.cache import Staging
+    from audmodel.core.cache.staging import Staging
     Staging.reveal = lambda self, name: os.kill(os.getpid(), signal.SIGKILL)
     audmodel.verify(args["uid"], repair=True)
 """

@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 
 import audmodel
-from audmodel.core import cache as cache_module
 from audmodel.core import disk
 from audmodel.core.backend.filesystem import FileReader
+from audmodel.core.cache import marker as marker_module
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.core.conftest import Interpreter
@@ -188,7 +188,7 @@ def start_again(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def start() -> None:
         name = f"start-{next(starts)}"
         monkeypatch.setattr(disk, "boot_id", lambda: name)
-        cache_module._verified.clear()
+        marker_module._verified.clear()
 
     return start
 
@@ -287,7 +287,7 @@ def test_models_of_this_start_are_taken_as_they_are(
     def refuse(*args: Any) -> Any:
         raise AssertionError("Nothing is compared while the machine runs.")
 
-    monkeypatch.setattr(cache_module, "_read_tree", refuse)
+    monkeypatch.setattr(marker_module, "_read_tree", refuse)
     assert audmodel.load(uid) == str(loaded)
     assert marker(loaded).exists()
 
@@ -318,16 +318,16 @@ def test_cache_that_cannot_be_written_to(
     code = """
         # Nobody may not be able to read the modules of Python
         import audmodel.core.loading, blake3, filelock, isal.isal_zlib
-        from audmodel.core import cache
+        from audmodel.core.cache import marker
         os.setgroups([])
         os.setgid(65534)
         os.setuid(65534)
-        read = cache._read_tree
+        read = marker._read_tree
         calls = []
         def counting(root):
             calls.append(root)
             return read(root)
-        cache._read_tree = counting
+        marker._read_tree = counting
         return [audmodel.load(args["uid"]), audmodel.load(args["uid"]), len(calls)]
     """
     assert python.run(code, uid=uid) == [str(loaded), str(loaded), 1]

@@ -26,10 +26,10 @@ from hypothesis.stateful import run_state_machine_as_test
 import pytest
 
 import audmodel
-from audmodel.core import cache as cache_module
 from audmodel.core import disk
 from audmodel.core import publishing
 from audmodel.core.backend.base import ObjectBackend
+from audmodel.core.cache import marker as marker_module
 from tests.behaviour.backends import file_system
 from tests.behaviour.backends import files
 from tests.behaviour.backends import s3
@@ -65,7 +65,7 @@ class Steps(RuleBasedStateMachine):
         self.aliases: dict[str, str] = {}
         self.starts = 0
         self._boot_id = disk.boot_id
-        cache_module._verified.clear()
+        marker_module._verified.clear()
 
     def teardown(self) -> None:
         disk.boot_id = self._boot_id
@@ -263,7 +263,7 @@ class Steps(RuleBasedStateMachine):
         self.starts += 1
         start = f"start-{self.starts}"
         disk.boot_id = lambda: start  # type: ignore[assignment]
-        cache_module._verified.clear()
+        marker_module._verified.clear()
         # What was loaded before may not have reached the disk, if nobody
         # has looked at it since an earlier start
         folder = self.folder(client, version)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import glob
 
 from audmodel.core.api.models import load
-from audmodel.core.cache import CacheEntry
+from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.find import find
 from audmodel.core.find import resolve
 from audmodel.core.repository import Repository
@@ -239,7 +239,7 @@ def _stream(
     from audmodel.core.lookup import open_registry
     from audmodel.core.progress import progress_bar
 
-    with entry.lock_partial(timeout=timeout):
+    with entry.partial.lock(timeout=timeout):
         # Another process may have loaded it while this one waited
         paths = loading.cached_files(entry, patterns)
         if paths is not None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime
 
-from audmodel.core import care
 from audmodel.core import uid as ids
-from audmodel.core.cache import absolute_root
+from audmodel.core.cache import care
+from audmodel.core.cache.root import absolute_root
 from audmodel.core.find import resolve
 from audmodel.core.results import CachedModel
 from audmodel.core.uid import ShortId

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import os
 
 from audmodel.core import uid as ids
-from audmodel.core.cache import CacheEntry
+from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.find import alias_target
 from audmodel.core.find import find_versions
 from audmodel.core.find import missing_message

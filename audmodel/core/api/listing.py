@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import warnings
 
 from audmodel.core import uid as ids
-from audmodel.core.cache import absolute_root
+from audmodel.core.cache.root import absolute_root
 from audmodel.core.find import find_directory
 from audmodel.core.repository import Repository
 from audmodel.core.repository import check_type

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import logging
 from typing import Any
 
-from audmodel.core.cache import CacheEntry
+from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.find import find
 from audmodel.core.find import resolve
 
@@ -64,9 +64,10 @@ def meta(
 
 def _known_meta(entry: CacheEntry) -> dict[str, Any] | None:
     r"""Metadata in the cache."""
+    from audmodel.core import disk
     from audmodel.core import document
 
-    content = entry.read(entry.meta_file, document.MAX_BYTES)
+    content = disk.read_small(entry.meta_file, document.MAX_BYTES)
     if content is None:
         return None
     logger.warning(

@@ -9,7 +9,7 @@ import os
 from typing import overload
 
 from audmodel.core import uid as ids
-from audmodel.core.cache import CacheEntry
+from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.config import config
 from audmodel.core.config import is_embedded
 from audmodel.core.find import check_not_hidden
@@ -134,8 +134,8 @@ def load(
     model = resolve(uid, cache_root)
     entry = CacheEntry(cache_root, model)
     if patterns is None and entry.is_complete:
-        entry.touch(entry.folder)
-        return entry.folder
+        entry.whole.touch()
+        return entry.whole.folder
 
     from audmodel.core import batch
     from audmodel.core import loading

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import datetime
 
 from audmodel.core.api.models import publication
-from audmodel.core.cache import CacheEntry
+from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.find import resolve
 from audmodel.core.repository import Repository
 from audmodel.core.results import Transfer

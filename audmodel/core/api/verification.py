@@ -2,7 +2,7 @@ r"""Is a model what was published?"""
 
 from __future__ import annotations
 
-from audmodel.core.cache import CacheEntry
+from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.find import find
 from audmodel.core.find import find_directory
 from audmodel.core.find import resolve
@@ -101,7 +101,7 @@ def verify(
                     num_workers=num_workers,
                     start_progress=start_progress,
                 )
-        folder = verification.folder_of(entry)
+        slot = verification.slot_of(entry)
         directory = find_directory(str(model), cache_root)
         result, found = verification.verify(
             entry, directory, num_workers=num_workers, start_progress=start_progress
@@ -109,8 +109,7 @@ def verify(
     if not found or not repair:
         return result
     _, place, header = find(str(model), cache_root)
-    lock = entry.lock_partial if folder == entry.partial_folder else entry.lock
-    with lock(timeout=timeout), open_registry(place) as registry:
+    with slot.lock(timeout=timeout), open_registry(place) as registry:
         # Another process may have removed or mended it in the meantime
         result, found = verification.verify(
             entry,
@@ -118,7 +117,7 @@ def verify(
             num_workers=num_workers,
             start_progress=loading.no_progress,
         )
-        if not found or result.path != folder:
+        if not found or result.path != slot.folder:
             return result
         return verification.repair(
             registry, header, entry, result, found, num_workers=num_workers

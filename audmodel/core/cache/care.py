@@ -19,7 +19,7 @@ import shutil
 import stat
 
 from audmodel.core import uid as ids
-from audmodel.core.cache import CacheEntry
+from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.results import CachedModel
 from audmodel.core.uid import ModelId
 from audmodel.errors import CacheBusyError
@@ -71,19 +71,19 @@ def _folders(path: str) -> list[str]:
 
 def _models(entry: CacheEntry) -> Iterator[CachedModel]:
     r"""What there is of one version of a model."""
-    whole, some = _content(entry.folder), _content(entry.partial_folder)
+    whole, some = _content(entry.whole.folder), _content(entry.partial.folder)
     is_partial = not whole.sizes
     # Files of a partial load that became part of the whole model count once
     sizes = {**some.sizes, **whole.sizes}
     if sizes:
         yield CachedModel(
             str(entry.model),
-            entry.partial_folder if is_partial else entry.folder,
+            (entry.partial if is_partial else entry.whole).folder,
             sum(sizes.values()),
             _time(max(whole.used, some.used)),
             partial=is_partial,
         )
-    for path in entry.unfinished() + entry.unfinished(partial=True):
+    for path in entry.whole.attempts() + entry.partial.attempts():
         left = _content(path, has_holes=True)
         yield CachedModel(
             str(entry.model),
@@ -184,16 +184,17 @@ def remove(root: str, model: CachedModel, *, dry_run: bool = False) -> None:
     parsed = ids.parse(model.uid)
     assert isinstance(parsed, ModelId)
     entry = CacheEntry(root, parsed)
+    slots = (entry.whole, entry.partial)
     with _locked(entry, model):
-        if model.unfinished and not entry.is_left(model.path):
+        if model.unfinished and not any(slot.is_left(model.path) for slot in slots):
             raise _busy(model)
         if dry_run:
             return
         if model.unfinished:
             shutil.rmtree(model.path, ignore_errors=True)
             return
-        for folder in (entry.folder, entry.partial_folder):
-            aside = entry.set_aside(folder)
+        for slot in slots:
+            aside = slot.set_aside()
             if aside is not None:
                 shutil.rmtree(aside, ignore_errors=True)
         entry.forget()
@@ -205,7 +206,7 @@ def _locked(entry: CacheEntry, model: CachedModel) -> Iterator[None]:
     import filelock
 
     try:
-        with entry.lock(timeout=0), entry.lock_partial(timeout=0):
+        with entry.whole.lock(timeout=0), entry.partial.lock(timeout=0):
             yield
     except filelock.Timeout as error:
         raise _busy(model) from error

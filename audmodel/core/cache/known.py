@@ -14,9 +14,9 @@ import contextlib
 import logging
 import os
 
+from audmodel.core import disk
 from audmodel.core import uid as ids
-from audmodel.core.cache import CacheEntry
-from audmodel.core.cache import replace_file
+from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.uid import Alias
 from audmodel.core.uid import ModelId
 from audmodel.core.uid import ShortId
@@ -39,7 +39,7 @@ def remember(root: str, name: Alias | ShortId, model: ModelId) -> None:
     """
     if _read(root, name) != model:
         with contextlib.suppress(OSError):
-            replace_file(_path(root, name), f"{name} {model}\n".encode())
+            disk.replace_file(_path(root, name), f"{name} {model}\n".encode())
 
 
 def recall(root: str, name: Alias | ShortId) -> ModelId | None:

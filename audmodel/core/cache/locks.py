@@ -1,0 +1,110 @@
+r"""Locks that keep processes from doing the same work twice.
+
+Nothing relies on them to be right, see :mod:`audmodel.core.cache.entry`.
+Path and mode are those of earlier releases, which take them as well.
+
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import errno
+import fcntl
+import logging
+import os
+import time
+
+from audmodel.core.cache.root import write_error
+
+
+logger = logging.getLogger("audmodel")
+
+# Group members have to be able to take a lock in a shared cache
+_MODE = 0o664
+# Seconds after which a wait for a lock is announced, and between reminders
+_FIRST_NOTICE = 2.0
+_NEXT_NOTICE = 30.0
+# Errors that say a file system has no locks
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP}
+
+
+@contextmanager
+def hold(root: str, path: str, *, timeout: float) -> Iterator[bool]:
+    r"""Hold a lock.
+
+    A wait is announced with the path of the lock and the time waited.
+
+    Args:
+        root: root folder of the cache
+        path: path of the lock file
+        timeout: seconds to wait, forever if negative
+
+    Yields:
+        whether the lock keeps others away,
+        which not every file system cares for
+
+    Raises:
+        filelock.Timeout: if the lock was not free in time
+        CacheError: if the lock file cannot be made
+
+    """
+    import filelock
+
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        lock = filelock.FileLock(path, mode=_MODE, thread_local=False)
+        _acquire(lock, path, timeout)
+    except filelock.Timeout:
+        raise
+    except (OSError, NotImplementedError) as error:
+        if getattr(error, "errno", errno.ENOSYS) not in _NO_LOCKS:
+            raise write_error(root, error) from error
+        logger.warning("The file system of '%s' has no file locks.", root)
+        yield False
+        return
+    try:
+        yield _keeps_others_away(path)
+    finally:
+        lock.release()
+
+
+def _acquire(lock: object, path: str, timeout: float) -> None:
+    import filelock
+
+    assert isinstance(lock, filelock.BaseFileLock)
+    start = time.monotonic()
+    notice = _FIRST_NOTICE
+    while True:
+        waited = time.monotonic() - start
+        left = timeout - waited if timeout >= 0 else float("inf")
+        try:
+            lock.acquire(timeout=max(0, min(notice - waited, left)))
+            return
+        except filelock.Timeout:
+            waited = time.monotonic() - start
+            if timeout >= 0 and waited >= timeout:
+                raise
+        logger.warning(
+            "Waiting since %.0f s for '%s', "
+            "which another process holds that is at work on the same model.",
+            waited,
+            path,
+        )
+        notice = waited + _NEXT_NOTICE
+
+
+def _keeps_others_away(path: str) -> bool:
+    r"""Whether a lock that is held does what it should."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(fd)

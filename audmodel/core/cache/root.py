@@ -1,0 +1,45 @@
+r"""The root folder of a cache."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from audmodel.core.config import default_cache_root
+from audmodel.errors import CacheError
+from audmodel.errors import DiskFullError
+
+
+def absolute_root(root: str | None) -> str:
+    r"""Path of the root folder of a cache.
+
+    Args:
+        root: what a user gave, the default one if it is ``None``
+
+    Returns:
+        absolute path
+
+    """
+    return os.path.abspath(os.path.expanduser(root or default_cache_root()))
+
+
+def write_error(root: str, cause: Exception) -> CacheError:
+    r"""Error that says that a cache cannot be written to.
+
+    Args:
+        root: root folder of the cache
+        cause: what the operating system said
+
+    Returns:
+        error to raise
+
+    """
+    number = getattr(cause, "errno", None)
+    kind = DiskFullError if number in (errno.ENOSPC, errno.EDQUOT) else CacheError
+    return kind(
+        number,
+        f"The model cache '{root}' cannot be written to: {cause}. "
+        "What is there already is kept for the next attempt. "
+        "Choose another folder with 'cache_root' or AUDMODEL_CACHE_ROOT, "
+        "or make room and try again.",
+    )

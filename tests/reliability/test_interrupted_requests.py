@@ -17,14 +17,20 @@ import time
 
 import pytest
 
+import audmodel
+from audmodel import errors
+from audmodel.core import publishing
 from tests.backends import seaweedfs
 from tests.backends.conftest import forget as forget
+from tests.backends.conftest import hasty as hasty
 from tests.backends.conftest import keys as keys
 from tests.backends.conftest import weed as weed
 from tests.backends.proxy import Answer
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
+from tests.backends.proxy import first
+from tests.backends.proxy import lose_answer
 from tests.conftest import ROOT
 
 
@@ -212,3 +218,88 @@ def test_publish(
                 assert left == set(), point
             assert not any("claim" in name for name in left), point
     count("publications to S3 interrupted during a request, nothing left", len(points))
+
+
+def test_the_next_publisher_removes_what_a_killed_one_uploaded(
+    keys: None, weed: seaweedfs.SeaweedFS, model: Path
+) -> None:
+    bucket = weed.bucket()
+    client = weed.client()
+    alive = client.create_multipart_upload(Bucket=bucket, Key="somebody/elses")
+    with (
+        Proxy(weed.host) as proxy,
+        publishers(proxy.url, bucket, model) as processes,
+    ):
+        for number in (BEGIN + 1, 100):
+            interruption = Interruption(number, signal.SIGKILL, late=True)
+            proxy.fault = interruption
+            status = processes.run("1.0.0", 1, interruption)
+            interruption.settle()
+            found = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
+            if number < 100:
+                assert status == -signal.SIGKILL
+                assert len(found) == 2
+            else:
+                assert status == 0
+                assert [upload["UploadId"] for upload in found] == [alive["UploadId"]]
+
+
+def test_a_publisher_that_was_given_up_learns_what_happened(
+    keys: None,
+    weed: seaweedfs.SeaweedFS,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = weed.client()
+    bucket = weed.bucket()
+
+    def give_up(request: Request, forward: Forward) -> Answer | None:
+        if "partNumber=2" in request.path:
+            # Somebody else goes on, while this one sleeps
+            monkeypatch.setattr(publishing, "RENEW_INTERVAL", -1)
+            [upload] = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
+            where = {"Bucket": bucket, "Key": upload["Key"]}
+            client.abort_multipart_upload(**where, UploadId=upload["UploadId"])
+            for entry in client.list_objects_v2(Bucket=bucket)["Contents"]:
+                client.put_object(Bucket=bucket, Key=entry["Key"], Body=b"a: other\n")
+        return forward()
+
+    with Proxy(weed.host) as proxy:
+        proxy.fault = give_up
+        repository = audmodel.Repository(bucket, proxy.url, "s3")
+        with pytest.raises(errors.PublishConflictError, match="took over"):
+            audmodel.publish(
+                *(str(model), "torch", {}, "1.0.0"),
+                repository=repository,
+                compression=0,
+            )
+    [claim] = client.list_objects_v2(Bucket=bucket)["Contents"]
+    assert "claim" in claim["Key"]
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_an_upload_whose_beginning_nobody_learns_of(
+    keys: None, hasty: None, weed: seaweedfs.SeaweedFS, model: Path, lost: int
+) -> None:
+    bucket = weed.bucket()
+    with Proxy(weed.host) as proxy:
+        repository = audmodel.Repository(bucket, proxy.url, "s3")
+        proxy.fault = first(
+            lost, lose_answer, when=lambda request: request.path.endswith("?uploads")
+        )
+        audmodel.publish(
+            *(str(model), "torch", {}, "1.0.0"), repository=repository, compression=0
+        )
+        assert (
+            weed.client().list_multipart_uploads(Bucket=bucket).get("Uploads") is None
+        )
+        proxy.fault = first(
+            10**6, lose_answer, when=lambda request: request.path.endswith("?uploads")
+        )
+        with pytest.raises(errors.RepositoryUnreachableError):
+            audmodel.publish(
+                *(str(model), "torch", {}, "2.0.0"),
+                repository=repository,
+                compression=0,
+            )
+    assert weed.client().list_multipart_uploads(Bucket=bucket).get("Uploads") is None

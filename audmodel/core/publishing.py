@@ -111,18 +111,25 @@ def publish(
         )
         archive = registry.archive_path(model, publication.header.location)
         meta = registry.record_path(model, "meta")
+        if claim.is_taken_over:
+            _abort_uploads(registry, archive)
         with contextlib.ExitStack() as cleanup:
             # An error does not say that nothing was stored
             cleanup.callback(claim.discard, archive)
             # Workers end with the upload, whatever holds on to its error
             with contextlib.closing(claim.renewing(writer)) as chunks:
-                registry.backend.write_object(
-                    archive,
-                    chunks,
-                    tmp_root=publication.tmp_root,
-                    num_workers=num_workers,
-                    before_commit=claim.fence,
-                )
+                try:
+                    registry.backend.write_object(
+                        archive,
+                        chunks,
+                        tmp_root=publication.tmp_root,
+                        num_workers=num_workers,
+                        before_commit=claim.fence,
+                    )
+                except RepositoryError:
+                    # Who took the claim over has removed what was uploaded
+                    claim.fence()
+                    raise
             try:
                 claim.replace(meta, publication.meta)
             except PublishConflictError:
@@ -142,6 +149,17 @@ def publish(
             raise ModelExistsError(_exists(model))
         if publication.alias:
             _set_alias(registry, publication.alias, model)
+
+
+def _abort_uploads(registry: Registry, path: str) -> None:
+    r"""Remove what a dead publisher uploaded of an object that it did not finish."""
+    backend = registry.backend
+    try:
+        for upload in backend.list_uploads(path):
+            if upload.path == path:
+                backend.abort_upload(upload)
+    except RepositoryError as error:
+        logger.warning("Parts of '%s' may be left over: %s", path, error)
 
 
 def _set_alias(registry: Registry, alias: str, model: ModelId) -> None:
@@ -188,6 +206,9 @@ class _Claim:
         data: stored form of the claim
 
     """
+
+    #: Whether another publisher had it, who is dead
+    is_taken_over = False
 
     def __init__(self, registry: Registry, model: ModelId, data: bytes) -> None:
         self._backend = registry.backend
@@ -316,7 +337,7 @@ def claimed(registry: Registry, model: ModelId) -> Iterator[_Claim]:
     _own.add(data)
     try:
         if not registry.backend.create_object(path, data):
-            _take_over(registry, model, path, data)
+            claim.is_taken_over = _take_over(registry, model, path, data)
         is_ours = True
         yield claim
     finally:
@@ -341,8 +362,13 @@ def _claim_data() -> bytes:
     )
 
 
-def _take_over(registry: Registry, model: ModelId, path: str, data: bytes) -> None:
-    r"""Take over the claim of a dead publisher, refuse if it is alive."""
+def _take_over(registry: Registry, model: ModelId, path: str, data: bytes) -> bool:
+    r"""Take over the claim of a dead publisher, refuse if it is alive.
+
+    Returns:
+        ``False`` if it was given up in the meantime
+
+    """
     start = time.monotonic()
     seen = registry.backend.read_object(path, document.MAX_BYTES)
     stored = seen
@@ -352,14 +378,14 @@ def _take_over(registry: Registry, model: ModelId, path: str, data: bytes) -> No
         if stored is None:
             # Its publisher is done, or gave up
             if registry.backend.create_object(path, data):
-                return
+                return False
         elif seen is None or stored.data != seen.data:
             raise _busy(model, stored.data)
         elif (alive := is_alive(stored.data)) is False or waited > CLAIM_TIMEOUT:
             if alive:
                 raise _busy(model, stored.data)
             if registry.backend.replace_object(path, data, stored.tag):
-                return
+                return True
         elif not announced:
             announced = True
             logger.warning(

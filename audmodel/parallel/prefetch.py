@@ -185,13 +185,15 @@ def _in_threads(
         complete = True
     finally:
         failure = None
-        # First of all, as a call that ends would make room for the next one
-        executor.shutdown(wait=False, cancel_futures=True)
         try:
-            if on_abort is not None and not complete:
-                on_abort()
+            # First of all, as a call that ends would make room for the next one
+            executor.shutdown(wait=False, cancel_futures=True)
         finally:
-            # A generator that is garbage of a cycle
-            # may be closed from whatever thread collects it,
-            # and a worker cannot wait for itself
-            executor.shutdown(wait=threading.get_ident() not in own_threads)
+            try:
+                if on_abort is not None and not complete:
+                    on_abort()
+            finally:
+                # A generator that is garbage of a cycle
+                # may be closed from whatever thread collects it,
+                # and a worker cannot wait for itself
+                executor.shutdown(wait=threading.get_ident() not in own_threads)

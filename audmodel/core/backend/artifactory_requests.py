@@ -130,6 +130,8 @@ class Server(Store):
     ) -> requests.Response:
         r"""Send a request once.
 
+        One that changes something is not given up before it was answered.
+
         Args:
             method: HTTP method
             url: where to send it
@@ -146,8 +148,9 @@ class Server(Store):
         from requests.exceptions import RequestException
 
         session = _session(self._url, self._login)
-        try:
-            answer = session.request(
+
+        def request() -> requests.Response:
+            return session.request(
                 method,
                 url,
                 stream=True,
@@ -156,6 +159,9 @@ class Server(Store):
                 allow_redirects=method == "GET",
                 **arguments,
             )
+
+        try:
+            answer = request() if method == "GET" else connections.finish(request)
         except (RequestException, ValueError) as error:
             raise _unanswered(error) from error
         self.reached = True

@@ -2,6 +2,9 @@ r"""Connections that end: by themselves, or since nobody waits for them any more
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 from contextlib import contextmanager
@@ -11,12 +14,22 @@ import socket
 import threading
 import time
 from typing import Any
+from typing import TypeVar
 import weakref
 
+from audmodel.parallel import prefetch
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 # Seconds for the head of an answer,
 # in addition to those that the server may take to say anything
 SLOWEST_HEAD = 30.0
+# Seconds that requests may take after an interruption
+GRACE = 1.5
+# Seconds after which they have ended for sure
+_LATE = 0.3
 
 _local = threading.local()
 _lock = threading.Lock()
@@ -37,7 +50,7 @@ class Requests:
     def __init__(self) -> None:
         self._ended = threading.Event()
         self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._timer: threading.Timer | None = None
+        self._inner: weakref.WeakSet[Requests] = weakref.WeakSet()
 
     @property
     def ended(self) -> bool:
@@ -46,39 +59,58 @@ class Requests:
 
     @contextmanager
     def here(self) -> Iterator[None]:
-        r"""What the thread sends inside the block can be ended."""
+        r"""What the thread sends inside the block can be ended.
+
+        It ends as well with the requests of a block around this one.
+        """
         outer = _current()
+        if outer is not None and outer is not self:
+            outer.adopt(self)
         _local.requests = self
         try:
             yield
         finally:
             _local.requests = outer
 
+    def adopt(self, inner: Requests) -> None:
+        r"""End other requests as well.
+
+        Args:
+            inner: other requests
+
+        """
+        with _lock:
+            self._inner.add(inner)
+        if self.ended:
+            inner.end()
+
     def end(self) -> None:
         r"""End all requests with an error, those of the future as well."""
         self._ended.set()
         with _lock:
+            inner = list(self._inner)
             for connection in list(self._connections):
                 # It may be used for something else by now
                 if connection.used_for() is self:
                     connection.cut()
+        for requests in inner:
+            requests.end()
 
-    def end_in(self, seconds: float) -> None:
-        r"""End all requests that take longer.
+    @contextmanager
+    def ending_in(self, seconds: float) -> Iterator[None]:
+        r"""End requests that take longer inside the block.
 
         Args:
-            seconds: time that is left
+            seconds: time that they have
 
         """
-        self.keep()
-        self._timer = threading.Timer(seconds, self.end)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def keep(self) -> None:
-        r"""Let requests take their time again, unless they were ended."""
-        if self._timer is not None:
-            self._timer.cancel()
+        timer = threading.Timer(seconds, self.end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def take(self, connection: Any) -> None:
         r"""Use a connection.
@@ -119,6 +151,88 @@ def wait(seconds: float) -> None:
         time.sleep(seconds)
     else:
         requests.wait(seconds)
+
+
+def prefetch_requests(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    num_workers: int,
+    ahead: int | None = None,
+) -> Generator[Result, None, None]:
+    r"""Results of a function that sends requests, computed ahead.
+
+    Requests that nobody waits for any more are ended.
+
+    Args:
+        function: called with each item
+        items: what to call ``function`` with
+        num_workers: number of threads
+        ahead: see :func:`audmodel.parallel.prefetch`
+
+    Returns:
+        generator of results
+
+    """
+    requests = Requests()
+
+    def call(item: Item) -> Result:
+        with requests.here():
+            return function(item)
+
+    return prefetch(
+        call, items, num_workers=num_workers, ahead=ahead, on_abort=requests.end
+    )
+
+
+def finish(function: Callable[[], Result]) -> Result:
+    r"""Call a function that goes on for a while if its caller is interrupted.
+
+    Nobody could tell what became of a request
+    whose answer was not waited for.
+    So what is sent inside the function has some time to be answered
+    before the interruption takes its course.
+
+    Args:
+        function: sends something that makes a difference
+
+    Returns:
+        result of the function
+
+    """
+    if getattr(_local, "is_finishing", False):
+        return function()
+    requests = _current() or Requests()
+    results: list[Result] = []
+    errors: list[BaseException] = []
+
+    done = threading.Event()
+
+    def run() -> None:
+        _local.is_finishing = True
+        try:
+            with requests.here():
+                results.append(function())
+        # It is raised where somebody waits for it
+        except BaseException as error:  # noqa: BLE001
+            errors.append(error)
+        finally:
+            done.set()
+
+    try:
+        threading.Thread(target=run, daemon=True).start()
+        done.wait()
+    except BaseException:
+        with requests.ending_in(GRACE):
+            # A thread that was not started, or looks for a host, does not end
+            done.wait(GRACE + _LATE)
+        raise
+    if errors:
+        try:
+            raise errors[0]
+        finally:
+            errors.clear()
+    return results[0]
 
 
 class _Guarded:

@@ -10,7 +10,6 @@ import hashlib
 import re
 from typing import Any
 
-from audmodel.core.backend import s3_answers
 from audmodel.core.backend import s3_client
 from audmodel.core.backend import s3_upload
 from audmodel.core.backend.base import Buffer
@@ -99,41 +98,14 @@ class S3(RemoteBackend):
             chunks,
             num_workers=num_workers,
             before_commit=before_commit,
+            is_alone=True,
         )
 
     def list_uploads(self, prefix: str) -> list[Upload]:  # noqa: D102
-        uploads = []
-        marker: dict[str, str] = {}
-        while True:
-            answer = self._store.require(
-                "list",
-                prefix,
-                "list_multipart_uploads",
-                Prefix=key_of(prefix),
-                **marker,
-            )
-            for entry in answer.get("Uploads", []):
-                date = entry["Initiated"].astimezone(datetime.UTC).strftime("%Y-%m-%d")
-                uploads.append(Upload(f"/{entry['Key']}", entry["UploadId"], date))
-            following = {
-                "KeyMarker": answer.get("NextKeyMarker", ""),
-                "UploadIdMarker": answer.get("NextUploadIdMarker", ""),
-            }
-            # A server that gives the same page again ends the listing
-            if not answer.get("IsTruncated") or following == marker:
-                return uploads
-            marker = following
+        return s3_upload.uploads(self._store, prefix)
 
     def abort_upload(self, upload: Upload) -> None:  # noqa: D102
-        what = f"Could not remove the upload of '{self.object_url(upload.path)}'"
-        try:
-            self._store.send(
-                "abort_multipart_upload", Key=key_of(upload.path), UploadId=upload.id
-            )
-        except FailureError as failure:
-            # It may be gone by now
-            if s3_answers.code_of(failure.cause) != "NoSuchUpload":
-                raise failure.error(what) from failure
+        s3_upload.abort(self._store, upload.path, upload.id)
 
     def _list(self, folder: str, what: str, **arguments: Any) -> Iterator[Any]:
         token: dict[str, str] = {}

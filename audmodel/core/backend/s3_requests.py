@@ -13,6 +13,7 @@ from typing import Any
 
 from audmodel.core.backend import s3_answers
 from audmodel.core.backend import s3_client
+from audmodel.core.backend.connections import finish
 from audmodel.core.backend.remote import Answer
 from audmodel.core.backend.remote import Store
 from audmodel.core.backend.transfer import FailureError
@@ -27,6 +28,7 @@ _REQUIRED = {
     "create_multipart_upload": "UploadId",
     "get_object": "ETag",
     "head_object": "ETag",
+    "list_multipart_uploads": "IsTruncated",
     "list_objects_v2": "IsTruncated",
     "put_object": "ETag",
     "upload_part": "ETag",
@@ -65,6 +67,9 @@ class Bucket(Store):
     def send(self, operation: str, **arguments: Any) -> dict[str, Any]:
         r"""Send a request once.
 
+        One that changes something is not given up before it was answered,
+        unless it is one of many.
+
         Args:
             operation: name of a method of the client of boto3
             arguments: its arguments, without the bucket
@@ -77,6 +82,11 @@ class Bucket(Store):
             FailureError: if it fails
 
         """
+        is_read = operation.startswith(("get_", "head_", "list_"))
+        if not is_read and operation != "upload_part":
+            return finish(
+                lambda: self._send(operation, arguments, anonymous=self._anonymous)
+            )
         try:
             return self._send(operation, arguments, anonymous=self._anonymous)
         except FailureError as failure:
@@ -85,7 +95,7 @@ class Bucket(Store):
             if (
                 self._anonymous
                 or self.endpoint.keys is not None
-                or not operation.startswith(("get_", "head_", "list_"))
+                or not is_read
                 or not s3_answers.is_about_credentials(failure)
             ):
                 raise

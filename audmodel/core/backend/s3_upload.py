@@ -7,6 +7,7 @@ from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
+import datetime
 import hashlib
 import itertools
 import logging
@@ -15,7 +16,10 @@ from typing import Any
 
 from audmodel.core.backend import s3_answers
 from audmodel.core.backend.base import Buffer
-from audmodel.core.backend.connections import Requests
+from audmodel.core.backend.base import Upload
+from audmodel.core.backend.connections import finish
+from audmodel.core.backend.connections import prefetch_requests
+from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.s3_requests import CHECKSUM
 from audmodel.core.backend.s3_requests import OWNER
 from audmodel.core.backend.s3_requests import WRITE_ID
@@ -25,7 +29,6 @@ from audmodel.core.backend.s3_requests import key_of
 from audmodel.core.backend.s3_requests import user
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
-from audmodel.parallel import prefetch
 
 
 logger = logging.getLogger("audmodel")
@@ -37,6 +40,8 @@ PART_SIZE = 8 * MIB
 # An object has 10,000 parts at most.
 # Some stores want parts of one size, so that it grows late
 PARTS_OF_ONE_SIZE = 2500
+# How often parts are removed that are still being stored
+_ABORTS = 5
 # Objects up to this size get their checksum added once it is known
 AMEND_SIZE = 1024 * MIB
 
@@ -49,6 +54,7 @@ def store(
     num_workers: int = 1,
     checksum: str | None = None,
     before_commit: Callable[[], None] = lambda: None,
+    is_alone: bool = False,
 ) -> None:
     r"""Store an object of any size.
 
@@ -59,6 +65,7 @@ def store(
         num_workers: number of threads that send parts
         checksum: MD5 of the content, if it is known
         before_commit: called right before the object becomes visible
+        is_alone: whether it is certain that nobody else stores it at the same time
 
     Raises:
         RepositoryError: if it cannot be stored
@@ -70,9 +77,80 @@ def store(
             before_commit()
             bucket.put(path, first, checksum)
             return
-        _Upload(bucket, path, checksum).run(
+        _Upload(bucket, path, checksum, is_alone=is_alone).run(
             itertools.chain([first], parts), num_workers, before_commit
         )
+
+
+def uploads(bucket: Bucket, prefix: str) -> list[Upload]:
+    r"""Objects that somebody began to store in parts, and did not finish.
+
+    Args:
+        bucket: where to look
+        prefix: what their paths begin with
+
+    Returns:
+        uploads
+
+    Raises:
+        RepositoryError: if they cannot be listed
+
+    """
+    found = []
+    marker: dict[str, str] = {}
+    while True:
+        answer = bucket.require(
+            "list",
+            prefix,
+            "list_multipart_uploads",
+            Prefix=key_of(prefix),
+            **marker,
+        )
+        for entry in answer.get("Uploads", []):
+            date = entry["Initiated"].astimezone(datetime.UTC).strftime("%Y-%m-%d")
+            found.append(Upload(f"/{entry['Key']}", entry["UploadId"], date))
+        following = {
+            "KeyMarker": answer.get("NextKeyMarker", ""),
+            "UploadIdMarker": answer.get("NextUploadIdMarker", ""),
+        }
+        # A server that gives the same page again ends the listing
+        if not answer.get("IsTruncated") or following == marker:
+            return found
+        marker = following
+
+
+def abort(bucket: Bucket, path: str, upload: str) -> None:
+    r"""Remove the parts of an object that will never be complete.
+
+    A part that is just being stored may outlive that,
+    so it is done until none is left.
+
+    Args:
+        bucket: where they are
+        path: path of the object
+        upload: ID of the upload
+
+    Raises:
+        RepositoryError: if they cannot be removed
+
+    """
+    arguments = {"Key": key_of(path), "UploadId": upload}
+    what = f"Could not remove the parts of '{bucket.url(path)}'"
+    for _ in range(_ABORTS):
+        try:
+            bucket.send("abort_multipart_upload", **arguments)
+        except FailureError as failure:
+            # It may be gone by now
+            if s3_answers.code_of(failure.cause) == "NoSuchUpload":
+                return
+            raise failure.error(what) from failure
+        try:
+            parts = bucket.send("list_parts", **arguments).get("Parts")
+        except FailureError:
+            return  # not everybody may look
+        if not parts:
+            return
+    raise RepositoryError(f"{what}: the server keeps them.")
 
 
 def parts_of(chunks: Iterable[Buffer]) -> Generator[bytes, None, None]:
@@ -123,16 +201,20 @@ class _Upload:
         bucket: where to store it
         path: path of the object
         checksum: MD5 of the content, if it is known
+        is_alone: whether uploads of the same object are our own for sure
 
     """
 
-    def __init__(self, bucket: Bucket, path: str, checksum: str | None) -> None:
+    def __init__(
+        self, bucket: Bucket, path: str, checksum: str | None, *, is_alone: bool
+    ) -> None:
         self._bucket = bucket
         self._path = path
         self._checksum = checksum
+        self._is_alone = is_alone
+        self._in_doubt = False
         self._write_id = secrets.token_hex(16)
         self._upload = {"Key": key_of(path)}
-        self._requests = Requests()
         self._digest = hashlib.md5(usedforsecurity=False)
         self._size = 0
 
@@ -144,21 +226,22 @@ class _Upload:
     ) -> None:
         r"""Send all parts, and make the object visible."""
         try:
-            self._begin()
-            stored = prefetch(
+            finish(self._begin)
+            stored = prefetch_requests(
                 self._store,
                 self._numbered(parts),
                 num_workers=num_workers,
                 ahead=num_workers + 1,
-                on_abort=self._requests.end,
             )
             with contextlib.closing(stored):
                 tags = list(stored)
             before_commit()
             tag = self._complete(tags)
         except BaseException:
-            self._abort()
+            self._abort(self._upload.get("UploadId"))
             raise
+        finally:
+            self._abort_forgotten()
         if self._checksum is None and self._size <= AMEND_SIZE:
             self._amend(tag)
 
@@ -166,15 +249,22 @@ class _Upload:
         metadata = {OWNER: user(), WRITE_ID: self._write_id}
         if self._checksum is not None:
             metadata[CHECKSUM] = self._checksum
-        answer = self._bucket.require(
-            "store",
-            self._path,
-            "create_multipart_upload",
-            ContentType=content_type(self._path),
-            Metadata=metadata,
-            **self._upload,
-        )
-        self._upload["UploadId"] = answer["UploadId"]
+
+        def attempt(_: object) -> str:
+            try:
+                answer = self._bucket.send(
+                    "create_multipart_upload",
+                    ContentType=content_type(self._path),
+                    Metadata=metadata,
+                    **self._upload,
+                )
+            except FailureError as failure:
+                self._in_doubt = self._in_doubt or failure.kind is Kind.LOST
+                raise
+            return str(answer["UploadId"])
+
+        upload = self._bucket.repeat("store", self._path, attempt, ())
+        self._upload["UploadId"] = upload
 
     def _numbered(self, parts: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
         for number, part in enumerate(parts, start=1):
@@ -185,15 +275,14 @@ class _Upload:
 
     def _store(self, job: tuple[int, bytes]) -> dict[str, Any]:
         number, part = job
-        with self._requests.here():
-            answer = self._bucket.require(
-                "store",
-                self._path,
-                "upload_part",
-                PartNumber=number,
-                Body=part,
-                **self._upload,
-            )
+        answer = self._bucket.require(
+            "store",
+            self._path,
+            "upload_part",
+            PartNumber=number,
+            Body=part,
+            **self._upload,
+        )
         return {"PartNumber": number, "ETag": answer["ETag"]}
 
     def _complete(self, parts: list[dict[str, Any]]) -> str:
@@ -221,19 +310,31 @@ class _Upload:
                         return str(answer["ETag"])
                 retry.pause(failure.as_busy(Kind.CONFLICT), what)
 
-    def _abort(self) -> None:
-        r"""Remove the parts of an object that will never be complete."""
-        if "UploadId" not in self._upload:
+    def _abort(self, upload: str | None) -> None:
+        r"""Remove what was stored, without hiding the error that it follows."""
+        if upload is None:
             return
         try:
-            self._bucket.send("abort_multipart_upload", **self._upload)
-        except FailureError as failure:
-            if s3_answers.code_of(failure.cause) != "NoSuchUpload":
-                logger.warning(
-                    "Parts of '%s' that was not stored stay behind: %s",
-                    self._bucket.url(self._path),
-                    failure.reason,
-                )
+            abort(self._bucket, self._path, upload)
+        except RepositoryError as error:
+            logger.warning("An object was not stored, its parts stay. %s", error)
+
+    def _abort_forgotten(self) -> None:
+        r"""Remove uploads that the server began without our knowledge.
+
+        Its answer may have been lost.
+        """
+        if not self._is_alone or not self._in_doubt:
+            return
+        try:
+            found = uploads(self._bucket, self._path)
+        except RepositoryError as error:
+            logger.warning("There may be parts of an object that was lost. %s", error)
+            return
+        for upload in found:
+            known = self._upload.get("UploadId")
+            if upload.path == self._path and upload.id != known:
+                self._abort(upload.id)
 
     def _amend(self, tag: str) -> None:
         r"""Add the checksum, which was not known when the object was begun.

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 import os
+import queue
 import signal
 import threading
 from types import FrameType
 from typing import Any
 
+from audmodel.core.backend.connections import GRACE
 from audmodel.core.backend.connections import Requests
-
-
-# Seconds that requests may take after a signal
-GRACE = 1.5
 
 
 class TerminatedError(SystemExit):
     r"""The process was asked to end."""
+
+
+_is_active = False
 
 
 @contextmanager
@@ -27,56 +28,88 @@ def terminable() -> Iterator[None]:
 
     SIGTERM, which otherwise ends the process on the spot,
     raises an exception inside the block.
-    When it has passed through,
-    the process ends by the signal after all.
+    When the block was left,
+    the process ends by the signal after all,
+    whatever became of the exception.
     After SIGTERM and Ctrl-C
     requests to a storage get little time to clean up,
     as nobody wants to wait for a server that does not answer.
-    Outside the main thread,
+    Outside the main thread, inside another such block,
     and if the program handles a signal itself,
     nothing changes.
 
     """
-    if threading.current_thread() is not threading.main_thread():
+    global _is_active
+    is_main = threading.current_thread() is threading.main_thread()
+    if _is_active or not is_main:
         yield
         return
     requests = Requests()
+    process = os.getpid()
+    # A handler may come in the middle of anything,
+    # and can neither start a thread nor take a lock
+    signals: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    is_asked = False
 
     def terminate(number: int, _: FrameType | None) -> None:
+        nonlocal is_asked
+        if os.getpid() != process:
+            # A child process, which has nothing to clean up
+            _end()
         # A second signal must not interrupt the clean-up
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        requests.end_in(GRACE)
-        raise TerminatedError(128 + number)
+        if not is_asked:
+            is_asked = True
+            signals.put(True)
+            raise TerminatedError(128 + number)
 
-    def interrupt(_: int, __: FrameType | None) -> None:
-        requests.end_in(GRACE)
-        raise KeyboardInterrupt
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signals.put(True)
+        signal.default_int_handler(number, frame)
 
-    with (
-        requests.here(),
-        _handling(signal.SIGTERM, signal.SIG_DFL, terminate) as is_ours,
-        _handling(signal.SIGINT, signal.default_int_handler, interrupt),
-    ):
+    def watch() -> None:
         try:
+            if signals.get():
+                while signals.get(timeout=GRACE):
+                    pass
+        except queue.Empty:
+            requests.end()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    try:
+        _is_active = True
+        watcher.start()
+        with (
+            requests.here(),
+            _handling(signal.SIGTERM, signal.SIG_DFL, terminate),
+            _handling(signal.SIGINT, signal.default_int_handler, interrupt),
+        ):
             yield
-        except TerminatedError:
-            if not is_ours:
-                raise
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTERM)
-            raise
-        finally:
-            requests.keep()
+    finally:
+        _is_active = False
+        signals.put(False)
+        if is_asked:
+            _end()
+
+
+def _end() -> None:
+    r"""Let SIGTERM end the process."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager
-def _handling(number: signal.Signals, usual: Any, handler: Any) -> Iterator[bool]:
-    r"""Handle a signal, unless somebody does, and say so."""
+def _handling(number: signal.Signals, usual: Any, handler: Any) -> Iterator[None]:
+    r"""Handle a signal, unless somebody does."""
     if signal.getsignal(number) is not usual:
-        yield False
+        yield
         return
-    signal.signal(number, handler)
     try:
-        yield True
+        signal.signal(number, handler)
+        yield
     finally:
-        signal.signal(number, usual)
+        try:
+            signal.signal(number, usual)
+        except BaseException:
+            # It came just now
+            signal.signal(number, usual)
+            raise

@@ -8,7 +8,8 @@ so that existing ``except`` clauses keep working::
     AudmodelError
     ├── InvalidInputError (ValueError)
     │   ├── InvalidIdError (RuntimeError)     malformed model ID
-    │   ├── InvalidFolderError                model folder that cannot be published
+    │   ├── InvalidFolderError (RuntimeError) model folder that cannot be published
+    │   ├── InvalidDataError (RuntimeError)   parameters or metadata not to be stored
     │   └── FileNotInModelError (FileNotFoundError)  no such file in the model
     ├── ConfigurationError (ValueError)       configuration file or repository entry
     ├── ModelNotFoundError (RuntimeError)     no such model ID
@@ -65,8 +66,12 @@ class InvalidIdError(InvalidInputError, RuntimeError):
     r"""A string is neither a model ID nor an alias."""
 
 
-class InvalidFolderError(InvalidInputError):
+class InvalidFolderError(InvalidInputError, RuntimeError):
     r"""A model folder holds something that cannot be published."""
+
+
+class InvalidDataError(InvalidInputError, RuntimeError):
+    r"""Parameters or metadata hold something that cannot be stored."""
 
 
 # Pickle makes an error with what its first base is made with

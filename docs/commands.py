@@ -37,7 +37,7 @@ class Commands(SphinxDirective):
                 *arguments(parser),
                 "Example:",
                 "",
-                *block(f"$ {command.example}", "console"),
+                *block(f"$ {continued(command.example)}", "console"),
             ]
         return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
 
@@ -55,8 +55,8 @@ class ExitCodes(SphinxDirective):
     """List all exit codes."""
 
     def run(self) -> list[nodes.Node]:
-        lines = [".. list-table::", ""]
-        for code, text in EXIT_CODES.items():
+        lines = [".. list-table::", "    :header-rows: 1", ""]
+        for code, text in {"Code": "Meaning", **EXIT_CODES}.items():
             lines += [f"    * - {code}", f"      - {text}"]
         return self.parse_text_to_nodes("\n".join(lines))
 
@@ -79,6 +79,17 @@ def arguments(parser: argparse.ArgumentParser) -> list[str]:
 def block(text: str, language: str) -> list[str]:
     indented = [f"    {line}".rstrip() for line in text.splitlines()]
     return [f".. code-block:: {language}", "", *indented, ""]
+
+
+def continued(command: str, width: int = 60) -> str:
+    """Command that goes on in the next line where it is long."""
+    lines = [""]
+    for words in re.split(" (?=--)", command):
+        if lines[-1] and len(f"{lines[-1]} {words}") > width:
+            lines.append(f">     {words}")
+        else:
+            lines[-1] = f"{lines[-1]} {words}".lstrip()
+    return " \\\n".join(lines)
 
 
 def literal(text: str) -> str:

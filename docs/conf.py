@@ -16,6 +16,7 @@ version = release = _PROJECT["project"]["version"]
 
 extensions = [
     "commands",
+    "results",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
@@ -43,8 +44,8 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
-# Copied examples are free of prompts and answers.
-copybutton_prompt_text = r">>> |\.\.\. |\$ "
+# Copied examples are free of prompts and answers, and keep lines that continue.
+copybutton_prompt_text = r">>> |\.\.\. |\$ |> "
 copybutton_prompt_is_regexp = True
 copybutton_only_copy_prompt_lines = True
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
+import csv
 import datetime
 from doctest import ELLIPSIS
 from doctest import IGNORE_EXCEPTION_DETAIL
 from doctest import NORMALIZE_WHITESPACE
 from doctest import OutputChecker
+import inspect
 import itertools
 import os
 from pathlib import Path
@@ -147,6 +150,106 @@ def test_docstrings(
             subgroup="emotion.cnn",
         )
     run_examples(name, audmodel=audmodel, os=os, repository=repository)
+
+
+# Reference -----------------------------------------------------------------
+
+
+def functions() -> list[str]:
+    return [
+        name
+        for name in dir(audmodel)
+        if inspect.isfunction(getattr(audmodel, name)) and not name.startswith("_")
+    ]
+
+
+def sections(name: str) -> dict[str, str]:
+    """Text of each section of the docstring of a function."""
+    text = inspect.getdoc(getattr(audmodel, name)) or ""
+    parts = re.split(r"^(Args|Returns|Raises|Examples):\n", text, flags=re.MULTILINE)
+    return {"": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}
+
+
+@pytest.mark.parametrize("name", functions())
+def test_reference_names_every_argument(name: str) -> None:
+    arguments = inspect.signature(getattr(audmodel, name)).parameters
+    described = re.findall(r"^    (\w+): ", sections(name).get("Args", ""), re.MULTILINE)
+    assert described == list(arguments)
+
+
+@pytest.mark.parametrize("name", functions())
+def test_reference_names_answer_and_example(name: str) -> None:
+    found = sections(name)
+    returns = inspect.signature(getattr(audmodel, name)).return_annotation
+    assert ("Returns" in found) == (returns != "None")
+    assert f"{name}(" in found["Examples"]
+
+
+@pytest.mark.parametrize("name", functions())
+def test_reference_names_existing_errors_in_order(name: str) -> None:
+    named = re.findall(
+        r"^    ([\w.]+): ", sections(name).get("Raises", ""), re.MULTILINE
+    )
+    own = [error for error in named if hasattr(audmodel.errors, error)]
+    others = [error for error in named if error not in own]
+    assert named == [*others, *sorted(own)]
+    for error in others:
+        assert error == "filelock.Timeout" or hasattr(builtins, error)
+
+
+def test_reference_has_every_public_name() -> None:
+    pages = "".join(
+        path.read_text("utf-8") for path in (ROOT / "docs" / "api").glob("*.rst")
+    )
+    names = [f"audmodel.{name}" for name in dir(audmodel) if not name.startswith("_")]
+    names += [f"audmodel.errors.{name}" for name in errors()]
+    modules = ("audmodel.core", "audmodel.errors", "audmodel.parallel")
+    for name in names:
+        if name not in modules and not name.startswith("audmodel.cli"):
+            assert re.search(rf":: {re.escape(name)}$", pages, re.MULTILINE), name
+
+
+def errors() -> list[str]:
+    return [name for name in dir(audmodel.errors) if name.endswith("Error")]
+
+
+@pytest.mark.parametrize("name", errors())
+def test_troubleshooting_names_every_error(name: str) -> None:
+    page = (ROOT / "docs" / "troubleshooting.rst").read_text("utf-8")
+    assert re.search(rf"\b{name}\b", page)
+
+
+# Figures -------------------------------------------------------------------
+
+
+def seconds(name: str, **labels: str) -> float:
+    """What the first committed row with these labels took on average."""
+    path = ROOT / "benchmarks" / "results" / name / "results.csv"
+    with path.open(newline="") as file:
+        row = next(row for row in csv.DictReader(file) if labels.items() <= row.items())
+    hours, minutes, rest = row["elapsed(avg)"].split(":")
+    return 3600 * int(hours) + 60 * int(minutes) + float(rest)
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "num_workers"),
+    [
+        ("Load 512 MB with 2 workers", "load", "2"),
+        ("Load 256 MB with 10 workers", "load-limited", "10"),
+        ("Publish 512 MB with 2 workers", "publish", "2"),
+    ],
+)
+def test_readme_has_figures_that_were_measured(
+    what: str,
+    name: str,
+    num_workers: str,
+) -> None:
+    ours = {"published by": audmodel.__version__, "num_workers": num_workers}
+    measured = (seconds(name, **{"published by": "1.5.3"}), seconds(name, **ours))
+    readme = (ROOT / "README.rst").read_text("utf-8")
+    row = re.search(rf"^{what}.*?([\d.]+) s +([\d.]+) s$", readme, re.MULTILINE)
+    assert row is not None, what
+    assert row.groups() == tuple(f"{value:.1f}" for value in measured)
 
 
 # The demonstration ---------------------------------------------------------

@@ -20,8 +20,8 @@ from typing import cast
 
 import yaml
 
+from audmodel.errors import InvalidDataError
 from audmodel.errors import InvalidDocumentError
-from audmodel.errors import InvalidInputError
 
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -85,13 +85,13 @@ def dump(data: Mapping[str, object], label: str) -> bytes:
         content of the document
 
     Raises:
-        InvalidInputError: if ``data`` is no dictionary,
+        InvalidDataError: if ``data`` is no dictionary,
             holds objects,
             or is larger than a document may be
 
     """
     if not isinstance(data, Mapping):
-        raise InvalidInputError(
+        raise InvalidDataError(
             f"'{label}' has to be a dictionary, not {type(data).__name__}."
         )
     try:
@@ -101,13 +101,13 @@ def dump(data: Mapping[str, object], label: str) -> bytes:
         # Written is only what can be read again
         copy = load(content, label)
         same = yaml.dump(copy, Dumper=_Dumper, sort_keys=False) == text
-    except InvalidInputError:
+    except InvalidDataError:
         raise
     # PyYAML raises ValueError, e.g. for numbers with thousands of digits
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise InvalidInputError(f"'{label}' cannot be stored: {error}") from error
+        raise InvalidDataError(f"'{label}' cannot be stored: {error}") from error
     if not same:
-        raise InvalidInputError(
+        raise InvalidDataError(
             f"'{label}' cannot be stored, since reading it gives other values."
         )
     return content
@@ -130,7 +130,7 @@ def show(data: Mapping[str, object]) -> str:
 def _plain(value: Any, where: str, depth: int) -> Any:
     r"""Value with the same content made of Python's own types."""
     if depth > MAX_DEPTH:
-        raise InvalidInputError(f"{where} is nested more than {MAX_DEPTH} times.")
+        raise InvalidDataError(f"{where} is nested more than {MAX_DEPTH} times.")
     if value is None or type(value) in _PLAIN_TYPES:
         return value
     if isinstance(value, Mapping):
@@ -149,7 +149,7 @@ def _plain(value: Any, where: str, depth: int) -> Any:
         return int(value)
     if isinstance(value, numbers.Real):
         return float(value)
-    raise InvalidInputError(
+    raise InvalidDataError(
         f"{where} is of type {type(value).__name__} and cannot be stored. "
         "Use strings, numbers, dates, and lists, tuples, sets, "
         "or dictionaries of them."

@@ -205,7 +205,7 @@ class Registry:
         Raises:
             InvalidDocumentError: if the stored metadata is not valid,
                 and is not replaced
-            InvalidInputError: if ``meta`` cannot be stored
+            InvalidDataError: if ``meta`` cannot be stored
             RepositoryError: if it cannot be changed
 
         """

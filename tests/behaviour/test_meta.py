@@ -157,7 +157,7 @@ def test_update_that_cannot_be_stored_changes_nothing(
 ) -> None:
     uid = publish(model_folder, meta={"a": 1})
     before = content(repository)
-    with pytest.raises(audmodel.errors.InvalidInputError, match="meta"):
+    with pytest.raises(audmodel.errors.InvalidDataError, match="meta"):
         audmodel.update_meta(uid, meta, replace=replace)
     assert content(repository) == before
     assert audmodel.meta(uid) == {"a": 1}

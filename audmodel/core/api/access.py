@@ -88,6 +88,7 @@ def open(
         ArchiveError: if the archive is damaged or not the published one
         CacheError: if a file has to be loaded,
             and the cache cannot be written to
+        ConfigurationError: if the configuration cannot be used
         FileNotInModelError: if the model has no such file
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
@@ -192,6 +193,7 @@ def stream(
     Raises:
         TypeError: if ``uid`` or a pattern is not a string
         ValueError: if ``num_workers`` or ``ahead`` is not a positive integer
+        ConfigurationError: if the configuration cannot be used
         FileNotInModelError: if a pattern matches no file
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         ModelNotFoundError: if the model does not exist

@@ -33,6 +33,7 @@ def aliases(
 
     Raises:
         TypeError: if ``uid`` is not a string
+        ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if a stored record is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         ModelNotFoundError: if the model does not exist
@@ -73,6 +74,7 @@ def resolve_alias(
     Raises:
         TypeError: if ``alias`` is not a string
         AliasNotFoundError: if there is no such alias
+        ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the alias does not name a model ID
         RepositoryError: if a repository cannot be used
 
@@ -114,6 +116,7 @@ def set_alias(
 
     Raises:
         TypeError: if an argument is not a string
+        ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if a stored record is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         InvalidInputError: if ``alias`` is not a valid name,

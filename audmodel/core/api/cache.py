@@ -30,6 +30,7 @@ def cached(*, cache_root: str | None = None) -> list[CachedModel]:
 
     Raises:
         CacheError: if the cache cannot be read
+        ConfigurationError: if the configuration cannot be used
 
     Examples:
         >>> root = audmodel.load("3e120e8d-1.0.0")
@@ -58,6 +59,7 @@ def remove_cached(uid: str, *, cache_root: str | None = None) -> list[CachedMode
         TypeError: if ``uid`` is not a string
         CacheBusyError: if a process is loading the model
         CacheError: if the cache cannot be changed
+        ConfigurationError: if the configuration cannot be used
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         ModelNotFoundError: if an alias does not exist
         NotCachedError: if the model is not in the cache
@@ -114,6 +116,7 @@ def prune_cache(
     Raises:
         TypeError: if an argument is of the wrong type
         CacheError: if the cache cannot be read or changed
+        ConfigurationError: if the configuration cannot be used
         InvalidInputError: if there is neither ``max_age`` nor ``max_size``,
             or one of them is negative
 

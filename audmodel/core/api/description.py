@@ -23,6 +23,7 @@ def author(uid: str, *, cache_root: str | None = None) -> str:
 
     Raises:
         TypeError: if ``uid`` is not a string
+        ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         ModelNotFoundError: if the model does not exist
@@ -49,6 +50,7 @@ def date(uid: str, *, cache_root: str | None = None) -> str:
 
     Raises:
         TypeError: if ``uid`` is not a string
+        ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         ModelNotFoundError: if the model does not exist
@@ -84,6 +86,7 @@ def header(
 
     Raises:
         TypeError: if ``uid`` is not a string
+        ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         ModelNotFoundError: if the model does not exist
@@ -111,6 +114,7 @@ def name(uid: str, *, cache_root: str | None = None, verbose: bool = False) -> s
 
     Raises:
         TypeError: if ``uid`` is not a string
+        ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         ModelNotFoundError: if the model does not exist
@@ -140,6 +144,7 @@ def parameters(
 
     Raises:
         TypeError: if ``uid`` is not a string
+        ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         ModelNotFoundError: if the model does not exist
@@ -166,6 +171,7 @@ def repository(uid: str, *, cache_root: str | None = None) -> Repository:
 
     Raises:
         TypeError: if ``uid`` is not a string
+        ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         ModelNotFoundError: if the model does not exist
@@ -193,6 +199,7 @@ def subgroup(uid: str, *, cache_root: str | None = None, verbose: bool = False) 
 
     Raises:
         TypeError: if ``uid`` is not a string
+        ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         ModelNotFoundError: if the model does not exist
@@ -227,6 +234,7 @@ def url(
 
     Raises:
         TypeError: if ``uid`` is not a string
+        ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         InvalidInputError: if ``type`` is not one of the values above
@@ -267,6 +275,7 @@ def version(uid: str, *, cache_root: str | None = None, verbose: bool = False) -
 
     Raises:
         TypeError: if ``uid`` is not a string
+        ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         ModelNotFoundError: if the model does not exist

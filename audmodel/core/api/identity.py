@@ -28,6 +28,7 @@ def exists(uid: str) -> bool:
 
     Raises:
         TypeError: if ``uid`` is not a string
+        ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         RepositoryError: if a repository cannot be used
 
@@ -65,6 +66,7 @@ def latest_version(uid: str) -> str:
 
     Raises:
         TypeError: if ``uid`` is not a string
+        ConfigurationError: if the configuration cannot be used
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
@@ -157,6 +159,7 @@ def versions(uid: str, *, cache_root: str | None = None) -> list[str]:
 
     Raises:
         TypeError: if ``uid`` is not a string
+        ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if an alias does not name a model ID
         RepositoryError: if a repository cannot be used
 

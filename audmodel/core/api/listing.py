@@ -34,6 +34,7 @@ def files(uid: str, *, cache_root: str | None = None) -> list[ModelFile]:
     Raises:
         TypeError: if ``uid`` is not a string
         ArchiveError: if the archive is damaged or not the published one
+        ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         ModelNotFoundError: if the model does not exist
@@ -105,6 +106,7 @@ def models(
     Raises:
         TypeError: if an argument is of the wrong type
         ValueError: if ``num_workers`` is not a positive integer
+        ConfigurationError: if the configuration cannot be used
         RepositoryError: if a repository cannot be used
 
     Examples:

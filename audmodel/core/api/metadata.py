@@ -34,6 +34,7 @@ def meta(
 
     Raises:
         TypeError: if ``uid`` is not a string
+        ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the stored metadata is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         ModelNotFoundError: if the model does not exist
@@ -104,9 +105,10 @@ def update_meta(
 
     Raises:
         TypeError: if ``uid`` is not a string
+        ConfigurationError: if the configuration cannot be used
+        InvalidDataError: if ``meta`` cannot be stored
         InvalidDocumentError: if the stored metadata is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
-        InvalidInputError: if ``meta`` cannot be stored
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 

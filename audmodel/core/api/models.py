@@ -110,6 +110,7 @@ def load(
             for longer than ``timeout``
         ArchiveError: if the archive is damaged or not the published one
         CacheError: if the cache cannot be written to
+        ConfigurationError: if the configuration cannot be used
         DiskFullError: if the disk has less room than the model needs
         FileNotInModelError: if a pattern matches no file
         InvalidDocumentError: if the header of the model is not valid
@@ -243,8 +244,11 @@ def publish(
         FileNotFoundError: if ``root`` is not a folder
         TypeError: if an argument is of the wrong type
         ValueError: if ``num_workers`` is not a positive integer
-        ConfigurationError: if no repository is configured
+        ConfigurationError: if the configuration cannot be used,
+            or names no repository
         FileChangedError: if a file changes while it is published
+        InvalidDataError: if ``params`` or ``meta`` hold something
+            that cannot be stored
         InvalidFolderError: if ``root`` holds no files,
             or something that cannot be published
         InvalidInputError: if another argument is not valid

@@ -43,6 +43,7 @@ def plan_load(
     Raises:
         TypeError: if ``uid`` or a pattern is not a string
         ArchiveError: if the archive is damaged or not the published one
+        ConfigurationError: if the configuration cannot be used
         FileNotInModelError: if a pattern matches no file
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
@@ -106,7 +107,10 @@ def plan_publish(
     Raises:
         FileNotFoundError: if ``root`` is not a folder
         TypeError: if an argument is of the wrong type
-        ConfigurationError: if no repository is configured
+        ConfigurationError: if the configuration cannot be used,
+            or names no repository
+        InvalidDataError: if ``params`` or ``meta`` hold something
+            that cannot be stored
         InvalidFolderError: if ``root`` holds no files,
             or something that cannot be published
         InvalidInputError: if another argument is not valid

@@ -89,6 +89,7 @@ def leftovers(
     Raises:
         TypeError: if an argument is of the wrong type
         ValueError: if ``days`` is negative
+        ConfigurationError: if the configuration cannot be used
         RepositoryError: if the repository cannot be read,
             or, with ``remove``, changed
 

@@ -58,6 +58,7 @@ def verify(
         ArchiveError: if the archive is missing, or not the published one,
             or its directory is damaged
         CacheError: if the cache cannot be written to
+        ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         InvalidInputError: if both ``repair`` and ``remote`` are set

@@ -2,7 +2,6 @@ r"""The model folder that a user wants to publish."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 import errno
 import os
 import stat
@@ -10,97 +9,12 @@ import stat
 from audmodel.core.archive import encoding
 from audmodel.core.archive import format
 from audmodel.core.archive import names
+from audmodel.core.archive.input import InputFile
 from audmodel.errors import ArchiveError
-from audmodel.errors import FileChangedError
 from audmodel.errors import InvalidFolderError
 
 
-# Errors of files that were fine when the folder was scanned
-_GONE = {
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.EACCES,
-    errno.ELOOP,
-    errno.ENXIO,
-    errno.ESTALE,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    r"""File of a model folder, as it was when the folder was scanned.
-
-    Args:
-        name: path relative to the folder, with ``'/'`` between folders
-        path: path on the disk
-        size: size in bytes
-        identity: device, inode, size, and time of the last change
-        executable: whether the owner can execute the file
-
-    """
-
-    name: str
-    path: str
-    size: int
-    identity: tuple[int, int, int, int]
-    executable: bool
-
-    def open(self) -> int:
-        r"""Open the file for reading.
-
-        Returns:
-            file descriptor
-
-        Raises:
-            FileChangedError: if the file is not the one that was scanned
-
-        """
-        try:
-            # Whatever took the place of the file, opening it does not wait
-            fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
-        except OSError as error:
-            if error.errno not in _GONE:
-                raise
-            raise FileChangedError(_changed(self.path)) from error
-        try:
-            self.check_unchanged(os.fstat(fd))
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
-
-    def check_unchanged(self, status: os.stat_result | None = None) -> None:
-        r"""Raise an error if the file is not the one that was scanned.
-
-        Args:
-            status: status of the file, looked up if it is not given
-
-        Raises:
-            FileChangedError: if the file was changed, replaced or removed
-
-        """
-        try:
-            unchanged = _identity(status or os.stat(self.path)) == self.identity
-        except OSError as error:
-            if error.errno not in _GONE:
-                raise
-            unchanged = False
-        if not unchanged:
-            raise FileChangedError(_changed(self.path))
-
-
-def _changed(path: str) -> str:
-    return (
-        f"'{path}' changed while it was being published. "
-        "Nothing was published, try again when the folder is complete."
-    )
-
-
-def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def scan(root: str) -> list[SourceFile]:
+def scan(root: str) -> list[InputFile]:
     r"""List the files of a model folder.
 
     Hidden files are included,
@@ -162,7 +76,7 @@ def scan(root: str) -> list[SourceFile]:
     return files
 
 
-def _walk(folder: str, prefix: str) -> list[SourceFile]:
+def _walk(folder: str, prefix: str) -> list[InputFile]:
     files = []
     try:
         with os.scandir(folder) as iterator:
@@ -182,11 +96,11 @@ def _walk(folder: str, prefix: str) -> list[SourceFile]:
         if entry.is_dir(follow_symlinks=False):
             files += _walk(entry.path, name + "/")
         else:
-            files.append(_source_file(entry, name))
+            files.append(_input_file(entry, name))
     return files
 
 
-def _source_file(entry: os.DirEntry[str], name: str) -> SourceFile:
+def _input_file(entry: os.DirEntry[str], name: str) -> InputFile:
     try:
         status = entry.stat()
     except OSError as error:
@@ -206,10 +120,4 @@ def _source_file(entry: os.DirEntry[str], name: str) -> SourceFile:
         raise InvalidFolderError(
             f"'{entry.path}' cannot be read, you lack the permission."
         )
-    return SourceFile(
-        name,
-        entry.path,
-        status.st_size,
-        _identity(status),
-        bool(status.st_mode & stat.S_IXUSR),
-    )
+    return InputFile.of(name, entry.path, status)

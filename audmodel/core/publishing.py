@@ -26,10 +26,10 @@ from typing import Any
 
 from audmodel.core import disk
 from audmodel.core import document
+from audmodel.core.archive.input import InputFile
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.termination import terminable
-from audmodel.core.folder import SourceFile
 from audmodel.core.header import ArchiveIdentity
 from audmodel.core.header import Header
 from audmodel.core.registry import Registry
@@ -70,7 +70,7 @@ class Publication:
     model: ModelId
     header: Header
     meta: bytes
-    files: Sequence[SourceFile]
+    files: Sequence[InputFile]
     alias: str | None
     compression: int
     tmp_root: str | None

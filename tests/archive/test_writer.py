@@ -20,6 +20,7 @@ import audmodel
 from audmodel.core import folder as folders
 from audmodel.core.archive import encoding
 from audmodel.core.archive import format
+from audmodel.core.archive.input import InputFile
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.filesystem import FileSystem
@@ -133,7 +134,7 @@ def test_no_more_than_a_few_parts_are_read_ahead(tmp_path: Path) -> None:
     root = make_folder(tmp_path, {"a": noise(100 * 10_000)})
     read: list[int] = []
 
-    class Counting(folders.SourceFile):
+    class Counting(InputFile):
         __slots__ = ()
 
         def open(self) -> int:

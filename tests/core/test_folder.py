@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import audmodel
+from audmodel.core.archive.input import InputFile
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
@@ -128,7 +129,7 @@ def test_file_that_changes_while_it_is_published(
 
     scan = folder.scan
 
-    def change_after(root: str) -> list[folder.SourceFile]:
+    def change_after(root: str) -> list[InputFile]:
         found = scan(root)
         (model_folder / "model.onnx").write_bytes(b"longer than before" * 1000)
         return found
@@ -138,7 +139,7 @@ def test_file_that_changes_while_it_is_published(
         publish(model_folder)
     assert content(repository) == {}
 
-    def remove_after(root: str) -> list[folder.SourceFile]:
+    def remove_after(root: str) -> list[InputFile]:
         found = scan(root)
         (model_folder / "model.onnx").unlink()
         return found

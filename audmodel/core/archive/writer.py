@@ -15,7 +15,7 @@ from isal import isal_zlib
 from audmodel.core.archive import deflate
 from audmodel.core.archive import encoding
 from audmodel.core.archive import format
-from audmodel.core.folder import SourceFile
+from audmodel.core.archive.input import InputFile
 from audmodel.errors import FileChangedError
 from audmodel.parallel import prefetch
 
@@ -29,14 +29,14 @@ _SAMPLES = 8
 class _Batch:
     r"""Small files that one worker turns into headers and data."""
 
-    files: tuple[SourceFile, ...]
+    files: tuple[InputFile, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _FilePart:
     r"""Part of a large file."""
 
-    file: SourceFile
+    file: InputFile
     method: int
     part_size: int
     number: int
@@ -96,7 +96,7 @@ class ArchiveWriter:
 
     def __init__(
         self,
-        files: Sequence[SourceFile],
+        files: Sequence[InputFile],
         *,
         compression: int = 1,
         num_workers: int = 1,
@@ -146,7 +146,7 @@ class ArchiveWriter:
         return data
 
     def _jobs(self) -> Iterator[_Job]:
-        batch: list[SourceFile] = []
+        batch: list[InputFile] = []
         size = 0
         for file in self._files:
             is_large = encoding.needs_descriptor(file.size, self._part_size)
@@ -162,7 +162,7 @@ class ArchiveWriter:
         if batch:
             yield _Batch(tuple(batch))
 
-    def _parts(self, file: SourceFile) -> Iterator[_FilePart]:
+    def _parts(self, file: InputFile) -> Iterator[_FilePart]:
         part_size = encoding.part_size_for(file.size, self._part_size)
         shrinks = self._level > 0 and deflate.shrinks(_samples(file), self._level)
         method = format.DEFLATED if shrinks else format.STORED
@@ -256,7 +256,7 @@ class _LargeMember:
 
 
 def _small_member(
-    file: SourceFile,
+    file: InputFile,
     method: int,
     raw: bytes,
     data: bytes,
@@ -278,7 +278,7 @@ def _small_member(
     )
 
 
-def _read(file: SourceFile, offset: int, length: int) -> bytes:
+def _read(file: InputFile, offset: int, length: int) -> bytes:
     r"""Bytes of a file that has not changed."""
     fd = file.open()
     try:
@@ -295,7 +295,7 @@ def _read(file: SourceFile, offset: int, length: int) -> bytes:
     return data
 
 
-def _samples(file: SourceFile) -> list[bytes]:
+def _samples(file: InputFile) -> list[bytes]:
     r"""Pieces that are spread evenly over a file."""
     length = min(deflate.SAMPLE, file.size)
     step = (file.size - length) // (_SAMPLES - 1)

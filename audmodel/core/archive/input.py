@@ -1,0 +1,111 @@
+r"""A file that goes into an archive, and must not change until it has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import errno
+import os
+import stat
+
+from audmodel.errors import FileChangedError
+
+
+# Errors of files that were fine when the folder was scanned
+_GONE = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EACCES,
+    errno.ELOOP,
+    errno.ENXIO,
+    errno.ESTALE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    r"""File that goes into an archive, as it was when its folder was scanned.
+
+    Args:
+        name: path relative to the folder, with ``'/'`` between folders
+        path: path on the disk
+        size: size in bytes
+        identity: device, inode, size, and time of the last change
+        executable: whether the owner can execute the file
+
+    """
+
+    name: str
+    path: str
+    size: int
+    identity: tuple[int, int, int, int]
+    executable: bool
+
+    @classmethod
+    def of(cls, name: str, path: str, status: os.stat_result) -> InputFile:
+        r"""File as it is now.
+
+        Args:
+            name: path relative to the folder, with ``'/'`` between folders
+            path: path on the disk
+            status: status of the file
+
+        Returns:
+            file
+
+        """
+        executable = bool(status.st_mode & stat.S_IXUSR)
+        return cls(name, path, status.st_size, _identity(status), executable)
+
+    def open(self) -> int:
+        r"""Open the file for reading.
+
+        Returns:
+            file descriptor
+
+        Raises:
+            FileChangedError: if the file is not the one that was scanned
+
+        """
+        try:
+            # Whatever took the place of the file, opening it does not wait
+            fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            raise FileChangedError(_changed(self.path)) from error
+        try:
+            self.check_unchanged(os.fstat(fd))
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def check_unchanged(self, status: os.stat_result | None = None) -> None:
+        r"""Raise an error if the file is not the one that was scanned.
+
+        Args:
+            status: status of the file, looked up if it is not given
+
+        Raises:
+            FileChangedError: if the file was changed, replaced or removed
+
+        """
+        try:
+            unchanged = _identity(status or os.stat(self.path)) == self.identity
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            unchanged = False
+        if not unchanged:
+            raise FileChangedError(_changed(self.path))
+
+
+def _changed(path: str) -> str:
+    return (
+        f"'{path}' changed while it was being published. "
+        "Nothing was published, try again when the folder is complete."
+    )
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

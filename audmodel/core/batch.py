@@ -105,7 +105,7 @@ def load(
                 num_workers=num_workers,
                 start_progress=start_progress,
             )
-        entry.whole.tidy()
+        slot.tidy()
         return path
 
 

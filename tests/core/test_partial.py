@@ -337,6 +337,25 @@ def test_killed_full_load_after_a_partial_one(
     assert not list(Path(root).parent.glob(".1.0.0*~*"))
 
 
+def test_killed_full_load_waits_for_the_next_one(
+    repository: audmodel.Repository,
+    folder: Path,
+    python: Interpreter,
+    fetched: list[int],
+) -> None:
+    uid = publish(folder)
+    python.start(KILL, uid=uid, reads=4).errors()
+    parent = Path(entry_of(uid).whole.folder).parent
+    (left,) = parent.glob(".1.0.0~*")
+    for path in [*left.rglob("*"), left]:
+        os.utime(path, (0, 0))
+    audmodel.load(uid, files="readme.txt")
+    assert left.exists()
+    fetched.clear()
+    assert files(audmodel.load(uid)) == files(folder)
+    assert 0 < sum(fetched) < 8_000_000
+
+
 TOGETHER = """
     from audmodel.core.backend.filesystem import FileSystem
     class Counting(FileSystem):

@@ -94,17 +94,6 @@ def default_cache_root() -> str:
     return os.path.abspath(os.path.expanduser(root))
 
 
-def is_offline() -> bool:
-    r"""Whether no repository may be asked over the network.
-
-    Returns:
-        ``True`` if the environment variable ``AUDMODEL_OFFLINE`` says so
-
-    """
-    value = os.environ.get("AUDMODEL_OFFLINE", "")
-    return value.strip().lower() not in ("", "0", "false", "no", "off")
-
-
 def user_settings() -> dict[str, Any]:
     r"""Settings that the configuration file of the user holds.
 

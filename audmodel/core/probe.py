@@ -65,8 +65,7 @@ def probe(backend: ObjectBackend) -> tuple[Check, ...]:
         RepositoryError: if nothing can be stored or removed
 
     """
-    writer: conditions.Writer = backend.conditional
-    return (*conditions.check(writer), _fresh(backend), _ranges(backend))
+    return (*conditions.check(backend.conditional), _fresh(backend), _ranges(backend))
 
 
 def _fresh(backend: ObjectBackend) -> Check:

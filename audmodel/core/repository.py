@@ -6,6 +6,7 @@ from collections import UserDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 import importlib
+import os
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import ClassVar
@@ -150,9 +151,8 @@ class Repository:
         """
         from audmodel.core.backend.adapter import adapt
         from audmodel.core.backend.errors import OfflineError
-        from audmodel.core.config import is_offline
 
-        if is_offline() and self.backend != "file-system":
+        if _is_offline() and self.backend != "file-system":
             raise OfflineError(
                 f"{self} must not be asked, since AUDMODEL_OFFLINE is set. "
                 "What is in the cache can be used, and what is in folders."
@@ -189,3 +189,9 @@ def check_type(repository: object) -> Repository:
             f"'repository' has to be an audmodel.Repository, not {repository!r}."
         )
     return repository
+
+
+def _is_offline() -> bool:
+    r"""Whether no repository may be asked over the network."""
+    value = os.environ.get("AUDMODEL_OFFLINE", "")
+    return value.strip().lower() not in ("", "0", "false", "no", "off")

@@ -19,16 +19,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from typing import ClassVar
 from typing import Protocol
 from typing import TypeAlias
 
 import audbackend
-
-
-if TYPE_CHECKING:
-    from audmodel.core.backend.conditions import Writer
 
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -180,6 +175,22 @@ class ObjectReader(abc.ABC):
         data = bytearray(length)
         self.readinto(offset, memoryview(data))
         return data
+
+
+class Writer(Protocol):
+    r"""Writes under a condition, and what it takes to test them."""
+
+    def read_object(self, path: str, limit: int) -> StoredObject | None:
+        r"""Content of a small object."""
+
+    def create_object(self, path: str, data: bytes) -> bool:
+        r"""Create a small object if it is absent."""
+
+    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+        r"""Replace a small object if it is unchanged."""
+
+    def delete_object(self, path: str) -> None:
+        r"""Delete an object, which may be absent."""
 
 
 class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]

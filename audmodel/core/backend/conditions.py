@@ -8,9 +8,8 @@ import contextlib
 from dataclasses import dataclass
 import secrets
 import threading
-from typing import Protocol
 
-from audmodel.core.backend.base import StoredObject
+from audmodel.core.backend.base import Writer
 from audmodel.core.backend.errors import RepositoryError
 
 
@@ -44,22 +43,6 @@ class Check:
 
 class UnsupportedError(Exception):
     r"""The storage refuses conditions altogether."""
-
-
-class Writer(Protocol):
-    r"""The abilities of a backend that are tested."""
-
-    def read_object(self, path: str, limit: int) -> StoredObject | None:
-        r"""Content of a small object."""
-
-    def create_object(self, path: str, data: bytes) -> bool:
-        r"""Create a small object if it is absent."""
-
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
-        r"""Replace a small object if it is unchanged."""
-
-    def delete_object(self, path: str) -> None:
-        r"""Delete an object, which may be absent."""
 
 
 def new_path() -> str:

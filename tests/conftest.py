@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import contextlib
+import functools
 import ipaddress
 import os
 from pathlib import Path
@@ -187,6 +188,26 @@ def repository(tmp_path: Path, cache: Path) -> audmodel.Repository:
     repository = audmodel.Repository("models", str(host), "file-system")
     audmodel.config.REPOSITORIES = [repository]
     return repository
+
+
+# What takes long -----------------------------------------------------------
+
+
+@pytest.fixture(scope="session", autouse=True)
+def descriptions_are_parsed_once() -> Iterator[None]:
+    """Let all clients of boto3 share what its files say of services.
+
+    To parse them takes ten times as long as the rest of making a client,
+    and tests make many: each has its own hosts, keys and settings.
+
+    """
+    from botocore import loaders
+
+    original = loaders.JSONFileLoader.load_file
+    load = functools.cache(lambda path: original(loaders.JSONFileLoader(), path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loaders.JSONFileLoader, "load_file", lambda _, path: load(path))
+        yield
 
 
 # Models --------------------------------------------------------------------

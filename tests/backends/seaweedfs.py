@@ -134,23 +134,9 @@ class SeaweedFS:
             self._process.wait()
             self._process = None
 
-    def client(self, **settings: Any) -> Any:
+    def client(self) -> Any:
         """Client of boto3 that knows nothing of the code under test."""
-        import boto3
-        from botocore.config import Config
-
-        return boto3.session.Session().client(
-            "s3",
-            endpoint_url=self.url,
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=SECRET_KEY,
-            region_name="us-east-1",
-            config=Config(
-                retries={"total_max_attempts": 1},
-                s3={"addressing_style": "path"},
-                **settings,
-            ),
-        )
+        return _client(self.url)
 
     def bucket(self, prefix: str = "test") -> str:
         """Name of a new, empty bucket."""
@@ -195,6 +181,24 @@ def shared() -> SeaweedFS:
     atexit.register(clean)
     server.start()
     return server
+
+
+@functools.cache
+def _client(url: str) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=url,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        region_name="us-east-1",
+        config=Config(
+            retries={"total_max_attempts": 1},
+            s3={"addressing_style": "path"},
+        ),
+    )
 
 
 def _identities() -> dict[str, Any]:

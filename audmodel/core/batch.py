@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from audmodel.core import loading
 from audmodel.core.archive import format
+from audmodel.core.backend.connections import prefetch_requests
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.find import find
 from audmodel.core.find import find_directory
 from audmodel.core.header import Header
 from audmodel.core.repository import Repository
 from audmodel.core.uid import ModelId
-from audmodel.parallel import prefetch
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def load_all(
         else:
             paths[entry.model] = path
     with contextlib.closing(
-        prefetch(prepare, missing, num_workers=num_workers)
+        prefetch_requests(prepare, missing, num_workers=num_workers)
     ) as prepared:
         tasks = list(prepared)
     small = [found for found, is_large in tasks if not is_large]
@@ -184,7 +184,7 @@ def load_all(
             busy.append(task)
 
     with contextlib.closing(
-        prefetch(lambda task: attempt(task, 1), small, num_workers=num_workers)
+        prefetch_requests(lambda task: attempt(task, 1), small, num_workers=num_workers)
     ) as results:
         for _ in results:
             pass

@@ -14,6 +14,7 @@ from typing import TypeVar
 from audmodel.core import disk
 from audmodel.core import document
 from audmodel.core import header as header_module
+from audmodel.core.backend.connections import prefetch_requests
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.cache.entry import CacheEntry
@@ -21,7 +22,6 @@ from audmodel.core.header import Header
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.errors import InvalidDocumentError
-from audmodel.parallel import prefetch
 
 
 Item = TypeVar("Item")
@@ -164,7 +164,7 @@ def _read_all(
             problems.append(str(error))
             return None
 
-    results = prefetch(attempt, items, num_workers=num_workers)
+    results = prefetch_requests(attempt, items, num_workers=num_workers)
     with contextlib.closing(results):
         records = zip(items, results, strict=True)
         # What is gone by now is no problem

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 import warnings
 
@@ -156,13 +157,31 @@ def _run(
     remaining = repositories[position:]
     if not remaining:
         return
+    from concurrent.futures import Future
     from concurrent.futures import ThreadPoolExecutor
+
+    from audmodel.core.backend.connections import Requests
+
+    requests = Requests()
+
+    def ask_here(repository: Repository) -> Answer | None:
+        with requests.here():
+            return ask(repository)
+
+    def wait(future: Future[Answer | None]) -> Answer | None:
+        try:
+            return future.result()
+        except BaseException:
+            # Who was interrupted does not want any of the answers
+            if not future.done():
+                requests.end()
+            raise
 
     executor = ThreadPoolExecutor(len(remaining))
     try:
-        futures = [executor.submit(ask, repository) for repository in remaining]
+        futures = [executor.submit(ask_here, repository) for repository in remaining]
         for repository, future in zip(remaining, futures, strict=True):
-            yield repository, future.result
+            yield repository, partial(wait, future)
     finally:
         # Whoever has an answer does not wait for a host that is down
         executor.shutdown(wait=False, cancel_futures=True)

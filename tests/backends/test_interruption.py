@@ -36,8 +36,19 @@ import audmodel
 host, name, backend, action, what, cache, num_workers = sys.argv[1:]
 repository = audmodel.Repository(name, host, backend)
 audmodel.config.REPOSITORIES = [repository]
+options = {"cache_root": cache, "num_workers": int(num_workers)}
 if action == "load":
-    audmodel.load(what, cache_root=cache, num_workers=int(num_workers))
+    audmodel.load(what, **options)
+elif action == "load several":
+    audmodel.load(what.split(), **options)
+elif action == "open":
+    with audmodel.open(what, "weights", **options) as file:
+        file.read()
+elif action == "look up":
+    audmodel.config.REPOSITORIES = [repository, repository]
+    audmodel.exists(what)
+elif action == "models":
+    audmodel.models(**options)
 else:
     audmodel.publish(
         what, "torch", {}, "1.0.0", compression=0, num_workers=int(num_workers)
@@ -129,6 +140,53 @@ def test_loading_from_a_server_that_hangs(
         after=after,
     )
     with running(behind, "load", uid, tmp_path / "cache", num_workers) as process:
+        assert begun.wait(60)
+        time.sleep(0.3)
+        _, stderr = end(process, signal.SIGINT)
+    assert stderr.rstrip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.parametrize(
+    ("action", "asked"),
+    [
+        ("load several", "header.yaml"),
+        ("load several", ".zip"),
+        ("open", "bytes=8"),
+        ("look up", "header.yaml"),
+        ("models", "header.yaml"),
+    ],
+)
+def test_reading_from_a_server_that_hangs(
+    keys: None,
+    weed: seaweedfs.SeaweedFS,
+    bucket: str,
+    proxy: Proxy,
+    tmp_path: Path,
+    action: str,
+    asked: str,
+) -> None:
+    repository = audmodel.Repository(bucket, weed.url, "s3")
+    size = 24 * MIB if action == "open" else 2 * MIB
+    root = tmp_path / "model"
+    root.mkdir()
+    uids = []
+    for version in ("1.0.0", "2.0.0", "3.0.0"):
+        (root / "weights").write_bytes(os.urandom(MIB) * (size // MIB))
+        uids.append(
+            audmodel.publish(
+                *(str(root), "torch", {}, version), repository=repository, compression=0
+            )
+        )
+    behind = audmodel.Repository(bucket, proxy.url, "s3")
+    begun = hang_when(
+        proxy,
+        lambda request: (
+            asked in request.path or asked in request.headers.get("range", "")
+        ),
+        after=None,
+    )
+    what = " ".join(uids) if action == "load several" else uids[0]
+    with running(behind, action, what, tmp_path / "cache", 3) as process:
         assert begun.wait(60)
         time.sleep(0.3)
         _, stderr = end(process, signal.SIGINT)

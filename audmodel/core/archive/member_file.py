@@ -226,6 +226,7 @@ class _FetchedParts:
             numbers,
             num_workers=self._num_workers,
             ahead=self._num_workers + 1,
+            on_abort=self._parts.end_reads,
         )
 
     def _take(self) -> memoryview:

@@ -100,6 +100,10 @@ class MemberParts:
             self._source.forget_tail()
             return self._read(job)
 
+    def end_reads(self) -> None:
+        r"""Let reads that are under way in other threads end, with an error."""
+        self._source.end_reads()
+
     def _read(self, job: Entry | MemberPart) -> memoryview:
         data = memoryview(self._source.read(job.start, job.stop - job.start))
         with checks.naming(job):

@@ -3,13 +3,13 @@ r"""What a storage makes of writes under a condition."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 import contextlib
 from dataclasses import dataclass
 import secrets
 import threading
 
 from audmodel.core.backend.base import Writer
+from audmodel.core.backend.connections import prefetch_requests
 from audmodel.core.backend.errors import RepositoryError
 
 
@@ -21,6 +21,8 @@ REPLACERS = 8
 # Nothing else does, and no model ID looks like it
 FOLDER = "/_uid/_probe/"
 _LIMIT = 1024
+# Seconds that writers wait for each other
+_MEETING = 2.0
 
 
 @dataclass(frozen=True)
@@ -147,11 +149,15 @@ def race(count: int, write: Callable[[bytes], bool]) -> list[bytes]:
 
     def run(number: int) -> bytes | None:
         data = b"%d %s" % (number, secrets.token_hex(8).encode())
-        start.wait()
+        # Where fewer threads can be started, they do not wait for the others
+        with contextlib.suppress(threading.BrokenBarrierError):
+            start.wait(_MEETING)
         return data if write(data) else None
 
-    with ThreadPoolExecutor(count) as executor:
-        return [data for data in executor.map(run, range(count)) if data is not None]
+    with contextlib.closing(
+        prefetch_requests(run, range(count), num_workers=count, ahead=count)
+    ) as results:
+        return [data for data in results if data is not None]
 
 
 def _content(writer: Writer, path: str) -> bytes | None:

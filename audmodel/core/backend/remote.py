@@ -20,6 +20,7 @@ from audmodel.core.backend.base import ObjectReader
 from audmodel.core.backend.base import Ranges
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.connections import Requests
+from audmodel.core.backend.connections import prefetch_requests
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
@@ -27,7 +28,6 @@ from audmodel.core.backend.transfer import Retry
 from audmodel.core.backend.transfer import Stream
 from audmodel.core.backend.transfer import drain
 from audmodel.core.backend.transfer import fill
-from audmodel.parallel import prefetch
 
 
 Result = TypeVar("Result")
@@ -434,7 +434,7 @@ class RemoteBackend(ObjectBackend):
         def read(start: int) -> bytearray:
             return reader.read(start, min(CHUNK, reader.size - start))
 
-        chunks = prefetch(
+        chunks = prefetch_requests(
             read, range(0, reader.size, CHUNK), num_workers=max(1, num_workers)
         )
         with contextlib.closing(chunks), open(dst_path, "wb") as file:

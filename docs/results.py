@@ -61,6 +61,8 @@ def readable(row: dict[str, str]) -> dict[str, str]:
                     found["seconds"] += f" ± {seconds(value):.2f}"
             case "bytes":
                 found["MB"] = f"{int(value) / 1e6:.1f}" if value else ""
+            case "peak memory":
+                found["peak MB"] = value.removesuffix(" MB")
             case _:
                 found[name] = value
     return found

@@ -14,6 +14,7 @@ from pathlib import Path
 import platform
 import shlex
 import sys
+import textwrap
 
 from benchmarks.common import models
 from benchmarks.common.bench import OURS
@@ -224,10 +225,11 @@ class Plot:
         mpl.use("Agg")
         from matplotlib import pyplot
 
-        # The same figures give the same file
-        pyplot.rcParams.update({"svg.hashsalt": "audmodel", "font.size": 11})
-        self._figure, self.axes = pyplot.subplots(figsize=(7, 4))
-        self.axes.set_title(title, loc="left")
+        # The same figures give the same file, and text is read on a phone
+        pyplot.rcParams.update({"svg.hashsalt": "audmodel", "font.size": 12})
+        self._figure, self.axes = pyplot.subplots(figsize=(6, 3.8))
+        self._ticks: set[float] = set()
+        self.axes.set_title(textwrap.fill(title, 48), loc="left", fontsize=13)
         self.axes.set_xlabel(x)
         self.axes.set_ylabel(y)
         for side in ("top", "right"):
@@ -243,8 +245,10 @@ class Plot:
     ) -> None:
         """Draw results by what is in a column: seconds, or another value."""
         colour = COLOURS[len(self.axes.containers) % len(COLOURS)]
+        measured = [float(result.labels[column].split()[0]) for result in results]
+        self._ticks.update(measured)
         self.axes.errorbar(
-            [float(result.labels[column].split()[0]) for result in results],
+            measured,
             [value(result) if value else result.mean for result in results],
             yerr=None if value else [result.deviation for result in results],
             label=label,
@@ -261,12 +265,17 @@ class Plot:
         """Draw the seconds of results as horizontal bars, the first one on top."""
         y = [result.mean for result in results]
         spread = [result.deviation for result in results]
-        self._figure.set_figheight(1.2 + 0.3 * len(labels))
+        self._figure.set_figheight(1.2 + 0.45 * len(labels))
         places = range(len(labels))
         colours = [COLOURS[0 if f"audmodel {OURS}" in name else 2] for name in labels]
-        bars = self.axes.barh(places, y, xerr=spread, color=colours, capsize=3)
+        bars = self.axes.barh(
+            places, y, xerr=spread, color=colours, capsize=3, height=0.45
+        )
         self.axes.bar_label(bars, fmt="%.2g", padding=5)
-        self.axes.set_yticks(places, labels)
+        self.axes.set_yticks([])
+        # Names have all of the width above their bar
+        for place, name in zip(places, labels, strict=True):
+            self.axes.text(0, place - 0.27, name, va="bottom", fontsize=10)
         self.axes.invert_yaxis()
         self.axes.grid(visible=False, axis="y")
         self.axes.grid(axis="x", alpha=0.3)
@@ -274,8 +283,10 @@ class Plot:
     def save(self, output: Path) -> None:
         """Write the plot as SVG and as PNG."""
         if self.axes.get_legend_handles_labels()[0]:
-            self.axes.legend(frameon=False)
+            self.axes.legend(frameon=False, fontsize=10)
             self.axes.set_ylim(bottom=0)
+            self.axes.set_xticks(sorted(self._ticks), minor=False)
+            self.axes.xaxis.set_major_formatter("{x:g}")
         self._figure.tight_layout()
         self._figure.savefig(output / "results.svg", metadata={"Date": None})
         self._figure.savefig(output / "results.png", dpi=110, metadata={"Software": ""})

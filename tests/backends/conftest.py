@@ -11,9 +11,9 @@ import pytest
 from audmodel.core.backend import artifactory
 from audmodel.core.backend import artifactory_requests
 from audmodel.core.backend import s3_client
-from audmodel.core.backend import s3_conditions
 from audmodel.core.backend import transfer
 from tests.backends import seaweedfs
+from tests.backends.forget import forget_servers
 from tests.backends.proxy import Proxy
 
 
@@ -54,9 +54,7 @@ def usual_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
 def forget() -> Iterator[None]:
     """Know nothing of servers that other tests met."""
     yield
-    s3_client.forget_clients()
-    s3_conditions.forget()
-    artifactory_requests.forget_sessions()
+    forget_servers()
 
 
 @pytest.fixture

@@ -15,10 +15,9 @@ import pytest
 
 import audmodel
 from audmodel import errors
-from audmodel.core.backend import artifactory_requests
-from audmodel.core.backend import s3_client
 from tests.backends import artifactory_server
 from tests.backends import seaweedfs
+from tests.backends.forget import forget_servers
 from tests.backends.proxy import Proxy
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
@@ -101,8 +100,7 @@ def remote(
         audmodel.config.REPOSITORIES = [repository]
         audmodel.config.CACHE_ROOT = str(folder / "cache")
         yield Remote(repository, proxy, folder, itertools.count())
-        s3_client.forget_clients()
-        artifactory_requests.forget_sessions()
+        forget_servers()
 
 
 @pytest.fixture(params=["s3", "artifactory"])

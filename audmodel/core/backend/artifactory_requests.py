@@ -10,8 +10,6 @@ from contextlib import contextmanager
 import hashlib
 from http.cookiejar import DefaultCookiePolicy
 import json
-import os
-import threading
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import ClassVar
@@ -22,6 +20,7 @@ from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.remote import Answer
 from audmodel.core.backend.remote import Store
+from audmodel.core.backend.shared import Shared
 from audmodel.core.backend.transfer import BUSY_STATUS
 from audmodel.core.backend.transfer import LOST_STATUS
 from audmodel.core.backend.transfer import FailureError
@@ -48,8 +47,7 @@ LARGEST_ERROR = 64 * 1024
 
 # By URL and name, as finding out takes a request
 _known_repositories: set[tuple[str, str]] = set()
-_sessions: dict[tuple[str, tuple[str, str] | None], requests.Session] = {}
-_lock = threading.Lock()
+_sessions: Shared[requests.Session] = Shared()
 
 
 class Checksums:
@@ -147,7 +145,9 @@ class Server(Store):
         """
         from requests.exceptions import RequestException
 
-        session = _session(self._url, self._login)
+        session = _sessions.get(
+            (self._url, self._login), lambda: _make_session(self._url, self._login)
+        )
 
         def request() -> requests.Response:
             return session.request(
@@ -235,35 +235,6 @@ class Server(Store):
                 # Who may not look at the repository may still look at objects
             _known_repositories.add(key)
             return
-
-
-def forget_sessions() -> None:
-    r"""Close all connections, and find out again which repositories exist."""
-    with _lock:
-        for session in _sessions.values():
-            session.close()
-        _sessions.clear()
-        _known_repositories.clear()
-
-
-def _start_anew() -> None:
-    r"""A child process must not share connections with its parent."""
-    global _lock
-    # Another thread may have held it when the process was forked
-    _lock = threading.Lock()
-    _sessions.clear()
-
-
-os.register_at_fork(after_in_child=_start_anew)
-
-
-def _session(url: str, login: tuple[str, str] | None) -> requests.Session:
-    r"""Session for a server, the same one as before."""
-    with _lock:
-        session = _sessions.get((url, login))
-        if session is None:
-            session = _sessions[(url, login)] = _make_session(url, login)
-        return session
 
 
 def _make_session(url: str, login: tuple[str, str] | None) -> requests.Session:

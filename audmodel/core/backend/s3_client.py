@@ -7,13 +7,13 @@ from dataclasses import field
 import os
 import re
 import sys
-import threading
 from typing import Any
 from urllib.parse import urlsplit
 
 from audmodel.core.backend import connections
 from audmodel.core.backend import credentials
 from audmodel.core.backend import s3_answers
+from audmodel.core.backend.shared import Shared
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
 from audmodel.core.backend.transfer import read_body
@@ -164,27 +164,7 @@ def _ca_bundle() -> str | None:
     return None
 
 
-_clients: dict[Any, Any] = {}
-_lock = threading.Lock()
-
-
-def forget_clients() -> None:
-    r"""Close all connections."""
-    with _lock:
-        for known in _clients.values():
-            known.close()
-        _clients.clear()
-
-
-def _start_anew() -> None:
-    r"""A child process must not share connections with its parent."""
-    global _lock
-    # Another thread may have held it when the process was forked
-    _lock = threading.Lock()
-    _clients.clear()
-
-
-os.register_at_fork(after_in_child=_start_anew)
+_clients: Shared[Any] = Shared()
 
 
 def client(endpoint: Endpoint, *, anonymous: bool = False) -> Any:
@@ -213,11 +193,7 @@ def client(endpoint: Endpoint, *, anonymous: bool = False) -> Any:
         )
     )
     key = (endpoint, anonymous, chain, proxies)
-    with _lock:
-        known = _clients.get(key)
-        if known is None:
-            known = _clients[key] = _make(endpoint, anonymous)
-        return known
+    return _clients.get(key, lambda: _make(endpoint, anonymous))
 
 
 def _make(endpoint: Endpoint, anonymous: bool) -> Any:

@@ -43,11 +43,6 @@ def _start_anew() -> None:
 os.register_at_fork(after_in_child=_start_anew)
 
 
-def forget() -> None:
-    r"""Find out again what stores make of conditions."""
-    _known.clear()
-
-
 class ConditionalWrites:
     r"""Writes to a bucket that succeed only under a condition.
 

@@ -1,0 +1,17 @@
+"""What a process knows of servers that it met."""
+
+from __future__ import annotations
+
+from audmodel.core.backend import artifactory_requests
+from audmodel.core.backend import s3_client
+from audmodel.core.backend import s3_conditions
+
+
+def forget_servers() -> None:
+    """Close all connections, and know nothing of servers any more."""
+    for shared in (s3_client._clients, artifactory_requests._sessions):
+        for value in shared._values.values():
+            value.close()
+        shared._values.clear()
+    s3_conditions._known.clear()
+    artifactory_requests._known_repositories.clear()

@@ -103,13 +103,6 @@ def publish(publication: Publication, place: Repository) -> Transfer:
         RepositoryError: if the repository cannot be used
 
     """
-    try:
-        with open_registry(place) as registry:
-            check_absent(registry, publication.model)
-    except RepositoryNotFoundError:
-        # It is made when something is published
-        if not is_embedded(place):
-            raise
     files = publication.files
     raw = sum(file.size for file in files)
     total = raw + format.END_SIZE
@@ -117,25 +110,14 @@ def publish(publication: Publication, place: Repository) -> Transfer:
         total += encoding.local_header_length(file.name, file.size)
         total += encoding.record_length(file.name, file.size)
     requests = _RECORDS + (_ALIAS if publication.alias else 0)
-    return Transfer(
-        str(publication.model),
-        len(files),
-        raw,
-        total,
-        requests + _uploads(total, place),
-        exact=False,
-    )
-
-
-def _uploads(size: int, place: Repository) -> int:
-    r"""Requests that store an archive."""
-    if place.backend not in ("s3", "minio"):
-        return 1
-    from audmodel.core.backend import s3_upload
-
-    parts = 0
-    while size > 0:
-        size -= s3_upload.part_size(parts)
-        parts += 1
-    # What has several parts is begun, completed, and given its checksum
-    return parts if parts == 1 else parts + 3
+    try:
+        with open_registry(place) as registry:
+            check_absent(registry, publication.model)
+            requests += registry.backend.write_requests(total)
+    except RepositoryNotFoundError:
+        # It is made when something is published
+        if not is_embedded(place):
+            raise
+        requests += 1
+    uid = str(publication.model)
+    return Transfer(uid, len(files), raw, total, requests, exact=False)

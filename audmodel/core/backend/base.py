@@ -354,6 +354,18 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
 
         """
 
+    def write_requests(self, size: int) -> int:
+        r"""Number of requests that it takes to write an object.
+
+        Args:
+            size: size of the object in bytes
+
+        Returns:
+            number of requests if nothing goes wrong
+
+        """
+        return 1
+
     def list_uploads(self, prefix: str) -> list[Upload]:
         r"""Objects that somebody began to write, and did not finish.
 

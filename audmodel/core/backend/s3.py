@@ -101,6 +101,9 @@ class S3(RemoteBackend):
             is_alone=True,
         )
 
+    def write_requests(self, size: int) -> int:  # noqa: D102
+        return s3_upload.num_requests(size)
+
     def list_uploads(self, prefix: str) -> list[Upload]:  # noqa: D102
         return s3_upload.uploads(self._store, prefix)
 

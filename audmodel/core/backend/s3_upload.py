@@ -194,6 +194,24 @@ def part_size(number: int) -> int:
     return int(PART_SIZE * 4 ** (number // PARTS_OF_ONE_SIZE))
 
 
+def num_requests(size: int) -> int:
+    r"""Number of requests that store an object.
+
+    Args:
+        size: size of the object in bytes
+
+    Returns:
+        number of requests if nothing goes wrong
+
+    """
+    parts = 0
+    while size > 0:
+        size -= part_size(parts)
+        parts += 1
+    # What has several parts is begun, completed, and given its checksum
+    return parts + 3 if parts > 1 else 1
+
+
 class _Upload:
     r"""Upload of one object in parts.
 

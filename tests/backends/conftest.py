@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import contextlib
+from pathlib import Path
 import socket
 
 import pytest
 
+import audmodel
 from audmodel.core.backend import artifactory
 from audmodel.core.backend import artifactory_requests
 from audmodel.core.backend import s3_client
@@ -41,6 +43,16 @@ def proxy(weed: seaweedfs.SeaweedFS) -> Iterator[Proxy]:
     """Proxy in front of the S3 server."""
     with Proxy(weed.host) as proxy:
         yield proxy
+
+
+@pytest.fixture
+def counted(
+    keys: None, proxy: Proxy, weed: seaweedfs.SeaweedFS, tmp_path: Path
+) -> Proxy:
+    """Proxy in front of the only repository that is configured."""
+    audmodel.config.REPOSITORIES = [audmodel.Repository(weed.bucket(), proxy.url, "s3")]
+    audmodel.config.CACHE_ROOT = str(tmp_path / "cache")
+    return proxy
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,6 @@ from audmodel.errors import RepositoryError
 from tests.archive.tools import MIB
 from tests.archive.tools import flip
 from tests.archive.tools import worker_threads
-from tests.backends import seaweedfs
 from tests.backends.proxy import Answer
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Proxy
@@ -27,15 +26,6 @@ from tests.backends.proxy import break_before
 
 
 PART = 4 * MIB
-
-
-@pytest.fixture
-def counted(
-    keys: None, proxy: Proxy, weed: seaweedfs.SeaweedFS, tmp_path: Path
-) -> Proxy:
-    audmodel.config.REPOSITORIES = [audmodel.Repository(weed.bucket(), proxy.url, "s3")]
-    audmodel.config.CACHE_ROOT = str(tmp_path / "cache")
-    return proxy
 
 
 @contextlib.contextmanager

@@ -9,17 +9,7 @@ from typing import Any
 import pytest
 
 import audmodel
-from tests.backends import seaweedfs
 from tests.backends.proxy import Proxy
-
-
-@pytest.fixture
-def counted(
-    keys: None, proxy: Proxy, weed: seaweedfs.SeaweedFS, tmp_path: Path
-) -> Proxy:
-    audmodel.config.REPOSITORIES = [audmodel.Repository(weed.bucket(), proxy.url, "s3")]
-    audmodel.config.CACHE_ROOT = str(tmp_path / "cache")
-    return proxy
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import audmodel
+from audmodel.core.backend.filesystem import FileReader
 from tests.conftest import ROOT
 
 
@@ -127,3 +128,17 @@ def released(released_python: Path) -> Iterator[Interpreter]:
     interpreter = Interpreter(released_python, {"PYTHONSAFEPATH": "1"})
     yield interpreter
     interpreter.stop()
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes of each request for a range of an archive."""
+    counts: list[int] = []
+    readinto = FileReader._readinto
+
+    def count(self: FileReader, offset: int, view: memoryview) -> None:
+        counts.append(len(view))
+        readinto(self, offset, view)
+
+    monkeypatch.setattr(FileReader, "_readinto", count)
+    return counts

@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 
 import audmodel
-from audmodel.core.backend.filesystem import FileReader
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.uid import ModelId
 from audmodel.errors import ArchiveError
@@ -92,20 +91,6 @@ def any_uid(
     if request.param == "1.5.3":
         replace_archive(repository, write_old(CONTENTS))
     return uid
-
-
-@pytest.fixture
-def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Bytes of each request for a range of an archive."""
-    counts: list[int] = []
-    readinto = FileReader._readinto
-
-    def count(self: FileReader, offset: int, view: memoryview) -> None:
-        counts.append(len(view))
-        readinto(self, offset, view)
-
-    monkeypatch.setattr(FileReader, "_readinto", count)
-    return counts
 
 
 def damage(repository: audmodel.Repository, content: bytes) -> None:

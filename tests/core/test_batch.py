@@ -21,7 +21,6 @@ from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.core.conftest import Interpreter
 from tests.core.test_cache import entry_of
-from tests.core.test_partial import fetched as fetched
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ import pytest
 
 import audmodel
 from audmodel.core.backend.base import TAIL
-from audmodel.core.backend.filesystem import FileReader
 from audmodel.errors import FileNotInModelError
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
@@ -83,20 +82,6 @@ def _publish_released(request: pytest.FixtureRequest) -> str:
         )
     """
     return str(released.run(code, root=str(request.getfixturevalue("folder"))))
-
-
-@pytest.fixture
-def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Bytes of each request for a range of an archive."""
-    counts: list[int] = []
-    readinto = FileReader._readinto
-
-    def count(self: FileReader, offset: int, view: memoryview) -> None:
-        counts.append(len(view))
-        readinto(self, offset, view)
-
-    monkeypatch.setattr(FileReader, "_readinto", count)
-    return counts
 
 
 # Bad input -----------------------------------------------------------------

@@ -23,7 +23,6 @@ from tests.behaviour.backends import store
 from tests.core.conftest import Interpreter
 from tests.core.test_cache import entry_of
 from tests.core.test_partial import SIZES
-from tests.core.test_partial import fetched as fetched
 from tests.core.test_partial import folder as folder
 from tests.core.test_partial import published as published
 from tests.core.test_partial import uid as uid

@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 from dataclasses import dataclass
 import datetime
+from functools import partial
 
 from audmodel.core import document
 from audmodel.core import publishing
@@ -183,7 +184,7 @@ class _Search:
                 yield _Candidate(
                     Leftover(upload.path, "upload", _name(model), upload.date),
                     model,
-                    lambda upload=upload: self._backend.abort_upload(upload),  # type: ignore[misc]
+                    partial(self._backend.abort_upload, upload),
                 )
 
     def _object(

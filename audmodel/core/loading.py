@@ -206,7 +206,7 @@ def _load_some(
     try:
         yield from attempt(private=False)
     except FileNotFoundError:
-        # Somebody took the folder away, see below
+        # Somebody took the folder away, see above
         yield from attempt(private=True)
 
 

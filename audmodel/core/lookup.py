@@ -152,7 +152,7 @@ def _run(
         or position == len(repositories) - 1
     ):
         repository = repositories[position]
-        yield repository, lambda repository=repository: ask(repository)  # type: ignore[misc]
+        yield repository, partial(ask, repository)
         position += 1
     remaining = repositories[position:]
     if not remaining:

@@ -36,12 +36,11 @@ class OpenedFile(io.BufferedReader):
         self.size = size
 
 
-def open_cached(entry: CacheEntry, model: ModelId, file: str) -> OpenedFile | None:
+def open_cached(entry: CacheEntry, file: str) -> OpenedFile | None:
     r"""Open a file that is in the cache.
 
     Args:
         entry: place of the model in the cache
-        model: ID of the model
         file: name of the file, with ``'/'`` between folders
 
     Returns:
@@ -61,13 +60,12 @@ def open_cached(entry: CacheEntry, model: ModelId, file: str) -> OpenedFile | No
         slot.touch()
         return OpenedFile(raw, os.fstat(raw.fileno()).st_size)
     if is_complete:
-        raise no_file(model, file, loading.file_names(entry.whole.folder))
+        raise no_file(entry.model, file, loading.file_names(entry.whole.folder))
     return None
 
 
 def open_archived(
     place: Repository,
-    model: ModelId,
     header: Header,
     entry: CacheEntry,
     file: str,
@@ -77,7 +75,6 @@ def open_archived(
 
     Args:
         place: where the model is
-        model: ID of the model
         header: header of the model
         entry: place of the model in the cache
         file: name of the file, with ``'/'`` between folders
@@ -100,14 +97,15 @@ def open_archived(
         )
         found = find_member(directory, file)
         if found is None:
-            raise no_file(model, file, (member.name for member in directory.files()))
+            names = (member.name for member in directory.files())
+            raise no_file(entry.model, file, names)
         if not has_parts(found.member):
             return None
         raw = MemberFile(
             MemberParts(archive, found),
             file,
             num_workers=num_workers,
-            naming=lambda: loading.naming(registry, model, header),
+            naming=lambda: loading.naming(registry, entry.model, header),
             release=stack.pop_all().close,
         )
     return OpenedFile(raw, found.member.size)

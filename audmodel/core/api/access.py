@@ -121,10 +121,10 @@ def open(
             "Give a path in the model, with '/' between folders."
         ) from error
     entry = CacheEntry(cache_root, model)
-    opened = opening.open_cached(entry, model, file)
+    opened = opening.open_cached(entry, file)
     if opened is None:
-        model, place, header = find(str(model), cache_root)
-        opened = opening.open_archived(place, model, header, entry, file, num_workers)
+        _, place, header = find(str(model), cache_root)
+        opened = opening.open_archived(place, header, entry, file, num_workers)
     while opened is None:
         load(
             str(model),
@@ -134,7 +134,7 @@ def open(
             num_workers=num_workers,
         )
         # Somebody may have removed it from the cache in the meantime
-        opened = opening.open_cached(entry, model, file)
+        opened = opening.open_cached(entry, file)
     return opened
 
 

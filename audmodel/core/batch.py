@@ -5,72 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence
 import contextlib
-from dataclasses import dataclass
 
 from audmodel.core import loading
 from audmodel.core.archive import format
+from audmodel.core.archives import find_directory
 from audmodel.core.backend.connections import prefetch_requests
 from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.contents import cached_path
+from audmodel.core.find import Found
 from audmodel.core.find import find
-from audmodel.core.find import find_directory
-from audmodel.core.header import Header
-from audmodel.core.repository import Repository
 from audmodel.core.uid import ModelId
-
-
-@dataclass(frozen=True)
-class Task:
-    r"""Model that is to be loaded.
-
-    Args:
-        entry: place in the cache
-        place: repository that holds it
-        header: header of the model
-        patterns: which files, all of them if it is ``None``
-
-    """
-
-    entry: CacheEntry
-    place: Repository
-    header: Header
-    patterns: Sequence[str] | None
-
-    @property
-    def cached_path(self) -> str | None:
-        r"""Folder of what is asked for, if all of it is in the cache."""
-        return loading.cached_path(self.entry, self.patterns)
 
 
 StartProgress = Callable[[int], loading.Progress]
 
 
-def task(entry: CacheEntry, patterns: Sequence[str] | None) -> Task:
-    r"""Find out what is needed to load a model.
-
-    Args:
-        entry: place in the cache
-        patterns: which files, all of them if it is ``None``
-
-    Returns:
-        task
-
-    Raises:
-        InvalidDocumentError: if the header of the model is not valid
-        ModelNotFoundError: if the model does not exist
-        RepositoryError: if a repository cannot be used
-
-    """
-    _, place, header = find(str(entry.model), entry.root)
-    return Task(entry, place, header, patterns)
-
-
 def load(
-    task: Task, *, timeout: float, num_workers: int, start_progress: StartProgress
+    found: Found,
+    patterns: Sequence[str] | None,
+    *,
+    timeout: float,
+    num_workers: int,
+    start_progress: StartProgress,
 ) -> str:
     r"""Load a model, unless another process is faster.
 
     Args:
-        task: what to load
+        found: the model
+        patterns: which files, all of them if it is ``None``
         timeout: seconds to wait for another process, forever if negative
         num_workers: number of threads
         start_progress: called with the number of bytes of the files,
@@ -87,24 +49,16 @@ def load(
         RepositoryError: if the archive cannot be read
 
     """
-    from audmodel.core.lookup import open_registry
-
-    entry = task.entry
-    slot = entry.whole if task.patterns is None else entry.partial
+    entry = found.entry
+    slot = entry.whole if patterns is None else entry.partial
     with slot.lock(timeout=timeout):
         # Another process may have loaded it while this one waited
-        path = task.cached_path
+        path = cached_path(entry, patterns)
         if path is not None:
             return path
-        with open_registry(task.place) as registry:
-            path = loading.load(
-                registry,
-                task.header,
-                entry,
-                task.patterns,
-                num_workers=num_workers,
-                start_progress=start_progress,
-            )
+        path = loading.load(
+            found, patterns, num_workers=num_workers, start_progress=start_progress
+        )
         slot.tidy()
         return path
 
@@ -149,8 +103,8 @@ def load_all(
     """
     import filelock
 
-    def prepare(entry: CacheEntry) -> tuple[Task, bool]:
-        found = task(entry, patterns)
+    def prepare(entry: CacheEntry) -> tuple[Found, bool]:
+        found = find(str(entry.model), entry.root)
         identity = found.header.archive
         if identity is not None:
             size = identity.size
@@ -162,7 +116,7 @@ def load_all(
     paths: dict[ModelId, str] = {}
     missing: list[CacheEntry] = []
     for entry in entries:
-        path = loading.cached_path(entry, patterns)
+        path = cached_path(entry, patterns)
         if path is None:
             missing.append(entry)
         else:
@@ -170,29 +124,34 @@ def load_all(
     with contextlib.closing(
         prefetch_requests(prepare, missing, num_workers=num_workers)
     ) as prepared:
-        tasks = list(prepared)
-    small = [found for found, is_large in tasks if not is_large]
-    large = [found for found, is_large in tasks if is_large]
-    busy: list[Task] = []
+        models = list(prepared)
+    small = [found for found, is_large in models if not is_large]
+    large = [found for found, is_large in models if is_large]
+    busy: list[Found] = []
 
-    def attempt(task: Task, workers: int) -> None:
+    def attempt(found: Found, workers: int) -> None:
         try:
-            paths[task.entry.model] = load(
-                task, timeout=0, num_workers=workers, start_progress=start_progress
+            paths[found.model] = load(
+                found,
+                patterns,
+                timeout=0,
+                num_workers=workers,
+                start_progress=start_progress,
             )
         except filelock.Timeout:
-            busy.append(task)
+            busy.append(found)
 
     with contextlib.closing(
-        prefetch_requests(lambda task: attempt(task, 1), small, num_workers=num_workers)
+        prefetch_requests(lambda item: attempt(item, 1), small, num_workers=num_workers)
     ) as results:
         for _ in results:
             pass
-    for item in large:
-        attempt(item, num_workers)
-    for item in busy:
-        paths[item.entry.model] = load(
-            item,
+    for found in large:
+        attempt(found, num_workers)
+    for found in busy:
+        paths[found.model] = load(
+            found,
+            patterns,
             timeout=timeout,
             num_workers=num_workers,
             start_progress=start_progress,

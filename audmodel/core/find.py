@@ -2,6 +2,8 @@ r"""Find models in the configured repositories and in the cache."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.root import absolute_root
@@ -16,8 +18,28 @@ from audmodel.errors import ModelNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from audmodel.core.archive.format import Directory
     from audmodel.core.header import Header
+
+
+@dataclass(frozen=True)
+class Found:
+    r"""Model that a repository has.
+
+    Args:
+        entry: its place in the cache
+        place: the repository
+        header: its header
+
+    """
+
+    entry: CacheEntry
+    place: Repository
+    header: Header
+
+    @property
+    def model(self) -> ModelId:
+        r"""ID of the model."""
+        return self.entry.model
 
 
 def resolve(uid: str, cache_root: str | None) -> ModelId:
@@ -52,8 +74,8 @@ def _look_up(parsed: ShortId | Alias) -> ModelId | None:
     return ModelId(parsed.short, found[-1]) if found else None
 
 
-def find(uid: str, cache_root: str | None) -> tuple[ModelId, Repository, Header]:
-    r"""ID, repository, and header of a model."""
+def find(uid: str, cache_root: str | None) -> Found:
+    r"""Find a model in the configured repositories."""
     from audmodel.core.backend.errors import OfflineError
     from audmodel.core.lookup import first
 
@@ -69,7 +91,7 @@ def find(uid: str, cache_root: str | None) -> tuple[ModelId, Repository, Header]
     place, (header, content) = found
     entry = CacheEntry(cache_root, model)
     entry.keep(entry.header_file, content)
-    return model, place, header
+    return Found(entry, place, header)
 
 
 def find_header(uid: str, cache_root: str | None) -> Header:
@@ -87,26 +109,7 @@ def find_header(uid: str, cache_root: str | None) -> Header:
             return header_module.parse(content, model, f"'{entry.header_file}'")
         except InvalidDocumentError:
             pass  # it is fetched again
-    return find(str(model), cache_root)[2]
-
-
-def find_directory(uid: str, cache_root: str | None) -> Directory:
-    r"""Directory of the archive of a model, from the cache if it is there."""
-    from audmodel.core import index
-    from audmodel.core import loading
-    from audmodel.core.lookup import open_registry
-
-    model = resolve(uid, cache_root)
-    entry = CacheEntry(cache_root, model)
-    directory = index.read(entry)
-    if directory is None:
-        _, place, header = find(str(model), cache_root)
-        with (
-            open_registry(place) as registry,
-            loading.open_archive(registry, header, entry) as (_, directory),
-        ):
-            pass
-    return directory
+    return find(str(model), cache_root).header
 
 
 def find_versions(short: str) -> list[str]:

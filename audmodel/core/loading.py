@@ -5,41 +5,30 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Generator
-from collections.abc import Iterator
 from collections.abc import Sequence
 from collections.abc import Set
 import contextlib
-from contextlib import contextmanager
 import os
-import stat
 
-from audmodel.core import index
 from audmodel.core.archive import comparing
-from audmodel.core.archive import end
 from audmodel.core.archive import format
 from audmodel.core.archive.names import find_collisions
 from audmodel.core.archive.reader import Extractor
-from audmodel.core.backend.base import ObjectReader
-from audmodel.core.cache.entry import CacheEntry
-from audmodel.core.cache.root import write_error
+from audmodel.core.archives import Archive
+from audmodel.core.archives import open_archive
 from audmodel.core.cache.staging import Staging
-from audmodel.core.header import Header
-from audmodel.core.registry import Registry
-from audmodel.core.selection import select
-from audmodel.core.uid import ModelId
+from audmodel.core.contents import absent
+from audmodel.core.contents import selected
+from audmodel.core.find import Found
 from audmodel.errors import ArchiveError
-from audmodel.errors import ArchiveMismatchError
-from audmodel.errors import AudmodelError
 
 
 Progress = Callable[[int], None]
 
 
 def load(
-    registry: Registry,
-    header: Header,
-    entry: CacheEntry,
-    patterns: Sequence[str] | None = None,
+    found: Found,
+    patterns: Sequence[str] | None,
     *,
     num_workers: int,
     start_progress: Callable[[int], Progress],
@@ -47,9 +36,7 @@ def load(
     r"""Load a model, or some of its files, into its place in the cache.
 
     Args:
-        registry: where the model is
-        header: header of the model
-        entry: place in the cache, locked
+        found: the model, whose place in the cache is locked
         patterns: which files, all of them if it is ``None``
         num_workers: number of threads
         start_progress: called with the number of bytes of the files,
@@ -66,22 +53,18 @@ def load(
         RepositoryError: if the archive cannot be read
 
     """
-    with open_archive(registry, header, entry) as (archive, directory):
+    with open_archive(found) as archive:
         if patterns is None:
-            _load_all(archive, directory, entry, num_workers, start_progress)
-            return entry.whole.folder
-        members = selected(directory, patterns, entry.model)
-        for _ in _load_some(
-            archive, directory, members, entry, num_workers, start_progress
-        ):
+            _load_all(archive, num_workers, start_progress)
+            return found.entry.whole.folder
+        members = selected(archive.directory, patterns, found.model)
+        for _ in _load_some(archive, members, num_workers, start_progress):
             pass
-        return entry.partial.folder
+        return found.entry.partial.folder
 
 
 def _load_all(
-    archive: ObjectReader,
-    directory: format.Directory,
-    entry: CacheEntry,
+    archive: Archive,
     num_workers: int,
     start_progress: Callable[[int], Progress],
     verified: Set[str] = frozenset(),
@@ -90,6 +73,7 @@ def _load_all(
 
     Those that were ``verified`` are not looked at again.
     """
+    entry, directory = archive.entry, archive.directory
     progress = start_progress(directory.size)
     members = directory.members
     unknown = [member for member in members if member.name not in verified]
@@ -104,7 +88,7 @@ def _load_all(
         rest = missing | {
             name for name in known if not staging.reuse(entry.partial.folder, name)
         }
-        extractor(archive, directory, staging, rest, num_workers, progress).run()
+        extractor(archive, staging, rest, num_workers, progress).run()
         staging.commit((file.name, file.size, file.crc) for file in directory.files())
 
     try:
@@ -117,10 +101,8 @@ def _load_all(
 
 
 def stream(
-    registry: Registry,
-    header: Header,
-    entry: CacheEntry,
-    patterns: Sequence[str] | None = None,
+    found: Found,
+    patterns: Sequence[str] | None,
     *,
     num_workers: int,
     ahead: int,
@@ -133,9 +115,7 @@ def stream(
     In the end the whole model gets them as well, as second names.
 
     Args:
-        registry: where the model is
-        header: header of the model
-        entry: place in the cache, whose lock for some files is held
+        found: the model, whose lock for some files is held
         patterns: which files, all of them if it is ``None``
         num_workers: number of threads
         ahead: largest number of files that are begun
@@ -155,48 +135,42 @@ def stream(
         RepositoryError: if the archive cannot be read
 
     """
-    with open_archive(registry, header, entry) as (archive, directory):
-        members: Sequence[format.Member] = directory.files()
+    entry = found.entry
+    with open_archive(found) as archive:
+        members: Sequence[format.Member] = archive.directory.files()
         if patterns is not None:
-            members = selected(directory, patterns, entry.model)
+            members = selected(archive.directory, patterns, entry.model)
         fetched = {member.name for member in absent(entry.partial.folder, members)}
-        yield from _load_some(
-            archive, directory, members, entry, num_workers, start_progress, ahead
-        )
+        yield from _load_some(archive, members, num_workers, start_progress, ahead)
         if patterns is None:
             with entry.whole.lock(timeout=timeout):
                 if not entry.verify():
-                    _load_all(
-                        archive, directory, entry, num_workers, no_progress, fetched
-                    )
+                    _load_all(archive, num_workers, no_progress, fetched)
 
 
 def _load_some(
-    archive: ObjectReader,
-    directory: format.Directory,
+    archive: Archive,
     members: Sequence[format.Member],
-    entry: CacheEntry,
     num_workers: int,
     start_progress: Callable[[int], Progress],
     ahead: int | None = None,
 ) -> Generator[str, None, None]:
     r"""Load those of some files that are not there, give all paths in order."""
-    missing = {member.name for member in absent(entry.partial.folder, members)}
+    slot = archive.entry.partial
+    missing = {member.name for member in absent(slot.folder, members)}
     progress = start_progress(sum(member.size for member in members))
     progress(sum(member.size for member in members if member.name not in missing))
     left = deque(members)
 
     def attempt(*, private: bool) -> Generator[str, None, None]:
-        staging = entry.partial.stage(private=private)
+        staging = slot.stage(private=private)
         wanted = missing.intersection(member.name for member in left)
-        staging.prepare(sizes(directory, wanted))
-        files = extractor(
-            archive, directory, staging, wanted, num_workers, progress, ahead
-        )
+        staging.prepare(sizes(archive.directory, wanted))
+        files = extractor(archive, staging, wanted, num_workers, progress, ahead)
         with contextlib.closing(files.files()) as finished:
             while left:
                 name = left[0].name
-                path = os.path.join(entry.partial.folder, name)
+                path = os.path.join(slot.folder, name)
                 if name in wanted:
                     path = staging.reveal(next(finished))
                 left.popleft()
@@ -210,204 +184,6 @@ def _load_some(
         yield from attempt(private=True)
 
 
-def cached_path(entry: CacheEntry, patterns: Sequence[str] | None) -> str | None:
-    r"""Folder of what is asked for, if all of it is in the cache.
-
-    Args:
-        entry: place in the cache
-        patterns: which files, all of them if it is ``None``
-
-    Returns:
-        path of the folder,
-        or ``None`` if something has to be fetched
-
-    Raises:
-        FileNotInModelError: if a pattern matches no file
-
-    """
-    if entry.verify():
-        if patterns is not None:
-            select(
-                file_names(entry.whole.folder), patterns, f"the model '{entry.model}'"
-            )
-        entry.whole.touch()
-        return entry.whole.folder
-    directory = index.read(entry) if patterns is not None else None
-    if patterns is None or directory is None:
-        return None
-    members = selected(directory, patterns, entry.model)
-    if absent(entry.partial.folder, members):
-        return None
-    entry.partial.touch()
-    return entry.partial.folder
-
-
-def cached_files(entry: CacheEntry, patterns: Sequence[str] | None) -> list[str] | None:
-    r"""Paths of what is asked for, if all of it is in the cache.
-
-    Args:
-        entry: place in the cache
-        patterns: which files, all of them if it is ``None``
-
-    Returns:
-        paths, in the order of the archive if its directory is there,
-        or ``None`` if something has to be fetched
-
-    Raises:
-        FileNotInModelError: if a pattern matches no file
-
-    """
-    folder = cached_path(entry, patterns)
-    if folder is None:
-        return None
-    directory = index.read(entry)
-    if directory is None:
-        names = sorted(file_names(folder))
-    else:
-        names = [member.name for member in directory.files()]
-    if patterns is not None:
-        wanted = select(names, patterns, f"the model '{entry.model}'")
-        names = [name for name in names if name in wanted]
-    return [os.path.join(folder, name) for name in names]
-
-
-def selected(
-    directory: format.Directory, patterns: Sequence[str], model: ModelId
-) -> list[format.Member]:
-    r"""Files that match patterns, in the order of the archive.
-
-    Args:
-        directory: directory of the archive
-        patterns: which files
-        model: ID of the model
-
-    Returns:
-        files
-
-    Raises:
-        FileNotInModelError: if a pattern matches no file
-
-    """
-    names = [member.name for member in directory.files()]
-    wanted = select(names, patterns, f"the model '{model}'")
-    return [member for member in directory.files() if member.name in wanted]
-
-
-def absent(folder: str, members: Sequence[format.Member]) -> list[format.Member]:
-    r"""Files that are not in a folder in which only right files appear.
-
-    Args:
-        folder: the folder
-        members: what should be there
-
-    Returns:
-        those of ``members`` that are not
-
-    """
-
-    def is_there(member: format.Member) -> bool:
-        try:
-            status = os.lstat(os.path.join(folder, member.name))
-        except OSError:
-            return False
-        return stat.S_ISREG(status.st_mode) and status.st_size == member.size
-
-    return [member for member in members if not is_there(member)]
-
-
-def file_names(folder: str) -> list[str]:
-    r"""Names of all files in a folder, with ``'/'`` between folders."""
-    return [
-        os.path.relpath(os.path.join(root, name), folder).replace(os.sep, "/")
-        for root, _, names in os.walk(folder)
-        for name in names
-    ]
-
-
-@contextmanager
-def open_archive(
-    registry: Registry, header: Header, entry: CacheEntry
-) -> Iterator[tuple[ObjectReader, format.Directory]]:
-    r"""Open the archive of a model, and keep a copy of its directory.
-
-    What goes wrong inside is told with the place of the archive.
-
-    Args:
-        registry: where the model is
-        header: header of the model
-        entry: place in the cache
-
-    Yields:
-        archive and its directory
-
-    Raises:
-        ArchiveError: if the archive is missing, damaged,
-            or not the one that was published
-        CacheError: if something cannot be written
-        RepositoryError: if the archive cannot be read
-
-    """
-    model = entry.model
-    with registry.open_archive(model, header, entry.root) as archive:
-        try:
-            with naming(registry, model, header):
-                if archive is None:
-                    raise ArchiveError("it does not exist")
-                yield archive, _directory(archive, header, entry)
-        except AudmodelError:
-            raise
-        except OSError as error:
-            raise write_error(entry.root, error) from error
-
-
-@contextmanager
-def naming(registry: Registry, model: ModelId, header: Header) -> Iterator[None]:
-    r"""Say in an error which archive it is about.
-
-    Args:
-        registry: where the model is
-        model: ID of the model
-        header: header of the model
-
-    """
-    try:
-        yield
-    except ArchiveError as error:
-        url = registry.backend.object_url(registry.archive_path(model, header.location))
-        raise type(error)(
-            f"The archive of model '{model}' at '{url}' cannot be used: {error}."
-        ) from error
-
-
-def _directory(
-    archive: ObjectReader, header: Header, entry: CacheEntry
-) -> format.Directory:
-    r"""Directory of the archive that was published with the header."""
-    try:
-        return _checked_directory(archive, header, entry)
-    except ArchiveError:
-        # The bytes may have been damaged on their way
-        archive.forget_tail()
-        return _checked_directory(archive, header, entry)
-
-
-def _checked_directory(
-    archive: ObjectReader, header: Header, entry: CacheEntry
-) -> format.Directory:
-    data = end.read(archive)
-    directory = end.parse(data, archive.size)
-    identity = header.archive
-    if identity is not None and (identity.size, identity.digest) != (
-        archive.size,
-        end.digest(data),
-    ):
-        raise ArchiveMismatchError(
-            "it is not the one that was published with the header"
-        )
-    index.keep(entry, data, archive.size)
-    return directory
-
-
 def sizes(directory: format.Directory, names: set[str]) -> dict[str, int]:
     r"""Size in bytes of some files by their names."""
     return {
@@ -416,8 +192,7 @@ def sizes(directory: format.Directory, names: set[str]) -> dict[str, int]:
 
 
 def extractor(
-    archive: ObjectReader,
-    directory: format.Directory,
+    archive: Archive,
     staging: Staging,
     names: set[str],
     num_workers: int,
@@ -428,7 +203,6 @@ def extractor(
 
     Args:
         archive: the archive
-        directory: directory of the archive
         staging: where to
         names: names of the members
         num_workers: number of threads
@@ -443,10 +217,10 @@ def extractor(
         ArchiveError: if the file system takes two names of files for one
 
     """
-    _check_distinct(directory, staging)
+    _check_distinct(archive.directory, staging)
     return Extractor(
-        archive,
-        directory,
+        archive.reader,
+        archive.directory,
         staging.path,
         num_workers=num_workers,
         resume=staging.resumed,

@@ -7,16 +7,15 @@ import contextlib
 import io
 import os
 
-from audmodel.core import loading
 from audmodel.core.archive.member_file import BUFFER
 from audmodel.core.archive.member_file import MemberFile
 from audmodel.core.archive.parts import MemberParts
 from audmodel.core.archive.parts import find_member
 from audmodel.core.archive.parts import has_parts
+from audmodel.core.archives import open_archive
 from audmodel.core.cache.entry import CacheEntry
-from audmodel.core.header import Header
-from audmodel.core.lookup import open_registry
-from audmodel.core.repository import Repository
+from audmodel.core.contents import file_names
+from audmodel.core.find import Found
 from audmodel.core.selection import listed
 from audmodel.core.uid import ModelId
 from audmodel.errors import FileNotInModelError
@@ -60,23 +59,15 @@ def open_cached(entry: CacheEntry, file: str) -> OpenedFile | None:
         slot.touch()
         return OpenedFile(raw, os.fstat(raw.fileno()).st_size)
     if is_complete:
-        raise no_file(entry.model, file, loading.file_names(entry.whole.folder))
+        raise no_file(entry.model, file, file_names(entry.whole.folder))
     return None
 
 
-def open_archived(
-    place: Repository,
-    header: Header,
-    entry: CacheEntry,
-    file: str,
-    num_workers: int,
-) -> OpenedFile | None:
+def open_archived(found: Found, file: str, num_workers: int) -> OpenedFile | None:
     r"""Open a file in the archive of a model.
 
     Args:
-        place: where the model is
-        header: header of the model
-        entry: place of the model in the cache
+        found: the model
         file: name of the file, with ``'/'`` between folders
         num_workers: number of threads that fetch ahead
 
@@ -91,24 +82,21 @@ def open_archived(
 
     """
     with contextlib.ExitStack() as stack:
-        registry = stack.enter_context(open_registry(place))
-        archive, directory = stack.enter_context(
-            loading.open_archive(registry, header, entry)
-        )
-        found = find_member(directory, file)
-        if found is None:
-            names = (member.name for member in directory.files())
-            raise no_file(entry.model, file, names)
-        if not has_parts(found.member):
+        archive = stack.enter_context(open_archive(found))
+        item = find_member(archive.directory, file)
+        if item is None:
+            names = (member.name for member in archive.directory.files())
+            raise no_file(found.model, file, names)
+        if not has_parts(item.member):
             return None
         raw = MemberFile(
-            MemberParts(archive, found),
+            MemberParts(archive.reader, item),
             file,
             num_workers=num_workers,
-            naming=lambda: loading.naming(registry, entry.model, header),
+            naming=archive.naming,
             release=stack.pop_all().close,
         )
-    return OpenedFile(raw, found.member.size)
+    return OpenedFile(raw, item.member.size)
 
 
 def no_file(model: ModelId, file: str, names: Iterable[str]) -> FileNotInModelError:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 import contextlib
 
-from audmodel.core import loading
 from audmodel.core.archive import comparing
 from audmodel.core.archive import encoding
 from audmodel.core.archive import forecast
 from audmodel.core.archive import format
+from audmodel.core.archives import open_archive
 from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.slot import Slot
 from audmodel.core.config import is_embedded
+from audmodel.core.contents import absent
+from audmodel.core.contents import cached_path
+from audmodel.core.contents import selected
 from audmodel.core.find import find
 from audmodel.core.lookup import open_registry
 from audmodel.core.publishing import Publication
@@ -47,20 +50,16 @@ def load(entry: CacheEntry, patterns: Sequence[str] | None) -> Transfer:
 
     """
     uid = str(entry.model)
-    if loading.cached_path(entry, patterns) is not None:
+    if cached_path(entry, patterns) is not None:
         return Transfer(uid, 0, 0, 0, 0, exact=True)
-    _, place, header = find(uid, entry.root)
-    with open_registry(place) as registry:
-        has_ranges = isinstance(registry.backend, ObjectBackend)
-        with loading.open_archive(registry, header, entry) as (archive, directory):
-            size = archive.size
+    with open_archive(find(uid, entry.root)) as archive:
+        has_ranges = isinstance(archive.backend, ObjectBackend)
+        directory, size = archive.directory, archive.reader.size
     if patterns is None:
         known = comparing.right_files(entry.partial.folder, directory.members, 1)
         files = [file for file in directory.files() if file.name not in known]
     else:
-        files = loading.absent(
-            entry.partial.folder, loading.selected(directory, patterns, entry.model)
-        )
+        files = absent(entry.partial.folder, selected(directory, patterns, entry.model))
     raw = sum(file.size for file in files)
     if not has_ranges:
         return Transfer(uid, len(files), raw, size, 1, exact=True)

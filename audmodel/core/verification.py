@@ -6,24 +6,21 @@ from collections.abc import Callable
 import dataclasses
 import errno
 import os
-from typing import TYPE_CHECKING
 
 from audmodel.core import loading
 from audmodel.core.archive import comparing
 from audmodel.core.archive import format
 from audmodel.core.archive.checker import Checker
 from audmodel.core.archive.comparing import Difference
+from audmodel.core.archives import open_archive
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.slot import Slot
 from audmodel.core.cache.staging import Staging
-from audmodel.core.header import Header
+from audmodel.core.contents import file_names
+from audmodel.core.find import Found
 from audmodel.core.results import DamagedFile
 from audmodel.core.results import Verification
 from audmodel.errors import NotCachedError
-
-
-if TYPE_CHECKING:
-    from audmodel.core.registry import Registry
 
 
 def verify(
@@ -51,7 +48,7 @@ def verify(
     """
     slot = slot_of(entry)
     folder = slot.folder
-    names = set(loading.file_names(folder))
+    names = set(file_names(folder))
     files = directory.files()
     extra = sorted(names - {member.name for member in files})
     if slot is entry.partial:
@@ -88,11 +85,9 @@ def slot_of(entry: CacheEntry) -> Slot:
 
 
 def repair(
-    registry: Registry,
-    header: Header,
-    entry: CacheEntry,
+    found: Found,
     result: Verification,
-    found: list[Difference],
+    differences: list[Difference],
     *,
     num_workers: int,
 ) -> Verification:
@@ -102,11 +97,9 @@ def repair(
     Whoever has opened a file goes on reading the one that was replaced.
 
     Args:
-        registry: where the model is
-        header: header of the model
-        entry: place in the cache, whose lock for the folder is held
+        found: the model, whose lock for the folder is held
         result: what came out of verifying it
-        found: what is wrong
+        differences: what is wrong
         num_workers: number of threads
 
     Returns:
@@ -119,18 +112,16 @@ def repair(
         RepositoryError: if the archive cannot be read
 
     """
-    names = {difference.member.name for difference in found}
-    with loading.open_archive(registry, header, entry) as (
-        archive,
-        directory,
-    ):
+    entry = found.entry
+    names = {difference.member.name for difference in differences}
+    with open_archive(found) as archive:
         is_partial = result.path == entry.partial.folder
         slot = entry.partial if is_partial else entry.whole
         staging = slot.stage(private=True)
-        staging.prepare(loading.sizes(directory, names))
-        for difference in found:
+        staging.prepare(loading.sizes(archive.directory, names))
+        for difference in differences:
             _keep_good_parts(staging, result.path, difference)
-        loading.extractor(archive, directory, staging, names, num_workers).run()
+        loading.extractor(archive, staging, names, num_workers).run()
         if not os.path.isdir(result.path):
             # Should locks be broken: some files must not become a whole model
             raise FileNotFoundError(errno.ENOENT, "It was removed", result.path)
@@ -149,9 +140,7 @@ def _keep_good_parts(staging: Staging, folder: str, difference: Difference) -> N
 
 
 def verify_remote(
-    registry: Registry,
-    header: Header,
-    entry: CacheEntry,
+    found: Found,
     *,
     num_workers: int,
     start_progress: Callable[[int], loading.Progress],
@@ -159,9 +148,7 @@ def verify_remote(
     r"""Read the archive of a model, and check all of it.
 
     Args:
-        registry: where the model is
-        header: header of the model
-        entry: place in the cache
+        found: the model
         num_workers: number of threads
         start_progress: called with the number of bytes to read,
             gives a function that is called with the bytes that were read
@@ -175,19 +162,15 @@ def verify_remote(
         RepositoryError: if the archive cannot be read
 
     """
-    path = registry.archive_path(entry.model, header.location)
-    with loading.open_archive(registry, header, entry) as (
-        archive,
-        directory,
-    ):
+    with open_archive(found) as archive:
+        directory = archive.directory
         progress = start_progress(directory.size)
         errors = Checker(
-            archive, directory, num_workers=num_workers, progress=progress
+            archive.reader, directory, num_workers=num_workers, progress=progress
         ).damaged()
     damaged = [
         DamagedFile(member.name, "content", member.size, errors[member.name])
         for member in directory.files()
         if member.name in errors
     ]
-    url = registry.backend.object_url(path)
-    return Verification(str(entry.model), url, damaged, [])
+    return Verification(str(found.model), archive.url, damaged, [])

@@ -12,9 +12,7 @@ from audmodel.core.api.models import load
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.find import find
 from audmodel.core.find import resolve
-from audmodel.core.repository import Repository
 from audmodel.core.selection import check_patterns
-from audmodel.core.uid import ModelId
 from audmodel.core.workers import check_num_workers
 from audmodel.errors import ArchiveError
 from audmodel.errors import FileNotInModelError
@@ -23,7 +21,7 @@ from audmodel.errors import InvalidInputError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from audmodel.core.header import Header
+    from audmodel.core.find import Found
     from audmodel.core.opening import OpenedFile
 
 
@@ -123,8 +121,8 @@ def open(
     entry = CacheEntry(cache_root, model)
     opened = opening.open_cached(entry, file)
     if opened is None:
-        _, place, header = find(str(model), cache_root)
-        opened = opening.open_archived(place, header, entry, file, num_workers)
+        found = find(str(model), cache_root)
+        opened = opening.open_archived(found, file, num_workers)
     while opened is None:
         load(
             str(model),
@@ -214,23 +212,17 @@ def stream(
     patterns = None if files is None else check_patterns(files)
     model = resolve(uid, cache_root)
 
-    from audmodel.core import loading
+    from audmodel.core.contents import cached_files
 
-    entry = CacheEntry(cache_root, model)
-    paths = loading.cached_files(entry, patterns)
+    paths = cached_files(CacheEntry(cache_root, model), patterns)
     if paths is not None:
         return iter(paths)
-    model, place, header = find(str(model), cache_root)
-    return _stream(
-        model, place, header, entry, patterns, ahead, timeout, num_workers, verbose
-    )
+    found = find(str(model), cache_root)
+    return _stream(found, patterns, ahead, timeout, num_workers, verbose)
 
 
 def _stream(
-    model: ModelId,
-    place: Repository,
-    header: Header,
-    entry: CacheEntry,
+    found: Found,
     patterns: Sequence[str] | None,
     ahead: int,
     timeout: float,
@@ -238,23 +230,19 @@ def _stream(
     verbose: bool,
 ) -> Generator[str, None, None]:
     from audmodel.core import loading
-    from audmodel.core.lookup import open_registry
+    from audmodel.core.contents import cached_files
     from audmodel.core.progress import progress_bar
 
-    with entry.partial.lock(timeout=timeout):
+    with found.entry.partial.lock(timeout=timeout):
         # Another process may have loaded it while this one waited
-        paths = loading.cached_files(entry, patterns)
+        paths = cached_files(found.entry, patterns)
         if paths is not None:
             yield from paths
             return
-        with (
-            open_registry(place) as registry,
-            progress_bar(f"Stream {model}", verbose=verbose) as start_progress,
-        ):
+        title = f"Stream {found.model}"
+        with progress_bar(title, verbose=verbose) as start_progress:
             yield from loading.stream(
-                registry,
-                header,
-                entry,
+                found,
                 patterns,
                 num_workers=num_workers,
                 ahead=ahead,

@@ -46,10 +46,10 @@ def aliases(
     """
     from audmodel.core.lookup import open_registry
 
-    model, place, _ = find(uid, cache_root)
-    with open_registry(place) as registry:
-        names = registry.listed_aliases(model)
-    return sorted(name for name in names if alias_target(name) == model)
+    found = find(uid, cache_root)
+    with open_registry(found.place) as registry:
+        names = registry.listed_aliases(found.model)
+    return sorted(name for name in names if alias_target(name) == found.model)
 
 
 def resolve_alias(
@@ -134,7 +134,7 @@ def set_alias(
     from audmodel.core.lookup import open_registry
 
     ids.check_alias(alias)
-    model, place, _ = find(uid, cache_root)
-    check_not_hidden(alias, place)
-    with open_registry(place) as registry:
-        registry.set_alias(alias, model)
+    found = find(uid, cache_root)
+    check_not_hidden(alias, found.place)
+    with open_registry(found.place) as registry:
+        registry.set_alias(alias, found.model)

@@ -182,7 +182,7 @@ def repository(uid: str, *, cache_root: str | None = None) -> Repository:
         'models'
 
     """
-    return find(uid, cache_root)[1]
+    return find(uid, cache_root).place
 
 
 def subgroup(uid: str, *, cache_root: str | None = None, verbose: bool = False) -> str:
@@ -252,12 +252,12 @@ def url(
         raise InvalidInputError(
             f"'type' has to be one of 'model', 'header', 'meta', not {type!r}."
         )
-    model, place, header = find(uid, cache_root)
-    with open_registry(place) as registry:
+    found = find(uid, cache_root)
+    with open_registry(found.place) as registry:
         if type == "model":
-            path = registry.archive_path(model, header.location)
+            path = registry.archive_path(found.model, found.header.location)
         else:
-            path = registry.record_path(model, type)
+            path = registry.record_path(found.model, type)
         return registry.backend.object_url(path)
 
 

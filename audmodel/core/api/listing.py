@@ -7,7 +7,6 @@ import warnings
 
 from audmodel.core import uid as ids
 from audmodel.core.cache.root import absolute_root
-from audmodel.core.find import find_directory
 from audmodel.core.repository import Repository
 from audmodel.core.repository import check_type
 from audmodel.core.results import Model
@@ -49,6 +48,8 @@ def files(uid: str, *, cache_root: str | None = None) -> list[ModelFile]:
         readme.txt 29
 
     """
+    from audmodel.core.archives import find_directory
+
     directory = find_directory(uid, cache_root)
     return [
         ModelFile(member.name, member.size, member.compressed_size)

@@ -49,17 +49,16 @@ def meta(
     from audmodel.core.lookup import open_registry
 
     try:
-        model, place, _ = find(uid, cache_root)
+        found = find(uid, cache_root)
     except OfflineError:
         known = _known_meta(CacheEntry(cache_root, resolve(uid, cache_root)))
         if known is None:
             raise
         return known
-    with open_registry(place) as registry:
-        found = registry.meta(model)
-    data, content = found if found is not None else ({}, b"{}\n")
-    entry = CacheEntry(cache_root, model)
-    entry.keep(entry.meta_file, content)
+    with open_registry(found.place) as registry:
+        stored = registry.meta(found.model)
+    data, content = stored if stored is not None else ({}, b"{}\n")
+    found.entry.keep(found.entry.meta_file, content)
     return data
 
 
@@ -121,9 +120,8 @@ def update_meta(
     from audmodel.core.lookup import open_registry
 
     document.dump(meta, "meta")
-    model, place, _ = find(uid, cache_root)
-    with open_registry(place) as registry:
-        data, content = registry.change_meta(model, meta, replace=replace)
-    entry = CacheEntry(cache_root, model)
-    entry.keep(entry.meta_file, content)
+    found = find(uid, cache_root)
+    with open_registry(found.place) as registry:
+        data, content = registry.change_meta(found.model, meta, replace=replace)
+    found.entry.keep(found.entry.meta_file, content)
     return data

@@ -13,6 +13,7 @@ from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.config import config
 from audmodel.core.config import is_embedded
 from audmodel.core.find import check_not_hidden
+from audmodel.core.find import find
 from audmodel.core.find import resolve
 from audmodel.core.repository import Repository
 from audmodel.core.repository import check_type
@@ -139,15 +140,16 @@ def load(
         return entry.whole.folder
 
     from audmodel.core import batch
-    from audmodel.core import loading
+    from audmodel.core.contents import cached_path
     from audmodel.core.progress import progress_bar
 
-    path = loading.cached_path(entry, patterns)
+    path = cached_path(entry, patterns)
     if path is None:
-        task = batch.task(entry, patterns)
+        found = find(str(model), cache_root)
         with progress_bar(f"Load {model}", verbose=verbose) as start_progress:
             path = batch.load(
-                task,
+                found,
+                patterns,
                 timeout=timeout,
                 num_workers=num_workers,
                 start_progress=start_progress,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.find import find
-from audmodel.core.find import find_directory
 from audmodel.core.find import resolve
 from audmodel.core.results import Verification
 from audmodel.core.workers import check_num_workers
@@ -80,7 +79,7 @@ def verify(
     """
     from audmodel.core import loading
     from audmodel.core import verification
-    from audmodel.core.lookup import open_registry
+    from audmodel.core.archives import find_directory
     from audmodel.core.progress import progress_bar
 
     num_workers = check_num_workers(num_workers)
@@ -93,33 +92,27 @@ def verify(
     entry = CacheEntry(cache_root, model)
     with progress_bar(f"Verify {model}", verbose=verbose) as start_progress:
         if remote:
-            _, place, header = find(str(model), cache_root)
-            with open_registry(place) as registry:
-                return verification.verify_remote(
-                    registry,
-                    header,
-                    entry,
-                    num_workers=num_workers,
-                    start_progress=start_progress,
-                )
+            return verification.verify_remote(
+                find(str(model), cache_root),
+                num_workers=num_workers,
+                start_progress=start_progress,
+            )
         slot = verification.slot_of(entry)
         directory = find_directory(str(model), cache_root)
-        result, found = verification.verify(
+        result, differences = verification.verify(
             entry, directory, num_workers=num_workers, start_progress=start_progress
         )
-    if not found or not repair:
+    if not differences or not repair:
         return result
-    _, place, header = find(str(model), cache_root)
-    with slot.lock(timeout=timeout), open_registry(place) as registry:
+    found = find(str(model), cache_root)
+    with slot.lock(timeout=timeout):
         # Another process may have removed or mended it in the meantime
-        result, found = verification.verify(
+        result, differences = verification.verify(
             entry,
             directory,
             num_workers=num_workers,
             start_progress=loading.no_progress,
         )
-        if not found or result.path != slot.folder:
+        if not differences or result.path != slot.folder:
             return result
-        return verification.repair(
-            registry, header, entry, result, found, num_workers=num_workers
-        )
+        return verification.repair(found, result, differences, num_workers=num_workers)

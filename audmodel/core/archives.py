@@ -1,0 +1,144 @@
+r"""Archives of models in repositories, of whose directories the cache has copies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from audmodel.core import index
+from audmodel.core.archive import end
+from audmodel.core.archive import format
+from audmodel.core.backend.base import ObjectBackend
+from audmodel.core.backend.base import ObjectReader
+from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.cache.root import write_error
+from audmodel.core.find import Found
+from audmodel.core.find import find
+from audmodel.core.find import resolve
+from audmodel.core.lookup import open_registry
+from audmodel.errors import ArchiveError
+from audmodel.errors import ArchiveMismatchError
+from audmodel.errors import AudmodelError
+
+
+@dataclass(frozen=True)
+class Archive:
+    r"""Archive that is open.
+
+    Args:
+        entry: place of the model in the cache
+        reader: bytes of the archive
+        directory: what is in it
+        backend: storage that it is in
+        url: its location
+
+    """
+
+    entry: CacheEntry
+    reader: ObjectReader
+    directory: format.Directory
+    backend: ObjectBackend
+    url: str
+
+    def naming(self) -> contextlib.AbstractContextManager[None]:
+        r"""Say in an error which archive it is about."""
+        return _naming(self.entry, self.url)
+
+
+@contextmanager
+def open_archive(found: Found) -> Iterator[Archive]:
+    r"""Open the archive of a model, and keep a copy of its directory.
+
+    What goes wrong inside is told with the place of the archive.
+
+    Args:
+        found: the model
+
+    Yields:
+        archive
+
+    Raises:
+        ArchiveError: if the archive is missing, damaged,
+            or not the one that was published
+        CacheError: if something cannot be written
+        RepositoryError: if the archive cannot be read
+
+    """
+    entry, header = found.entry, found.header
+    with open_registry(found.place) as registry:
+        backend = registry.backend
+        url = backend.object_url(registry.archive_path(entry.model, header.location))
+        with registry.open_archive(entry.model, header, entry.root) as reader:
+            try:
+                with _naming(entry, url):
+                    if reader is None:
+                        raise ArchiveError("it does not exist")
+                    directory = _directory(reader, found)
+                    yield Archive(entry, reader, directory, backend, url)
+            except AudmodelError:
+                raise
+            except OSError as error:
+                raise write_error(entry.root, error) from error
+
+
+def find_directory(uid: str, cache_root: str | None) -> format.Directory:
+    r"""Directory of the archive of a model, from the cache if it is there.
+
+    Args:
+        uid: any kind of ID
+        cache_root: cache folder
+
+    Returns:
+        directory
+
+    Raises:
+        ArchiveError: if the archive is missing, damaged,
+            or not the one that was published
+        InvalidDocumentError: if the header of the model is not valid
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    """
+    model = resolve(uid, cache_root)
+    directory = index.read(CacheEntry(cache_root, model))
+    if directory is not None:
+        return directory
+    with open_archive(find(str(model), cache_root)) as archive:
+        return archive.directory
+
+
+@contextmanager
+def _naming(entry: CacheEntry, url: str) -> Iterator[None]:
+    try:
+        yield
+    except ArchiveError as error:
+        raise type(error)(
+            f"The archive of model '{entry.model}' at '{url}' cannot be used: {error}."
+        ) from error
+
+
+def _directory(reader: ObjectReader, found: Found) -> format.Directory:
+    r"""Directory of the archive that was published with the header."""
+    try:
+        return _checked_directory(reader, found)
+    except ArchiveError:
+        # The bytes may have been damaged on their way
+        reader.forget_tail()
+        return _checked_directory(reader, found)
+
+
+def _checked_directory(reader: ObjectReader, found: Found) -> format.Directory:
+    data = end.read(reader)
+    directory = end.parse(data, reader.size)
+    identity = found.header.archive
+    if identity is not None and (identity.size, identity.digest) != (
+        reader.size,
+        end.digest(data),
+    ):
+        raise ArchiveMismatchError(
+            "it is not the one that was published with the header"
+        )
+    index.keep(found.entry, data, reader.size)
+    return directory

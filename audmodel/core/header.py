@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from audmodel.core import document
+from audmodel.core import uid as ids
 from audmodel.core.uid import ModelId
 from audmodel.errors import InvalidDocumentError
 
@@ -77,8 +78,7 @@ class Header:
     @property
     def location(self) -> str:
         r"""Folder of the archives of the model, relative to the repository."""
-        parts = f"{self.subgroup.replace('.', '/')}/{self.name}".split("/")
-        return "/".join(part for part in parts if part)
+        return ids.location(self.name, self.subgroup)
 
 
 def parse(content: bytes, model: ModelId, source: str) -> Header:

@@ -101,14 +101,11 @@ def is_alias(name: str) -> bool:
     )
 
 
-def check_alias(name: str) -> str:
+def check_alias(name: str) -> None:
     r"""Raise an error if a string cannot be used as an alias.
 
     Args:
         name: name of the alias
-
-    Returns:
-        ``name``
 
     Raises:
         TypeError: if ``name`` is not a string
@@ -123,17 +120,13 @@ def check_alias(name: str) -> str:
             "Use up to 128 letters, digits, '.', '_', or '-' "
             "that do not look like a model ID."
         )
-    return name
 
 
-def check_version(version: str) -> str:
+def check_version(version: str) -> None:
     r"""Raise an error if a string is not a version.
 
     Args:
         version: version of a model
-
-    Returns:
-        ``version``
 
     Raises:
         TypeError: if ``version`` is not a string
@@ -148,7 +141,6 @@ def check_version(version: str) -> str:
             "Use three numbers and, if you like, a suffix after '-', "
             "e.g. '1.0.0' or '1.0.0-prod'."
         )
-    return version
 
 
 def is_version(version: str) -> bool:
@@ -182,36 +174,7 @@ def sort_versions(versions: set[str]) -> list[str]:
     return sorted(versions, key=lambda version: (key(version), version))
 
 
-def check_path_part(label: str, value: str) -> str:
-    r"""Raise an error if a name or subgroup cannot become a path on a backend.
-
-    Args:
-        label: ``'name'`` or ``'subgroup'``
-        value: value of the argument
-
-    Returns:
-        ``value``
-
-    Raises:
-        TypeError: if ``value`` is not a string
-        InvalidInputError: if ``value`` has characters or parts
-            that are not allowed in a path
-
-    """
-    if not isinstance(value, str):
-        raise TypeError(f"'{label}' has to be a string, not {type(value).__name__}.")
-    separators = "[./]" if label == "subgroup" else "/"
-    for part in re.split(separators, value):
-        if not _SEGMENT.fullmatch(part) or part.strip(".") == "":
-            raise InvalidInputError(
-                f"{value[:150]!r} is not allowed as {label} of a model. "
-                "It has to be made of letters, digits, '.', '_', or '-', "
-                "with something else than dots in each part of the path."
-            )
-    return value
-
-
-def check_location(name: str, subgroup: str) -> str:
+def location(name: str, subgroup: str) -> str:
     r"""Folder for the archives of a model, relative to the repository.
 
     Args:
@@ -221,17 +184,28 @@ def check_location(name: str, subgroup: str) -> str:
     Returns:
         path without leading or trailing slash
 
+    """
+    parts = f"{subgroup.replace('.', '/')}/{name}".split("/")
+    return "/".join(part for part in parts if part)
+
+
+def check_location(name: str, subgroup: str) -> None:
+    r"""Raise an error if name and subgroup do not make a path on a backend.
+
+    Args:
+        name: name of the model
+        subgroup: subgroup of the model, may be empty
+
     Raises:
         TypeError: if an argument is not a string
         InvalidInputError: if an argument is not allowed,
             or the path would be in a folder reserved for other records
 
     """
-    check_path_part("name", name)
-    path = name
+    _check_path_part("name", name)
     if subgroup:
-        check_path_part("subgroup", subgroup)
-        path = subgroup.replace(".", "/") + "/" + name
+        _check_path_part("subgroup", subgroup)
+    path = location(name, subgroup)
     if len(path) > _MAX_LOCATION:
         raise InvalidInputError(
             f"Name and subgroup have {len(path)} characters together, "
@@ -244,7 +218,19 @@ def check_location(name: str, subgroup: str) -> str:
             f"It is not allowed to set {label} to '{subgroup or name}', "
             f"since '{first}' is reserved for records of the repository."
         )
-    return path
+
+
+def _check_path_part(label: str, value: str) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"'{label}' has to be a string, not {type(value).__name__}.")
+    separators = "[./]" if label == "subgroup" else "/"
+    for part in re.split(separators, value):
+        if not _SEGMENT.fullmatch(part) or part.strip(".") == "":
+            raise InvalidInputError(
+                f"{value[:150]!r} is not allowed as {label} of a model. "
+                "It has to be made of letters, digits, '.', '_', or '-', "
+                "with something else than dots in each part of the path."
+            )
 
 
 def short_id(name: str, params: Mapping[str, object], subgroup: str | None) -> str:

@@ -224,21 +224,21 @@ def test_what_is_written_is_read(data: dict[str, Any]) -> None:
 )
 @fuzz(1500)
 def test_names(value: str) -> None:
-    for check in (
-        ids.parse,
-        ids.check_alias,
-        ids.check_version,
-        lambda value: ids.check_location(value, ""),
-        lambda value: ids.check_location("name", value),
+    for check, part in (
+        (ids.parse, value),
+        (ids.check_alias, value),
+        (ids.check_version, value),
+        (lambda value: ids.check_location(value, ""), ids.location(value, "")),
+        (lambda value: ids.check_location("name", value), ids.location("name", value)),
     ):
         try:
-            found = check(value)
+            check(value)
         except (InvalidIdError, InvalidInputError):
             continue
-        path = os.path.normpath(f"/root/{found}/{found}.yaml")
+        path = os.path.normpath(f"/root/{part}/{part}.yaml")
         assert path.startswith("/root/")
-        assert str(found).isascii()
-        assert ".." not in Path(str(found)).parts
+        assert part.isascii()
+        assert ".." not in Path(part).parts
     parts = random.Random(value).sample(["1.0.0", "2.0.0", value], 3)
     if all(map(ids.is_version, parts)):
         assert set(ids.sort_versions(set(parts))) == set(parts)

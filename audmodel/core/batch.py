@@ -2,7 +2,6 @@ r"""Load several models, with workers that they share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Sequence
 import contextlib
 
@@ -14,10 +13,8 @@ from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.contents import cached_path
 from audmodel.core.find import Found
 from audmodel.core.find import find
+from audmodel.core.progress import StartProgress
 from audmodel.core.uid import ModelId
-
-
-StartProgress = Callable[[int], loading.Progress]
 
 
 def load(

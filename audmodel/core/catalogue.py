@@ -19,6 +19,7 @@ from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.header import Header
+from audmodel.core.progress import StartProgress
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.errors import InvalidDocumentError
@@ -96,7 +97,7 @@ def read(
     cache_root: str,
     *,
     num_workers: int,
-    start_progress: Callable[[int], Callable[[int], None]],
+    start_progress: StartProgress,
 ) -> Catalogue:
     r"""Read the records of all models that are wanted.
 

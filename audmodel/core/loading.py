@@ -3,7 +3,6 @@ r"""Load a model, or some of its files, from a repository into the cache."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Sequence
 from collections.abc import Set
@@ -20,10 +19,10 @@ from audmodel.core.cache.staging import Staging
 from audmodel.core.contents import absent
 from audmodel.core.contents import selected
 from audmodel.core.find import Found
+from audmodel.core.progress import Progress
+from audmodel.core.progress import StartProgress
+from audmodel.core.progress import no_progress
 from audmodel.errors import ArchiveError
-
-
-Progress = Callable[[int], None]
 
 
 def load(
@@ -31,7 +30,7 @@ def load(
     patterns: Sequence[str] | None,
     *,
     num_workers: int,
-    start_progress: Callable[[int], Progress],
+    start_progress: StartProgress,
 ) -> str:
     r"""Load a model, or some of its files, into its place in the cache.
 
@@ -66,7 +65,7 @@ def load(
 def _load_all(
     archive: Archive,
     num_workers: int,
-    start_progress: Callable[[int], Progress],
+    start_progress: StartProgress,
     verified: Set[str] = frozenset(),
 ) -> None:
     r"""Load all files, and take over those that a partial load brought.
@@ -107,7 +106,7 @@ def stream(
     num_workers: int,
     ahead: int,
     timeout: float,
-    start_progress: Callable[[int], Progress],
+    start_progress: StartProgress,
 ) -> Generator[str, None, None]:
     r"""Load a model, or some of its files, one file after the other.
 
@@ -152,7 +151,7 @@ def _load_some(
     archive: Archive,
     members: Sequence[format.Member],
     num_workers: int,
-    start_progress: Callable[[int], Progress],
+    start_progress: StartProgress,
     ahead: int | None = None,
 ) -> Generator[str, None, None]:
     r"""Load those of some files that are not there, give all paths in order."""
@@ -240,8 +239,3 @@ def _check_distinct(directory: format.Directory, staging: Staging) -> None:
                 f"{first!r} and {second!r} are one name on the file system of "
                 "the cache. Use a cache on one that tells them apart"
             )
-
-
-def no_progress(_: int) -> Progress:
-    r"""Progress that nobody sees."""
-    return lambda _: None

@@ -7,12 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 import threading
 from typing import Any
+from typing import TypeAlias
+
+
+# Called with what was done since the last call, from any thread
+Progress: TypeAlias = Callable[[int], None]
+# Called with what there is to do
+StartProgress: TypeAlias = Callable[[int], Progress]
 
 
 @contextmanager
 def progress_bar(
     description: str, *, verbose: bool, unit: str = "B"
-) -> Iterator[Callable[[int], Callable[[int], None]]]:
+) -> Iterator[StartProgress]:
     r"""Show how much is done, in bytes as a rule.
 
     Args:
@@ -30,7 +37,7 @@ def progress_bar(
 
     """
     if not verbose:
-        yield lambda _: _ignore
+        yield no_progress
         return
 
     import audeer
@@ -38,7 +45,7 @@ def progress_bar(
     bars: list[Any] = []
     lock = threading.Lock()
 
-    def start(total: int) -> Callable[[int], None]:
+    def start(total: int) -> Progress:
         with lock:
             if bars:
                 bars[0].total += total
@@ -73,5 +80,6 @@ def progress_bar(
             bar.close()
 
 
-def _ignore(_: int) -> None:
+def no_progress(_: int) -> Progress:
     r"""Progress that nobody looks at."""
+    return lambda _: None

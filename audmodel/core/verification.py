@@ -2,7 +2,6 @@ r"""Compare a cached model to its archive, and mend it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 import dataclasses
 import errno
 import os
@@ -18,6 +17,7 @@ from audmodel.core.cache.slot import Slot
 from audmodel.core.cache.staging import Staging
 from audmodel.core.contents import file_names
 from audmodel.core.find import Found
+from audmodel.core.progress import StartProgress
 from audmodel.core.results import DamagedFile
 from audmodel.core.results import Verification
 from audmodel.errors import NotCachedError
@@ -28,7 +28,7 @@ def verify(
     directory: format.Directory,
     *,
     num_workers: int,
-    start_progress: Callable[[int], loading.Progress],
+    start_progress: StartProgress,
 ) -> tuple[Verification, list[Difference]]:
     r"""Compare what is in the cache of a model to the directory of its archive.
 
@@ -143,7 +143,7 @@ def verify_remote(
     found: Found,
     *,
     num_workers: int,
-    start_progress: Callable[[int], loading.Progress],
+    start_progress: StartProgress,
 ) -> Verification:
     r"""Read the archive of a model, and check all of it.
 

@@ -77,9 +77,9 @@ def verify(
         True
 
     """
-    from audmodel.core import loading
     from audmodel.core import verification
     from audmodel.core.archives import find_directory
+    from audmodel.core.progress import no_progress
     from audmodel.core.progress import progress_bar
 
     num_workers = check_num_workers(num_workers)
@@ -111,7 +111,7 @@ def verify(
             entry,
             directory,
             num_workers=num_workers,
-            start_progress=loading.no_progress,
+            start_progress=no_progress,
         )
         if not differences or result.path != slot.folder:
             return result

@@ -173,7 +173,9 @@ def sections(name: str) -> dict[str, str]:
 @pytest.mark.parametrize("name", functions())
 def test_reference_names_every_argument(name: str) -> None:
     arguments = inspect.signature(getattr(audmodel, name)).parameters
-    described = re.findall(r"^    (\w+): ", sections(name).get("Args", ""), re.MULTILINE)
+    described = re.findall(
+        r"^    (\w+): ", sections(name).get("Args", ""), re.MULTILINE
+    )
     assert described == list(arguments)
 
 

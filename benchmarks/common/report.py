@@ -14,7 +14,6 @@ from pathlib import Path
 import platform
 import shlex
 import sys
-import textwrap
 
 from benchmarks.common import models
 from benchmarks.common.bench import OURS
@@ -227,9 +226,10 @@ class Plot:
 
         # The same figures give the same file, and text is read on a phone
         pyplot.rcParams.update({"svg.hashsalt": "audmodel", "font.size": 12})
-        self._figure, self.axes = pyplot.subplots(figsize=(6, 3.8))
+        self._figure, self.axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
         self._ticks: set[float] = set()
-        self.axes.set_title(textwrap.fill(title, 48), loc="left", fontsize=13)
+        # A link is described in a line of its own
+        self.axes.set_title(title.replace(", ", "\n"), loc="left", fontsize=13)
         self.axes.set_xlabel(x)
         self.axes.set_ylabel(y)
         for side in ("top", "right"):
@@ -275,18 +275,23 @@ class Plot:
         self.axes.set_yticks([])
         # Names have all of the width above their bar
         for place, name in zip(places, labels, strict=True):
-            self.axes.text(0, place - 0.27, name, va="bottom", fontsize=10)
-        self.axes.invert_yaxis()
+            self.axes.annotate(
+                name,
+                (0, place - 0.25),
+                xytext=(3, 1),
+                textcoords="offset points",
+                fontsize=10,
+            )
+        self.axes.set_ylim(len(labels) - 0.5, -0.9)
         self.axes.grid(visible=False, axis="y")
         self.axes.grid(axis="x", alpha=0.3)
 
     def save(self, output: Path) -> None:
         """Write the plot as SVG and as PNG."""
         if self.axes.get_legend_handles_labels()[0]:
-            self.axes.legend(frameon=False, fontsize=10)
+            self._figure.legend(loc="outside lower left", frameon=False, fontsize=10)
             self.axes.set_ylim(bottom=0)
             self.axes.set_xticks(sorted(self._ticks), minor=False)
             self.axes.xaxis.set_major_formatter("{x:g}")
-        self._figure.tight_layout()
         self._figure.savefig(output / "results.svg", metadata={"Date": None})
         self._figure.savefig(output / "results.png", dpi=110, metadata={"Software": ""})

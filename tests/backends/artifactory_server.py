@@ -17,9 +17,8 @@ from collections.abc import Iterator
 import contextlib
 from dataclasses import dataclass
 from dataclasses import field
+from functools import cached_property
 import hashlib
-from http.server import BaseHTTPRequestHandler
-from http.server import ThreadingHTTPServer
 import json
 import re
 import threading
@@ -28,6 +27,9 @@ from typing import Any
 from urllib.parse import parse_qs
 from urllib.parse import unquote
 from urllib.parse import urlsplit
+
+from tests.backends.loopback import Handler
+from tests.backends.loopback import LoopbackServer
 
 
 _HASHES = {32: "md5", 40: "sha1", 64: "sha256"}
@@ -58,14 +60,14 @@ class Artifact:
     owner: str
     created: str
 
-    @property
+    @cached_property
     def checksums(self) -> dict[str, str]:
         return {
             name: hashlib.new(name, self.data).hexdigest() for name in _HASHES.values()
         }
 
 
-class ArtifactoryServer:
+class ArtifactoryServer(LoopbackServer):
     """The server.
 
     Args:
@@ -74,6 +76,7 @@ class ArtifactoryServer:
     """
 
     def __init__(self, edition: str = "pro") -> None:
+        super().__init__(_Handler)
         self.edition = edition
         self.users: dict[str, User] = {}
         self.tokens: dict[str, User] = {}
@@ -81,32 +84,11 @@ class ArtifactoryServer:
         self.anonymous_reads = False
         self.repositories: dict[str, dict[str, Artifact]] = {}
         self.lock = threading.RLock()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.artifactory = self
-        self._thread = threading.Thread(
-            target=self._server.serve_forever,
-            kwargs={"poll_interval": 0.02},
-            daemon=True,
-        )
-
-    @property
-    def host(self) -> str:
-        """Host and port."""
-        return f"127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def url(self) -> str:
         """URL that users configure."""
         return f"http://{self.host}/artifactory"
-
-    def __enter__(self) -> ArtifactoryServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def user(self, header: str) -> tuple[str, User] | None:
         """Who sent a request, ``None`` if the credentials are wrong."""
@@ -133,16 +115,6 @@ class ArtifactoryServer:
         return None
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-    artifactory: ArtifactoryServer
-
-    def handle_error(self, *_: Any) -> None:
-        """Say nothing of clients that go away."""
-
-
 class _RefusalError(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -150,13 +122,14 @@ class _RefusalError(Exception):
         self.message = message
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-    disable_nagle_algorithm = True
-    server: _Server
+class _Handler(Handler):
     who: str
     user: User
+
+    @property
+    def artifactory(self) -> ArtifactoryServer:
+        server: ArtifactoryServer = self.owner
+        return server
 
     def dispatch(self) -> None:
         url = urlsplit(self.path)
@@ -170,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             self.authenticate()
-            with self.server.artifactory.lock:
+            with self.artifactory.lock:
                 self.route(path.removeprefix("/artifactory/"), url.query, body)
         except _RefusalError as refusal:
             self.refuse(refusal)
@@ -191,11 +164,11 @@ class _Handler(BaseHTTPRequestHandler):
         return data
 
     def authenticate(self) -> None:
-        found = self.server.artifactory.user(self.headers.get("Authorization") or "")
+        found = self.artifactory.user(self.headers.get("Authorization") or "")
         if found is None:
             raise _RefusalError(401, "Bad credentials")
         self.who, self.user = found
-        if self.who == "anonymous" and not self.server.artifactory.anonymous_reads:
+        if self.who == "anonymous" and not self.artifactory.anonymous_reads:
             raise _RefusalError(401, "Authentication is required")
 
     def route(self, path: str, query: str, body: bytes) -> None:
@@ -218,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
                 raise _RefusalError(405, "No such method")
 
     def artifacts(self, repository: str) -> dict[str, Artifact]:
-        found = self.server.artifactory.repositories.get(repository)
+        found = self.artifactory.repositories.get(repository)
         if found is None:
             raise _RefusalError(404, "Repository not found")
         return found
@@ -266,7 +239,7 @@ class _Handler(BaseHTTPRequestHandler):
         if by_checksum:
             if not checksums:
                 raise _RefusalError(400, "Checksum deploy needs a checksum")
-            found = self.server.artifactory.find(checksums)
+            found = self.artifactory.find(checksums)
             if found is None:
                 raise _RefusalError(404, "No content with this checksum")
             body = found
@@ -337,7 +310,7 @@ class _Handler(BaseHTTPRequestHandler):
             )
 
     def list(self, files: dict[str, Artifact], options: dict[str, Any]) -> None:
-        if self.server.artifactory.edition != "pro":
+        if self.artifactory.edition != "pro":
             raise _RefusalError(
                 400, "This REST API is available only in Artifactory Pro"
             )
@@ -373,7 +346,7 @@ class _Handler(BaseHTTPRequestHandler):
         }
 
     def manage(self, repository: str, body: bytes) -> None:
-        repositories = self.server.artifactory.repositories
+        repositories = self.artifactory.repositories
         if not self.user.may_delete:
             raise _RefusalError(403, "Only for administrators")
         if self.command == "PUT":
@@ -423,9 +396,6 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
         self.wfile.flush()
-
-    def log_message(self, *_: Any) -> None:
-        """Log nothing."""
 
 
 def _now() -> str:

@@ -33,6 +33,13 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def login(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials that may do everything on what stands for Artifactory."""
+    monkeypatch.setenv("ARTIFACTORY_USERNAME", "tester")
+    monkeypatch.setenv("ARTIFACTORY_API_KEY", "secret")
+
+
+@pytest.fixture
 def bucket(weed: seaweedfs.SeaweedFS) -> str:
     """An empty bucket."""
     return weed.empty_bucket()
@@ -78,7 +85,17 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "LONGEST_PAUSE", 0.05)
     monkeypatch.setattr(s3_client, "READ_TIMEOUT", 0.8)
     monkeypatch.setattr(artifactory_requests, "READ_TIMEOUT", 0.8)
-    monkeypatch.setattr(artifactory, "DEPLOY_TIMEOUT", 0.8)
+    monkeypatch.setattr(artifactory, "DEPLOY_TIMEOUT", 3.0)
+
+
+@pytest.fixture
+def patient(hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have little patience with an answer, and much with trouble that passes."""
+    monkeypatch.setattr(transfer, "BUDGET", 20.0)
+    monkeypatch.setattr(transfer, "CONNECT_BUDGET", 20.0)
+    monkeypatch.setattr(s3_client, "READ_TIMEOUT", 0.3)
+    monkeypatch.setattr(artifactory_requests, "READ_TIMEOUT", 0.3)
+    monkeypatch.setattr(artifactory, "DEPLOY_TIMEOUT", 0.3)
 
 
 @pytest.fixture

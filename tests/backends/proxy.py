@@ -9,13 +9,14 @@ import contextlib
 from dataclasses import dataclass
 from dataclasses import field
 import http.client
-from http.server import BaseHTTPRequestHandler
-from http.server import ThreadingHTTPServer
 import itertools
 import socket
 import struct
 import threading
 from typing import Any
+
+from tests.backends.loopback import Handler
+from tests.backends.loopback import LoopbackServer
 
 
 @dataclass
@@ -77,7 +78,7 @@ Forward = Callable[[], Answer]
 Fault = Callable[[Request, Forward], Answer | None]
 
 
-class Proxy:
+class Proxy(LoopbackServer):
     """Proxy in front of a server.
 
     Args:
@@ -86,39 +87,22 @@ class Proxy:
     """
 
     def __init__(self, upstream: str) -> None:
+        super().__init__(_Handler)
         self.upstream = upstream
         self.requests: list[Request] = []
         self.fault: Fault | None = None
         self.connections = 0
         self.released = threading.Event()
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.proxy = self
-        self._thread = threading.Thread(
-            target=self._server.serve_forever,
-            kwargs={"poll_interval": 0.02},
-            daemon=True,
-        )
-
-    @property
-    def host(self) -> str:
-        """Host and port of the proxy."""
-        return f"127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def url(self) -> str:
         """URL of the proxy."""
         return f"http://{self.host}"
 
-    def __enter__(self) -> Proxy:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self.released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__exit__(*error)
 
     def log(self, request: Request) -> None:
         with self._lock:
@@ -163,26 +147,15 @@ class Proxy:
             connection.close()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-    proxy: Proxy
-
-    def handle_error(self, *_: Any) -> None:
-        """Say nothing of connections that break, which is what they are here for."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    # An answer that leaves in two pieces waits for the client in between
-    wbufsize = -1
-    disable_nagle_algorithm = True
-    server: _Server
+class _Handler(Handler):
+    @property
+    def proxy(self) -> Proxy:
+        proxy: Proxy = self.owner
+        return proxy
 
     def setup(self) -> None:
         super().setup()
-        self.server.proxy.connected()
+        self.proxy.connected()
 
     def handle_request(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
@@ -192,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
             {name.lower(): value for name, value in self.headers.items()},
             self.rfile.read(length),
         )
-        proxy = self.server.proxy
+        proxy = self.proxy
         proxy.log(request)
 
         def forward() -> Answer:
@@ -216,7 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
     def send_raw(self, chunks: Iterable[bytes]) -> None:
         self.close_connection = True
         for chunk in chunks:
-            if self.server.proxy.released.is_set():
+            if self.proxy.released.is_set():
                 return
             self.wfile.write(chunk)
             self.wfile.flush()
@@ -240,13 +213,13 @@ class _Handler(BaseHTTPRequestHandler):
             for position in range(len(body)):
                 self.wfile.write(body[position : position + 1])
                 self.wfile.flush()
-                if self.server.proxy.released.wait(answer.trickle):
+                if self.proxy.released.wait(answer.trickle):
                     break
         else:
             self.wfile.write(body)
             self.wfile.flush()
         if answer.stall_after is not None:
-            self.server.proxy.released.wait(60)
+            self.proxy.released.wait(60)
         if answer.reset:
             self.reset()
         elif answer.cut_after is not None or answer.stall_after is not None:
@@ -260,9 +233,6 @@ class _Handler(BaseHTTPRequestHandler):
         )
         self.connection.close()
         raise ConnectionAbortedError
-
-    def log_message(self, *_: Any) -> None:
-        """Log nothing."""
 
 
 # Faults ----------------------------------------------------------------------

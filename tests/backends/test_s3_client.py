@@ -506,7 +506,7 @@ def test_no_encryption_where_it_is_expected(
 
 def test_retries_are_logged(
     keys: None,
-    hasty: None,
+    patient: None,
     proxy: Proxy,
     bucket: str,
     caplog: pytest.LogCaptureFixture,

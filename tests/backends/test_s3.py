@@ -437,6 +437,20 @@ def test_a_range_that_comes_byte_by_byte_is_asked_for_again(
         assert reader.read(0, MIB) == LARGE[:MIB]
 
 
+def test_what_is_always_cut_off_is_given_up(
+    proxied: S3, proxy: Proxy, large: str, hasty: None
+) -> None:
+    # To receive the first half again and again is no progress
+    proxy.fault = faults.change(cut_after=TAIL // 2)
+    start = time.monotonic()
+    with (
+        pytest.raises(errors.RepositoryUnreachableError, match="ended early"),
+        proxied.open_object(large),
+    ):
+        pass
+    assert time.monotonic() - start < 10
+
+
 @pytest.mark.parametrize("is_whole", [True, False])
 def test_a_server_that_gives_no_ranges(
     proxied: S3, proxy: Proxy, large: str, is_whole: bool

@@ -14,6 +14,7 @@ import pytest
 from audmodel import errors
 from audmodel.core.backend import s3_client
 from audmodel.core.backend import transfer
+from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.base import Ranges
 from audmodel.core.backend.s3 import S3
 from tests.backends import proxy as faults
@@ -312,6 +313,20 @@ def test_a_range_that_comes_byte_by_byte_is_asked_for_again(
         assert reader is not None
         proxy.fault = faults.first(1, faults.change(trickle=0.02))
         assert reader.read(0, MIB) == LARGE[:MIB]
+
+
+def test_what_is_always_cut_off_is_given_up(
+    proxied: S3, proxy: Proxy, large: str, hasty: None
+) -> None:
+    # To receive the first half again and again is no progress
+    proxy.fault = faults.change(cut_after=TAIL // 2)
+    start = time.monotonic()
+    with (
+        pytest.raises(errors.RepositoryUnreachableError, match="ended early"),
+        proxied.open_object(large),
+    ):
+        pass
+    assert time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize("is_whole", [True, False])

@@ -60,9 +60,13 @@ def chance(seed: int) -> random.Random:
 @pytest.fixture
 def count(record_property: Callable[[str, object], None]) -> Callable[[str, int], None]:
     """Count what was tried, for the figures that are printed in the end."""
+    figures: dict[str, list[object]] = {}
 
     def count(what: str, number: int = 1) -> None:
-        record_property("figure", [what, number])
+        if what not in figures:
+            figures[what] = [what, 0]
+            record_property("figure", figures[what])
+        figures[what][1] += number  # type: ignore[operator]
 
     return count
 
@@ -97,5 +101,6 @@ def released_tracer(
         {"PYTHONSAFEPATH": "1"},
         tmp_path_factory.mktemp("strace"),
         python=released_python,
+        modules=["audmodel.core.api", "shutil"],
     ) as tracer:
         yield tracer

@@ -6,15 +6,20 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 from dataclasses import dataclass
+from dataclasses import field
 import itertools
 from pathlib import Path
 import random
 import time
+from typing import Any
+from typing import TypeVar
 
 import pytest
 
 import audmodel
 from audmodel import errors
+from audmodel.core.backend import connections
+from audmodel.core.backend import transfer
 from tests.backends import artifactory_server
 from tests.backends import seaweedfs
 from tests.backends.forget import forget_servers
@@ -25,6 +30,8 @@ from tests.behaviour.backends import publish
 
 # Seconds that a call may take with the patience that tests have
 LIMIT = 15.0
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -42,12 +49,13 @@ class Remote:
     proxy: Proxy
     folder: Path
     numbers: Iterator[int]
+    made: dict[str, Any] = field(default_factory=dict)
 
     def cache(self) -> str:
         """A cache that was not used before."""
         return str(self.folder / f"cache{next(self.numbers)}")
 
-    def model(self, size: int = 700_000) -> Path:
+    def model(self, size: int = 400_000) -> Path:
         """A model folder with content that was not used before."""
         number = next(self.numbers)
         root = self.folder / f"model{number}"
@@ -56,6 +64,13 @@ class Remote:
         (root / "weights").write_bytes(chance.randbytes(size))
         (root / "sub" / "text").write_bytes(b"text " * 5000)
         return root
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What was made before, or is made now, for attempts that do not use it up."""
+        if name not in self.made:
+            self.made[name] = make()
+        made: T = self.made[name]
+        return made
 
     def version(self) -> str:
         """A version that was not used before."""
@@ -99,6 +114,9 @@ def remote(
             repository = audmodel.Repository("models", url, "artifactory")
         audmodel.config.REPOSITORIES = [repository]
         audmodel.config.CACHE_ROOT = str(folder / "cache")
+        # What comes too slowly is given up soon
+        monkeypatch.setattr(connections, "SLOWEST_HEAD", 0.3)
+        monkeypatch.setattr(transfer, "SLOWEST_SECONDS", 0.5)
         yield Remote(repository, proxy, folder, itertools.count())
         forget_servers()
 
@@ -124,8 +142,11 @@ Operation = Callable[[Remote], tuple[Callable[[], object], Look]]
 
 
 def loading(place: Remote) -> tuple[Callable[[], object], Look]:
-    root = place.model()
-    uid = publish(root, version=place.version())
+    def make() -> tuple[Path, str]:
+        root = place.model()
+        return root, publish(root, version=place.version())
+
+    root, uid = place.once("loaded", make)
     cache = place.cache()
 
     def call() -> object:
@@ -168,11 +189,13 @@ def publishing(place: Remote) -> tuple[Callable[[], object], Look]:
 
 
 def moving(place: Remote) -> tuple[Callable[[], object], Look]:
-    root = place.model(1000)
-    versions = place.version(), place.version()
-    alias = f"moving{versions[0]}"
-    old = publish(root, version=versions[0], alias=alias)
-    new = publish(root, version=versions[1])
+    def make() -> list[str]:
+        root = place.model(1000)
+        return [publish(root, version=place.version()) for _ in range(2)]
+
+    alias = "moving"
+    old, new = place.once("moved", make)
+    audmodel.set_alias(alias, old)
 
     def call() -> object:
         audmodel.set_alias(alias, new, cache_root=place.cache())
@@ -190,7 +213,10 @@ def moving(place: Remote) -> tuple[Callable[[], object], Look]:
 
 
 def updating(place: Remote) -> tuple[Callable[[], object], Look]:
-    uid = publish(place.model(1000), version=place.version(), meta={"a": 1})
+    uid = place.once(
+        "updated", lambda: publish(place.model(1000), version=place.version())
+    )
+    audmodel.update_meta(uid, {"a": 1}, replace=True)
 
     def call() -> object:
         return audmodel.update_meta(uid, {"b": 2}, cache_root=place.cache())
@@ -224,6 +250,8 @@ def attempt(
 ) -> errors.AudmodelError | None:
     """Do something while the proxy answers wrongly, and look at the outcome."""
     call, look = operation(place)
+    # Each holds its body
+    place.proxy.requests.clear()
     start = time.monotonic()
     error = None
     with place.fault(fault):

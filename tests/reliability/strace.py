@@ -10,6 +10,7 @@ which is what makes it possible to try every call.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import os
 from pathlib import Path
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -99,6 +101,10 @@ for line in sys.stdin:
             ]
             scope = {"args": args, "audmodel": audmodel, "os": os, "time": time}
             exec(request["code"], scope)
+            if request["after"]:
+                # It ends the process without a word to Python
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.setitimer(signal.ITIMER_REAL, request["after"])
             result = {"result": scope["main"]()}
         except BaseException as error:
             result = {
@@ -122,7 +128,7 @@ for line in sys.stdin:
 """
 
 # What a call of audmodel imports only when it is needed
-_MODULES = (
+MODULES = (
     "audmodel.core.batch",
     "audmodel.core.loading",
     "audmodel.core.publishing",
@@ -196,7 +202,8 @@ class Run:
 
     @property
     def was_killed(self) -> bool:
-        return os.WIFSIGNALED(self.status) and os.WTERMSIG(self.status) == 9
+        deadly = (signal.SIGKILL, signal.SIGALRM)
+        return os.WIFSIGNALED(self.status) and os.WTERMSIG(self.status) in deadly
 
 
 class Tracer:
@@ -206,6 +213,7 @@ class Tracer:
         environment: additional environment variables
         folder: folder for temporary files
         python: Python that runs the code
+        modules: what is imported before
 
     """
 
@@ -215,10 +223,9 @@ class Tracer:
         folder: Path,
         *,
         python: Path = Path(sys.executable),
+        modules: Sequence[str] = MODULES,
     ) -> None:
         self._folder = folder
-        is_ours = python == Path(sys.executable)
-        modules = _MODULES if is_ours else ["audmodel.core.api", "shutil"]
         program = shutil.which("strace")
         if program is None:
             pytest.skip("strace is needed to fail and to kill at calls")
@@ -254,6 +261,8 @@ class Tracer:
         *,
         inject: str | None = None,
         watch: Iterable[str] = (),
+        after: float | None = None,
+        started: Callable[[int], None] = lambda process: None,
         **arguments: Any,
     ) -> Run:
         """Run the body of a function with the variables args, audmodel, os, time.
@@ -263,6 +272,8 @@ class Tracer:
             inject: what happens to which call,
                 as in ``strace -e inject=...``
             watch: names of calls to watch
+            after: seconds after which the process is killed
+            started: called with the ID of the process before it does anything
             **arguments: arguments of the code
 
         Returns:
@@ -275,9 +286,10 @@ class Tracer:
             for repository in audmodel.config.REPOSITORIES
         ]
         body = textwrap.indent(textwrap.dedent(code), "    ")
-        request = {"code": f"def main():\n{body}\n", "args": arguments}
-        self._send(json.dumps(request))
+        code = f"def main():\n{body}\n"
+        self._send(json.dumps({"code": code, "args": arguments, "after": after}))
         pid = int(self._receive())
+        started(pid)
         log = self._folder / "log"
         command = [self._strace, "-f", "-qq", "-y", "-s", "0", "-p", str(pid)]
         traced = [*watch]

@@ -10,6 +10,7 @@ from pathlib import Path
 import random
 import shutil
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def faults(
-    tracer: Tracer, code: str, torture: int, **arguments: str
+    tracer: Tracer, code: str, torture: int, **arguments: Any
 ) -> Iterator[tuple[str, str]]:
     """Faults to inject into code, each at another call or of another kind."""
     complete = tracer.run(code, watch=CHANGING + SYNCING, **arguments)
@@ -90,7 +91,41 @@ def test_load(
         assert files(folder) == files(model)
         assert not list(folder.parent.glob("*~*")), inject
     assert failed
-    count("faults of the disk during load, next load whole", tried)
+    count("faults of the disk: load, next one whole", tried)
+
+
+def test_load_some_files(
+    repository: audmodel.Repository,
+    model: Path,
+    cache: Path,
+    tracer: Tracer,
+    torture: int,
+    count: Count,
+) -> None:
+    code = """
+        return audmodel.load(args["uid"], files=args["files"], num_workers=2)
+    """
+    uid = publish(model)
+    expected = {name: files(model)[name] for name in ("large", "log/a")}
+    patterns = sorted(expected)
+    failed = 0
+    for inject, _ in faults(tracer, code, torture, uid=uid, files=patterns):
+        shutil.rmtree(cache)
+        run = tracer.run(code, inject=inject, uid=uid, files=patterns)
+        count("faults of the disk: load of some files, next one right", 1)
+        for folder in cache.glob("*/.*+files"):
+            # Whatever is visible is right
+            assert files(folder).items() <= expected.items(), inject
+        if run.error is not None:
+            failed += 1
+            assert "CacheError" in run.bases, (inject, run)
+            assert str(cache) in run.message, (inject, run)
+        folder = Path(audmodel.load(uid, files=patterns, timeout=1))
+        assert files(folder) == expected
+        # Whoever finds all files there does not tidy up
+        left = [path for path in folder.parent.glob("*~*") if files(path)]
+        assert not left, inject
+    assert failed
 
 
 def test_publish(
@@ -138,7 +173,7 @@ def test_publish(
         assert audmodel.resolve_alias("best") == uid
         shutil.rmtree(audmodel.default_cache_root())
     assert failed
-    count("faults of the disk during publish, next one whole", tried)
+    count("faults of the disk: publish, next one whole", tried)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +211,7 @@ def test_records(
         target = audmodel.resolve_alias("best")
         assert target in (other, uid)
         assert [u for u in (other, uid) if "best" in audmodel.aliases(u)] == [target]
-    count("faults of the disk during updates, old or new", tried)
+    count("faults of the disk: updates of records, old or new", tried)
 
 
 # Full disks ----------------------------------------------------------------
@@ -231,7 +266,7 @@ def test_cache_on_a_disk_that_is_too_small(
         assert not list(cache.glob("*/.*~*"))
         assert used(cache) < 100
     assert files(audmodel.load(uid, cache_root=str(cache))) == files(model)
-    count("sizes of a disk that is too small for a load", tried)
+    count("disks that are too small for a load", tried)
 
 
 def test_cache_on_a_disk_that_others_fill(
@@ -278,7 +313,7 @@ def test_repository_on_a_disk_that_is_too_small(
         assert content(place) == {}
     uid = publish(model)
     assert files(audmodel.load(uid)) == files(model)
-    count("sizes of a disk that is too small for a publication", tried)
+    count("disks that are too small for a publication", tried)
 
 
 def test_too_many_open_files(

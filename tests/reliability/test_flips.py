@@ -31,10 +31,10 @@ MIB = 1024 * 1024
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """A model whose archive has about 4 KiB."""
+    """A model whose archive has 4 KiB."""
     root = tmp_path / "small"
     (root / "sub").mkdir(parents=True)
-    (root / "weights").write_bytes(noise(2400))
+    (root / "weights").write_bytes(noise(3900))
     (root / "sub" / "text.txt").write_bytes(b"a text that shrinks " * 200)
     return root
 
@@ -51,7 +51,9 @@ def bits(
     return total if torture else sorted(chance.sample(total, min(sample, len(total))))
 
 
+@pytest.mark.parametrize("half", [0, 1])
 def test_archive(
+    half: int,
     repository: audmodel.Repository,
     small: Path,
     tmp_path: Path,
@@ -64,9 +66,9 @@ def test_archive(
     short, version = uid.split("-")
     path = one(repository, "*.zip")
     data = path.read_bytes()
-    assert len(data) < 4300
+    assert 4096 <= len(data) < 4400
     expected = files(small)
-    numbers = bits(data, torture, chance, 700)
+    numbers = bits(data, torture, chance, 400)[half::2]
     refused = 0
     for bit in numbers:
         path.write_bytes(faults.flip(data, bit))
@@ -78,14 +80,16 @@ def test_archive(
             refused += 1
         else:
             assert files(root) == expected
+            shutil.rmtree(cache)
             continue
         assert str(path) in message
         assert uid in message
         assert not list(cache.glob(f"*/{short}/{version}"))
+        shutil.rmtree(cache)
     # Nobody looks at some fields of local headers, e.g. the time
     assert refused > 0.98 * len(numbers)
-    count("flipped bits in an archive of 4 KiB, detected", refused)
-    count("flipped bits in an archive of 4 KiB, without effect", len(numbers) - refused)
+    count("flipped bits: archive of 4 KiB, detected", refused)
+    count("flipped bits: archive of 4 KiB, without effect", len(numbers) - refused)
 
 
 def test_large_archive(
@@ -103,7 +107,7 @@ def test_large_archive(
     uid = publish(root)
     path = one(repository, "*.zip")
     total = path.stat().st_size
-    flips = 1000 * torture or 10
+    flips = 500 * torture or 10
     with path.open("r+b") as file:
         for number in range(flips):
             position = chance.randrange(total)
@@ -116,7 +120,7 @@ def test_large_archive(
                 audmodel.load(uid, cache_root=str(cache), num_workers=2)
             shutil.rmtree(cache)
             os.pwrite(file.fileno(), bytes([byte]), position)
-    count("flipped bits in a large archive, all detected", flips)
+    count("flipped bits: large archive, all detected", flips)
     loaded = audmodel.load(uid, cache_root=str(tmp_path / "cache"))
     assert files(loaded) == files(root)
 
@@ -177,7 +181,7 @@ def test_documents(
     after = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     strange = {p for p in after if after[p] != before.get(p)}
     assert all(p.is_relative_to(tmp_path / "caches") for p in strange)
-    count("flipped bits in documents", len(numbers))
+    count(f"flipped bits: {kind}, refused or used as data", len(numbers))
 
 
 # In flight ---------------------------------------------------------------------
@@ -196,7 +200,7 @@ def test_documents_in_flight(
         lambda: audmodel.meta(uid, cache_root=place.cache()),
         lambda: audmodel.resolve_alias("best"),
     ]
-    rounds = 5 + 500 * torture
+    rounds = 5 + 250 * torture
     for call in calls:
         expected = call()
         for _ in range(rounds):
@@ -210,7 +214,7 @@ def test_documents_in_flight(
             with place.fault(faults.first(1, flip)) as requests:
                 assert call() == expected
             assert len(requests) <= 4
-    count("flipped bits in flight, healed", rounds * len(calls))
+    count("flipped bits: documents in flight, healed", rounds * len(calls))
 
 
 def test_parts_in_flight(
@@ -249,7 +253,7 @@ def test_parts_in_flight(
         # Nothing else is fetched twice
         assert sum(ranges) <= size + 2 * max(ranges) + 300_000
         assert sum(ranges) < 2 * size
-    count("flipped bits in flight, healed", rounds)
+    count("flipped bits: parts in flight, healed", rounds)
 
 
 # Mix and match -------------------------------------------------------------------

@@ -93,39 +93,75 @@ def publish(place: Place, number: int = 0, version: str = "1.0.0") -> str:
     )
 
 
-def killed_runs(
-    place: Place, tracer: Tracer, code: str, rounds: int, **arguments: Any
-) -> Iterator[Run]:
-    """Runs that were killed before one call each, everything restored before.
+@dataclass
+class Deaths:
+    """Runs of code that are killed.
 
-    Args:
-        place: what is restored
+    Attributes:
+        place: what is restored before each
         tracer: what runs the code
-        code: what is killed
-        rounds: how often each call is tried,
-            since threads take turns in another order each time
-        **arguments: arguments of the code
-
-    Yields:
-        what became of each
+        chance: decides when, if not at a certain call
+        torture: how much is tried
+        count: learns of it
 
     """
-    place.keep()
-    complete = tracer.run(code, watch=CHANGING + SYNCING, **arguments)
-    assert complete.error is None, complete
-    # Threads count for themselves, the first to reach a number is killed
-    points = sorted({call.point for call in complete.calls if call.is_changing})
-    assert len(points) > 5
-    for name, number in points * rounds:
-        place.restore()
-        run = tracer.run(code, inject=f"{name}:signal=KILL:when={number}", **arguments)
+
+    place: Place
+    tracer: Tracer
+    chance: random.Random
+    torture: int
+    count: Count
+
+    def of(self, name: str, code: str, **arguments: Any) -> Iterator[Run]:
+        """Runs that were killed before one call each, and at random times.
+
+        Args:
+            name: what it does
+            code: what is killed
+            **arguments: arguments of the code
+
+        Yields:
+            what became of each
+
+        """
+        self.place.keep()
+        complete = self.tracer.run(code, watch=CHANGING + SYNCING, **arguments)
+        assert complete.error is None, complete
+        # Threads count for themselves, the first to reach a number is killed
+        points = sorted({call.point for call in complete.calls if call.is_changing})
+        assert len(points) > 5
+        # They take turns in another order each time
+        for call, number in points * (1 + self.torture):
+            self.place.restore()
+            inject = f"{call}:signal=KILL:when={number}"
+            yield self._killed(
+                f"{name}, at each call", code, inject=inject, **arguments
+            )
+        if not self.torture:
+            return
+        self.place.restore()
+        start = time.monotonic()
+        self.tracer.run(code, **arguments)
+        seconds = time.monotonic() - start
+        for _ in range(30 * self.torture):
+            self.place.restore()
+            after = self.chance.uniform(0.001, seconds)
+            yield self._killed(
+                f"{name}, at random times", code, after=after, **arguments
+            )
+
+    def _killed(self, what: str, code: str, **arguments: Any) -> Run:
+        run = self.tracer.run(code, **arguments)
         assert run.was_killed or run.error is None, run
-        yield run
+        self.count(f"kills of {what}", run.was_killed)
+        return run
 
 
 @pytest.fixture
-def rounds(torture: int) -> int:
-    return 1 + 5 * torture
+def deaths(
+    place: Place, tracer: Tracer, chance: random.Random, torture: int, count: Count
+) -> Deaths:
+    return Deaths(place, tracer, chance, torture, count)
 
 
 def is_empty_of_temporaries(place: Place) -> bool:
@@ -138,9 +174,7 @@ def test_load(
     state: str,
     workers: int,
     place: Place,
-    tracer: Tracer,
-    rounds: int,
-    count: Count,
+    deaths: Deaths,
 ) -> None:
     uid = publish(place)
     folder = place.cache.joinpath(*uid.split("-"))
@@ -158,10 +192,8 @@ def test_load(
     code = """
         return audmodel.load(args["uid"], num_workers=args["workers"])
     """
-    runs = killed_runs(place, tracer, code, rounds, uid=uid, workers=workers)
-    killed = absent = 0
-    for run in runs:
-        killed += run.was_killed
+    absent = 0
+    for _ in deaths.of("load", code, uid=uid, workers=workers):
         doubtful = state == "doubtful" and folder.exists()
         if doubtful and files(folder) != expected:
             # Not mended yet, but known
@@ -178,9 +210,7 @@ def test_load(
         assert (folder / "run.sh").stat().st_mode & 0o100
         assert audmodel.header(uid)["author"] == "0"
         assert is_empty_of_temporaries(place)
-    assert killed
     assert absent
-    count("kills of load, next load whole", killed)
 
 
 @pytest.mark.parametrize("workers", [1, 4])
@@ -189,9 +219,7 @@ def test_publish(
     state: str,
     workers: int,
     place: Place,
-    tracer: Tracer,
-    rounds: int,
-    count: Count,
+    deaths: Deaths,
 ) -> None:
     others = {}
     if state == "other version":
@@ -199,7 +227,7 @@ def test_publish(
         audmodel.set_alias("best", audmodel.uid("torch", {}, "0.9.0"))
         others = content(place.repository)
     elif state == "dead publisher":
-        run = tracer.run(
+        run = deaths.tracer.run(
             PUBLISH,
             inject="link:signal=KILL:when=3",
             root=str(place.models[1]),
@@ -209,9 +237,8 @@ def test_publish(
         assert run.was_killed
     uid = audmodel.uid("torch", {}, "1.0.0")
     arguments = {"root": str(place.models[0]), "number": 0, "workers": workers}
-    killed = absent = 0
-    for run in killed_runs(place, tracer, PUBLISH, rounds, **arguments):
-        killed += run.was_killed
+    absent = 0
+    for _ in deaths.of("publish", PUBLISH, **arguments):
         winner = 0
         if not audmodel.exists(uid):
             absent += 1
@@ -242,9 +269,7 @@ def test_publish(
         for path, data in others.items():
             if "alias" not in path:
                 assert now[path] == data
-    assert killed
     assert absent
-    count("kills of publish, next publisher wins or model is whole", killed)
 
 
 PUBLISH = """
@@ -265,18 +290,14 @@ PUBLISH = """
 def test_set_alias(
     state: str,
     place: Place,
-    tracer: Tracer,
-    rounds: int,
-    count: Count,
+    deaths: Deaths,
 ) -> None:
     uids = [publish(place, version=f"{n}.0.0") for n in range(2)]
     audmodel.set_alias("other", uids[0])
     if state == "moved":
         audmodel.set_alias("best", uids[0])
     code = "audmodel.set_alias('best', args['uid'])"
-    killed = 0
-    for run in killed_runs(place, tracer, code, rounds, uid=uids[1]):
-        killed += run.was_killed
+    for _ in deaths.of("set_alias", code, uid=uids[1]):
         target = None
         try:
             target = audmodel.resolve_alias("best")
@@ -293,22 +314,16 @@ def test_set_alias(
         for uid in uids:
             audmodel.set_alias("best", uid)
         assert is_empty_of_temporaries(place)
-    count("kills of set_alias, both directions agree", killed)
 
 
 def test_update_meta(
     place: Place,
-    tracer: Tracer,
-    rounds: int,
-    count: Count,
+    deaths: Deaths,
 ) -> None:
     uid = publish(place)
     code = "audmodel.update_meta(args['uid'], {'b': 2})"
-    killed = 0
-    for run in killed_runs(place, tracer, code, rounds, uid=uid):
-        killed += run.was_killed
+    for _ in deaths.of("update_meta", code, uid=uid):
         assert audmodel.meta(uid) in ({"of": 0}, {"of": 0, "b": 2})
         assert audmodel.update_meta(uid, {"c": 3})["c"] == 3
         assert audmodel.update_meta(uid, {"b": 2}) == {"of": 0, "b": 2, "c": 3}
         assert is_empty_of_temporaries(place)
-    count("kills of update_meta, old or new", killed)

@@ -82,7 +82,7 @@ def test_every_answer_is_lost_once_and_twice(
         if losses[0].seen < number:
             break
     assert number >= 2
-    count("lost answers, each settled without a false conflict", total)
+    count("answers lost after a write, no false conflict", total)
 
 
 @pytest.mark.parametrize("name", WRITES)
@@ -128,7 +128,7 @@ def test_random_losses(
     count: Callable[[str, int], None],
 ) -> None:
     """Of all writes, a tenth or a third loses its answer."""
-    rounds = 4 + 40 * torture
+    rounds = 4 + 100 * torture
     lost = 0
 
     def fault(request: Request, forward: Forward) -> Answer | None:
@@ -142,4 +142,4 @@ def test_random_losses(
     for index in range(rounds):
         error = attempt(place, OPERATIONS[WRITES[index % len(WRITES)]], fault)
         assert error is None or isinstance(error, errors.WriteUncertainError)
-    count("lost answers, each settled without a false conflict", lost)
+    count("answers lost after a write, no false conflict", lost)

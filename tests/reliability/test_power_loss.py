@@ -105,10 +105,10 @@ class Disk:
 
 def _is_visible(path: str) -> bool:
     """Whether a path is one that somebody looks at."""
-    name = os.path.basename(path)
-    if name.endswith(".lock"):
+    folder, name = os.path.split(path)
+    if name.endswith(".lock") or "~" in folder:
         return False
-    return not name.startswith(".") or name.endswith(".unsynced")
+    return not name.startswith(".") or name.endswith((".unsynced", "+index"))
 
 
 def _moved(path: str, source: str, target: str) -> str:
@@ -127,16 +127,40 @@ OPERATIONS = {
     "move alias": "audmodel.set_alias('best', args['uid'])",
     "update_meta": "audmodel.update_meta(args['uid'], {'b': 2})",
     "header": "audmodel.header(args['uid'])",
+    "load some files": "return audmodel.load(args['uid'], files=['large', 'log/'])",
+    "load the rest": """
+        audmodel.load(args["uid"], files="large")
+        return audmodel.load(args["uid"])
+    """,
+    "stream": "return list(audmodel.stream(args['uid'], num_workers=4))",
+    "repair": """
+        root = audmodel.load(args["uid"])
+        os.truncate(os.path.join(root, "large"), 5)
+        return audmodel.verify(args["uid"], repair=True).ok
+    """,
+    "mend": """
+        root = audmodel.load(args["uid"])
+        os.truncate(os.path.join(root, "large"), 5)
+        # The power failed
+        from audmodel.core import disk
+        disk.boot_id = lambda: "another start"
+        return audmodel.load(args["uid"])
+    """,
 }
 # Names that become visible
 EXPECTED = {
     "publish": 6,
-    "load": 3,
-    "load with threads": 3,
+    "load": 4,
+    "load with threads": 4,
     "set_alias": 3,
     "move alias": 4,
     "update_meta": 3,
     "header": 1,
+    "load some files": 4,
+    "load the rest": 5,
+    "stream": 9,
+    "repair": 5,
+    "mend": 6,
 }
 
 

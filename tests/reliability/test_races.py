@@ -124,10 +124,12 @@ def test_one_publisher_wins(
     count: Count,
 ) -> None:
     if is_local(place):
-        rounds = 5 + 60 * torture
+        rounds = 200 * torture or 5
     else:
-        number = min(number, 4 + 12 * bool(torture))
-        rounds = 2 + 6 * torture
+        number = min(number, 8 if torture else 4)
+        rounds = 50 * torture or 2
+    if number == 2:
+        rounds = (rounds + 3) // 4
     results = run(PUBLISHERS, count=number, rounds=rounds)
     for n, outcomes in enumerate(results):
         (winner,) = (i for i, (outcome, _) in enumerate(outcomes) if outcome == "won")
@@ -143,8 +145,9 @@ def test_one_publisher_wins(
         assert files(audmodel.load(uid)) == {"a": text, f"of-{winner}": text}
     # Archive, header, metadata, alias and list of aliases, and nothing else
     assert len(content(place)) == 5 * rounds
-    count("publishers of one model raced", number * rounds)
-    count("races of publishers, whole model of the only winner served", rounds)
+    where = f"{place.backend}, {number} at once"
+    count(f"publishers of one model ({where})", number * rounds)
+    count(f"races of publishers, one whole winner ({where})", rounds)
 
 
 READERS = """
@@ -184,7 +187,7 @@ def test_readers_see_a_whole_model_or_none(
     torture: int,
     count: Count,
 ) -> None:
-    rounds = (100 if is_local(place) else 10) * (1 + torture)
+    rounds = (100 if is_local(place) else 10) * (1 + 2 * torture)
     names = sorted(path.name for path in model_folder.iterdir())
     short = audmodel.uid("torch", {})
     results = run(
@@ -193,7 +196,8 @@ def test_readers_see_a_whole_model_or_none(
     assert results[0] is None
     assert all(isinstance(looks, int) for looks in results[1:]), results
     count(
-        "looks at a repository that is published to, whole or absent", sum(results[1:])
+        f"looks at models being published, whole or absent ({place.backend})",
+        sum(results[1:]),
     )
 
 
@@ -217,14 +221,18 @@ def test_no_update_of_metadata_is_lost(
     torture: int,
     count: Count,
 ) -> None:
-    number = 16 if is_local(place) or torture else 4
-    rounds = (10 if is_local(place) else 3) * (1 + 4 * torture)
+    number, rounds = (16, 50 * torture or 10) if is_local(place) else (4, 3)
+    if torture and not is_local(place):
+        # Writers of one object wait long for each other there
+        number, rounds = 8, 10 * torture
     uid = publish(model_folder, meta={"shared": {}})
     results = run(UPDATES, count=number, rounds=rounds, uid=uid)
     assert results == [None] * number
     keys = {f"{i}-{n}": n for i in range(number) for n in range(rounds)}
     assert audmodel.meta(uid) == {"shared": keys, **keys}
-    count("concurrent updates of metadata, all kept", number * rounds)
+    count(
+        f"concurrent updates of metadata, all kept ({place.backend})", number * rounds
+    )
 
 
 MOVES = """
@@ -249,8 +257,9 @@ def test_aliases_end_in_a_state_that_some_order_explains(
     count: Count,
 ) -> None:
     uids = [publish(model_folder, version=f"{n}.0.0") for n in range(3)]
-    number = 8 if is_local(place) or torture else 3
-    rounds = (8 if is_local(place) else 2) * (1 + 4 * torture)
+    number, rounds = (8, 40 * torture or 8) if is_local(place) else (3, 2)
+    if torture and not is_local(place):
+        number, rounds = 8, 5 * torture
     results = run(MOVES, count=number, rounds=rounds, uids=uids)
     moves = [tuple(move) for result in results for move in result]
     target = audmodel.resolve_alias("best")
@@ -265,7 +274,10 @@ def test_aliases_end_in_a_state_that_some_order_explains(
     for uid in uids:
         listed = sorted(alias for alias, owner in expected.items() if owner == uid)
         assert audmodel.aliases(uid) == listed
-    count("concurrent moves of an alias, both directions agree", 2 * number * rounds)
+    count(
+        f"concurrent moves of aliases, both directions agree ({place.backend})",
+        2 * number * rounds,
+    )
 
 
 # Loaders -------------------------------------------------------------------
@@ -303,8 +315,8 @@ def test_loaders_of_one_model(
     torture: int,
     count: Count,
 ) -> None:
-    number, models = (64, 30 * torture) if torture else (16, 4)
-    (model_folder / "large").write_bytes(bytes(range(256)) * 40_000)
+    number, models = (50, 10 * torture) if torture else (16, 4)
+    (model_folder / "large").write_bytes(bytes(range(256)) * 20_000)
     uids = [publish(model_folder, version=f"{n}.0.0") for n in range(models)]
     results = run(LOADERS, count=number, uids=uids, locks=locks)
     expected = files(model_folder)
@@ -315,6 +327,6 @@ def test_loaders_of_one_model(
     fetched = len((tmp_path / "log").read_text().splitlines())
     if locks == "work":
         assert fetched == models
-        count("processes that loaded a model that was fetched once", number * models)
+        count(f"loads by {number} processes, each model fetched once", number * models)
     else:
         count("loads with broken locks, all right", number * models)

@@ -326,6 +326,8 @@ def test_registry_is_a_dictionary(
     monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.01)
     enter = {"file-system": file_system, "s3": s3}[backend]
     examples, length = (15, 20) if backend == "file-system" else (3, 15)
+    if torture:
+        examples, length = (200, 80) if backend == "file-system" else (20, 50)
     with enter(request) as place:
         audmodel.config.REPOSITORIES = [place]
         Steps.place = place
@@ -334,8 +336,8 @@ def test_registry_is_a_dictionary(
         run_state_machine_as_test(
             machine,
             settings=hypothesis.settings(
-                max_examples=examples * (1 + 8 * torture),
-                stateful_step_count=length * (1 + bool(torture)),
+                max_examples=examples * (torture or 1),
+                stateful_step_count=length,
                 deadline=None,
                 # A failure is printed as it is, to make it smaller takes long
                 phases=[hypothesis.Phase.generate],
@@ -343,6 +345,6 @@ def test_registry_is_a_dictionary(
             ),
         )
     count(
-        f"steps of clients that die and machines that lose power ({backend})",
+        f"random steps compared with a dictionary ({backend})",
         Steps.steps,
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import itertools
 import random
+import time
 
 import pytest
 
@@ -36,15 +37,16 @@ def shorten(answer: Answer) -> None:
     answer.replace("Content-Length", str(len(answer.body)))
 
 
-def cut(share: float) -> Callable[[Answer], None]:
-    def change(answer: Answer) -> None:
-        answer.cut_after = int(len(answer.body) * share)
+# Where in an answer something happens
+OFFSETS: dict[str, Callable[[int], int]] = {
+    "at the start": lambda size: 0,
+    "in the middle": lambda size: size // 2,
+    "at the end": lambda size: max(0, size - 1),
+}
 
-    return change
 
-
-def cut_one(answer: Answer) -> None:
-    answer.cut_after = max(0, len(answer.body) - 1)
+def cut(answer: Answer, offset: int) -> None:
+    answer.cut_after = offset
 
 
 def cut_without_length(answer: Answer) -> None:
@@ -52,13 +54,47 @@ def cut_without_length(answer: Answer) -> None:
     answer.replace("Content-Length", None)
 
 
-def reset_inside(answer: Answer) -> None:
-    answer.cut_after = len(answer.body) // 3
+def reset(answer: Answer, offset: int) -> None:
+    answer.cut_after = offset
     answer.reset = True
 
 
-def stall_inside(answer: Answer) -> None:
-    answer.stall_after = len(answer.body) // 2
+def stall(answer: Answer, offset: int) -> None:
+    answer.stall_after = offset
+
+
+def flip(answer: Answer, offset: int) -> None:
+    answer.body = faults.flip(answer.body, 8 * offset + random.randrange(8))
+
+
+def insert(answer: Answer, offset: int) -> None:
+    answer.body = answer.body[:offset] + b"\0" + answer.body[offset:]
+    answer.replace("Content-Length", str(len(answer.body)))
+
+
+def omit(answer: Answer, offset: int) -> None:
+    answer.body = answer.body[:offset] + answer.body[offset + 1 :]
+    answer.replace("Content-Length", str(len(answer.body)))
+
+
+def trickle(answer: Answer) -> None:
+    answer.trickle = 0.05
+
+
+def long_range(answer: Answer) -> None:
+    """More than was asked for, as it says."""
+    value = answer.header("Content-Range")
+    if value is not None:
+        first, _, total = value.partition("/")
+        start, _, last = first.rpartition("-")
+        lengthen(answer)
+        answer.replace("Content-Range", f"{start}-{int(last) + 4}/{total}")
+
+
+def other_total(answer: Answer) -> None:
+    value = answer.header("Content-Range")
+    if value is not None:
+        answer.replace("Content-Range", value + "0")
 
 
 def shift_range(answer: Answer) -> None:
@@ -83,10 +119,6 @@ def swap_ends(answer: Answer) -> None:
     answer.body = answer.body[half:] + answer.body[:half]
 
 
-def flip_somewhere(answer: Answer) -> None:
-    answer.body = faults.flip(answer.body, random.getrandbits(40))
-
-
 def zeros(answer: Answer) -> None:
     answer.body = bytes(len(answer.body))
 
@@ -98,6 +130,12 @@ def changed(change: Callable[[Answer], None]) -> Fault:
         return answer
 
     return apply
+
+
+def at(
+    change: Callable[[Answer, int], None], offset: Callable[[int], int]
+) -> Callable[[Answer], None]:
+    return lambda answer: change(answer, offset(len(answer.body)))
 
 
 def flip_request(request: Request, forward: Forward) -> Answer:
@@ -112,6 +150,14 @@ def header_lines() -> Iterator[bytes]:
         yield f"X-{number}: {'x' * 1000}\r\n".encode()
 
 
+def slow_header_lines() -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\n"
+    for number in range(1000):
+        time.sleep(0.05)
+        yield b"X-%d: x\r\n" % (number % 50)
+
+
+# What happens to one answer
 FAULTS: dict[str, Fault] = {
     "503": faults.status(503),
     "503 with a pause": faults.status(503, Retry_After="1"),
@@ -127,24 +173,22 @@ FAULTS: dict[str, Fault] = {
     "redirect": faults.status(307, Location="http://127.0.0.1:9/elsewhere"),
     "reset before": faults.break_before,
     "reset after": faults.lose_answer,
-    "reset inside": changed(reset_inside),
-    "nothing of the body": changed(cut(0)),
-    "half of the body": changed(cut(0.5)),
-    "one byte less": changed(cut_one),
     "half of the body, no length": changed(cut_without_length),
     "half of the body, honest length": changed(shorten),
     "longer body": changed(lengthen),
     "stall before": faults.change(stall_after=0),
-    "stall inside": changed(stall_inside),
+    "byte by byte": changed(trickle),
     "wrong range": changed(shift_range),
+    "more than the range": changed(long_range),
+    "other size of the object": changed(other_total),
     "whole object for a range": changed(whole_for_range),
     "other tag": changed(other_tag),
     "swapped": changed(swap_ends),
-    "flipped bit": changed(flip_somewhere),
     "zeros": changed(zeros),
     "flipped bit in the request": flip_request,
     "no HTTP": faults.raw(lambda: [b"SSH-2.0-OpenSSH_9.2p1\r\n"]),
     "garbage": faults.raw(lambda: [b"HTTP/1.1 abc \xff\xfe\r\n\r\n"]),
+    "header line by line": faults.raw(slow_header_lines),
     "endless headers": faults.raw(header_lines),
     "endless status line": faults.endless(b"HTTP/1.1 ", b"2" * 65536),
     "error of 100 MB": faults.raw(
@@ -154,6 +198,31 @@ FAULTS: dict[str, Fault] = {
         )
     ),
     "endless error": faults.endless(b"HTTP/1.1 400 Bad Request\r\n\r\n", b"x" * MIB),
+    **{
+        f"{name} {where}": changed(at(change, offset))
+        for name, change in {
+            "cut": cut,
+            "reset": reset,
+            "stall": stall,
+            "flipped bit": flip,
+            "one byte more": insert,
+            "one byte less": omit,
+        }.items()
+        for where, offset in OFFSETS.items()
+    },
+}
+# What happens to several requests in a row
+BURSTS = {
+    f"{name}, {number} times": (fault, number)
+    for name, fault in {
+        "503": faults.status(503),
+        "429 with a pause": faults.status(429, Retry_After="0"),
+        "500": faults.status(500),
+        "reset before": faults.break_before,
+        "reset after": faults.lose_answer,
+        "cut": changed(at(cut, OFFSETS["in the middle"])),
+    }.items()
+    for number in (2, 5, 20)
 }
 
 
@@ -165,18 +234,80 @@ def test_fault(
     chance: random.Random,
     count: Callable[[str, int], None],
 ) -> None:
-    number = requests_of(place, OPERATIONS[operation])
-    points = list(itertools.product(range(number), FAULTS, (False, True)))
+    requests = range(requests_of(place, OPERATIONS[operation]))
+    once = [
+        (f"request {index}: {name}", faults.nth(index, fault))
+        for index, (name, fault) in itertools.product(requests, FAULTS.items())
+    ]
+    bursts = [
+        (f"from request {index} on: {name}", burst(index, fault, number))
+        for index, (name, (fault, number)) in itertools.product(
+            requests, BURSTS.items()
+        )
+    ]
+    # They last until nobody has patience any more, which takes time
+    for_ever = [
+        (f"from request {index} on: {name}", faults.nth(index, fault, and_later=True))
+        for index, (name, fault) in itertools.product(requests, FAULTS.items())
+    ]
     if not torture:
         # Any of them, other ones each time
-        points = chance.sample(points, 8)
+        once, bursts = chance.sample(once, 6), chance.sample(bursts, 1)
+    for_ever = chance.sample(for_ever, min(len(for_ever), 1 + 15 * torture))
     failures = []
-    for index, name, and_later in points:
-        fault = faults.nth(index, FAULTS[name], and_later=and_later)
+    for name, fault in once + bursts + for_ever:
         random.seed(chance.random())
         try:
             attempt(place, OPERATIONS[operation], fault)
         except Exception as error:  # noqa: BLE001
-            failures.append((index, name, and_later, repr(error)[:300]))
+            failures.append((name, repr(error)[:300]))
     assert failures == []
-    count("faults on the wire", len(points))
+    backend = place.repository.backend
+    count(f"faults on the wire to {backend}: one answer", len(once))
+    count(f"faults on the wire to {backend}: 2 to 20 answers", len(bursts))
+    count(f"faults on the wire to {backend}: all answers from one on", len(for_ever))
+
+
+def burst(index: int, fault: Fault, number: int) -> Fault:
+    """Fault that happens to some requests in a row."""
+    seen = itertools.count()
+
+    def apply(request: Request, forward: Forward) -> Answer | None:
+        if next(seen) in range(index, index + number):
+            return fault(request, forward)
+        return forward()
+
+    return apply
+
+
+def test_random_faults(
+    place: Remote,
+    torture: int,
+    chance: random.Random,
+    count: Callable[[str, int], None],
+) -> None:
+    """Faults of any kind happen to a tenth, or a half, of all requests."""
+    # Those that last long are left out
+    kinds = [
+        fault
+        for name, fault in FAULTS.items()
+        if not any(word in name for word in ("stall", "slow", "endless", "line", "MB"))
+    ]
+    happened = 0
+
+    def random_fault(share: float) -> Fault:
+        def apply(request: Request, forward: Forward) -> Answer | None:
+            nonlocal happened
+            if chance.random() > share:
+                return forward()
+            happened += 1
+            return chance.choice(kinds)(request, forward)
+
+        return apply
+
+    names = sorted(OPERATIONS)
+    for index in range(2 + 60 * torture):
+        share = chance.choice([0.1, 0.3, 0.5])
+        attempt(place, OPERATIONS[names[index % len(names)]], random_fault(share))
+    backend = place.repository.backend
+    count(f"faults on the wire to {backend}: random schedules", happened)

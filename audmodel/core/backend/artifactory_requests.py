@@ -25,7 +25,6 @@ from audmodel.core.backend.transfer import BUSY_STATUS
 from audmodel.core.backend.transfer import LOST_STATUS
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
-from audmodel.core.backend.transfer import Retry
 from audmodel.core.backend.transfer import Stream
 from audmodel.core.backend.transfer import read_body
 
@@ -197,7 +196,7 @@ class Server(Store):
 
         """
 
-        def attempt(_: Retry) -> dict[str, Any]:
+        def attempt() -> dict[str, Any]:
             with contextlib.closing(send()) as answer:
                 return _json(answer, required=body)
 

@@ -140,7 +140,7 @@ class Store(abc.ABC):
         self,
         action: str,
         path: str,
-        attempt: Callable[[Retry], Result],
+        attempt: Callable[[], Result],
         expected: Container[Kind],
     ) -> Result:
         r"""Do something as often as makes sense.
@@ -162,7 +162,7 @@ class Store(abc.ABC):
         retry = self.retry()
         while True:
             try:
-                return attempt(retry)
+                return attempt()
             except FailureError as failure:
                 if failure.kind is Kind.ABSENT:
                     self.found_absent()
@@ -190,7 +190,7 @@ class Store(abc.ABC):
 
         """
 
-        def attempt(retry: Retry) -> Whole:
+        def attempt() -> Whole:
             with self.get(path, bytes_) as answer:
                 length = answer.length
                 if length is None:
@@ -200,7 +200,8 @@ class Store(abc.ABC):
                 if length > limit:
                     return Whole(answer, length, None)
                 data = bytearray(length)
-                if fill(answer.stream, memoryview(data), retry) < length:
+                # What is asked for from its start each time makes no progress
+                if fill(answer.stream, memoryview(data)) < length:
                     raise FailureError(Kind.LOST, "the data ended early.")
                 drain(answer.stream)
                 return Whole(answer, length, bytes(data))
@@ -328,7 +329,7 @@ class _Run:
             try:
                 if self._answer is None:
                     self._ask()
-                count = fill(self._stream, view, retry)
+                count = fill(self._stream, view, retry.received)
                 self._position += count
                 view = view[count:]
                 if view:

@@ -159,7 +159,7 @@ class Bucket(Store):
         return self.repeat(
             action,
             path,
-            lambda _: self.send(operation, **arguments),
+            lambda: self.send(operation, **arguments),
             (Kind.ABSENT, Kind.CONDITION, Kind.RANGE),
         )
 

@@ -268,7 +268,7 @@ class _Upload:
         if self._checksum is not None:
             metadata[CHECKSUM] = self._checksum
 
-        def attempt(_: object) -> str:
+        def attempt() -> str:
             try:
                 answer = self._bucket.send(
                     "create_multipart_upload",

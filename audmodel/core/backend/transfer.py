@@ -2,6 +2,7 @@ r"""What all storages behind HTTP have in common: failures, retries, bodies."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import contextlib
 import enum
 import logging
@@ -191,13 +192,17 @@ class Stream(Protocol):
         r"""Bytes, waiting for as many as asked for."""
 
 
-def fill(stream: Stream, view: memoryview, retry: Retry) -> int:
+def fill(
+    stream: Stream,
+    view: memoryview,
+    received: Callable[[int], None] = lambda count: None,
+) -> int:
     r"""Fill a buffer from the body of an answer.
 
     Args:
         stream: body
         view: buffer
-        retry: learns of what arrives
+        received: called with numbers of bytes that arrived
 
     Returns:
         number of bytes, fewer than asked for if the body ends early,
@@ -215,7 +220,7 @@ def fill(stream: Stream, view: memoryview, retry: Retry) -> int:
                 break
             view[position : position + len(data)] = data
             position += len(data)
-            retry.received(len(data))
+            received(len(data))
             now = time.monotonic()
             if position - mark >= _SLOWEST:
                 mark, start = position, now

@@ -1,0 +1,302 @@
+"""Kill clients of an S3 storage before and after each of their requests.
+
+What a server got it may have done, though nobody is there to learn of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
+import itertools
+import os
+from pathlib import Path
+import random
+import shutil
+import signal
+import threading
+import time
+from typing import Any
+
+import pytest
+
+import audmodel
+from tests.backends import seaweedfs
+from tests.backends.conftest import forget as forget
+from tests.backends.conftest import hasty as hasty
+from tests.backends.proxy import Answer
+from tests.backends.proxy import Forward
+from tests.backends.proxy import Request
+from tests.behaviour.backends import files
+from tests.behaviour.backends import publish
+from tests.conftest import ROOT
+from tests.reliability.remote import Remote
+from tests.reliability.remote import remote
+from tests.reliability.strace import MODULES
+from tests.reliability.strace import Tracer
+
+
+Count = Callable[[str, int], None]
+# Prepares a run of some code, and gives its arguments
+Prepare = Callable[[], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracer]:
+    """Processes that have imported everything, and met no server yet."""
+    environment = {
+        "PYTHONPATH": str(ROOT),
+        "MINIO_ACCESS_KEY": seaweedfs.ACCESS_KEY,
+        "MINIO_SECRET_KEY": seaweedfs.SECRET_KEY,
+    }
+    modules = [*MODULES, "audmodel.core.backend.s3", "audmodel.core.backend.s3_client"]
+    folder = tmp_path_factory.mktemp("client")
+    with Tracer(environment, folder, modules=modules) as client:
+        yield client
+
+
+class Killer:
+    """Proxy that kills the client at one of its requests.
+
+    Args:
+        number: number of the request, from 0
+        late: whether the server gets the request before
+
+    """
+
+    def __init__(self, number: int | None = None, *, late: bool = False) -> None:
+        self._number = number
+        self._late = late
+        self._process = 0
+        self._seen = itertools.count()
+        self._busy = 0
+        self._is_dead = False
+        self._changed = threading.Condition()
+
+    def aim(self, process: int) -> None:
+        self._process = process
+
+    def __call__(self, _: Request, forward: Forward) -> Answer | None:
+        with self._changed:
+            if self._is_dead:
+                return None
+            is_last = next(self._seen) == self._number
+            self._is_dead = is_last
+            self._busy += 1
+        try:
+            if not is_last:
+                return forward()
+            if self._late:
+                forward()
+            os.kill(self._process, signal.SIGKILL)
+            return None
+        finally:
+            with self._changed:
+                self._busy -= 1
+                self._changed.notify_all()
+
+    def settle(self) -> None:
+        """Wait until the server has done all that it was asked for."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: not self._busy, timeout=30)
+
+
+@dataclass
+class Deaths:
+    """Clients that die.
+
+    Attributes:
+        place: repository
+        client: what runs the code
+        chance: decides what is tried if there is little time, and when
+        torture: how much is tried
+        count: learns of it
+
+    """
+
+    place: Remote
+    client: Tracer
+    chance: random.Random
+    torture: int
+    count: Count
+
+    def of(self, code: str, prepare: Prepare) -> Iterator[tuple[bool, Any]]:
+        """Run code until its client dies, in all ways.
+
+        Args:
+            code: body of a function
+            prepare: prepares the next run, gives arguments of the code
+
+        Yields:
+            whether it was killed, and its arguments
+
+        """
+        start = time.monotonic()
+        arguments = prepare()
+        with self.place.fault(None) as requests:
+            run = self.client.run(code, **arguments)
+        seconds = time.monotonic() - start
+        assert run.error is None, run
+        yield False, arguments
+        points = list(itertools.product(range(len(requests)), (False, True)))
+        if not self.torture:
+            points = self.chance.sample(points, 3)
+        for number, late in points * max(1, self.torture):
+            yield self._kill(code, prepare(), Killer(number, late=late))
+        for _ in range(20 * self.torture):
+            after = self.chance.uniform(0.001, seconds)
+            yield self._kill(code, prepare(), Killer(), after)
+
+    def _kill(
+        self, code: str, arguments: Any, killer: Killer, after: float | None = None
+    ) -> tuple[bool, Any]:
+        with self.place.fault(killer):
+            run = self.client.run(code, started=killer.aim, after=after, **arguments)
+            killer.settle()
+        assert run.was_killed or run.error is None, run
+        kind = "before and after each request" if after is None else "at random times"
+        self.count(f"kills of clients of S3, {kind}", run.was_killed)
+        return run.was_killed, arguments
+
+
+@pytest.fixture
+def deaths(
+    client: Tracer,
+    hasty: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    chance: random.Random,
+    torture: int,
+    count: Count,
+) -> Iterator[Deaths]:
+    with remote("s3", monkeypatch, tmp_path) as place:
+        yield Deaths(place, client, chance, torture, count)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_load(workers: int, deaths: Deaths) -> None:
+    place = deaths.place
+    root = place.model(4_500_000)
+    uid = publish(root, version=place.version())
+    expected = files(root)
+    code = """
+        return audmodel.load(args["uid"], num_workers=args["workers"])
+    """
+    absent = 0
+
+    def prepare() -> dict[str, Any]:
+        return {"uid": uid, "workers": workers, "cache_root": place.cache()}
+
+    for was_killed, arguments in deaths.of(code, prepare):
+        cache = Path(arguments["cache_root"])
+        folder = cache.joinpath(*uid.split("-"))
+        assert was_killed or folder.exists()
+        assert not folder.exists() or files(folder) == expected
+        absent += not folder.exists()
+        assert files(audmodel.load(uid, cache_root=str(cache), timeout=1)) == expected
+        assert not list(cache.rglob("*~*"))
+        shutil.rmtree(cache)
+    assert absent
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_publish(workers: int, deaths: Deaths) -> None:
+    place = deaths.place
+    roots = [place.model(8_000_000) for _ in range(2)]
+    expected = [files(root) for root in roots]
+    # Several parts
+    code = """
+        from audmodel.core.backend import s3_upload
+        s3_upload.PART_SIZE = 5 << 20
+        return audmodel.publish(
+            args["root"],
+            "torch",
+            {},
+            args["version"],
+            author="0",
+            meta={"of": 0},
+            alias=f"best-{args['version']}",
+            num_workers=args["workers"],
+        )
+    """
+    absent = 0
+
+    def prepare() -> dict[str, Any]:
+        return {"root": str(roots[0]), "version": place.version(), "workers": workers}
+
+    for was_killed, arguments in deaths.of(code, prepare):
+        version = arguments["version"]
+        uid, alias = audmodel.uid("torch", {}, version), f"best-{version}"
+        winner = 0
+        if not audmodel.exists(uid):
+            absent += 1
+            assert was_killed
+            assert version not in audmodel.versions(uid)
+            # Something else, so that nothing of the dead one shines through
+            winner = 1
+            start = time.monotonic()
+            publish(roots[1], params={}, version=version, author="1", meta={"of": 1})
+            assert time.monotonic() - start < 5
+        cache = place.cache()
+        assert files(audmodel.load(uid, cache_root=cache)) == expected[winner]
+        shutil.rmtree(cache)
+        assert audmodel.author(uid) == str(winner)
+        assert audmodel.meta(uid) == {"of": winner}
+        # The alias comes last, and points to the model if there is one
+        try:
+            assert audmodel.resolve_alias(alias) == uid
+        except audmodel.errors.AliasNotFoundError:
+            assert was_killed
+        audmodel.set_alias(alias, uid)
+        assert audmodel.aliases(uid) == [alias]
+    assert absent
+    audmodel.leftovers(place.repository, remove=True, days=0)
+    assert audmodel.leftovers(place.repository, days=0) == []
+
+
+def test_set_alias(deaths: Deaths) -> None:
+    place = deaths.place
+    root = place.model(1000)
+    uids = [publish(root, version=place.version()) for _ in range(2)]
+    code = "audmodel.set_alias(args['alias'], args['uid'])"
+    set_before: list[str] = []
+
+    def prepare() -> dict[str, Any]:
+        alias = f"alias-{place.version()}"
+        is_new = bool(len(set_before) % 2)
+        if not is_new:
+            audmodel.set_alias(alias, uids[0])
+        set_before.append(alias)
+        return {"alias": alias, "uid": uids[1], "is_new": is_new}
+
+    for was_killed, arguments in deaths.of(code, prepare):
+        alias = arguments["alias"]
+        target = None
+        try:
+            target = audmodel.resolve_alias(alias)
+        except audmodel.errors.AliasNotFoundError:
+            assert arguments["is_new"]
+        assert target == uids[1] or was_killed
+        holders = [uid for uid in uids if alias in audmodel.aliases(uid)]
+        assert holders == ([target] if target else [])
+        audmodel.set_alias(alias, uids[1])
+        assert audmodel.aliases(uids[1]) == sorted(set_before)
+        assert audmodel.aliases(uids[0]) == []
+
+
+def test_update_meta(deaths: Deaths) -> None:
+    uid = publish(deaths.place.model(1000), version=deaths.place.version())
+    code = "audmodel.update_meta(args['uid'], {'b': args['b']})"
+    numbers = itertools.count(1)
+
+    def prepare() -> dict[str, Any]:
+        number = next(numbers)
+        audmodel.update_meta(uid, {"a": number, "b": 0})
+        return {"uid": uid, "b": number}
+
+    for was_killed, arguments in deaths.of(code, prepare):
+        number = arguments["b"]
+        meta = audmodel.meta(uid)
+        assert meta["a"] == number
+        assert meta["b"] == number or (was_killed and meta["b"] == 0)
+        assert audmodel.update_meta(uid, {"b": number})["b"] == number

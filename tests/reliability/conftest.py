@@ -29,6 +29,16 @@ def _torture() -> int:
     return int(os.environ.get("TORTURE", "0"))
 
 
+def patience() -> float:
+    """Seconds to wait for another process.
+
+    Less than those that a test may take:
+    when they are over the whole worker ends, which looks as if it had crashed.
+
+    """
+    return 100 + 1000 * _torture()
+
+
 @pytest.fixture(scope="session")
 def torture() -> int:
     """How much to try: 0 in ``make test``, 1 in ``make torture``, or more.

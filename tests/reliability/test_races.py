@@ -17,6 +17,7 @@ from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.behaviour.backends import s3
 from tests.core.conftest import Interpreter
+from tests.reliability.conftest import patience
 
 
 Count = Callable[[str, int], None]
@@ -78,7 +79,7 @@ def run(python: Interpreter, tmp_path: Path) -> Callable[..., Any]:
     def run(code: str, **arguments: Any) -> Any:
         code = RACE + textwrap.dedent(code)
         process = python.start(code, tmp=str(tmp_path), **arguments)
-        return process.result(timeout=3600)
+        return process.result(patience())
 
     return run
 

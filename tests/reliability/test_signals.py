@@ -16,6 +16,7 @@ from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.behaviour.backends import s3
 from tests.core.conftest import Interpreter
+from tests.reliability.conftest import patience
 from tests.reliability.test_races import RACE
 
 
@@ -82,7 +83,7 @@ def large_folder(tmp_path: Path) -> Path:
 def run(python: Interpreter, code: str, **arguments: object) -> list[list[float]]:
     lines = [*RACE.splitlines(), *INTERRUPT.replace("\n    ", "\n").splitlines()]
     body = "\n".join([*lines, *code.replace("\n    ", "\n").splitlines()])
-    results: list[list[float]] = python.start(body, **arguments).result(3600)
+    results: list[list[float]] = python.start(body, **arguments).result(patience())
     return results
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator
 import csv
+import functools
 import http.client
 from http.server import BaseHTTPRequestHandler
 from http.server import ThreadingHTTPServer
 import os
 from pathlib import Path
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import tomllib
@@ -38,6 +42,14 @@ COLUMNS = {
 }
 
 
+@functools.cache
+def fonts() -> str:
+    """Where matplotlib notes the fonts of this machine, which takes it seconds."""
+    folder = tempfile.mkdtemp(prefix="audmodel-fonts-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def run(name: str, python: Path, output: Path, *arguments: str) -> list[dict[str, str]]:
     result = subprocess.run(
         [
@@ -48,7 +60,11 @@ def run(name: str, python: Path, output: Path, *arguments: str) -> list[dict[str
             output,
             *arguments,
         ],
-        env={**os.environ, "AUDMODEL_RELEASED_PYTHON": str(python)},
+        env={
+            **os.environ,
+            "AUDMODEL_RELEASED_PYTHON": str(python),
+            "MPLCONFIGDIR": fonts(),
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -24,15 +24,14 @@ def second(first: str, model_folder: Path) -> str:
     return publish(model_folder, version="2.0.0")
 
 
-@pytest.mark.parametrize(
-    "alias",
-    ["emotion-small", "a", "A", "1", "a.b", "a_b", "-a", "_a", "a" * 128, "1234567"],
-)
-def test_names(first: str, alias: str) -> None:
-    audmodel.set_alias(alias, first)
-    assert audmodel.resolve_alias(alias) == first
-    assert audmodel.aliases(first) == [alias]
-    assert audmodel.exists(alias)
+def test_names(first: str) -> None:
+    names = ["emotion-small", "a", "A", "1", "a.b", "a_b", "-a", "_a"]
+    names += ["a" * 128, "1234567"]
+    for alias in names:
+        audmodel.set_alias(alias, first)
+        assert audmodel.resolve_alias(alias) == first
+        assert audmodel.exists(alias)
+    assert audmodel.aliases(first) == sorted(names)
 
 
 def test_alias_at_publication(

@@ -46,8 +46,7 @@ def test_load_gives_what_was_published(
     assert audmodel.load(uid) == root
 
 
-@pytest.mark.parametrize("num_workers", [1, 4, None])
-@pytest.mark.parametrize("compression", [0, 1, 9])
+@pytest.mark.parametrize(("compression", "num_workers"), [(0, 4), (1, 1), (9, None)])
 def test_any_compression_and_number_of_workers(
     repository: audmodel.Repository,
     tmp_path: Path,

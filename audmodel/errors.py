@@ -22,6 +22,7 @@ so that existing ``except`` clauses keep working::
     │   └── ArchiveMismatchError              archive that is not the published one
     ├── CacheError (OSError)                  cache that cannot be used
     │   ├── CacheBusyError                    another process is at work on the model
+    │   │   └── LockTimeoutError (filelock.Timeout)  for longer than one waits
     │   ├── DiskFullError                     not enough room for the model
     │   └── NotCachedError (FileNotFoundError)  the model is not in the cache
     └── RepositoryError (audbackend.BackendError)
@@ -35,6 +36,7 @@ so that existing ``except`` clauses keep working::
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
         UnprotectedRepositoryError as UnprotectedRepositoryError,
     )
     from audmodel.core.backend.errors import WriteUncertainError as WriteUncertainError
+    from audmodel.core.cache.errors import LockTimeoutError as LockTimeoutError
 
 
 class AudmodelError(Exception):
@@ -132,25 +135,24 @@ class NotCachedError(CacheError, FileNotFoundError):
 
 
 # ``audbackend`` takes longer to import than everything else together.
-# The errors that derive from its classes live with the backends,
-# which import it anyway.
-_BACKEND_ERRORS = {
-    "OfflineError",
-    "RepositoryError",
-    "RepositoryNotFoundError",
-    "RepositoryUnreachableError",
-    "UnprotectedRepositoryError",
-    "WriteUncertainError",
+# The errors that derive from its classes, or from those of ``filelock``,
+# live with what imports it anyway.
+_ELSEWHERE = {
+    "LockTimeoutError": "audmodel.core.cache.errors",
+    "OfflineError": "audmodel.core.backend.errors",
+    "RepositoryError": "audmodel.core.backend.errors",
+    "RepositoryNotFoundError": "audmodel.core.backend.errors",
+    "RepositoryUnreachableError": "audmodel.core.backend.errors",
+    "UnprotectedRepositoryError": "audmodel.core.backend.errors",
+    "WriteUncertainError": "audmodel.core.backend.errors",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _BACKEND_ERRORS:
-        from audmodel.core.backend import errors
-
-        return getattr(errors, name)
+    if name in _ELSEWHERE:
+        return getattr(importlib.import_module(_ELSEWHERE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | _BACKEND_ERRORS)
+    return sorted(set(globals()) | set(_ELSEWHERE))

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import traceback
-from types import FrameType
 from typing import NoReturn
 import warnings
 
@@ -19,6 +18,7 @@ from audmodel.cli import arguments
 from audmodel.cli import command as commands
 from audmodel.cli import output
 from audmodel.cli import parser
+from audmodel.core.backend.termination import terminable
 
 
 # The class that comes first among those that an error derives from decides.
@@ -32,17 +32,16 @@ _CODES = {
     "CacheError": commands.CACHE,
     "NotCachedError": commands.FAILED,
     "AudmodelError": commands.FAILED,
-    "TimeoutError": commands.CACHE,  # of filelock
     "OSError": commands.FAILED,
 }
 
 
 def run() -> NoReturn:
     r"""Run the command line of this process, and end it."""
-    signal.signal(signal.SIGTERM, _terminate)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    code = main()
+    with terminable():
+        code = main()
     try:
         sys.stdout.flush()
     except (AttributeError, OSError):
@@ -170,10 +169,3 @@ def _abandon_stdout() -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)
-
-
-def _terminate(number: int, _: FrameType | None) -> NoReturn:
-    r"""Clean up, and end."""
-    # A second signal must not interrupt the clean-up
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sys.exit(128 + number)

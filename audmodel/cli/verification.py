@@ -77,7 +77,7 @@ def _cache(args: argparse.Namespace) -> Result:
     for uid in dict.fromkeys(model.uid for model in models if not model.unfinished):
         try:
             verification = _verify_one(uid, args, remote=False)
-        except AudmodelError as error:
+        except (AudmodelError, OSError) as error:
             # The others can be verified all the same
             data.append({"uid": uid, "ok": None, "error": str(error)})
             rows.append((uid, "unknown", "", str(error)))

@@ -39,7 +39,7 @@ def load(
         path of the folder that holds the files
 
     Raises:
-        filelock.Timeout: if another process loads the model for longer
+        LockTimeoutError: if another process loads the model for longer
         ArchiveError: if the archive is damaged, or not the published one
         CacheError: if the cache cannot be written to
         FileNotInModelError: if a pattern matches no file
@@ -88,7 +88,7 @@ def load_all(
         paths of the folders that hold the files
 
     Raises:
-        filelock.Timeout: if another process loads a model for longer
+        LockTimeoutError: if another process loads a model for longer
         ArchiveError: if an archive is damaged, or not the published one
         CacheError: if the cache cannot be written to
         FileNotInModelError: if a pattern matches no file of a model
@@ -98,7 +98,7 @@ def load_all(
         RepositoryError: if a repository cannot be used
 
     """
-    import filelock
+    from audmodel.core.cache.errors import LockTimeoutError
 
     def prepare(entry: CacheEntry) -> tuple[Found, bool]:
         found = find(str(entry.model), entry.root)
@@ -135,7 +135,7 @@ def load_all(
                 num_workers=workers,
                 start_progress=start_progress,
             )
-        except filelock.Timeout:
+        except LockTimeoutError:
             busy.append(found)
 
     with contextlib.closing(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import contextlib
+import os
 
 from audmodel.core.archive import comparing
 from audmodel.core.archive import encoding
@@ -15,6 +16,8 @@ from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.slot import Slot
+from audmodel.core.cache.staging import is_kept
+from audmodel.core.cache.staging import is_reused
 from audmodel.core.config import is_embedded
 from audmodel.core.contents import absent
 from audmodel.core.contents import cached_path
@@ -55,9 +58,16 @@ def load(entry: CacheEntry, patterns: Sequence[str] | None) -> Transfer:
     with open_archive(find(uid, entry.root)) as archive:
         has_ranges = isinstance(archive.backend, ObjectBackend)
         directory, size = archive.directory, archive.reader.size
+    is_exact = True
     if patterns is None:
-        known = comparing.right_files(entry.partial.folder, directory.members, 1)
+        folder = entry.partial.folder
+        known = comparing.right_files(folder, directory.members, 1)
         files = [file for file in directory.files() if file.name not in known]
+        # What was there when the power failed, or is somebody else's,
+        # is looked at once more
+        is_exact = not entry.is_doubtful and all(
+            is_reused(os.path.join(folder, name)) for name in known
+        )
     else:
         files = absent(entry.partial.folder, selected(directory, patterns, entry.model))
     raw = sum(file.size for file in files)
@@ -70,13 +80,15 @@ def load(entry: CacheEntry, patterns: Sequence[str] | None) -> Transfer:
         ranges.append((directory.offset, tail))
     names = {file.name for file in files}
     staging = _staging(entry.whole if patterns is None else entry.partial)
+    if patterns is None and entry.is_doubtful:
+        staging = entry.whole.folder
     ranges += [
         (start, stop)
-        for start, stop in forecast.ranges(directory, names, staging)
+        for start, stop in forecast.ranges(directory, names, staging, is_kept)
         if start < tail
     ]
     total = sum(stop - start for start, stop in ranges)
-    return Transfer(uid, len(files), raw, total, len(ranges), exact=True)
+    return Transfer(uid, len(files), raw, total, len(ranges), exact=is_exact)
 
 
 def _staging(slot: Slot) -> str | None:

@@ -241,13 +241,27 @@ class _Claim:
     def renewing(self, chunks: ArchiveWriter) -> Generator[bytes, None, None]:
         r"""Renew the claim from time to time while chunks are taken."""
         for chunk in chunks:
-            self.fence()
+            if self._age() > RENEW_INTERVAL:
+                self.renew()
             yield chunk
 
     def fence(self) -> None:
-        r"""Make sure that nobody took the claim over, if that is possible."""
+        r"""Make sure that nobody took the claim over, if that is possible.
+
+        Where the storage does not keep writers apart,
+        somebody may have had the same idea at the same moment.
+        """
         if self._age() > RENEW_INTERVAL:
             self.renew()
+        elif self._is_weak() and not self._is_stored():
+            raise self._conflict()
+
+    def _is_weak(self) -> bool:
+        return bool(self._backend.weakness) or self._backend.unprotected
+
+    def _is_stored(self) -> bool:
+        stored = self._backend.read_object(self._path, document.MAX_BYTES)
+        return stored is not None and stored.data == self._data
 
     def replace(self, path: str, data: bytes) -> None:
         r"""Store a small object, which a dead publisher may have left.
@@ -281,11 +295,11 @@ class _Claim:
 
         """
         try:
-            stored = self._backend.read_object(self._path, document.MAX_BYTES)
+            is_ours = self._is_stored()
         except RepositoryError as error:
             logger.warning("Left over is '%s', the claim is unknown: %s", path, error)
             return
-        if stored is not None and stored.data == self._data:
+        if is_ours:
             self._delete(path)
 
     def _delete(self, path: str) -> None:
@@ -297,7 +311,7 @@ class _Claim:
     def release(self) -> None:
         r"""Give up the claim if it is still ours."""
         _own.discard(self._data)
-        if self._age() > RENEW_INTERVAL:
+        if self._age() > RENEW_INTERVAL or self._is_weak():
             self.discard(self._path)
         else:
             # Too young to have been taken over, which saves a look
@@ -306,7 +320,8 @@ class _Claim:
     def _conflict(self) -> PublishConflictError:
         return PublishConflictError(
             f"Somebody else took over publishing '{self._model}', "
-            "since this process gave no sign of life for too long. "
+            "who began at the same moment, "
+            "or to whom this process gave no sign of life for too long. "
             "Try again if the model does not exist in a minute."
         )
 

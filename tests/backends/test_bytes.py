@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 import audmodel
+from audmodel.core import disk
 from audmodel.core.backend import remote
 from audmodel.core.backend.base import TAIL
+from audmodel.core.cache import marker
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
 from tests.conftest import RELEASE
@@ -146,6 +148,62 @@ def test_plan_goes_on_from_what_was_interrupted(
     moved()
     audmodel.load(uid)
     assert (planned.bytes, planned.requests) == moved()
+
+
+@pytest.mark.parametrize("kind", ["wrong", "folder", "link", "second name", "mode"])
+def test_plan_with_what_does_not_belong_there(
+    repository: audmodel.Repository,
+    folder: Path,
+    moved: Callable[[], tuple[int, int]],
+    kind: str,
+) -> None:
+    """Left by an earlier load, or by somebody else."""
+    uid = audmodel.publish(str(folder), "torch", {}, "1.0.0")
+    elsewhere = folder / "weights-0"
+    short, version = uid.split("-")
+    parent = Path(audmodel.default_cache_root(), short)
+    for place in (f".{version}~0123456789abcdef", f".{version}+files"):
+        left = parent / place
+        left.mkdir(parents=True)
+        path = left / "weights-0"
+        if kind == "folder":
+            path.mkdir()
+        elif kind == "link":
+            path.symlink_to(elsewhere)
+        else:
+            path.write_bytes(elsewhere.read_bytes())
+        if kind == "wrong":
+            with path.open("r+b") as file:
+                file.write(b"wrong")
+        elif kind == "second name":
+            path.with_name("weights-1").hardlink_to(path)
+        elif kind == "mode":
+            path.chmod(0o444)
+    planned = audmodel.plan_load(uid)
+    moved()
+    audmodel.load(uid)
+    if kind == "mode":
+        # A file of somebody else is copied, and looked at once more
+        assert not planned.exact
+    else:
+        assert planned.exact
+        assert (planned.bytes, planned.requests) == moved()
+
+
+def test_plan_after_a_power_failure(
+    uid: str, moved: Callable[[], tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(audmodel.load(uid))
+    with (root / "weights-0").open("r+b") as file:
+        file.write(b"lost")
+    monkeypatch.setattr(disk, "boot_id", lambda: "another")
+    monkeypatch.setattr(marker, "_verified", set())
+    planned = audmodel.plan_load(uid)
+    assert not planned.exact
+    moved()
+    audmodel.load(uid)
+    assert (planned.bytes, planned.requests) == moved()
+    assert planned.bytes < SIZE // 2
 
 
 def test_many_small_files_at_the_end(

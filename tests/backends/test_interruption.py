@@ -49,6 +49,10 @@ elif action == "look up":
     audmodel.exists(what)
 elif action == "models":
     audmodel.models(**options)
+elif action == "command":
+    from audmodel.cli.main import run
+    sys.argv[1:] = ["publish", what, "--name", "torch", "--version", "1.0.0"]
+    run()
 else:
     audmodel.publish(
         what, "torch", {}, "1.0.0", compression=0, num_workers=int(num_workers)
@@ -194,26 +198,30 @@ def test_reading_from_a_server_that_hangs(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("num_workers", [1, 4])
+@pytest.mark.parametrize(
+    ("action", "num_workers"), [("publish", 1), ("publish", 4), ("command", 1)]
+)
 def test_publishing_to_a_server_that_hangs(
     keys: None,
     bucket: str,
     proxy: Proxy,
     model: Path,
     tmp_path: Path,
+    action: str,
     num_workers: int,
     number: signal.Signals,
 ) -> None:
     repository = audmodel.Repository(bucket, proxy.url, "s3")
     begun = hang_when(proxy, lambda request: "partNumber=2" in request.path, after=None)
-    with running(repository, "publish", str(model), tmp_path, num_workers) as process:
+    with running(repository, action, str(model), tmp_path, num_workers) as process:
         assert begun.wait(60)
         time.sleep(0.3)
         status, stderr = end(process, number)
-    if number == signal.SIGTERM:
-        assert status == -signal.SIGTERM
+    if number == signal.SIGTERM or action == "command":
+        assert status == -number
     else:
         assert stderr.rstrip().endswith("KeyboardInterrupt")
+    assert "Traceback" not in stderr or action == "publish"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 from types import FrameType
 
 import pytest
 
+from audmodel.core.backend import conditions
 from audmodel.core.backend.termination import terminable
 from tests.conftest import ROOT
 
@@ -84,3 +86,105 @@ def test_other_threads() -> None:
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def ended_by(code: str) -> subprocess.CompletedProcess[str]:
+    """Run a program that is asked to end."""
+    head = SCRIPT.split("\ntry:")[0]
+    return subprocess.run(
+        [sys.executable, "-c", head + textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_an_exception_that_got_lost() -> None:
+    """Python ignores it where a destructor runs, and anybody may catch it."""
+    done = ended_by(
+        """
+        class Object:
+            def __del__(self):
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(1)
+
+        with terminable():
+            Object()
+            print("goes on", flush=True)
+        print("outside", flush=True)
+        """
+    )
+    assert done.stdout == "goes on\n"
+    assert done.returncode == -signal.SIGTERM, done.stderr
+
+
+def test_a_child_process_ends_at_once() -> None:
+    done = ended_by(
+        """
+        with terminable():
+            pid = os.fork()
+            if not pid:
+                try:
+                    time.sleep(60)
+                finally:
+                    print("child cleans up", flush=True)
+            time.sleep(0.3)
+            os.kill(pid, signal.SIGTERM)
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+        """
+    )
+    assert done.stdout == f"{-signal.SIGTERM}\n", done.stderr
+    assert done.returncode == 0
+
+
+def test_the_first_of_all_moments() -> None:
+    """Signals that come while handlers are put in place or taken away."""
+    done = ended_by(
+        """
+        import sys, random
+        seed = random.Random(3)
+        for number in range(60):
+            pid = os.fork()
+            if not pid:
+                left = seed.randrange(400)
+                def trace(frame, event, argument):
+                    global left
+                    left -= 1
+                    if not left:
+                        sys.settrace(None)
+                        os.kill(os.getpid(), signal.SIGTERM)
+                    return trace
+                sys.settrace(trace)
+                try:
+                    with terminable():
+                        pass
+                except SystemExit:
+                    pass
+                sys.settrace(None)
+                # The signal was neither lost nor is it ignored from now on
+                os.kill(os.getpid(), signal.SIGTERM)
+                os._exit(1)
+            seed.random()
+            assert os.waitpid(pid, 0)[1] == signal.SIGTERM
+        """
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_writers_that_cannot_all_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were do not wait for the others for ever."""
+    start = threading.Thread.start
+    started: list[threading.Thread] = []
+
+    def limited(self: threading.Thread) -> None:
+        if len(started) == 3:
+            raise RuntimeError("can't start new thread")
+        started.append(self)
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(RuntimeError, match="can't start"):
+        conditions.race(8, lambda _: True)
+    assert not any(thread.is_alive() for thread in started)

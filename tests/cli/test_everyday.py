@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import filelock
 import pytest
 
 import audmodel
@@ -161,6 +162,17 @@ def test_cache_verify(call: Call, damaged: Path, other: str, uid: str) -> None:
     assert states[other].endswith("  ok")
     assert call("cache", "verify", "--repair").code == 0
     assert {model["ok"] for model in call("cache", "verify", "--json").data} == {True}
+
+
+def test_cache_verify_goes_on(call: Call, damaged: Path, other: str, uid: str) -> None:
+    """One model cannot be mended, the other one can be looked at."""
+    audmodel.load(other)
+    folder = Path(audmodel.load(uid))
+    with filelock.FileLock(folder.parent / f".{folder.name}.lock"):
+        answer = call("cache", "verify", "--repair", "--timeout", "0")
+    assert answer.code == 1
+    assert other in answer.out
+    assert "longer than 0 s" in answer.out
 
 
 def test_cache_verify_of_what_no_repository_has(

@@ -24,6 +24,7 @@ from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.uid import ModelId
 from audmodel.errors import ArchiveError
 from audmodel.errors import ArchiveMismatchError
+from audmodel.errors import CacheBusyError
 from audmodel.errors import FileNotInModelError
 from audmodel.errors import ModelNotFoundError
 from tests.archive.tools import MIB
@@ -34,6 +35,7 @@ from tests.archive.tools import worker_threads
 from tests.archive.tools import write_old
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
+from tests.core.conftest import Interpreter
 
 
 def contents() -> dict[str, bytes]:
@@ -495,6 +497,69 @@ def test_two_at_the_same_time(many: str) -> None:
     root = audmodel.load(many, timeout=0)
     assert len(list(first)) == 99
     assert len(files(root)) == 100
+
+
+def test_who_streams_does_not_wait_for_himself(many: str, python: Interpreter) -> None:
+    """Whatever is loaded while a file is used."""
+    names = sorted(f"{number:03}" for number in range(100))
+    found: list[str] = []
+
+    def elsewhere() -> None:
+        root = audmodel.load(many, files=names[60], timeout=30)
+        found.append(os.path.join(root, names[60]))
+
+    for index, path in enumerate(audmodel.stream(many, ahead=4, num_workers=2)):
+        assert os.path.exists(path)
+        if index == 1:
+            root = audmodel.load(many, files=names[50], timeout=30)
+            found.append(os.path.join(root, names[50]))
+            [damaged] = [f for f in audmodel.files(many) if f.path == names[0]]
+            Path(root, names[0]).write_bytes(b"x" * damaged.size)
+            assert audmodel.verify(many, repair=True, timeout=30).ok
+        elif index == 2:
+            thread = threading.Thread(target=elsewhere)
+            thread.start()
+            thread.join()
+        elif index == 3:
+            # Others stay away, and nobody removes what is in use
+            code = "audmodel.load(args['uid'], files='*', timeout=0)"
+            with pytest.raises(AssertionError, match="LockTimeoutError"):
+                python.run(code, uid=many)
+            with pytest.raises(CacheBusyError):
+                audmodel.remove_cached(many)
+        elif index == 4:
+            assert len(list(audmodel.stream(many, timeout=30))) == 100
+        elif index == 5:
+            found.append(os.path.join(audmodel.load(many, timeout=30), names[70]))
+    assert all(os.path.exists(path) for path in found)
+    assert audmodel.verify(many).ok
+    assert len(found) == 3
+    # Nothing is lent any more
+    with (
+        entry_of(many).partial.lock(timeout=0),
+        pytest.raises(filelock.Timeout),
+        entry_of(many).partial.lock(timeout=0.1),
+    ):
+        pass
+
+
+def test_a_fork_waits_for_the_stream_of_its_parent(
+    many: str, python: Interpreter
+) -> None:
+    code = """
+    import warnings
+    paths = audmodel.stream(args["uid"])
+    next(paths)
+    pid = os.fork()
+    if not pid:
+        try:
+            audmodel.load(args["uid"], files="*", timeout=0.1)
+        except audmodel.errors.LockTimeoutError:
+            os._exit(7)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    """
+    assert python.run(code, uid=many) == 7
 
 
 def test_threads_that_stream_the_same(many: str) -> None:

@@ -8,6 +8,7 @@ import pickle
 import re
 
 import audbackend
+import filelock
 import pytest
 
 import audmodel
@@ -24,6 +25,7 @@ COMPATIBLE: dict[str, list[type[BaseException]]] = {
     "CacheError": [OSError],
     "ConfigurationError": [ValueError],
     "DiskFullError": [OSError],
+    "LockTimeoutError": [filelock.Timeout, TimeoutError],
     "FileChangedError": [RuntimeError],
     "InvalidDataError": [RuntimeError, ValueError],
     "InvalidDocumentError": [ValueError],

@@ -11,6 +11,11 @@ from typing import Any
 import pytest
 
 import audmodel
+from audmodel.core import publishing
+from audmodel.core.archive.writer import ArchiveWriter
+from audmodel.core.registry import Registry
+from audmodel.core.uid import ModelId
+from tests.behaviour.backends import BACKENDS
 from tests.behaviour.backends import content
 from tests.behaviour.backends import file_system
 from tests.behaviour.backends import files
@@ -331,3 +336,30 @@ def test_loaders_of_one_model(
         count(f"loads by {number} processes, each model fetched once", number * models)
     else:
         count("loads with broken locks, all right", number * models)
+
+
+@pytest.mark.parametrize("name", ["artifactory", "plain"])
+def test_a_claim_that_is_overwritten(
+    request: pytest.FixtureRequest,
+    name: str,
+    cache: Path,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where nothing keeps publishers apart, the one that was overwritten stops."""
+    model = ModelId(audmodel.uid("torch", {"sampling_rate": 16000}), "1.0.0")
+    path = Registry.record_path(model, "claim")
+    with BACKENDS[name](request) as repository:
+        audmodel.config.REPOSITORIES = [repository]
+
+        class Writer(ArchiveWriter):
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                super().__init__(*args, **kwargs)
+                with repository.connect() as backend:
+                    backend.write_object(path, [b"id: other\n"])
+
+        monkeypatch.setattr(publishing, "ArchiveWriter", Writer)
+        with pytest.raises(audmodel.errors.PublishConflictError, match="same moment"):
+            publish(model_folder)
+        # What the other one has is not touched
+        assert content(repository) == {path: b"id: other\n"}

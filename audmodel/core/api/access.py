@@ -81,7 +81,7 @@ def open(
     Raises:
         TypeError: if ``uid`` or ``file`` is not a string
         ValueError: if ``num_workers`` is not a positive integer
-        filelock.Timeout: if another process loads the file
+        LockTimeoutError: if another process loads the file
             for longer than ``timeout``
         ArchiveError: if the archive is damaged or not the published one
         CacheError: if a file has to be loaded,
@@ -163,7 +163,10 @@ def stream(
     and what is there is not fetched again.
 
     Until the iteration ends
-    others who stream the same model, or load some of its files, wait.
+    other processes that stream the same model,
+    or load some of its files, wait.
+    The process itself does not,
+    so that it may load whatever it needs in between.
 
     Args:
         uid: model ID or alias.
@@ -233,7 +236,7 @@ def _stream(
     from audmodel.core.contents import cached_files
     from audmodel.core.progress import progress_bar
 
-    with found.entry.partial.lock(timeout=timeout):
+    with found.entry.partial.lock(timeout=timeout, lend=True):
         # Another process may have loaded it while this one waited
         paths = cached_files(found.entry, patterns)
         if paths is not None:

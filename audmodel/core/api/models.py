@@ -107,7 +107,7 @@ def load(
     Raises:
         TypeError: if ``uid`` or a pattern is not a string
         ValueError: if ``num_workers`` is not a positive integer
-        filelock.Timeout: if another process loads the model
+        LockTimeoutError: if another process loads the model
             for longer than ``timeout``
         ArchiveError: if the archive is damaged or not the published one
         CacheError: if the cache cannot be written to

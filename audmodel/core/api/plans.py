@@ -27,7 +27,9 @@ def plan_load(
     What is in the cache is looked at,
     so that the numbers are those of the load that comes next.
     They are of the archive,
-    next to which a few small records are read.
+    next to which a few small records are read,
+    and exact unless files that are there have to be looked at once more:
+    after a power failure, and if they belong to somebody else.
 
     Args:
         uid: model ID or alias.

@@ -52,7 +52,7 @@ def verify(
     Raises:
         TypeError: if ``uid`` is not a string
         ValueError: if ``num_workers`` is not a positive integer
-        filelock.Timeout: if another process is at work on the model
+        LockTimeoutError: if another process is at work on the model
             for longer than ``timeout``
         ArchiveError: if the archive is missing, or not the published one,
             or its directory is damaged

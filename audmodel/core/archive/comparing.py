@@ -137,6 +137,8 @@ def _problem(path: str, member: format.Member) -> str | None:
         status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return "missing"
+    except OSError:
+        return "unreadable"
     if not stat.S_ISREG(status.st_mode):
         return "kind"
     return None if status.st_size == member.size else "size"

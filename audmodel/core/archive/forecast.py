@@ -2,6 +2,7 @@ r"""Tell which ranges of an archive will be fetched."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Container
 from collections.abc import Iterator
 
@@ -17,7 +18,10 @@ from audmodel.core.archive.plan import plan
 
 
 def ranges(
-    directory: format.Directory, only: Container[str], folder: str | None
+    directory: format.Directory,
+    only: Container[str],
+    folder: str | None,
+    is_kept: Callable[[str], bool],
 ) -> Iterator[tuple[int, int]]:
     r"""Ranges of an archive that extracting it takes.
 
@@ -25,6 +29,7 @@ def ranges(
         directory: directory of the archive
         only: names of the members to extract
         folder: folder with files of an earlier attempt, if there is one
+        is_kept: whether a file at a path stays there
 
     Yields:
         position of the first byte and of the byte after the last one
@@ -33,7 +38,7 @@ def ranges(
     jobs = plan(directory, only)
     if folder is not None:
         for job in jobs:
-            yield from _missing(job, folder)
+            yield from _missing(job, folder, is_kept)
         return
     for batch in batches(jobs):
         found = [bounds for job in batch for bounds in _all(job)]
@@ -52,23 +57,26 @@ def _all(job: Job) -> Iterator[tuple[int, int]]:
             yield start, min(start + RANGE, job.stop)
 
 
-def _missing(job: Job, folder: str) -> Iterator[tuple[int, int]]:
+def _missing(
+    job: Job, folder: str, is_kept: Callable[[str], bool]
+) -> Iterator[tuple[int, int]]:
+    def is_right(member: format.Member) -> bool:
+        path = f"{folder}/{member.name}"
+        return is_kept(path) and existing.is_right(path, member, _buffer(PIECE))
+
     if isinstance(job, Span):
-        missing = [
-            entry for entry in job.entries if not _is_right(entry.member, folder)
-        ]
+        missing = [entry for entry in job.entries if not is_right(entry.member)]
         if missing:
             yield missing[0].start, missing[-1].stop
     elif isinstance(job, MemberPart):
-        path = f"{folder}/{job.member.name}"
-        if existing.part_crc(path, job.member, job.part, _buffer) is None:
+        member, part = job.member, job.part
+        path = f"{folder}/{member.name}"
+        if not is_kept(path) or (
+            existing.part_crc(path, member, part, _buffer) is None
+        ):
             yield job.start, job.stop
-    elif not _is_right(job.member, folder):
+    elif not is_right(job.member):
         yield from _all(job)
-
-
-def _is_right(member: format.Member, folder: str) -> bool:
-    return existing.is_right(f"{folder}/{member.name}", member, _buffer(PIECE))
 
 
 def _buffer(length: int) -> memoryview:

@@ -336,6 +336,7 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
     ) -> None:
         r"""Write an object, replacing an older one.
 
+        Nobody else may write it at the same time.
         The object becomes visible as a whole
         after the last chunk was taken,
         and not at all if ``chunks`` or the storage raise an error.

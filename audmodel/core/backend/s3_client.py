@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field
+import functools
 import os
 import re
 import sys
@@ -197,7 +198,6 @@ def client(endpoint: Endpoint, *, anonymous: bool = False) -> Any:
 
 
 def _make(endpoint: Endpoint, anonymous: bool) -> Any:
-    import boto3
     from botocore import UNSIGNED
     from botocore import handlers
     from botocore.config import Config
@@ -219,7 +219,11 @@ def _make(endpoint: Endpoint, anonymous: bool) -> Any:
         style: Any = endpoint.addressing_style
         # A server that wants another one names it, and boto3 listens
         region = endpoint.region or core.get_config_variable("region") or "us-east-1"
-        made = boto3.session.Session(botocore_session=core).client(
+        core.register_component(
+            "data_loader", _descriptions(core.get_config_variable("data_path"))
+        )
+        # Objects for everything in a bucket, which boto3 adds, take as long again
+        made: Any = core.create_client(
             "s3",
             endpoint_url=endpoint.url,
             region_name=region,
@@ -254,6 +258,14 @@ def _make(endpoint: Endpoint, anonymous: bool) -> Any:
         raise ConfigurationError(
             f"The configuration of the AWS tools cannot be used: {error}"
         ) from error
+
+
+@functools.cache
+def _descriptions(path: str | None) -> Any:
+    r"""What reads descriptions of services, once for all clients."""
+    from botocore.loaders import create_loader
+
+    return create_loader(path)
 
 
 class _Session:

@@ -46,8 +46,7 @@ def terminable() -> Iterator[None]:
         return
     requests = Requests()
     process = os.getpid()
-    # A handler may come in the middle of anything,
-    # and can neither start a thread nor take a lock
+    # A handler runs in the middle of anything, and must not wait for a lock
     signals: queue.SimpleQueue[bool] = queue.SimpleQueue()
     is_asked = False
 

@@ -203,12 +203,12 @@ def remove(root: str, model: CachedModel, *, dry_run: bool = False) -> None:
 @contextmanager
 def _locked(entry: CacheEntry, model: CachedModel) -> Iterator[None]:
     r"""Keep others from loading any of a model."""
-    import filelock
+    from audmodel.core.cache.errors import LockTimeoutError
 
     try:
         with entry.whole.lock(timeout=0), entry.partial.lock(timeout=0):
             yield
-    except filelock.Timeout as error:
+    except LockTimeoutError as error:
         raise _busy(model) from error
 
 

@@ -89,6 +89,11 @@ class CacheEntry:
             return False
         return self._marker.doubt() is None
 
+    @property
+    def is_doubtful(self) -> bool:
+        r"""Whether all of it has to be looked at before it is used."""
+        return self._marker.doubt() is not None
+
     def verify(self) -> bool:
         r"""Compare a model from before the machine was started with its checksum.
 

@@ -27,10 +27,16 @@ _FIRST_NOTICE = 2.0
 _NEXT_NOTICE = 30.0
 # Errors that say a file system has no locks
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP}
+# Locks that this process holds while code of its user runs
+_lent: set[str] = set()
+
+
+# A child process does not hold what its parent does
+os.register_at_fork(after_in_child=_lent.clear)
 
 
 @contextmanager
-def hold(root: str, path: str, *, timeout: float) -> Iterator[bool]:
+def hold(root: str, path: str, *, timeout: float, lend: bool = False) -> Iterator[bool]:
     r"""Hold a lock.
 
     A wait is announced with the path of the lock and the time waited.
@@ -39,23 +45,29 @@ def hold(root: str, path: str, *, timeout: float) -> Iterator[bool]:
         root: root folder of the cache
         path: path of the lock file
         timeout: seconds to wait, forever if negative
+        lend: whether nobody in this process waits for the lock,
+            since the code of its user runs inside the block,
+            which would wait for itself
 
     Yields:
         whether the lock keeps others away,
-        which not every file system cares for
+        which not every file system cares for,
+        and which it does not if it is lent
 
     Raises:
-        filelock.Timeout: if the lock was not free in time
+        LockTimeoutError: if the lock was not free in time
         CacheError: if the lock file cannot be made
 
     """
     import filelock
 
+    from audmodel.core.cache.errors import LockTimeoutError
+
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         lock = filelock.FileLock(path, mode=_MODE, thread_local=False)
-        _acquire(lock, path, timeout)
-    except filelock.Timeout:
+        is_held = _acquire(lock, path, timeout)
+    except LockTimeoutError:
         raise
     except (OSError, NotImplementedError) as error:
         if getattr(error, "errno", errno.ENOSYS) not in _NO_LOCKS:
@@ -63,14 +75,24 @@ def hold(root: str, path: str, *, timeout: float) -> Iterator[bool]:
         logger.warning("The file system of '%s' has no file locks.", root)
         yield False
         return
+    if not is_held:
+        yield False
+        return
+    if lend:
+        _lent.add(path)
     try:
         yield _keeps_others_away(path)
     finally:
+        if lend:
+            _lent.discard(path)
         lock.release()
 
 
-def _acquire(lock: object, path: str, timeout: float) -> None:
+def _acquire(lock: object, path: str, timeout: float) -> bool:
+    r"""Acquire a lock, unless it is lent, and say so."""
     import filelock
+
+    from audmodel.core.cache.errors import LockTimeoutError
 
     assert isinstance(lock, filelock.BaseFileLock)
     start = time.monotonic()
@@ -79,12 +101,20 @@ def _acquire(lock: object, path: str, timeout: float) -> None:
         waited = time.monotonic() - start
         left = timeout - waited if timeout >= 0 else float("inf")
         try:
-            lock.acquire(timeout=max(0, min(notice - waited, left)))
-            return
-        except filelock.Timeout:
+            seconds = 0 if path in _lent else min(notice - waited, left)
+            lock.acquire(timeout=max(0, seconds))
+            return True
+        except filelock.Timeout as error:
             waited = time.monotonic() - start
             if timeout >= 0 and waited >= timeout:
-                raise
+                raise LockTimeoutError(
+                    f"Another process is at work on the model, and has locked '{path}' "
+                    f"for longer than {timeout:g} s. "
+                    "Wait until it is done, end it, or allow a longer 'timeout'.",
+                    path,
+                ) from error
+        if path in _lent:
+            return False
         logger.warning(
             "Waiting since %.0f s for '%s', "
             "which another process holds that is at work on the same model.",

@@ -48,21 +48,22 @@ class Slot:
         self._is_alone = False
 
     @contextmanager
-    def lock(self, *, timeout: float) -> Iterator[None]:
+    def lock(self, *, timeout: float, lend: bool = False) -> Iterator[None]:
         r"""Keep other processes from filling the folder.
 
         A wait is announced with the path of the lock and the time waited.
 
         Args:
             timeout: seconds to wait, forever if negative
+            lend: whether nobody in this process waits for it
 
         Raises:
-            filelock.Timeout: if the lock was not free in time
+            LockTimeoutError: if the lock was not free in time
             CacheError: if the lock file cannot be made
 
         """
         path = os.path.join(self._parent, f".{self._name}.lock")
-        with locks.hold(self._root, path, timeout=timeout) as is_alone:
+        with locks.hold(self._root, path, timeout=timeout, lend=lend) as is_alone:
             self._is_alone = is_alone
             try:
                 yield

@@ -127,7 +127,7 @@ class Staging:
         source, path = os.path.join(folder, name), os.path.join(self.path, name)
         with contextlib.suppress(OSError):
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            if _is_ours(os.lstat(source), links=None):
+            if is_reused(source):
                 with contextlib.suppress(OSError):
                     os.link(source, path, follow_symlinks=False)
                     return True
@@ -196,6 +196,35 @@ def _make_folder(path: str) -> None:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             os.unlink(path)
             os.mkdir(path)
+
+
+def is_kept(path: str) -> bool:
+    r"""Whether a load goes on with a file that an earlier attempt left.
+
+    Args:
+        path: path of the file
+
+    Returns:
+        whether it may be right
+
+    """
+    try:
+        return _is_ours(os.lstat(path))
+    except OSError:
+        return False
+
+
+def is_reused(path: str) -> bool:
+    r"""Whether a load takes over a file that is right without another look.
+
+    Args:
+        path: path of the file, which exists
+
+    Returns:
+        whether it gets a second name
+
+    """
+    return _is_ours(os.lstat(path), links=None)
 
 
 def _is_ours(status: os.stat_result, links: int | None = 1) -> bool:

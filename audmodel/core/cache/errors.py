@@ -1,0 +1,29 @@
+r"""Errors of the cache that import something, see :mod:`audmodel.errors`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import filelock
+
+from audmodel.errors import CacheBusyError
+
+
+class LockTimeoutError(CacheBusyError, filelock.Timeout):
+    r"""Another process was at work on a model in the cache for too long.
+
+    Args:
+        message: what happened, why, and what to do
+        lock_file: path of the lock
+
+    """
+
+    def __init__(self, message: str, lock_file: str = "") -> None:
+        super().__init__(lock_file)
+        self.args = (message,)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.lock_file)

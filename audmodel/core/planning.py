@@ -29,12 +29,15 @@ _RECORDS = 8
 _ALIAS = 2
 
 
-def load(entry: CacheEntry, patterns: Sequence[str] | None) -> Transfer:
+def load(
+    entry: CacheEntry, patterns: Sequence[str] | None, num_workers: int
+) -> Transfer:
     r"""What loading a model would fetch.
 
     Args:
         entry: place in the cache
         patterns: which files, all of them if it is ``None``
+        num_workers: number of workers of the load
 
     Returns:
         files that are missing, and what it takes to fetch them
@@ -72,7 +75,7 @@ def load(entry: CacheEntry, patterns: Sequence[str] | None) -> Transfer:
     staging = _staging(entry, is_partial=patterns is not None)
     ranges += [
         (start, stop)
-        for start, stop in forecast.ranges(directory, names, staging)
+        for start, stop in forecast.ranges(directory, names, staging, num_workers)
         if start < tail
     ]
     total = sum(stop - start for start, stop in ranges)

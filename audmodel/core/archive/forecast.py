@@ -8,16 +8,19 @@ from collections.abc import Iterator
 from audmodel.core.archive import existing
 from audmodel.core.archive import format
 from audmodel.core.archive.deflate import PIECE
-from audmodel.core.archive.plan import RANGE
 from audmodel.core.archive.plan import Job
 from audmodel.core.archive.plan import MemberPart
 from audmodel.core.archive.plan import Span
 from audmodel.core.archive.plan import batches
 from audmodel.core.archive.plan import plan
+from audmodel.core.archive.plan import stream_workers
 
 
 def ranges(
-    directory: format.Directory, only: Container[str], folder: str | None
+    directory: format.Directory,
+    only: Container[str],
+    folder: str | None,
+    num_workers: int,
 ) -> Iterator[tuple[int, int]]:
     r"""Ranges of an archive that extracting it takes.
 
@@ -25,34 +28,35 @@ def ranges(
         directory: directory of the archive
         only: names of the members to extract
         folder: folder with files of an earlier attempt, if there is one
+        num_workers: number of workers
 
     Yields:
         position of the first byte and of the byte after the last one
 
     """
     jobs = plan(directory, only)
+    workers = stream_workers(jobs, num_workers)
     if folder is not None:
         for job in jobs:
-            yield from _missing(job, folder)
+            yield from _missing(job, folder, workers)
         return
-    for batch in batches(jobs):
-        found = [bounds for job in batch for bounds in _all(job)]
+    for batch in batches(jobs, num_workers):
+        found = [bounds for job in batch for bounds in _all(job, workers)]
         if isinstance(batch[0], MemberPart):
             found = [(found[0][0], found[-1][1])]
         yield from found
 
 
-def _all(job: Job) -> Iterator[tuple[int, int]]:
+def _all(job: Job, workers: int) -> Iterator[tuple[int, int]]:
     if isinstance(job, Span):
         yield job.entries[0].start, job.entries[-1].stop
     elif isinstance(job, MemberPart):
         yield job.start, job.stop
     else:
-        for start in range(job.start, job.stop, RANGE):
-            yield start, min(start + RANGE, job.stop)
+        yield from job.ranges(workers)
 
 
-def _missing(job: Job, folder: str) -> Iterator[tuple[int, int]]:
+def _missing(job: Job, folder: str, workers: int) -> Iterator[tuple[int, int]]:
     if isinstance(job, Span):
         missing = [
             entry for entry in job.entries if not _is_right(entry.member, folder)
@@ -64,7 +68,7 @@ def _missing(job: Job, folder: str) -> Iterator[tuple[int, int]]:
         if existing.part_crc(path, job.member, job.part, _buffer) is None:
             yield job.start, job.stop
     elif not _is_right(job.member, folder):
-        yield from _all(job)
+        yield from _all(job, workers)
 
 
 def _is_right(member: format.Member, folder: str) -> bool:

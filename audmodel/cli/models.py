@@ -132,7 +132,12 @@ def _load(args: argparse.Namespace) -> Result:
     if args.dry_run:
         return _plan(
             [
-                audmodel.plan_load(uid, files=args.files, cache_root=args.cache_root)
+                audmodel.plan_load(
+                    uid,
+                    files=args.files,
+                    cache_root=args.cache_root,
+                    num_workers=args.num_workers,
+                )
                 for uid in args.uid
             ]
         )

@@ -36,12 +36,15 @@ _RECORDS = 8
 _ALIAS = 2
 
 
-def load(entry: CacheEntry, patterns: Sequence[str] | None) -> Transfer:
+def load(
+    entry: CacheEntry, patterns: Sequence[str] | None, num_workers: int
+) -> Transfer:
     r"""What loading a model would fetch.
 
     Args:
         entry: place in the cache
         patterns: which files, all of them if it is ``None``
+        num_workers: number of workers of the load
 
     Returns:
         files that are missing, and what it takes to fetch them
@@ -84,7 +87,9 @@ def load(entry: CacheEntry, patterns: Sequence[str] | None) -> Transfer:
         staging = entry.whole.folder
     ranges += [
         (start, stop)
-        for start, stop in forecast.ranges(directory, names, staging, is_kept)
+        for start, stop in forecast.ranges(
+            directory, names, staging, is_kept, num_workers
+        )
         if start < tail
     ]
     total = sum(stop - start for start, stop in ranges)

@@ -30,7 +30,7 @@ def test_parts_of_a_member_are_fetched_together(tmp_path: Path) -> None:
     for name in ("c", "d"):
         (tmp_path / name).write_bytes(b"small")
     jobs = plan(parse(write(tmp_path, compression=0)))
-    groups = list(batches(jobs))
+    groups = list(batches(jobs, 10))
     assert [job for group in groups for job in group] == jobs
     assert len(groups) < len(jobs) / 2
     for group in groups:
@@ -42,10 +42,13 @@ def test_parts_of_a_member_are_fetched_together(tmp_path: Path) -> None:
     # Ten workers have something to do until the end is near
     last = [size(group) for group in groups if size(group)][-10:]
     assert max(last) <= 2 * PART
+    # Fewer of them need fewer requests, and one of them one for each member
+    assert len(list(batches(jobs, 4))) < len(groups)
+    assert [len(group) for group in batches(jobs, 1)] == [75, 75, 1]
 
 
 def test_an_archive_without_parts(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"small")
     jobs = plan(parse(write(tmp_path)))
-    assert list(batches(jobs)) == [jobs]
-    assert list(batches([])) == []
+    assert list(batches(jobs, 4)) == [jobs]
+    assert list(batches([], 4)) == []

@@ -111,12 +111,15 @@ def test_one_file_of_a_large_model(
     assert audmodel.plan_load(uid, files="tokenizer").bytes == 0
 
 
-def test_plan_is_what_happens(uid: str, moved: Callable[[], tuple[int, int]]) -> None:
+@pytest.mark.parametrize("num_workers", [1, 4])
+def test_plan_is_what_happens(
+    uid: str, num_workers: int, moved: Callable[[], tuple[int, int]]
+) -> None:
     audmodel.load(uid, files=["tokenizer", "weights-1"])
-    planned = audmodel.plan_load(uid)
+    planned = audmodel.plan_load(uid, num_workers=num_workers)
     assert planned.files == 302
     moved()
-    audmodel.load(uid)
+    audmodel.load(uid, num_workers=num_workers)
     assert (planned.bytes, planned.requests) == moved()
     assert planned.bytes < SIZE - SIZE // 3 + MIB // 2
 
@@ -143,8 +146,8 @@ def test_plan_goes_on_from_what_was_interrupted(
         with pytest.raises(KeyboardInterrupt):
             audmodel.load(uid)
     planned = audmodel.plan_load(uid)
+    # Parts that were missing may have right ones between them
     assert planned.bytes < whole.bytes
-    assert planned.requests < whole.requests
     moved()
     audmodel.load(uid)
     assert (planned.bytes, planned.requests) == moved()

@@ -136,6 +136,21 @@ def test_metadata(backend: S3, weed: seaweedfs.SeaweedFS, bucket: str) -> None:
     assert answer["ContentType"] == "application/zip"
 
 
+def test_a_large_object_has_no_checksum(
+    backend: S3,
+    weed: seaweedfs.SeaweedFS,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A copy of it would take long."""
+    monkeypatch.setattr(s3_upload, "AMEND_SIZE", 2 * PART)
+    for size, has_checksum in ((2 * PART, True), (2 * PART + 1, False)):
+        backend.write_object("/a.zip", chunks(size))
+        answer = weed.client().head_object(Bucket=bucket, Key="a.zip")
+        assert answer["ContentLength"] == size
+        assert ("checksum" in answer["Metadata"]) == has_checksum
+
+
 def test_a_store_without_copies_lacks_the_checksum(
     backend: S3, proxy: Proxy, weed: seaweedfs.SeaweedFS, bucket: str
 ) -> None:

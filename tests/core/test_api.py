@@ -62,7 +62,7 @@ ADDED = {
     "check_repository": "(repository)",
     "leftovers": "(repository, *, remove=False, days=7)",
     "open": "(uid, file, *, cache_root=None, timeout=14400, num_workers=1)",
-    "plan_load": "(uid, *, files=None, cache_root=None)",
+    "plan_load": "(uid, *, files=None, cache_root=None, num_workers=1)",
     "plan_publish": (
         "(root, name, params, version, *, repository=None, alias=None, author=None, "
         "compression=1, date=None, meta=None, subgroup=None)"

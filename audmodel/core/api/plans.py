@@ -12,6 +12,7 @@ from audmodel.core.find import resolve
 from audmodel.core.repository import Repository
 from audmodel.core.results import Transfer
 from audmodel.core.selection import check_patterns
+from audmodel.core.workers import check_num_workers
 
 
 def plan_load(
@@ -19,6 +20,7 @@ def plan_load(
     *,
     files: str | Iterable[str] | None = None,
     cache_root: str | None = None,
+    num_workers: int | None = 1,
 ) -> Transfer:
     r"""What :func:`audmodel.load` would fetch.
 
@@ -37,6 +39,8 @@ def plan_load(
         files: pattern or patterns of files, see :func:`audmodel.load`
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
+        num_workers: number of parallel workers of the load,
+            of which the number of requests depends
 
     Returns:
         files and bytes that are missing in the cache,
@@ -51,6 +55,7 @@ def plan_load(
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
+        ValueError: if ``num_workers`` is not a positive integer
 
     Examples:
         >>> transfer = audmodel.plan_load("3e120e8d-1.0.0")
@@ -64,8 +69,9 @@ def plan_load(
     from audmodel.core import planning
 
     patterns = None if files is None else check_patterns(files)
+    num_workers = check_num_workers(num_workers)
     entry = CacheEntry(cache_root, resolve(uid, cache_root))
-    return planning.load(entry, patterns)
+    return planning.load(entry, patterns, num_workers)
 
 
 def plan_publish(

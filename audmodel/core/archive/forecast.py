@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from audmodel.core.archive import existing
 from audmodel.core.archive import format
 from audmodel.core.archive.deflate import PIECE
-from audmodel.core.archive.plan import RANGE
 from audmodel.core.archive.plan import Job
 from audmodel.core.archive.plan import MemberPart
 from audmodel.core.archive.plan import Span
 from audmodel.core.archive.plan import batches
 from audmodel.core.archive.plan import plan
+from audmodel.core.archive.plan import stream_workers
 
 
 def ranges(
@@ -22,6 +22,7 @@ def ranges(
     only: Container[str],
     folder: str | None,
     is_kept: Callable[[str], bool],
+    num_workers: int,
 ) -> Iterator[tuple[int, int]]:
     r"""Ranges of an archive that extracting it takes.
 
@@ -30,35 +31,36 @@ def ranges(
         only: names of the members to extract
         folder: folder with files of an earlier attempt, if there is one
         is_kept: whether a file at a path stays there
+        num_workers: number of workers
 
     Yields:
         position of the first byte and of the byte after the last one
 
     """
     jobs = plan(directory, only)
+    workers = stream_workers(jobs, num_workers)
     if folder is not None:
         for job in jobs:
-            yield from _missing(job, folder, is_kept)
+            yield from _missing(job, folder, is_kept, workers)
         return
-    for batch in batches(jobs):
-        found = [bounds for job in batch for bounds in _all(job)]
+    for batch in batches(jobs, num_workers):
+        found = [bounds for job in batch for bounds in _all(job, workers)]
         if isinstance(batch[0], MemberPart):
             found = [(found[0][0], found[-1][1])]
         yield from found
 
 
-def _all(job: Job) -> Iterator[tuple[int, int]]:
+def _all(job: Job, workers: int) -> Iterator[tuple[int, int]]:
     if isinstance(job, Span):
         yield job.entries[0].start, job.entries[-1].stop
     elif isinstance(job, MemberPart):
         yield job.start, job.stop
     else:
-        for start in range(job.start, job.stop, RANGE):
-            yield start, min(start + RANGE, job.stop)
+        yield from job.ranges(workers)
 
 
 def _missing(
-    job: Job, folder: str, is_kept: Callable[[str], bool]
+    job: Job, folder: str, is_kept: Callable[[str], bool], workers: int
 ) -> Iterator[tuple[int, int]]:
     def is_right(member: format.Member) -> bool:
         path = f"{folder}/{member.name}"
@@ -76,7 +78,7 @@ def _missing(
         ):
             yield job.start, job.stop
     elif not is_right(job.member):
-        yield from _all(job)
+        yield from _all(job, workers)
 
 
 def _buffer(length: int) -> memoryview:

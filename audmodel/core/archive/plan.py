@@ -11,13 +11,13 @@ from audmodel.core.archive import format
 from audmodel.core.archive import parsing
 
 
-# Requests for members without index
-RANGE = 2 * format.KIB * format.KIB
+# Requests of several workers for a large member without index
+RANGE = 8 * format.KIB * format.KIB
 # Neighbouring parts are asked for together up to this size,
-# as each request takes server and client about as long as a MiB of data
+# as each request takes server and client about as long as 2 MiB of data
 _TOGETHER = 16 * format.KIB * format.KIB
-# and up to this share of all that is left, for as many workers
-_SHARES = 20
+# and up to this share of what is left for each worker
+_SHARES = 2
 # Members are fetched together if no more than this lies between them
 _GAP = 64 * format.KIB
 _SPAN_MEMBERS = 1024
@@ -56,11 +56,25 @@ class MemberPart(NamedTuple):
 
 
 class Stream(NamedTuple):
-    r"""Large member without index, fetched in several requests."""
+    r"""Large member without index, which is inflated from its start to its end."""
 
     member: format.Member
     start: int
     stop: int
+
+    def ranges(self, workers: int) -> list[tuple[int, int]]:
+        r"""What is asked for at once, and by one worker all together.
+
+        Args:
+            workers: number of workers that fetch it
+
+        Returns:
+            position of the first byte and of the byte after the last one
+
+        """
+        size = RANGE if workers > 1 else self.stop - self.start
+        starts = range(self.start, self.stop, size)
+        return [(start, min(start + size, self.stop)) for start in starts]
 
 
 Job: TypeAlias = Span | MemberPart | Stream
@@ -96,7 +110,7 @@ def plan(directory: format.Directory, only: Container[str] | None = None) -> lis
         if member.index is not None and len(member.index.parts) > 1:
             close_span()
             jobs += member_parts(member)
-        elif member.index is None and entry.stop - entry.start > RANGE:
+        elif member.index is None and entry.stop - entry.start > format.PART_SIZE:
             close_span()
             jobs.append(Stream(*entry))
         else:
@@ -172,14 +186,16 @@ def member_parts(member: format.Member) -> Iterator[MemberPart]:
         )
 
 
-def batches(jobs: list[Job]) -> Iterator[list[Job]]:
+def batches(jobs: list[Job], num_workers: int) -> Iterator[list[Job]]:
     r"""Group parts that one worker fetches one after the other.
 
     Groups get smaller towards the end,
     so that all workers have something to do until it is reached.
+    A single worker gets all parts of a member together.
 
     Args:
         jobs: jobs in the order of their position
+        num_workers: number of workers
 
     Yields:
         jobs, several of them only if they are parts of one member
@@ -190,7 +206,9 @@ def batches(jobs: list[Job]) -> Iterator[list[Job]]:
     size = 0
     for job in jobs:
         length = _part_length(job)
-        most = min(_TOGETHER, (left + size) // _SHARES)
+        most = left + size
+        if num_workers > 1:
+            most = min(_TOGETHER, most // (_SHARES * num_workers))
         if batch and not (
             isinstance(job, MemberPart)
             and isinstance(batch[-1], MemberPart)
@@ -205,6 +223,21 @@ def batches(jobs: list[Job]) -> Iterator[list[Job]]:
         left -= length
     if batch:
         yield batch
+
+
+def stream_workers(jobs: list[Job], num_workers: int) -> int:
+    r"""Number of workers that fetch each large member without index.
+
+    Args:
+        jobs: all jobs
+        num_workers: number of workers
+
+    Returns:
+        number of workers, at least one
+
+    """
+    num_streams = sum(isinstance(job, Stream) for job in jobs)
+    return max(1, num_workers // max(1, num_streams))
 
 
 def _part_length(job: Job) -> int:

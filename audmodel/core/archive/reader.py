@@ -32,6 +32,7 @@ from audmodel.core.archive.plan import batches
 from audmodel.core.archive.plan import finished_files
 from audmodel.core.archive.plan import plan
 from audmodel.core.archive.plan import split
+from audmodel.core.archive.plan import stream_workers
 from audmodel.core.archive.source import Ranges
 from audmodel.core.archive.source import Source
 from audmodel.errors import ArchiveError
@@ -98,7 +99,7 @@ class Extractor:
         if ahead is not None:
             self._ahead = min(2 * num_workers, ahead)
             self._jobs = split(self._jobs, ahead // self._ahead)
-        self._num_streams = sum(isinstance(job, Stream) for job in self._jobs)
+        self._stream_workers = stream_workers(self._jobs, num_workers)
         self._cancelled = threading.Event()
         self._failure: BaseException = _CancelledError()
         self._local = threading.local()
@@ -140,7 +141,9 @@ class Extractor:
         results = prefetch(
             self._run_batch,
             # Only some parts may be missing of what an earlier attempt left
-            [[job] for job in self._jobs] if self._resume else batches(self._jobs),
+            [[job] for job in self._jobs]
+            if self._resume
+            else batches(self._jobs, self._num_workers),
             num_workers=self._num_workers,
             ahead=self._ahead,
             on_abort=self._cancel,
@@ -362,25 +365,30 @@ class Extractor:
             inflater.finish(last=True)
 
     def _fetched(self, job: Stream) -> Generator[memoryview, None, None]:
-        r"""Ranges of a member, in order, each valid until the next one is taken."""
-        workers = max(1, self._num_workers // max(1, self._num_streams))
-        ahead = 2 * workers
+        r"""Bytes of a member, in order, each valid until the next ones are taken."""
+        workers = self._stream_workers
+        ahead = workers + 2
+        size = RANGE if workers > 1 else PIECE
         # One more than are fetched ahead, which is the one that is in use
         buffers = [bytearray(0) for _ in range(ahead + 1)]
 
         def fetch(number: int) -> memoryview:
             self._check_not_cancelled()
-            start = job.start + number * RANGE
-            length = min(RANGE, job.stop - start)
+            start = job.start + number * size
+            length = min(size, job.stop - start)
             slot = number % len(buffers)
             if len(buffers[slot]) < length:
                 buffers[slot] = bytearray(length)
             view = memoryview(buffers[slot])[:length]
-            self._source.readinto(start, view)
+            source.readinto(start, view)
             return view
 
-        count = -(-(job.stop - job.start) // RANGE)
-        return prefetch(fetch, range(count), num_workers=workers, ahead=ahead)
+        with self._source.in_order(job.start, job.stop) as ranges:
+            source = ranges if workers == 1 else self._source
+            count = -(-(job.stop - job.start) // size)
+            chunks = prefetch(fetch, range(count), num_workers=workers, ahead=ahead)
+            with contextlib.closing(chunks):
+                yield from chunks
 
     def _check_not_cancelled(self) -> None:
         if self._cancelled.is_set():

@@ -260,8 +260,13 @@ class _Upload:
             raise
         finally:
             self._abort_forgotten()
-        if self._checksum is None and self._size <= AMEND_SIZE:
+        if self._wants_checksum:
             self._amend(tag)
+
+    @property
+    def _wants_checksum(self) -> bool:
+        r"""Whether the checksum is not known, and will be added."""
+        return self._checksum is None and self._size <= AMEND_SIZE
 
     def _begin(self) -> None:
         metadata = {OWNER: user(), WRITE_ID: self._write_id}
@@ -286,9 +291,9 @@ class _Upload:
 
     def _numbered(self, parts: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
         for number, part in enumerate(parts, start=1):
-            if self._checksum is None:
-                self._digest.update(part)
             self._size += len(part)
+            if self._wants_checksum:
+                self._digest.update(part)
             yield number, part
 
     def _store(self, job: tuple[int, bytes]) -> dict[str, Any]:

@@ -246,6 +246,19 @@ def test_parts_that_were_read_are_kept_within_a_bound(
         assert len(source.requests) == 5
 
 
+def test_reading_to_the_end_ends_no_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = noise(5 * PART)
+    source = source_of(tmp_path, content)
+    ended: list[int] = []
+    monkeypatch.setattr(source, "end_reads", lambda: ended.append(1))
+    with opened(source, num_workers=3) as file:
+        assert file.read() == content
+        assert not ended
+    assert not ended
+
+
 def test_memory(tmp_path: Path) -> None:
     code = """
 import contextlib, os, sys, io
@@ -261,6 +274,8 @@ class Source:
         data = bytearray(length)
         self.readinto(offset, memoryview(data))
         return data
+    def end_reads(self):
+        pass
 source = Source(sys.argv[1])
 directory = end.parse(end.read(source), source.size)
 raw = member_file.MemberFile(

@@ -236,6 +236,8 @@ class _FetchedParts:
         part = next(self._ahead)
         self._coming = coming
         if not coming:
+            # To its end, as closing it early would end connections as well
+            next(self._ahead, None)
             self.close()
         return part
 

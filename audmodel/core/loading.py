@@ -174,6 +174,8 @@ def _load_some(
                     path = staging.reveal(next(finished))
                 left.popleft()
                 yield path
+            # To its end, as closing it early would end connections as well
+            next(finished, None)
         staging.remove()
 
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import os
@@ -17,6 +19,7 @@ import pytest
 
 import audmodel
 from audmodel.core.backend.base import TAIL
+from audmodel.core.backend.filesystem import FileReader
 from audmodel.errors import FileNotInModelError
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
@@ -297,6 +300,20 @@ def test_links_in_the_cache_are_not_followed(
     audmodel.load(uid, files="config/")
     assert list(victim.iterdir()) == []
     assert (root / "config" / "a.yaml").read_bytes() == files(folder)["config/a.yaml"]
+
+
+@pytest.mark.parametrize("patterns", [None, ["large.bin", "readme.txt"]])
+@pytest.mark.parametrize("function", [audmodel.load, audmodel.stream])
+def test_what_was_loaded_ends_no_requests(
+    uid: str,
+    monkeypatch: pytest.MonkeyPatch,
+    function: Callable[..., Iterable[str]],
+    patterns: list[str] | None,
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(FileReader, "end_reads", lambda self: ended.append(1))
+    list(function(uid, files=patterns, num_workers=3))
+    assert not ended
 
 
 # Several processes, and processes that end early ------------------------------

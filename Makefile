@@ -59,7 +59,7 @@ MEMORY := $(shell df -k --output=avail /dev/shm 2>/dev/null \
 torture: $(DEV) $(RELEASED) ## Kill, fail, race and interrupt for about 20 minutes
 	TORTURE=$${TORTURE:-1} $(if $(MEMORY),TMPDIR=$(MEMORY)) \
 		$(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
-		-o tmp_path_retention_policy=failed --no-cov tests/reliability $(ARGS)
+		--no-cov tests/reliability $(ARGS)
 
 .PHONY: check
 check: $(DEV) ## Check style, types and documentation

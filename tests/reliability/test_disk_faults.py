@@ -46,10 +46,10 @@ def faults(
     assert complete.error is None, complete
     calls = [c for c in complete.calls if c.is_changing or c.name in SYNCING]
     points = dict.fromkeys(call.point for call in calls if not call.failed)
-    names = itertools.cycle(ERRORS)
+    names = itertools.cycle(random.SystemRandom().sample(ERRORS, len(ERRORS)))
     for name, number in points:
-        # Each call fails in two ways, or in all that there are
-        kinds = ERRORS if torture else (next(names), next(names))
+        # Each call fails in one way, or in all that there are
+        kinds = ERRORS if torture else (next(names),)
         for kind in kinds:
             yield f"{name}:error={kind}:when={number}", kind
 

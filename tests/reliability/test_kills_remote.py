@@ -257,16 +257,15 @@ def test_publish(workers: int, deaths: Deaths) -> None:
 def test_set_alias(deaths: Deaths) -> None:
     place = deaths.place
     root = place.model(1000)
-    uids = [publish(root, version=place.version()) for _ in range(2)]
+    *uids, other = (publish(root, version=place.version()) for _ in range(3))
     code = "audmodel.set_alias(args['alias'], args['uid'])"
-    set_before: list[str] = []
+    is_moved = itertools.cycle([True, False])
 
     def prepare() -> dict[str, Any]:
         alias = f"alias-{place.version()}"
-        is_new = bool(len(set_before) % 2)
+        is_new = not next(is_moved)
         if not is_new:
             audmodel.set_alias(alias, uids[0])
-        set_before.append(alias)
         return {"alias": alias, "uid": uids[1], "is_new": is_new}
 
     for was_killed, arguments in deaths.of(code, prepare):
@@ -280,8 +279,8 @@ def test_set_alias(deaths: Deaths) -> None:
         holders = [uid for uid in uids if alias in audmodel.aliases(uid)]
         assert holders == ([target] if target else [])
         audmodel.set_alias(alias, uids[1])
-        assert audmodel.aliases(uids[1]) == sorted(set_before)
-        assert audmodel.aliases(uids[0]) == []
+        assert [audmodel.aliases(uid) for uid in uids] == [[], [alias]]
+        audmodel.set_alias(alias, other)
 
 
 def test_update_meta(deaths: Deaths) -> None:

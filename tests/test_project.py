@@ -121,7 +121,11 @@ KNOWS = {
     PUBLIC: ("audmodel.core", "audmodel.parallel"),
 }
 # A command that shows all commands, and errors that take long to import
-CIRCULAR = {"audmodel.cli.completion", "audmodel.core.backend.errors"}
+CIRCULAR = {
+    "audmodel.cli.completion",
+    "audmodel.core.backend.errors",
+    "audmodel.core.cache.errors",
+}
 
 
 def imports() -> dict[str, set[str]]:

@@ -81,8 +81,6 @@ def open(
     Raises:
         TypeError: if ``uid`` or ``file`` is not a string
         ValueError: if ``num_workers`` is not a positive integer
-        LockTimeoutError: if another process loads the file
-            for longer than ``timeout``
         ArchiveError: if the archive is damaged or not the published one
         CacheError: if a file has to be loaded,
             and the cache cannot be written to
@@ -90,6 +88,8 @@ def open(
         FileNotInModelError: if the model has no such file
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        LockTimeoutError: if another process loads the file
+            for longer than ``timeout``
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 

@@ -107,8 +107,6 @@ def load(
     Raises:
         TypeError: if ``uid`` or a pattern is not a string
         ValueError: if ``num_workers`` is not a positive integer
-        LockTimeoutError: if another process loads the model
-            for longer than ``timeout``
         ArchiveError: if the archive is damaged or not the published one
         CacheError: if the cache cannot be written to
         ConfigurationError: if the configuration cannot be used
@@ -116,6 +114,8 @@ def load(
         FileNotInModelError: if a pattern matches no file
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        LockTimeoutError: if another process loads the model
+            for longer than ``timeout``
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 

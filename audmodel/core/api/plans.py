@@ -48,6 +48,7 @@ def plan_load(
 
     Raises:
         TypeError: if ``uid`` or a pattern is not a string
+        ValueError: if ``num_workers`` is not a positive integer
         ArchiveError: if the archive is damaged or not the published one
         ConfigurationError: if the configuration cannot be used
         FileNotInModelError: if a pattern matches no file
@@ -55,7 +56,6 @@ def plan_load(
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
-        ValueError: if ``num_workers`` is not a positive integer
 
     Examples:
         >>> transfer = audmodel.plan_load("3e120e8d-1.0.0")

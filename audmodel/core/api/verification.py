@@ -52,8 +52,6 @@ def verify(
     Raises:
         TypeError: if ``uid`` is not a string
         ValueError: if ``num_workers`` is not a positive integer
-        LockTimeoutError: if another process is at work on the model
-            for longer than ``timeout``
         ArchiveError: if the archive is missing, or not the published one,
             or its directory is damaged
         CacheError: if the cache cannot be written to
@@ -61,6 +59,8 @@ def verify(
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         InvalidInputError: if both ``repair`` and ``remote`` are set
+        LockTimeoutError: if another process is at work on the model
+            for longer than ``timeout``
         ModelNotFoundError: if the model does not exist
         NotCachedError: if the model is not in the cache
         RepositoryError: if a repository cannot be used

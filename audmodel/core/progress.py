@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import contextlib
 from contextlib import contextmanager
+import sys
 import threading
 from typing import Any
 from typing import TypeAlias
@@ -36,7 +38,8 @@ def progress_bar(
         from any thread
 
     """
-    if not verbose:
+    # Some processes have no place for messages
+    if not verbose or sys.stderr is None:
         yield no_progress
         return
 
@@ -46,12 +49,12 @@ def progress_bar(
     lock = threading.Lock()
 
     def start(total: int) -> Progress:
-        with lock:
+        with lock, _unseen():
             if bars:
                 bars[0].total += total
             else:
                 bars.append(make(total))
-        return move
+        return move if bars else no_progress(total)
 
     def make(total: int) -> Any:
         text = audeer.format_display_message(description, pbar=True)
@@ -66,7 +69,7 @@ def progress_bar(
 
     def move(count: int) -> None:
         bar = bars[0]
-        with lock:
+        with lock, _unseen():
             # What is done once more, since it was damaged, does not count
             bar.update(min(count, bar.total - bar.n))
             if bar.n >= bar.total:
@@ -77,7 +80,13 @@ def progress_bar(
         yield start
     finally:
         for bar in bars:
-            bar.close()
+            with _unseen():
+                bar.close()
+
+
+def _unseen() -> contextlib.AbstractContextManager[None]:
+    r"""Go on if nobody can see how far it is: stderr is closed, broken or full."""
+    return contextlib.suppress(OSError, ValueError)
 
 
 def no_progress(_: int) -> Progress:

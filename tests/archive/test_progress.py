@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 import re
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -26,6 +29,7 @@ from tests.archive.tools import replace_archive
 from tests.archive.tools import text
 from tests.archive.tools import write
 from tests.archive.tools import write_old
+from tests.conftest import ROOT
 
 
 FILES = {
@@ -204,3 +208,39 @@ def test_bar_is_moved_by_many_threads(bars: Bars) -> None:
         for thread in threads:
             thread.join()
     assert bars.bars[0].n == 8000
+
+
+@pytest.mark.parametrize("kind", ["none", "closed", "full", "broken"])
+def test_nobody_can_see_the_bar(
+    kind: str, repository: audmodel.Repository, model_folder: Path
+) -> None:
+    """It is no reason to publish or load nothing."""
+    code = f"""
+import os, sys, audmodel
+place = ({repository.name!r}, {repository.host!r}, "file-system")
+audmodel.config.REPOSITORIES = [audmodel.Repository(*place)]
+kind = {kind!r}
+if kind == "none":
+    sys.stderr = None
+elif kind == "closed":
+    sys.stderr.close()
+elif kind == "full":
+    sys.stderr = open("/dev/full", "w", buffering=1)
+else:
+    read, write = os.pipe()
+    os.close(read)
+    sys.stderr = open(write, "w", buffering=1)
+uid = audmodel.publish({str(model_folder)!r}, "torch", {{}}, "1.0.0", verbose=True)
+root = audmodel.load(uid, num_workers=2, cache_root="cache", verbose=True)
+print(len(os.listdir(root)))
+os._exit(0)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        cwd=model_folder.parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        text=True,
+        check=False,
+    )
+    assert result.stdout == "4\n"

@@ -340,7 +340,7 @@ class _Upload:
         try:
             abort(self._bucket, self._path, upload)
         except RepositoryError as error:
-            logger.warning("An object was not stored, its parts stay. %s", error)
+            logger.warning("An object was not stored, its parts stay behind. %s", error)
 
     def _abort_forgotten(self) -> None:
         r"""Remove uploads that the server began without our knowledge.

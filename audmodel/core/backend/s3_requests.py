@@ -71,14 +71,14 @@ class Bucket(Store):
         unless it is one of many.
 
         Args:
-            operation: name of a method of the client of boto3
+            operation: name of a method of the client of botocore
             arguments: its arguments, without the bucket
 
         Returns:
             answer
 
         Raises:
-            ConfigurationError: if the configuration of boto3 cannot be used
+            ConfigurationError: if the configuration of botocore cannot be used
             FailureError: if it fails
 
         """
@@ -145,7 +145,7 @@ class Bucket(Store):
         Args:
             action: what it is for, in messages
             path: path of the object it is about
-            operation: name of a method of the client of boto3
+            operation: name of a method of the client of botocore
             arguments: its arguments, without the bucket
 
         Returns:
@@ -171,7 +171,7 @@ class Bucket(Store):
         Args:
             action: what it is for, in messages
             path: path of the object it is about
-            operation: name of a method of the client of boto3
+            operation: name of a method of the client of botocore
             arguments: its arguments, without the bucket
 
         Returns:

@@ -71,7 +71,7 @@ class Checker(Extractor):
 
     def _check_job(self, job: Job) -> tuple[Job, int, dict[str, str]]:
         try:
-            return job, self._attempt(job), {}
+            return job, self._attempt(job, self._source), {}
         except ArchiveError as error:
             if isinstance(job, Span):
                 if len(job.entries) == 1:

@@ -182,18 +182,14 @@ class Extractor:
         r"""Extract what is next to each other in the archive."""
         first, last = jobs[0], jobs[-1]
         if not (isinstance(first, MemberPart) and isinstance(last, MemberPart)):
-            return [self._run_job(job) for job in jobs]
+            return [self._run_job(job, self._source) for job in jobs]
         with self._source.in_order(first.start, last.stop) as ranges:
-            self._local.ranges = ranges
-            try:
-                return [self._run_job(job) for job in jobs]
-            finally:
-                self._local.ranges = None
+            return [self._run_job(job, ranges) for job in jobs]
 
-    def _run_job(self, job: Job) -> tuple[Job, int]:
+    def _run_job(self, job: Job, ranges: Ranges) -> tuple[Job, int]:
         r"""Extract what a job is about, tell the others if that fails."""
         try:
-            return job, self._attempt(job)
+            return job, self._attempt(job, ranges)
         except _CancelledError:
             raise
         except BaseException as error:
@@ -204,22 +200,23 @@ class Extractor:
                 self._cancelled.set()
             raise
 
-    def _attempt(self, job: Job) -> int:
+    def _attempt(self, job: Job, ranges: Ranges) -> int:
         r"""Extract what a job is about, fetch it once more if it is damaged."""
         try:
-            return self._extract(job)
+            return self._extract(job, ranges)
         except ArchiveError:
             # The bytes may have been damaged on their way
             self._source.forget_tail()
-            return self._extract(job)
+            # Nothing but these, while those that follow keep coming
+            return self._extract(job, self._source)
 
-    def _extract(self, job: Job) -> int:
+    def _extract(self, job: Job, ranges: Ranges) -> int:
         if isinstance(job, Span):
             self._extract_span(job)
             return 0
         with checks.naming(job):
             if isinstance(job, MemberPart):
-                return self._extract_part(job)
+                return self._extract_part(job, ranges)
             self._extract_stream(job)
         return 0
 
@@ -234,7 +231,7 @@ class Extractor:
         if not missing:
             return
         start = missing[0].start
-        data = self._fetch(start, missing[-1].stop)
+        data = self._fetch(self._source, start, missing[-1].stop)
         with contextlib.ExitStack() as stack:
             if len(missing) >= _MANY:
                 stack.enter_context(self._interpreter)
@@ -272,16 +269,14 @@ class Extractor:
             checks.check(part_digest, digest.digest(), "digest")
         checks.check_crc(member, crc)
 
-    def _extract_part(self, job: MemberPart) -> int:
+    def _extract_part(self, job: MemberPart, ranges: Ranges) -> int:
         member, part = job.member, job.part
         if self._resume:
             crc = existing.part_crc(self._path(member.name), member, part, self._buffer)
             if crc is not None:
                 self._progress(part.raw_length)
                 return crc
-        # None for who asks for a single part
-        ranges = getattr(self._local, "ranges", None)
-        data = self._fetch(job.start, job.stop, ranges)
+        data = self._fetch(ranges, job.start, job.stop)
         if part.offset == 0:
             data = checks.content(member, data, part.length)
         crc = 0
@@ -402,11 +397,11 @@ class Extractor:
 
     # ------------------------------------------------------------ bytes
 
-    def _fetch(self, start: int, stop: int, ranges: Ranges | None = None) -> memoryview:
+    def _fetch(self, ranges: Ranges, start: int, stop: int) -> memoryview:
         r"""Range of the archive, valid until the thread fetches the next one."""
         self._check_not_cancelled()
         view = self._buffer(stop - start)
-        (ranges or self._source).readinto(start, view)
+        ranges.readinto(start, view)
         return view
 
     def _buffer(self, length: int) -> memoryview:

@@ -250,9 +250,9 @@ def test_fault(
         (f"from request {index} on: {name}", faults.nth(index, fault, and_later=True))
         for index, (name, fault) in itertools.product(requests, FAULTS.items())
     ]
-    if not torture:
-        # Any of them, other ones each time
-        once, bursts = chance.sample(once, 6), chance.sample(bursts, 1)
+    # Any of them, other ones each time
+    once = chance.sample(once, min(len(once), 6 + 300 * torture))
+    bursts = chance.sample(bursts, min(len(bursts), 1 + 40 * torture))
     for_ever = chance.sample(for_ever, min(len(for_ever), 1 + 15 * torture))
     failures = []
     for name, fault in once + bursts + for_ever:

@@ -70,6 +70,41 @@ def test_replace(backend: Artifactory) -> None:
     assert read(backend, "/a") == b"new"
 
 
+def test_lost_answer_is_no_refusal(
+    server: ArtifactoryServer, hasty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Proxy(server.host) as proxy:
+
+        def lose(request: Request, forward: faults.Forward) -> Answer | None:
+            if request.method != "PUT":
+                return forward()
+            proxy.fault = None
+            faults.lose_answer(request, forward)
+            return None
+
+        proxy.fault = lose
+        url = f"{proxy.url}/artifactory"
+        backend = Artifactory(url, "models", authentication=("creator", "secret"))
+        assert backend.create_object("/a", b"ours")
+        # Asked once more, the server says that it must not be overwritten
+        assert server.repositories["models"].keys() == {"a"}
+
+
+@pytest.mark.parametrize("status", [200, 204])
+def test_page_of_a_proxy_is_no_object(
+    backend: Artifactory, proxy: Proxy, status: int
+) -> None:
+    page = b"<html>Please log in</html>" if status == 200 else b""
+    proxy.fault = faults.status(status, page)
+    for call in (
+        lambda: backend.create_object("/a", b"x"),
+        lambda: backend.read_object("/a", 100),
+        lambda: backend.open_object("/a").__enter__(),
+    ):
+        with pytest.raises(errors.RepositoryError, match=f"{status} is not Artifac"):
+            call()
+
+
 def test_who_must_not_overwrite_is_told_by_the_server(
     server: ArtifactoryServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,7 +363,7 @@ def test_credentials_are_not_sent_elsewhere(backend: Artifactory, proxy: Proxy) 
         elsewhere.fault = faults.status(200, b"x")
         # Another name is another host
         target = elsewhere.url.replace("127.0.0.1", "localhost")
-        proxy.fault = faults.status(302, Location=f"{target}/a")
+        proxy.fault = faults.status(302, Location=f"{target}/a", X_Artifactory_Id="1")
         assert read(backend, "/a") == b"x"
         assert "authorization" in proxy.requests[-1].headers
         assert "authorization" not in elsewhere.requests[-1].headers
@@ -351,7 +386,9 @@ def test_a_server_that_gives_no_ranges(backend: Artifactory, proxy: Proxy) -> No
         proxy.fault = faults.change(status=200)
         with pytest.raises(errors.RepositoryError, match="does not give byte ranges"):
             reader.read(0, MIB)
-    proxy.fault = lambda _, __: Answer(200, [("Content-Length", "9999999")], LARGE)
+    proxy.fault = lambda _, __: Answer(
+        200, [("X-Artifactory-Id", "1"), ("Content-Length", "9999999")], LARGE
+    )
     with (
         pytest.raises(errors.RepositoryError, match="does not give byte ranges"),
         backend.open_object("/a"),

@@ -92,9 +92,10 @@ class Artifactory(RemoteBackend):
             self._deploy_small(path, data)
         except FailureError as failure:
             # Whoever must not overwrite anything learns by the refusal
-            # that somebody else was faster
-            if self._exists(path):
-                return False
+            # that somebody else was faster, or that an answer was lost
+            stored = self.read_object(path, limit=LARGEST_JSON)
+            if stored is not None:
+                return stored.data == data
             raise failure.error(
                 f"Could not create '{self.object_url(path)}'"
             ) from failure

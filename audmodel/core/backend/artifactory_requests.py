@@ -42,6 +42,10 @@ READ_TIMEOUT = 20.0
 LARGEST_JSON = 64 * MIB
 # Longer explanations of an error are not read
 LARGEST_ERROR = 64 * 1024
+_NOT_ARTIFACTORY = (
+    "what answered {} is not Artifactory. "
+    "Check the host, which often ends with '/artifactory'."
+)
 
 
 # By URL and name, as finding out takes a request
@@ -210,6 +214,11 @@ class Server(Store):
         with contextlib.closing(
             self.send("GET", self.url(path), headers=headers)
         ) as found:
+            # It may have sent us to another server that has the content
+            if not any(map(_is_marked, [*found.history, found])):
+                raise FailureError(
+                    Kind.OTHER, _NOT_ARTIFACTORY.format(found.status_code)
+                )
             stream: Stream = found.raw
             yield Answer(found.status_code, found.headers, stream)
 
@@ -302,10 +311,7 @@ def _answered(answer: requests.Response) -> FailureError:
         if _is_artifactory(answer):
             kind = Kind.ABSENT
         else:
-            reason = (
-                "what answered 404 is not Artifactory. "
-                "Check the host, which often ends with '/artifactory'."
-            )
+            reason = _NOT_ARTIFACTORY.format(status)
     return FailureError(kind, reason, None, float(after) if after.isdecimal() else 0.0)
 
 
@@ -313,13 +319,21 @@ def _is_artifactory(answer: requests.Response) -> bool:
     r"""Whether an answer is of Artifactory, and not of a proxy before it."""
     from urllib3.exceptions import HTTPError
 
-    if any(name in answer.headers for name in ("X-Artifactory-Id", "X-JFrog-Version")):
+    if _is_marked(answer):
         return True
     try:
         data = json.loads(read_body(answer.raw, LARGEST_ERROR) or b"")
     except (HTTPError, ValueError, OSError):
         return False
     return isinstance(data, dict) and isinstance(data.get("errors"), list)
+
+
+def _is_marked(answer: requests.Response) -> bool:
+    r"""Whether an answer has headers that only Artifactory sends."""
+    return any(
+        name.lower().startswith(("x-artifactory-", "x-checksum-", "x-jfrog-"))
+        for name in answer.headers
+    )
 
 
 def _unanswered(error: Exception) -> FailureError:

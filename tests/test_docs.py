@@ -237,7 +237,7 @@ def seconds(name: str, **labels: str) -> float:
     ("what", "name", "num_workers"),
     [
         ("Load 512 MB with 2 workers", "load", "2"),
-        ("Load 256 MB with 10 workers", "load-limited", "10"),
+        ("Load 512 MB with 10 workers", "load-limited", "10"),
         ("Publish 512 MB with 2 workers", "publish", "2"),
     ],
 )

@@ -47,9 +47,7 @@ SOON = 5.0
 
 # Publishes one model for each line that it reads, in a process of its own
 PUBLISHERS = """
-import os, resource, signal, sys, traceback
-# Who wants ever more memory fails, and says where, before the machine does
-resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+import faulthandler, os, signal, sys, traceback
 import audmodel
 import audmodel.core.publishing, audmodel.core.lookup
 import boto3
@@ -64,6 +62,8 @@ for line in sys.stdin:
     pid = os.fork()
     if not pid:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        # Who does not end says where it waits, before the test is given up
+        faulthandler.dump_traceback_later(40, exit=True)
         code = 0
         try:
             audmodel.publish(
@@ -192,8 +192,8 @@ def test_publish(
     ]
     if not torture:
         # Nothing but the answer says what was begun
-        begin = [*itertools.product([BEGIN], SIGNALS, (False, True), (3,))]
-        points = [chance.choice(begin), *chance.sample(points, 2)]
+        begin = itertools.product([BEGIN], SIGNALS, (False, True), (3,))
+        points = [*begin, *chance.sample(points, 4)]
     with (
         Proxy(weed.host) as proxy,
         publishers(proxy.url, bucket, model) as processes,

@@ -70,13 +70,11 @@ def chance(seed: int) -> random.Random:
 @pytest.fixture
 def count(record_property: Callable[[str, object], None]) -> Callable[[str, int], None]:
     """Count what was tried, for the figures that are printed in the end."""
-    figures: dict[str, list[object]] = {}
+    figures: dict[str, int] = {}
+    record_property("figures", figures)
 
     def count(what: str, number: int = 1) -> None:
-        if what not in figures:
-            figures[what] = [what, 0]
-            record_property("figure", figures[what])
-        figures[what][1] += number  # type: ignore[operator]
+        figures[what] = figures.get(what, 0) + number
 
     return count
 
@@ -86,9 +84,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     figures: Counter[str] = Counter()
     for report in terminalreporter.getreports("passed"):
         for key, value in report.user_properties:
-            if key == "figure":
-                what, number = value
-                figures[what] += number
+            if key == "figures":
+                figures.update(value)
     if figures:
         terminalreporter.section("figures")
         for what, number in sorted(figures.items()):

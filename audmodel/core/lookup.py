@@ -161,6 +161,7 @@ def _run(
     from concurrent.futures import ThreadPoolExecutor
 
     from audmodel.core.backend.connections import Requests
+    from audmodel.parallel.waiting import result_of
 
     requests = Requests()
 
@@ -170,7 +171,7 @@ def _run(
 
     def wait(future: Future[Answer | None]) -> Answer | None:
         try:
-            return future.result()
+            return result_of(future)
         except BaseException:
             # Who was interrupted does not want any of the answers
             if not future.done():

@@ -12,6 +12,8 @@ import threading
 from typing import TYPE_CHECKING
 from typing import TypeVar
 
+from audmodel.parallel.waiting import result_of
+
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -179,7 +181,7 @@ def _in_threads(
             # Neither future nor result gets a name:
             # the consumer holds the only reference to a result,
             # and an exception is not tied into a cycle with this frame
-            yield pending.popleft().result()
+            yield result_of(pending.popleft())
         if failure is not None:
             raise failure
         complete = True

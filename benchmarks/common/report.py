@@ -147,7 +147,7 @@ def _row(result: Result, speedup: float) -> Row:
         "num_iter": str(len(result.samples)),
         "elapsed(avg)": elapsed(result.mean),
         "elapsed(std)": elapsed(result.deviation),
-        "speedup": f"{speedup:.1f}",
+        "speedup": f"{speedup:.1f}" if speedup > 0.1 else f"{speedup:.1g}",
         "bytes": _number(result.transferred),
         "peak memory": f"{result.peak / 1e6:.0f} MB" if result.peak else "",
         "requests": _number(result.requests),

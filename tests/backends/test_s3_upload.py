@@ -345,15 +345,19 @@ def test_cleaning_up_fails(
 
 
 SCRIPT = """
-import signal, sys, time
+import faulthandler, signal, sys, time
 from audmodel.core.backend.s3 import S3
 from audmodel.core.backend.termination import terminable
 
 def chunks():
     yield bytes(20 << 20)
     print("ready", flush=True)
-    time.sleep(60)
+    # A signal that comes right before it does not end a sleep
+    for _ in range(600):
+        time.sleep(0.1)
 
+# Say where it hangs
+faulthandler.dump_traceback_later(25, exit=True)
 with S3(sys.argv[1], sys.argv[2]) as backend:
     try:
         with terminable():
@@ -385,9 +389,9 @@ def test_a_process_that_is_asked_to_end_leaves_no_parts(
         assert uploads(weed, bucket)
         start = time.monotonic()
         process.send_signal(number)
-        out, err = process.communicate(timeout=30)
-    assert time.monotonic() - start < 5
+        out, err = process.communicate(timeout=60)
     assert process.returncode == -number, err
+    assert time.monotonic() - start < 5
     if number is signal.SIGINT:
         assert out == "left\n"
     assert uploads(weed, bucket) == []

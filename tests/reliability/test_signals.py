@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 import random
+import shutil
 import signal
+import tempfile
 import time
 
 import pytest
@@ -69,6 +72,17 @@ INTERRUPT = """
 
 
 @pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory, as nothing ends a process that waits for a busy disk."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or shutil.disk_usage(memory).free < 1 << 30:
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory, prefix="audmodel-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
 def large_folder(tmp_path: Path) -> Path:
     root = tmp_path / "large"
     (root / "sub").mkdir(parents=True)
@@ -114,7 +128,7 @@ def test_load(
 ) -> None:
     uid = publish(large_folder)
     code = """
-    slow(0.02)
+    slow(0.01 * args["workers"])
     results = []
     for seconds in args["delays"]:
         load = lambda: audmodel.load(args["uid"], num_workers=args["workers"])

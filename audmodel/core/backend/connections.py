@@ -18,6 +18,7 @@ from typing import TypeVar
 import weakref
 
 from audmodel.parallel import prefetch
+from audmodel.parallel.waiting import wait_for
 
 
 Item = TypeVar("Item")
@@ -32,13 +33,14 @@ GRACE = 1.5
 _LATE = 0.3
 
 _local = threading.local()
-_lock = threading.Lock()
+# Garbage may be collected, and end its requests, in the middle of anything
+_lock = threading.RLock()
 
 
 def _after_fork() -> None:
     global _lock
     # Whoever held it does not exist in the child
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -221,7 +223,7 @@ def finish(function: Callable[[], Result]) -> Result:
 
     try:
         threading.Thread(target=run, daemon=True).start()
-        done.wait()
+        wait_for(done)
     except BaseException:
         with requests.ending_in(GRACE):
             # A thread that was not started, or looks for a host, does not end

@@ -128,7 +128,7 @@ def test_random_losses(
     count: Callable[[str, int], None],
 ) -> None:
     """Of all writes, a tenth or a third loses its answer."""
-    rounds = 4 + 140 * torture
+    rounds = 4 + 220 * torture
     lost = 0
 
     def fault(request: Request, forward: Forward) -> Answer | None:

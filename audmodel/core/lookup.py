@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import contextlib
 from contextlib import contextmanager
 from functools import partial
+import threading
 from typing import TypeVar
 import warnings
 
@@ -158,16 +159,27 @@ def _run(
     if not remaining:
         return
     from concurrent.futures import Future
-    from concurrent.futures import ThreadPoolExecutor
 
     from audmodel.core.backend.connections import Requests
     from audmodel.parallel.waiting import result_of
 
     requests = Requests()
 
-    def ask_here(repository: Repository) -> Answer | None:
-        with requests.here():
-            return ask(repository)
+    def start(repository: Repository) -> Future[Answer | None]:
+        future: Future[Answer | None] = Future()
+
+        def run() -> None:
+            try:
+                with requests.here():
+                    future.set_result(ask(repository))
+            # It is raised where somebody waits for it
+            except BaseException as error:  # noqa: BLE001
+                future.set_exception(error)
+
+        # Whoever has an answer does not wait for a host that is down,
+        # nor does the end of the process
+        threading.Thread(target=run, daemon=True).start()
+        return future
 
     def wait(future: Future[Answer | None]) -> Answer | None:
         try:
@@ -178,11 +190,6 @@ def _run(
                 requests.end()
             raise
 
-    executor = ThreadPoolExecutor(len(remaining))
-    try:
-        futures = [executor.submit(ask_here, repository) for repository in remaining]
-        for repository, future in zip(remaining, futures, strict=True):
-            yield repository, partial(wait, future)
-    finally:
-        # Whoever has an answer does not wait for a host that is down
-        executor.shutdown(wait=False, cancel_futures=True)
+    futures = [start(repository) for repository in remaining]
+    for repository, future in zip(remaining, futures, strict=True):
+        yield repository, partial(wait, future)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -14,6 +16,7 @@ import audmodel
 from audmodel.core.backend.filesystem import FileSystem
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
+from tests.conftest import ROOT
 
 
 class Down(FileSystem):
@@ -159,6 +162,45 @@ def test_nobody_waits_for_a_later_repository(
         assert time.monotonic() - start < 10
     finally:
         Slow.done.set()
+
+
+def test_process_ends_before_a_later_repository_answers(
+    repository: audmodel.Repository, uid: str
+) -> None:
+    code = """
+import sys, threading, time
+import audmodel
+from audmodel.core.backend.filesystem import FileSystem
+
+asked = threading.Event()
+
+class Slow(FileSystem):
+    def _open(self):
+        asked.set()
+        time.sleep(60)
+
+class Remote(FileSystem):
+    def _open(self):
+        assert asked.wait(30)
+        super()._open()
+
+audmodel.Repository.register("slow", Slow)
+audmodel.Repository.register("remote", Remote)
+audmodel.config.REPOSITORIES = [
+    audmodel.Repository("models", sys.argv[1], "remote"),
+    audmodel.Repository("models", "nowhere", "slow"),
+]
+print(audmodel.exists(sys.argv[2]))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code, repository.host, uid],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=40,
+    )
+    assert result.stdout == "True\n"
 
 
 def test_remote_repositories_are_asked_at_once(

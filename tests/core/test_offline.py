@@ -204,6 +204,18 @@ def test_damaged_memory(
         audmodel.load("best")
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.skipif(os.name == "nt", reason="there are no named pipes")
+def test_memory_that_blocks(uid: str, cache: Path, offline: Callable[[], None]) -> None:
+    audmodel.load("best")
+    memory = cache / ".best.resolved"
+    memory.unlink()
+    os.mkfifo(memory)
+    offline()
+    with pytest.raises(OfflineError):
+        audmodel.load("best")
+
+
 def test_memory_that_cannot_be_written(uid: str, cache: Path) -> None:
     (cache / ".best.resolved").mkdir(parents=True)
     assert audmodel.resolve_alias("best") == uid

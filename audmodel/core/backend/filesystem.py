@@ -118,7 +118,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
             target = self._expand(path)
             try:
                 with self._exclusive(os.path.dirname(target)):
-                    with open(target, "rb") as file:
+                    with open(target, "rb", opener=disk.open_file) as file:
                         current = file.read()
                     if _tag(current) != tag:
                         return False

@@ -71,11 +71,8 @@ def _path(root: str, name: Alias | ShortId) -> str:
 
 
 def _read(root: str, name: Alias | ShortId) -> ModelId | None:
-    try:
-        with open(_path(root, name), encoding="ascii", errors="replace") as file:
-            words = file.read(_MAX_BYTES).split()
-    except OSError:
-        return None
+    content = disk.read_small(_path(root, name), _MAX_BYTES) or b""
+    words = content.decode("ascii", errors="replace").split()
     # File systems may not tell names apart that differ in case
     if len(words) != 2 or words[0] != str(name):
         return None

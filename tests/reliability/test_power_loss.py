@@ -288,6 +288,52 @@ def test_sound_model_needs_no_repository(
     assert audmodel.load(uid) == str(loaded)
 
 
+def test_files_that_were_put_into_a_model_make_no_difference(
+    uid: str,
+    loaded: Path,
+    model_folder: Path,
+    repository: audmodel.Repository,
+    start_again: Callable[[], None],
+) -> None:
+    shutil.rmtree(repository.host)
+    (loaded / "__pycache__").mkdir()
+    (loaded / "__pycache__" / "model.cpython-311.pyc").write_bytes(b"compiled")
+    inode = loaded.stat().st_ino
+    start_again()
+    assert audmodel.load(uid) == str(loaded)
+    assert loaded.stat().st_ino == inode
+    assert files(loaded) == {
+        **files(model_folder),
+        "__pycache__/model.cpython-311.pyc": b"compiled",
+    }
+    assert not marker(loaded).exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content[:-1],
+        lambda content: content.partition(b"\n")[0],
+        lambda content: content.replace(b"\n", b"\n1", 1),
+        lambda content: b"another:" + b"0" * 64,
+        lambda content: b"",
+        lambda content: bytes(2000),
+    ],
+)
+def test_damaged_note(
+    uid: str,
+    loaded: Path,
+    model_folder: Path,
+    start_again: Callable[[], None],
+    change: Callable[[bytes], bytes],
+) -> None:
+    start_again()
+    marker(loaded).write_bytes(change(marker(loaded).read_bytes()))
+    damage(loaded, "empty")
+    assert audmodel.load(uid) == str(loaded)
+    assert files(loaded) == files(model_folder)
+
+
 def test_damaged_model_without_repository(
     uid: str,
     loaded: Path,
@@ -311,7 +357,7 @@ def test_models_of_this_start_are_taken_as_they_are(
     def refuse(*args: Any) -> Any:
         raise AssertionError("Nothing is compared while the machine runs.")
 
-    monkeypatch.setattr(marker_module, "_read_tree", refuse)
+    monkeypatch.setattr(marker_module, "_are_right", refuse)
     assert audmodel.load(uid) == str(loaded)
     assert marker(loaded).exists()
 
@@ -346,12 +392,12 @@ def test_cache_that_cannot_be_written_to(
         os.setgroups([])
         os.setgid(65534)
         os.setuid(65534)
-        read = marker._read_tree
+        compare = marker._are_right
         calls = []
-        def counting(root):
+        def counting(root, listing):
             calls.append(root)
-            return read(root)
-        marker._read_tree = counting
+            return compare(root, listing)
+        marker._are_right = counting
         return [audmodel.load(args["uid"]), audmodel.load(args["uid"]), len(calls)]
     """
     assert python.run(code, uid=uid) == [str(loaded), str(loaded), 1]

@@ -95,7 +95,7 @@ class CacheEntry:
         return self._marker.doubt() is not None
 
     def verify(self) -> bool:
-        r"""Compare a model from before the machine was started with its checksum.
+        r"""Compare a model from before the machine was started with what it has to be.
 
         Nothing is written but that there is no doubt any more.
 
@@ -103,13 +103,13 @@ class CacheEntry:
             whether the model is in the cache as it was loaded
 
         """
-        content = self._marker.doubt()
-        if content is None:
+        head = self._marker.doubt()
+        if head is None:
             return self.is_complete
-        if not self._marker.is_right(content):
+        if not self._marker.is_right(head):
             return False
         with contextlib.suppress(OSError), self.whole.lock(timeout=0):
-            self._marker.remove(content)
+            self._marker.remove(head)
         return True
 
     def keep(self, path: str, content: bytes) -> None:

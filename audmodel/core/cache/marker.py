@@ -2,26 +2,32 @@ r"""Note that a model may not be on the disk yet, should the power fail.
 
 To wait until a model is on the disk would double the time of a load.
 Instead a small file is, before the model becomes visible,
-which names the start of the machine and the checksum of the model.
+which names the start of the machine and what each file has to be.
 As long as the machine runs, what was written is what is read.
-After another start the model is compared with its checksum once.
-If it is not what it was, since the power failed,
-then it is taken back and continued like a load that ended early.
+After another start the files are compared with it once.
+If one is not what it was, since the power failed,
+then the model is taken back and continued like a load that ended early.
+
+::
+
+    start of the machine, colon, BLAKE3 digest of what follows the line feed
+    CRC-32, space, size, space, name, zero byte, for each file
 
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from collections.abc import Iterator
 import os
 import secrets
 
 from audmodel.core import disk
 
 
-# Longest content
-_LIMIT = 1000
+# Longest first line
+_HEAD = 1000
+# Longest content: that of a model with the longest directory has less
+_LIMIT = 32 << 20
 # Bytes that are read at once
 _PIECE = 1 << 20
 # Models that were found to be right by this process, for caches that are read only
@@ -29,7 +35,7 @@ _verified: set[tuple[str, bytes]] = set()
 
 
 class Marker:
-    r"""Checksum of a model that may not be on the disk.
+    r"""What the files of a model have to be that may not be on the disk.
 
     Args:
         path: path of the file
@@ -42,40 +48,48 @@ class Marker:
         self._folder = folder
 
     def doubt(self) -> bytes | None:
-        r"""Content if the power may have failed since the load.
+        r"""First line if the power may have failed since the load.
 
         Returns:
-            content, ``None`` if the model is what was loaded
+            first line, ``None`` if the model is what was loaded
 
         """
-        content = disk.read_small(self._path, _LIMIT)
+        head = self._head()
         if (
-            content is None
-            or content.startswith(disk.boot_id().encode() + b":")
-            or (self._folder, content) in _verified
+            head is None
+            or head.startswith(disk.boot_id().encode() + b":")
+            or (self._folder, head) in _verified
         ):
             return None
-        return content
+        return head
 
-    def is_right(self, content: bytes) -> bool:
-        r"""Compare the model with its checksum.
+    def is_right(self, head: bytes) -> bool:
+        r"""Compare the files of the model with what they have to be.
+
+        Others that were put beside them are not looked at:
+        they are nothing that the power could have taken.
 
         Args:
-            content: what :meth:`doubt` gave
+            head: what :meth:`doubt` gave
 
         Returns:
             whether the model is what was loaded,
             in which case this process has no doubt any more
 
         """
+        content = disk.read_small(self._path, _LIMIT) or b""
+        actual, _, files = content.partition(b"\n")
         try:
-            actual = _checksum(_read_tree(self._folder))
-        except OSError:
+            is_right = (
+                actual == head
+                and head.partition(b":")[2] == _digest(files)
+                and _are_right(self._folder, files)
+            )
+        except (OSError, ValueError):
             return False
-        if content.partition(b":")[2] != actual.encode():
-            return False
-        _verified.add((self._folder, content))
-        return True
+        if is_right:
+            _verified.add((self._folder, head))
+        return is_right
 
     def write(self, folder: str, files: Iterable[tuple[str, int, int]]) -> None:
         r"""Note what to compare a model with, before it becomes visible.
@@ -88,10 +102,13 @@ class Marker:
             OSError: if it cannot be written
 
         """
+        records = (f"{crc} {size} {name}\0" for name, size, crc in sorted(files))
+        listing = "".join(records).encode(errors="surrogateescape")
+        head = disk.boot_id().encode() + b":" + _digest(listing)
         # Should this process be killed, it goes with what else does not belong there
         temporary = os.path.join(folder, f".unsynced~{secrets.token_hex(8)}")
         with open(temporary, "xb") as file:
-            file.write(f"{disk.boot_id()}:{_checksum(files)}".encode())
+            file.write(head + b"\n" + listing)
         if disk.boot_id():
             disk.sync(temporary)
         else:
@@ -100,39 +117,44 @@ class Marker:
         os.replace(temporary, self._path)
         disk.sync_folder(os.path.dirname(self._path))
 
-    def remove(self, content: bytes | None = None) -> None:
+    def remove(self, head: bytes | None = None) -> None:
         r"""Remove the note, whose lock is held.
 
         Args:
-            content: what it has to hold, anything if it is ``None``
+            head: first line it has to have, any if it is ``None``
 
         """
-        if content in (None, disk.read_small(self._path, _LIMIT)):
+        if head in (None, self._head()):
             disk.remove(self._path)
 
+    def _head(self) -> bytes | None:
+        try:
+            with open(self._path, "rb", buffering=0, opener=disk.open_file) as file:
+                return (file.read(_HEAD) or b"").partition(b"\n")[0]
+        except OSError:
+            return None
 
-def _checksum(files: Iterable[tuple[str, int, int]]) -> str:
-    r"""Checksum of name, size and CRC-32 of each file, in any order."""
+
+def _digest(content: bytes) -> bytes:
     from blake3 import blake3
 
-    digest = blake3()
-    for name, size, crc in sorted(files):
-        digest.update(f"{crc} {size} {name}\0".encode(errors="surrogateescape"))
-    return digest.hexdigest()
+    return blake3(content).hexdigest().encode()
 
 
-def _read_tree(root: str) -> Iterator[tuple[str, int, int]]:
-    r"""Name, size and CRC-32 of all files in a folder."""
+def _are_right(root: str, listing: bytes) -> bool:
+    r"""Whether files have the CRC-32 and the size that a list says."""
     from isal import isal_zlib
 
     buffer = memoryview(bytearray(_PIECE))
-    for folder, _, names in os.walk(root):
-        for name in names:
-            path = os.path.join(folder, name)
-            fd = disk.open_file(path, os.O_RDONLY | os.O_NOFOLLOW)
-            with open(fd, "rb", buffering=0) as file:
-                size = crc = 0
-                while count := file.readinto(buffer):
-                    size += count
-                    crc = isal_zlib.crc32(buffer[:count], crc)
-            yield os.path.relpath(path, root).replace(os.sep, "/"), size, crc
+    for record in listing.split(b"\0")[:-1]:
+        expected_crc, expected_size, name = record.split(b" ", 2)
+        path = os.path.join(root, os.fsdecode(name))
+        fd = disk.open_file(path, os.O_RDONLY | os.O_NOFOLLOW)
+        with open(fd, "rb", buffering=0) as file:
+            size = crc = 0
+            while count := file.readinto(buffer):
+                size += count
+                crc = isal_zlib.crc32(buffer[:count], crc)
+        if (crc, size) != (int(expected_crc), int(expected_size)):
+            return False
+    return True

@@ -130,6 +130,10 @@ class Proxy(LoopbackServer):
                 if name not in ("connection", "expect"):
                     connection.putheader(name, value)
             connection.endheaders(request.body or None)
+            length = int(request.headers.get("content-length") or 0)
+            if len(request.body) < length:
+                # The client died, and the server has to learn that nothing follows
+                connection.sock.shutdown(socket.SHUT_WR)
             answer = connection.getresponse()
             found = Answer(
                 answer.status,

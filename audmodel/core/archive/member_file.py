@@ -28,6 +28,8 @@ BUFFER = 64 * KIB
 # Reading that went on to so many parts in a row will go on.
 # A range that somebody is after may well lie in two of them.
 _CROSSED = 2
+# To close what a parent process fetches would wait for its threads
+_of_parents: list[object] = []
 
 
 class MemberFile(io.RawIOBase):
@@ -185,6 +187,8 @@ class _FetchedParts:
         self._kept: OrderedDict[int, memoryview] = OrderedDict()
         self._capacity = max(1, KEPT // parts.part_size)
         self._ahead: Generator[memoryview, None, None] | None = None
+        # Process whose threads fetch it
+        self._process = os.getpid()
         # What comes from there
         self._coming = range(0)
         # Parts in a row that reading went on to
@@ -210,6 +214,7 @@ class _FetchedParts:
             last = len(self._parts) - 1
         while len(self._kept) >= self._capacity:
             self._kept.popitem(last=False)
+        self._forget_threads_of_parent()
         if number not in self._coming[:1]:
             if self._num_workers == 1 or number >= last:
                 part = self._kept[number] = self._parts.read(number)
@@ -241,8 +246,17 @@ class _FetchedParts:
             self.close()
         return part
 
+    def _forget_threads_of_parent(self) -> None:
+        r"""Expect nothing of threads that do not exist in a fork."""
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            _of_parents.append(self._ahead)
+            self._ahead = None
+            self._coming = range(0)
+
     def close(self) -> None:
         r"""Stop fetching ahead."""
+        self._forget_threads_of_parent()
         ahead, self._ahead = self._ahead, None
         self._coming = range(0)
         if ahead is not None:

@@ -243,6 +243,7 @@ class _Guarded:
     sock: Any
     timeout: Any
     _socket: Any = None
+    _process: int
 
     @staticmethod
     def used_for() -> Requests | None:
@@ -260,6 +261,7 @@ class _Guarded:
         super().connect()  # type: ignore[misc]
         # An answer after which the server closes keeps it to itself
         self._socket = self.sock
+        self._process = os.getpid()
         if ended():
             self.cut()
 
@@ -285,7 +287,8 @@ class _Guarded:
 
     def cut(self) -> None:
         r"""Let whoever waits for the server learn that it is in vain."""
-        if self._socket is not None:
+        # That of a parent process is still in use there
+        if self._socket is not None and self._process == os.getpid():
             # TLS to a proxy wraps that to the server
             inner = getattr(self._socket, "socket", self._socket)
             with contextlib.suppress(OSError, TypeError):

@@ -206,7 +206,10 @@ def _locked(entry: CacheEntry, model: CachedModel) -> Iterator[None]:
     from audmodel.core.cache.errors import LockTimeoutError
 
     try:
-        with entry.whole.lock(timeout=0), entry.partial.lock(timeout=0):
+        with (
+            entry.whole.lock(timeout=0),
+            entry.partial.lock(timeout=0, borrow=False),
+        ):
             yield
     except LockTimeoutError as error:
         raise _busy(model) from error

@@ -36,7 +36,14 @@ os.register_at_fork(after_in_child=_lent.clear)
 
 
 @contextmanager
-def hold(root: str, path: str, *, timeout: float, lend: bool = False) -> Iterator[bool]:
+def hold(
+    root: str,
+    path: str,
+    *,
+    timeout: float,
+    lend: bool = False,
+    borrow: bool = True,
+) -> Iterator[bool]:
     r"""Hold a lock.
 
     A wait is announced with the path of the lock and the time waited.
@@ -48,6 +55,7 @@ def hold(root: str, path: str, *, timeout: float, lend: bool = False) -> Iterato
         lend: whether nobody in this process waits for the lock,
             since the code of its user runs inside the block,
             which would wait for itself
+        borrow: whether a lock that is lent will do
 
     Yields:
         whether the lock keeps others away,
@@ -66,7 +74,7 @@ def hold(root: str, path: str, *, timeout: float, lend: bool = False) -> Iterato
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         lock = filelock.FileLock(path, mode=_MODE, thread_local=False)
-        is_held = _acquire(lock, path, timeout)
+        is_held = _acquire(lock, path, timeout, borrow)
     except LockTimeoutError:
         raise
     except (OSError, NotImplementedError) as error:
@@ -88,8 +96,8 @@ def hold(root: str, path: str, *, timeout: float, lend: bool = False) -> Iterato
         lock.release()
 
 
-def _acquire(lock: object, path: str, timeout: float) -> bool:
-    r"""Acquire a lock, unless it is lent, and say so."""
+def _acquire(lock: object, path: str, timeout: float, borrow: bool) -> bool:
+    r"""Acquire a lock, unless it is borrowed, and say so."""
     import filelock
 
     from audmodel.core.cache.errors import LockTimeoutError
@@ -101,10 +109,12 @@ def _acquire(lock: object, path: str, timeout: float) -> bool:
         waited = time.monotonic() - start
         left = timeout - waited if timeout >= 0 else float("inf")
         try:
-            seconds = 0 if path in _lent else min(notice - waited, left)
+            seconds = 0 if borrow and path in _lent else min(notice - waited, left)
             lock.acquire(timeout=max(0, seconds))
             return True
         except filelock.Timeout as error:
+            if borrow and path in _lent:
+                return False
             waited = time.monotonic() - start
             if timeout >= 0 and waited >= timeout:
                 raise LockTimeoutError(
@@ -113,8 +123,6 @@ def _acquire(lock: object, path: str, timeout: float) -> bool:
                     "Wait until it is done, end it, or allow a longer 'timeout'.",
                     path,
                 ) from error
-        if path in _lent:
-            return False
         logger.warning(
             "Waiting since %.0f s for '%s', "
             "which another process holds that is at work on the same model.",

@@ -48,7 +48,9 @@ class Slot:
         self._is_alone = False
 
     @contextmanager
-    def lock(self, *, timeout: float, lend: bool = False) -> Iterator[None]:
+    def lock(
+        self, *, timeout: float, lend: bool = False, borrow: bool = True
+    ) -> Iterator[None]:
         r"""Keep other processes from filling the folder.
 
         A wait is announced with the path of the lock and the time waited.
@@ -56,6 +58,7 @@ class Slot:
         Args:
             timeout: seconds to wait, forever if negative
             lend: whether nobody in this process waits for it
+            borrow: whether it will do that this process has lent it
 
         Raises:
             LockTimeoutError: if the lock was not free in time
@@ -63,7 +66,9 @@ class Slot:
 
         """
         path = os.path.join(self._parent, f".{self._name}.lock")
-        with locks.hold(self._root, path, timeout=timeout, lend=lend) as is_alone:
+        with locks.hold(
+            self._root, path, timeout=timeout, lend=lend, borrow=borrow
+        ) as is_alone:
             self._is_alone = is_alone
             try:
                 yield

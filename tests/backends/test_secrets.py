@@ -8,6 +8,7 @@ import io
 import logging
 from pathlib import Path
 import pickle
+import time
 import traceback
 import warnings
 
@@ -15,6 +16,7 @@ import pytest
 
 import audmodel
 from audmodel import errors
+from audmodel.core.backend import s3_client
 from audmodel.core.backend.artifactory import Artifactory
 from audmodel.core.backend.s3 import S3
 from tests.backends import artifactory_server
@@ -145,6 +147,72 @@ def test_artifactory(
             everything.append(describe(error))
         else:
             assert status is None
+
+
+def test_line_break_behind_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As in files from which variables of containers are read
+    monkeypatch.setenv("ARTIFACTORY_API_KEY", "secret\n")
+    with artifactory_server.artifactory() as server:
+        server.tokens["secret"] = artifactory_server.User("secret")
+        with Artifactory(server.url, "models") as backend:
+            backend.write_object("/a", [b"x"])
+    monkeypatch.setenv("MINIO_ACCESS_KEY", f"{seaweedfs.ACCESS_KEY}\n")
+    monkeypatch.setenv("MINIO_SECRET_KEY", f" {seaweedfs.SECRET_KEY}\r\n")
+    keys = s3_client.endpoint("localhost", "bucket").keys
+    assert keys == (seaweedfs.ACCESS_KEY, seaweedfs.SECRET_KEY)
+
+
+@pytest.mark.parametrize("character", ["\n", "\x7f", "\N{EURO SIGN}"])
+@pytest.mark.parametrize(
+    ("backend", "names"),
+    [
+        ("artifactory", ["ARTIFACTORY_API_KEY"]),
+        ("s3", ["MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"]),
+        ("s3", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]),
+    ],
+)
+def test_what_cannot_be_sent(
+    monkeypatch: pytest.MonkeyPatch,
+    backend: str,
+    names: list[str],
+    character: str,
+    free_port: int,
+) -> None:
+    host = f"http://127.0.0.1:{free_port}"
+    secret = f"{CANARY}{character}{CANARY}"
+    for name in names:
+        monkeypatch.setenv(name, secret)
+    start = time.monotonic()
+    audmodel.config.REPOSITORIES = [audmodel.Repository("models", host, backend)]
+    with pytest.raises(errors.ConfigurationError, match="credentials") as info:
+        audmodel.resolve_alias("a")
+    assert time.monotonic() - start < 5
+    check("".join(traceback.format_exception(info.value)))
+
+
+@pytest.mark.parametrize("backend", [Artifactory, S3])
+def test_what_is_given_and_cannot_be_sent(backend: type[Artifactory | S3]) -> None:
+    secret = f"{CANARY}\0"
+    with pytest.raises(errors.ConfigurationError, match="credentials") as info:
+        backend("http://127.0.0.1:1", "models", authentication=("key", secret))
+    check("".join(traceback.format_exception(info.value)))
+
+
+@pytest.mark.parametrize("backend", ["artifactory", "s3"])
+def test_proxy_that_is_no_url(
+    monkeypatch: pytest.MonkeyPatch, keys: None, login: None, backend: str
+) -> None:
+    # The library that refuses it quotes it
+    monkeypatch.setenv("http_proxy", f"http://user:{CANARY}@proxy:port")
+    audmodel.config.REPOSITORIES = [
+        audmodel.Repository("models", "http://example.com", backend)
+    ]
+    start = time.monotonic()
+    with pytest.raises(errors.RepositoryError, match="cannot be sent") as info:
+        audmodel.resolve_alias("a")
+    assert time.monotonic() - start < 5
+    check("".join(traceback.format_exception(info.value)), describe(info.value))
+    check(repr(info.value.exception))
 
 
 def test_credentials_are_no_attributes() -> None:

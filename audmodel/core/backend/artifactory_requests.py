@@ -27,6 +27,7 @@ from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
 from audmodel.core.backend.transfer import Stream
 from audmodel.core.backend.transfer import read_body
+from audmodel.core.backend.transfer import unsendable
 
 
 if TYPE_CHECKING:
@@ -166,7 +167,8 @@ class Server(Store):
         try:
             answer = request() if method == "GET" else connections.finish(request)
         except (RequestException, ValueError) as error:
-            raise _unanswered(error) from error
+            failure = _unanswered(error)
+            raise failure from failure.cause
         self.reached = True
         if 200 <= answer.status_code < 300:
             return answer
@@ -357,7 +359,7 @@ def _unanswered(error: Exception) -> FailureError:
             Kind.OTHER, "the server leads away from itself, or in a circle.", error
         )
     if isinstance(error, ValueError):
-        return FailureError(Kind.OTHER, f"{error}", error)
+        return unsendable(error)
     return FailureError(
         Kind.LOST, f"there was no answer ({type(error).__name__}).", error
     )

@@ -6,6 +6,7 @@ import configparser
 import logging
 import os
 import re
+import unicodedata
 
 from audmodel.errors import ConfigurationError
 
@@ -52,14 +53,35 @@ def variable(name: str, host: str) -> str | None:
         host: host as the repository names it
 
     Returns:
-        value, ``None`` if it is neither set nor empty
+        value, ``None`` if it is not set, or empty
 
     """
-    for known in names_of(host):
-        value = os.environ.get(f"{name}_{re.sub('[^A-Za-z0-9]', '_', known).upper()}")
+    ends = [re.sub("[^A-Za-z0-9]", "_", known).upper() for known in names_of(host)]
+    for known in [*(f"{name}_{end}" for end in ends), name]:
+        # Files that it was read from end with a line break
+        value = os.environ.get(known, "").strip()
         if value:
             return value
-    return os.environ.get(name) or None
+    return None
+
+
+def check(what: str, *secrets: str | None) -> None:
+    r"""Refuse what no header holds, before an error quotes it.
+
+    Args:
+        what: what they are, for messages
+        secrets: what is to be sent
+
+    Raises:
+        ConfigurationError: if it cannot be
+
+    """
+    for character in "".join(filter(None, secrets)):
+        if ord(character) > 0xFF or unicodedata.category(character) == "Cc":
+            raise ConfigurationError(
+                f"{what} hold a line break, or another character "
+                "that cannot be sent. Remove it."
+            )
 
 
 def minio_settings(host: str) -> dict[str, str]:

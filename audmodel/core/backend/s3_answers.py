@@ -9,6 +9,7 @@ from audmodel.core.backend.transfer import BUSY_STATUS
 from audmodel.core.backend.transfer import LOST_STATUS
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
+from audmodel.core.backend.transfer import unsendable
 
 
 # Answers about credentials that have nothing to do with the object
@@ -103,6 +104,10 @@ def unanswered(error: Exception) -> FailureError:
         )
     if isinstance(error, exceptions.ValidationError | exceptions.ParamValidationError):
         return FailureError(Kind.OTHER, str(error), error)
+    if isinstance(error, exceptions.HTTPClientError):
+        inner = error.kwargs.get("error")
+        if isinstance(inner, ValueError):
+            return unsendable(inner)
     return FailureError(
         Kind.LOST, f"there was no answer ({type(error).__name__}).", error
     )

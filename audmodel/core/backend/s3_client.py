@@ -100,6 +100,9 @@ def endpoint(
     access_key, secret_key = settings.get("access_key"), settings.get("secret_key")
     if keys is None and access_key and secret_key:
         keys = access_key, secret_key
+    if keys is not None:
+        credentials.hide(*keys)
+        credentials.check(f"The credentials for {host!r}", *keys)
     connect = credentials.seconds(
         settings.get("connect_timeout") or str(CONNECT_TIMEOUT),
         f"connect_timeout {where}",
@@ -211,10 +214,8 @@ def _make(endpoint: Endpoint, anonymous: bool) -> Any:
             core.set_credentials(*keys)
         elif not anonymous:
             _skip_metadata_service(core)
-            _hide(core.get_credentials())
+            _check(core.get_credentials())
         anonymous = anonymous or core.get_credentials() is None
-        if keys is not None:
-            credentials.hide(*keys)
         ca_bundle = endpoint.ca_bundle or core.get_config_variable("ca_bundle")
         style: Any = endpoint.addressing_style
         # A server that wants another one names it, and boto3 listens
@@ -254,6 +255,8 @@ def _make(endpoint: Endpoint, anonymous: bool) -> Any:
         return made
     except _credential_errors() as error:
         raise s3_answers.unanswered(error) from error
+    except ConfigurationError:
+        raise
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError(
             f"The configuration of the AWS tools cannot be used: {error}"
@@ -376,7 +379,9 @@ def _may_be_ec2(path: str = "/sys/class/dmi/id/sys_vendor") -> bool:
     return "Amazon" in vendor or "Xen" in vendor
 
 
-def _hide(found: Any) -> None:
+def _check(found: Any) -> None:
     if found is not None:
         frozen = found.get_frozen_credentials()
-        credentials.hide(frozen.access_key, frozen.secret_key, frozen.token)
+        secrets = frozen.access_key, frozen.secret_key, frozen.token
+        credentials.hide(*secrets)
+        credentials.check("The credentials of the AWS tools", *secrets)

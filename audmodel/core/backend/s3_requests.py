@@ -126,7 +126,8 @@ class Bucket(Store):
             self._answered(error.response)
             raise s3_answers.answered(error) from error
         except (BotoCoreError, HTTPError, ResponseParserError) as error:
-            raise s3_answers.unanswered(error) from error
+            failure = s3_answers.unanswered(error)
+            raise failure from failure.cause
         self._answered(answer)
         if _REQUIRED.get(operation, "ResponseMetadata") not in answer:
             raise FailureError(Kind.LOST, "the answer is incomplete.")

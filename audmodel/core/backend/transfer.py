@@ -123,6 +123,26 @@ class FailureError(Exception):
         return error
 
 
+def unsendable(error: Exception) -> FailureError:
+    r"""What it means that a request could not even be made.
+
+    The error may quote a header, or the URL of a proxy, with what is secret in it.
+    So neither its text nor itself appears.
+
+    Args:
+        error: what the library that sends requests says
+
+    Returns:
+        failure
+
+    """
+    return FailureError(
+        Kind.OTHER,
+        f"the request cannot be sent ({type(error).__name__}). "
+        "Check host, credentials and proxy.",
+    )
+
+
 class Retry:
     r"""Patience with one request: time, and growing pauses with jitter.
 

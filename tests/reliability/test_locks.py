@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import filelock
 import pytest
@@ -165,6 +166,32 @@ def test_wait_for_a_locked_folder_ends(
         audmodel.update_meta(uid, {"a": 1})
     assert 0.5 <= time.monotonic() - start < 5
     assert audmodel.meta(uid) == {}
+
+
+def test_a_fork_does_not_keep_a_lock(uid: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = filesystem.FileSystem._put
+    children: list[int] = []
+
+    def fork(*args: Any) -> None:
+        # As another thread may at this moment
+        child = os.fork()
+        if not child:
+            time.sleep(600)
+            os._exit(0)
+        children.append(child)
+        put(*args)
+
+    monkeypatch.setattr(filesystem, "_LOCK_TIMEOUT", 0.5)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(filesystem.FileSystem, "_put", fork)
+            audmodel.update_meta(uid, {"a": 1})
+        assert len(children) == 1
+        assert audmodel.update_meta(uid, {"b": 2}) == {"a": 1, "b": 2}
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 def test_wait_for_the_lock_of_a_repository_ends(

@@ -263,7 +263,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
             except filelock.Timeout:
                 raise _timeout(path) from None
         finally:
-            os.close(fd)
+            _unlock(fd)
 
     @staticmethod
     def _lock(fd: int) -> bool:
@@ -362,7 +362,15 @@ def _locked(path: str) -> Iterator[int]:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield fd
     finally:
-        os.close(fd)
+        _unlock(fd)
+
+
+def _unlock(fd: int) -> None:
+    r"""Close a file that was locked, if it was."""
+    # A child that was forked in the meantime has it open for as long as it lives
+    with contextlib.suppress(OSError):
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    os.close(fd)
 
 
 def _write(fd: int, view: memoryview) -> None:

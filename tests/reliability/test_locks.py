@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import errno
 import fcntl
 import os
 from pathlib import Path
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -108,6 +110,26 @@ def test_operating_system_without_locks(
         assert "RepositoryError" in run.bases, run
         assert "No locks available" in run.message
         assert audmodel.meta(uid) == {}
+
+
+def test_lock_that_was_left_on_another_machine_without_locks(
+    uid: str, cache: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = cache / uid.split("-")[0] / ".1.0.0.lock"
+    path.parent.mkdir(parents=True)
+
+    def refuse(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "gethostname", lambda: "elsewhere")
+        left = filelock.SoftFileLock(path)
+        left.acquire()
+    try:
+        assert files(audmodel.load(uid, timeout=1)) == files(model_folder)
+    finally:
+        left.release()
 
 
 def test_what_dead_loaders_left_beside_a_model(

@@ -73,7 +73,14 @@ def hold(
 
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        lock = filelock.FileLock(path, mode=_MODE, thread_local=False)
+        lock = filelock.FileLock(
+            path,
+            mode=_MODE,
+            thread_local=False,
+            # A lock that is a mere file outlives its process.
+            # Releases of filelock that know of no choice ignore it
+            fallback_to_soft=False,
+        )
         is_held = _acquire(lock, path, timeout, borrow)
     except LockTimeoutError:
         raise

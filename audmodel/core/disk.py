@@ -16,6 +16,10 @@ import os
 import secrets
 
 
+# Errors that say a file system has no locks
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+# Errors that say a file system has no hard links
+_NO_LINKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM}
 # Errors that say a file system cannot sync a folder
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 
@@ -81,6 +85,31 @@ def open_file(path: str, flags: int) -> int:
     Used as ``opener`` of :func:`open`.
     """
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def link(source: str, target: str) -> bool:
+    r"""Give a file one more name, which nobody has taken.
+
+    Args:
+        source: path of the file
+        target: one more path for it
+
+    Returns:
+        whether the file system can
+
+    Raises:
+        FileExistsError: if there is something with that name
+        OSError: if it fails for another reason
+
+    """
+    try:
+        # Unlike a rename, a link never replaces a file
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return False
+    return True
 
 
 def read_small(path: str, limit: int) -> bytes | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+import errno
 import fcntl
 import os
 from pathlib import Path
+import time
 from typing import Any
 
 import audbackend
@@ -250,6 +253,82 @@ def test_folder_without_locks(
     uid = publish(model_folder, meta={"a": 1}, alias="best")
     assert audmodel.update_meta(uid, {"b": 2}) == {"a": 1, "b": 2}
     assert files(audmodel.load("best")) == files(model_folder)
+
+
+@pytest.fixture
+def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])
+def test_neither_links_nor_locks(
+    number: int,
+    repository: audmodel.Repository,
+    folder: Path,
+    model_folder: Path,
+    no_links: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    uid = publish(model_folder, meta={"a": 1}, alias="best")
+    with pytest.raises(audmodel.errors.ModelExistsError):
+        publish(model_folder)
+    assert audmodel.update_meta(uid, {"b": 2}) == {"a": 1, "b": 2}
+    assert files(audmodel.load("best")) == files(model_folder)
+    (warning,) = [text for text in caplog.messages if "one process at a time" in text]
+    assert str(folder) in warning
+
+
+def test_creating_the_same_object_without_links(
+    repository: audmodel.Repository,
+    folder: Path,
+    no_links: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    replace = os.replace
+
+    def slowly(source: str, target: str) -> None:
+        time.sleep(0.02)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", slowly)
+    with repository.connect() as backend:
+
+        def create(number: int) -> bool:
+            return backend.create_object("/a/b", bytes([number]))
+
+        with ThreadPoolExecutor(8) as pool:
+            results = list(pool.map(create, range(8)))
+    assert results.count(True) == 1
+    assert (folder / "a" / "b").read_bytes() == bytes([results.index(True)])
+    assert os.listdir(folder / "a") == ["b"]
+
+
+def test_trouble_that_is_no_lack_of_links_or_locks(
+    repository: audmodel.Repository, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with repository.connect() as backend:
+        backend.write_object("/a", [b"x"])
+        stored = backend.read_object("/a", 1)
+        assert stored is not None
+        monkeypatch.setattr(os, "link", fail)
+        with pytest.raises(RepositoryError, match=r"/b.*Input/output error"):
+            backend.create_object("/b", b"y")
+        monkeypatch.setattr(fcntl, "flock", fail)
+        with pytest.raises(RepositoryError, match=r"/a.*Input/output error"):
+            backend.replace_object("/a", b"y", stored.tag)
+    assert (folder / "a").read_bytes() == b"x"
+    assert not (folder / "b").exists()
 
 
 # A class that a user registered --------------------------------------------

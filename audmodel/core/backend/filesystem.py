@@ -10,7 +10,9 @@ from contextlib import contextmanager
 import datetime
 import errno
 import fcntl
+import functools
 import hashlib
+import logging
 import os
 import random
 import re
@@ -32,12 +34,15 @@ from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.errors import WriteUncertainError
 
 
+logger = logging.getLogger("audmodel")
+
 # File that becomes an object when it is complete
 _TEMPORARY = re.compile(r"\.(?P<name>.+)~[0-9a-f]{16}")
 # Seconds to wait for who compares and replaces an object, which takes milliseconds
 _LOCK_TIMEOUT = 30.0
 # Longest pause between two looks at a lock
 _LOCK_PAUSE = 0.02
+_LOCK_MODE = 0o664
 
 
 class FileReader(ObjectReader):
@@ -103,8 +108,8 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
             target = self._expand(path)
             with _temporary(target, [data]) as temporary:
                 try:
-                    # Unlike a rename, a link never replaces a file
-                    os.link(temporary, target)
+                    if not disk.link(temporary, target):
+                        self._move(temporary, target)
                 except FileExistsError:
                     return False
                 finally:
@@ -219,6 +224,13 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
     def object_url(self, path: str) -> str:  # noqa: D102
         return str(os.path.normpath(self._expand(path)))
 
+    def _move(self, temporary: str, target: str) -> None:
+        r"""Move a file in unless there is one, where there are no hard links."""
+        with self._exclusive(os.path.dirname(target)):
+            if os.path.lexists(target):
+                raise FileExistsError(errno.EEXIST, "File exists", target)
+            os.replace(temporary, target)
+
     def _put(
         self,
         target: str,
@@ -247,39 +259,22 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
         r"""Let one process at a time compare and replace.
 
         Locking the folder itself leaves no lock file behind.
-        Network file systems may want a file that is open for writing.
+        Network file systems may want a file that is open for writing,
+        and some have no locks at all.
         """
-        fd = os.open(folder, os.O_RDONLY)
-        try:
-            if self._lock(fd):
-                yield
-                return
-            import filelock
-
-            path = os.path.join(self._root, ".lock")
-            try:
-                with filelock.FileLock(path, mode=0o664, timeout=_LOCK_TIMEOUT):
-                    yield
-            except filelock.Timeout:
-                raise _timeout(path) from None
-        finally:
-            _unlock(fd)
-
-    @staticmethod
-    def _lock(fd: int) -> bool:
-        r"""Lock a folder, return whether its file system can."""
-        deadline = time.monotonic() + _LOCK_TIMEOUT
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise _timeout("its folder") from None
-                time.sleep(random.uniform(0, _LOCK_PAUSE))  # noqa: S311
-            except OSError:
-                return False
-            else:
-                return True
+        with contextlib.ExitStack() as stack:
+            fd = os.open(folder, os.O_RDONLY)
+            stack.callback(_unlock, fd)
+            if _lock(fd, "its folder") is not None:
+                path = os.path.join(self._root, ".lock")
+                fd = _open_lock(path)
+                stack.callback(_unlock, fd)
+                error = _lock(fd, path)
+                if error is not None:
+                    if error.errno not in disk.NO_LOCKS:
+                        raise error
+                    _announce_no_locks(self._root)
+            yield
 
     @contextmanager
     def _translate_errors(self, action: str, path: str) -> Iterator[None]:
@@ -319,6 +314,49 @@ def _temporary(target: str, chunks: Iterable[Buffer]) -> Iterator[str]:
             raise
     finally:
         os.close(fd)
+
+
+@functools.cache
+def _announce_no_locks(root: str) -> None:
+    r"""Say once what to mind."""
+    logger.warning(
+        "The file system of '%s' has no file locks. "
+        "Let only one process at a time publish, and change aliases and metadata.",
+        root,
+    )
+
+
+def _open_lock(path: str) -> int:
+    r"""Open a lock file, which everybody may lock who may change the repository."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, _LOCK_MODE)
+    with contextlib.suppress(OSError):  # it may belong to somebody else
+        os.fchmod(fd, _LOCK_MODE)
+    return fd
+
+
+def _lock(fd: int, what: str) -> OSError | None:
+    r"""Wait for a lock, return why there is none.
+
+    Raises:
+        TimeoutError: if another process has it
+
+    """
+    deadline = time.monotonic() + _LOCK_TIMEOUT
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    errno.ETIMEDOUT,
+                    f"another process has locked {what} for {_LOCK_TIMEOUT:g} s, "
+                    "end it or try again later",
+                ) from None
+            time.sleep(random.uniform(0, _LOCK_PAUSE))  # noqa: S311
+        except OSError as error:
+            return error
+        else:
+            return None
 
 
 def _create_locked(folder: str, prefix: str) -> tuple[str, int]:
@@ -376,14 +414,6 @@ def _unlock(fd: int) -> None:
 def _write(fd: int, view: memoryview) -> None:
     while len(view):
         view = view[os.write(fd, view) :]
-
-
-def _timeout(what: str) -> OSError:
-    return TimeoutError(
-        errno.ETIMEDOUT,
-        f"another process has locked {what} for {_LOCK_TIMEOUT:g} s, "
-        "end it or try again later",
-    )
 
 
 def _tag(data: bytes) -> str:

@@ -15,6 +15,7 @@ import logging
 import os
 import time
 
+from audmodel.core import disk
 from audmodel.core.cache.root import write_error
 
 
@@ -25,8 +26,6 @@ _MODE = 0o664
 # Seconds after which a wait for a lock is announced, and between reminders
 _FIRST_NOTICE = 2.0
 _NEXT_NOTICE = 30.0
-# Errors that say a file system has no locks
-_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP}
 # Locks that this process holds while code of its user runs
 _lent: set[str] = set()
 
@@ -85,7 +84,7 @@ def hold(
     except LockTimeoutError:
         raise
     except (OSError, NotImplementedError) as error:
-        if getattr(error, "errno", errno.ENOSYS) not in _NO_LOCKS:
+        if getattr(error, "errno", errno.ENOSYS) not in disk.NO_LOCKS:
             raise write_error(root, error) from error
         logger.warning("The file system of '%s' has no file locks.", root)
         yield False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
+from pathlib import Path
 import socket
 import threading
 import time
@@ -140,6 +141,25 @@ def test_an_answer_that_comes_byte_by_byte(
         with pytest.raises(errors.RepositoryUnreachableError):
             backend.read_object("/a", 100)
         assert time.monotonic() - start < 10
+
+
+def late_answer() -> Iterator[bytes]:
+    time.sleep(0.6)
+    yield b"HTTP/1.1 200 OK\r\nETag: 1\r\nContent-Length: 1\r\n\r\nx"
+
+
+def test_waiting_without_limit(
+    hasty: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(connections, "SLOWEST_HEAD", 0.1)
+    config = tmp_path / "minio.cfg"
+    config.write_text("[127.0.0.1]\nread_timeout = None\n")
+    monkeypatch.setenv("MINIO_CONFIG_FILE", str(config))
+    with EndlessServer(late_answer) as server:
+        backend = S3(server.url, "bucket", authentication=("user", "secret"))
+        stored = backend.read_object("/a", 1)
+    assert stored is not None
+    assert stored.data == b"x"
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])

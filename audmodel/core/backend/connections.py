@@ -266,13 +266,16 @@ class _Guarded:
             self.cut()
 
     def getresponse(self) -> Any:
+        if self.timeout is None:
+            # Somebody said so
+            return super().getresponse()  # type: ignore[misc]
         is_late = threading.Event()
 
         def give_up() -> None:
             is_late.set()
             self.cut()
 
-        timer = threading.Timer((self.timeout or 0) + SLOWEST_HEAD, give_up)
+        timer = threading.Timer(self.timeout + SLOWEST_HEAD, give_up)
         timer.daemon = True
         timer.start()
         try:

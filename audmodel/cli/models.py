@@ -62,7 +62,7 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
         "--tmp-root",
         metavar="FOLDER",
         help="folder for temporary files, "
-        "which backends need that take nothing but files",
+        "which Artifactory needs, and backends that take nothing but files",
     )
 
 

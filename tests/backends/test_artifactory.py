@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import audmodel
 from audmodel import errors
 from audmodel.core.backend import artifactory_requests
 from audmodel.core.backend import transfer
@@ -214,6 +215,20 @@ def test_large_objects_need_no_memory(
     assert folder == str(tmp_path)
     assert file.closed
     assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_for_temporary_files_in_the_home_folder(
+    backend: Artifactory, proxy: Proxy, home: Path, model_folder: Path
+) -> None:
+    (model_folder / "large").write_bytes(LARGE)
+    audmodel.config.REPOSITORIES = [
+        audmodel.Repository("models", f"{proxy.url}/artifactory", "artifactory")
+    ]
+    uid = audmodel.publish(
+        str(model_folder), "torch", {}, "1.0.0", tmp_root="~/new/tmp"
+    )
+    assert audmodel.exists(uid)
+    assert list((home / "new" / "tmp").iterdir()) == []
 
 
 @pytest.mark.parametrize("data", [b"small", LARGE])

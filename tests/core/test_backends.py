@@ -396,11 +396,20 @@ def test_folder_for_temporary_files(
     audmodel.Repository.register("plain", Watching)
     Watching.create("somewhere", "models")
     audmodel.config.REPOSITORIES = [audmodel.Repository("models", "somewhere", "plain")]
-    (tmp_path / "tmp").mkdir()
-    publish(model_folder, tmp_root=str(tmp_path / "tmp"))
+    publish(model_folder, tmp_root=str(tmp_path / "new" / "tmp"))
     assert len(seen) == 1
-    assert seen[0].startswith(str(tmp_path / "tmp"))
-    assert list((tmp_path / "tmp").iterdir()) == []
+    assert seen[0].startswith(str(tmp_path / "new" / "tmp"))
+    assert list((tmp_path / "new" / "tmp").iterdir()) == []
+
+
+def test_folder_for_temporary_files_that_cannot_be_made(
+    any_repository: audmodel.Repository, model_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "tmp"
+    with pytest.raises(audmodel.errors.InvalidInputError, match=f"tmp_root.*{folder}"):
+        publish(model_folder, tmp_root=str(folder))
+    assert content(any_repository) == {}
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")

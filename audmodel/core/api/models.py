@@ -232,8 +232,8 @@ def publish(
         date: date of publication, today if it is ``None``
         meta: metadata, can be changed later
         subgroup: subgroup of the model, e.g. ``'emotion.cnn'``
-        tmp_root: folder for temporary files,
-            used for backends that take nothing but files
+        tmp_root: folder for temporary files, made if there is none,
+            used for Artifactory and backends that take nothing but files
         num_workers: number of parallel workers,
             with 1 everything happens in the calling thread,
             ``None`` chooses a number for the machine
@@ -364,10 +364,29 @@ def publication(
     )
     header.dump()
     files = folder.scan(root)
+    place = _publish_repository(repository)
     planned = Publication(
-        model, header, meta_content, files, alias or None, compression, tmp_root
+        model,
+        header,
+        meta_content,
+        files,
+        alias or None,
+        compression,
+        _make_tmp_root(tmp_root) if tmp_root else None,
     )
-    return planned, _publish_repository(repository)
+    return planned, place
+
+
+def _make_tmp_root(folder: str) -> str:
+    r"""Folder for temporary files, which exists."""
+    folder = os.path.expanduser(folder)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(
+            f"The folder 'tmp_root' cannot be made: '{folder}': {error.strerror}."
+        ) from error
+    return folder
 
 
 def _check_ordered(params: Mapping[str, object]) -> None:

@@ -142,9 +142,6 @@ class _Adapter:
         num_workers: int = 1,
         before_commit: Callable[[], None] = lambda: None,
     ) -> None:
-        if tmp_root is not None:
-            tmp_root = os.path.expanduser(tmp_root)
-            os.makedirs(tmp_root, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=tmp_root) as folder:
             file = os.path.join(folder, "object")
             with open(file, "wb") as stream:

@@ -344,7 +344,7 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
         Args:
             path: path of the object
             chunks: content, in order
-            tmp_root: folder for temporary files,
+            tmp_root: folder for temporary files, which exists,
                 used by storages that take nothing but files
             num_workers: number of parallel uploads
             before_commit: called right before the object becomes visible,

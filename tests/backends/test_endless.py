@@ -143,6 +143,49 @@ def test_an_answer_that_comes_byte_by_byte(
         assert time.monotonic() - start < 10
 
 
+ARTIFACTORY = b"X-JFrog-Version: 7\r\n"
+
+
+def huge_length() -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\nETag: 1\r\n" + ARTIFACTORY
+    # Python refuses to make a number of so many digits
+    yield b"Content-Length: " + b"9" * 5000 + b"\r\n\r\nx"
+
+
+def huge_range() -> Iterator[bytes]:
+    yield b"HTTP/1.1 206 Partial Content\r\nETag: 1\r\n" + ARTIFACTORY
+    yield b"Content-Length: 1\r\n"
+    yield b"Content-Range: bytes 0-0/" + b"9" * 5000 + b"\r\n\r\nx"
+
+
+def no_date() -> Iterator[bytes]:
+    yield b"HTTP/1.1 206 Partial Content\r\nETag: 1\r\n" + ARTIFACTORY
+    yield b"Content-Length: 1\r\nLast-Modified: once\r\n\r\nx"
+
+
+# What botocore does not understand it does not close
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("answer", [huge_length, huge_range, no_date])
+def test_headers_that_make_no_sense(
+    connect: Callable[[str], ObjectBackend],
+    hasty: None,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Endless,
+) -> None:
+    monkeypatch.setattr(transfer, "BUDGET", 0.05)
+    with EndlessServer(answer) as server:
+        backend = connect(server.url)
+        with pytest.raises(errors.RepositoryError):
+            backend.open_object("/a").__enter__()
+        for call in (
+            lambda: backend.read_object("/a", 0),
+            lambda: backend.list_objects("/a/"),
+        ):
+            # The number may be of no interest
+            with contextlib.suppress(errors.RepositoryError):
+                call()
+
+
 def late_answer() -> Iterator[bytes]:
     time.sleep(0.6)
     yield b"HTTP/1.1 200 OK\r\nETag: 1\r\nContent-Length: 1\r\n\r\nx"

@@ -33,7 +33,9 @@ from audmodel.core.backend.transfer import fill
 Result = TypeVar("Result")
 
 CHUNK = 4 * 1024 * 1024
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+# No object is larger, and Python makes no number of thousands of digits
+_NUMBER = "[0-9]{1,19}"
+_CONTENT_RANGE = re.compile(f"bytes ({_NUMBER})-({_NUMBER})/({_NUMBER})")
 _NO_RANGES = (
     "the server does not give byte ranges. A proxy on the way may be the reason."
 )
@@ -59,7 +61,7 @@ class Answer:
     def length(self) -> int | None:
         r"""Length of the body, if the server says it."""
         value = self.headers.get("content-length", "")
-        return int(value) if value.isdecimal() else None
+        return int(value) if re.fullmatch(_NUMBER, value) else None
 
     @property
     def range(self) -> tuple[int, int, int] | None:

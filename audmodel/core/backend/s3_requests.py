@@ -128,6 +128,9 @@ class Bucket(Store):
         except (BotoCoreError, HTTPError, ResponseParserError) as error:
             failure = s3_answers.unanswered(error)
             raise failure from failure.cause
+        except ValueError:
+            # A header holds something else than the number or date it should
+            raise FailureError(Kind.LOST, "the answer makes no sense.") from None
         self._answered(answer)
         if _REQUIRED.get(operation, "ResponseMetadata") not in answer:
             raise FailureError(Kind.LOST, "the answer is incomplete.")

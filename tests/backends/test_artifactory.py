@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import hashlib
+import json
 from pathlib import Path
 import tempfile
 from typing import Any
@@ -166,6 +167,22 @@ def test_a_folder_that_vanishes_while_it_is_listed(
         when=lambda request: request.path.endswith("/models/a"),
     )
     assert backend.list_objects("/") == []
+
+
+@pytest.mark.parametrize("name", ["", "/", "/.", "/..", "/../models", "//", "/./."])
+def test_a_folder_that_is_in_itself(
+    backend: Artifactory, server: ArtifactoryServer, proxy: Proxy, name: str
+) -> None:
+    server.edition = "oss"
+    children = [{"uri": name, "folder": True}, {"uri": "/a", "folder": False}]
+    listing = faults.status(200, json.dumps({"children": children}).encode())
+
+    def circle(request: Request, forward: faults.Forward) -> Answer | None:
+        deep = "?" in request.path
+        return forward() if deep else listing(request, forward)
+
+    proxy.fault = circle
+    assert backend.list_objects("/") == ["/a"]
 
 
 # Storing ----------------------------------------------------------------------

@@ -157,9 +157,15 @@ class Artifactory(RemoteBackend):
             )
         except FailureError:
             return []
-        return [
+        children = [
             (str(child["uri"]).strip("/"), _is_folder(child))
             for child in answer.get("children", [])
+        ]
+        # A folder that is its own child has no end
+        return [
+            (name, is_folder)
+            for name, is_folder in children
+            if "/" not in name and name not in ("", ".", "..")
         ]
 
     # ------------------------------------------------------------ objects

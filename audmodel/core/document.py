@@ -27,9 +27,13 @@ from audmodel.errors import InvalidDocumentError
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 64
 MAX_NODES = 200_000
+# Python writes numbers of up to 4300 digits
+MAX_NUMBER = 4400
 
 _YAML_TAG = "tag:yaml.org,2002:"
 _TUPLE_TAG = f"{_YAML_TAG}python/tuple"
+_FLOAT_TAG = f"{_YAML_TAG}float"
+_INT_TAG = f"{_YAML_TAG}int"
 _TAGS = {
     _TUPLE_TAG,
     *(
@@ -51,8 +55,21 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
     def construct_tuple(self, node: yaml.Node) -> tuple[Any, ...]:
         return tuple(self.construct_sequence(node, deep=True))
 
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        # Conversion takes the square of the length
+        if len(node.value) > MAX_NUMBER:
+            raise yaml.YAMLError(f"a number has more than {MAX_NUMBER} characters")
+        if node.tag == _FLOAT_TAG:
+            return cast(float, self.construct_yaml_float(node))
+        number = cast(int, self.construct_yaml_int(node))
+        # Python refuses to write very large ones, wherever that may be
+        str(number)
+        return number
+
 
 _Loader.add_constructor(_TUPLE_TAG, _Loader.construct_tuple)
+_Loader.add_constructor(_FLOAT_TAG, _Loader.construct_number)
+_Loader.add_constructor(_INT_TAG, _Loader.construct_number)
 
 
 class _Dumper(yaml.SafeDumper):

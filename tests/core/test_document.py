@@ -59,6 +59,16 @@ HOSTILE = {
     "text": b"text",
     "number": b"5",
     "long number": b"a: " + b"1" * 5000,
+    # What can be read has to be fit to be shown, which Python limits
+    "long hexadecimal number": b"a: 0x" + b"f" * 4500,
+    "long binary number": b"a: 0b" + b"1" * 100_000,
+    "long octal number": b"a: 0" + b"7" * 4900,
+    "long number as key": b"? 0x" + b"f" * 4500 + b"\n: 1",
+    "long number as its tag says": b"a: !!int '0x" + b"f" * 4500 + b"'",
+    # PyYAML needs the square of the length
+    "number of many sixties": b"a: " + b":".join([b"1"] * 2_000_000),
+    "real number of many sixties": b"a: " + b":".join([b"0"] * 500_000) + b":0.5",
+    "long real number": b"a: 0." + b"1" * 100_000,
     "bad date": b"a: 2026-99-99",
     "bad time": b"a: 2026-01-01 99:99:99",
     "tagged as time": b"a: !!timestamp text",
@@ -186,6 +196,8 @@ EARLIER: dict[str, dict[Any, Any]] = {
     },
     "bytes": {"a": b"\x00\x01"},
     "numbers": {"a": [0, -1, 1e-2, 1e300, 2**70, True, None]},
+    # The longest that Python writes
+    "long numbers": {"a": [10**4300 - 1, 1 - 10**4300, 2**4096]},
     "special numbers": {"a": [float("inf"), float("-inf")]},
     "texts": {
         "a": ["", " ", "yes", "1", "1.0", "null", "~", "2026-01-01", "a: b", "#"]

@@ -17,6 +17,7 @@ import pytest
 import audmodel
 from audmodel import errors
 from audmodel.core import document
+from audmodel.core import publishing
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
 from tests.backends import proxy as faults
@@ -215,6 +216,43 @@ def test_values_in_a_header(
             write(repository, PATHS["header"], header)
             with nothing_outside(tmp_path, cache):
                 read_everything(str(MODEL), "best")
+
+
+@pytest.mark.parametrize("number", ["0x" + "f" * 4500, "1" + ":1" * 500_000])
+def test_numbers_that_nobody_can_show(
+    repository: audmodel.Repository,
+    cache: Path,
+    model_folder: Path,
+    number: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uid = publish(model_folder)
+    for key in ("author", "date", "subgroup"):
+        lines = "".join(
+            f"{key}: {number}\n" if line.startswith(key) else line
+            for line in HEADER.splitlines(keepends=True)
+        )
+        write(repository, PATHS["header"], lines.encode())
+        with pytest.raises(errors.InvalidDocumentError):
+            audmodel.header(str(MODEL))
+        # Nobody else suffers from it
+        with pytest.warns(UserWarning, match="left out"):
+            assert [model.uid for model in audmodel.models()] == [uid]
+    write(repository, PATHS["alias"], f"uid: {number}".encode())
+    with pytest.raises(errors.InvalidDocumentError):
+        audmodel.resolve_alias("best")
+    # A claim expires whatever it says
+    monkeypatch.setattr(publishing, "CLAIM_TIMEOUT", 0.1)
+    monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
+    uid = audmodel.uid("torch", {"of": "somebody"}, "1.0.0")
+    claim = Registry.record_path(ModelId(*uid.split("-")), "claim")
+    own = publishing._claim_data().decode().splitlines()
+    lines = "\n".join(
+        f"process: {number}" if line.startswith("process") else line for line in own
+    )
+    write(repository, claim, lines.encode())
+    assert claim in {found.path for found in audmodel.leftovers(repository, days=0)}
+    assert publish(model_folder, params={"of": "somebody"}) == uid
 
 
 @pytest.mark.parametrize(

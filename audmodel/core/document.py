@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import datetime
+import itertools
 import numbers
 from typing import Any
 from typing import cast
@@ -250,33 +251,40 @@ def _check_expansion(root: yaml.Node) -> None:
     The values count as often as they are referred to,
     since whoever walks through the data meets them as often.
     """
-    counts: dict[int, int] = {}
+    sizes: dict[int, tuple[int, int]] = {}
     open_nodes: set[int] = set()
 
-    def count(node: yaml.Node) -> int:
+    def measure(node: yaml.Node) -> tuple[int, int]:
         key = id(node)
-        if key in counts:
-            return counts[key]
+        if key in sizes:
+            return sizes[key]
         if key in open_nodes:
             raise yaml.YAMLError("a value refers to itself")
         if isinstance(node, yaml.ScalarNode):
-            return 1
+            return 1, len(node.value)
         open_nodes.add(key)
-        total = 1
+        items = node.value
         if isinstance(node, yaml.MappingNode):
             names: set[tuple[str, str]] = set()
-            for name, value in node.value:
+            for name, _ in node.value:
                 if isinstance(name, yaml.ScalarNode):
                     if (name.tag, name.value) in names:
                         raise yaml.YAMLError(f"key {name.value[:100]!r} stands twice")
                     names.add((name.tag, name.value))
-                total += count(name) + count(value)
-        else:
-            total += sum(count(item) for item in node.value)
-        if total > MAX_NODES:
+            items = itertools.chain.from_iterable(node.value)
+        values, length = 1, 0
+        for item in items:
+            more, longer = measure(item)
+            values += more
+            length += longer
+        if values > MAX_NODES:
             raise yaml.YAMLError(f"references expand to more than {MAX_NODES} values")
+        if length > MAX_BYTES:
+            raise yaml.YAMLError(
+                f"references expand to more than {MAX_BYTES} characters"
+            )
         open_nodes.discard(key)
-        counts[key] = total
-        return total
+        sizes[key] = values, length
+        return sizes[key]
 
-    count(root)
+    measure(root)

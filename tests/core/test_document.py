@@ -114,6 +114,16 @@ HOSTILE = {
     ),
     "many values": b"a: [" + b"1," * 1_000_000 + b"]",
     "many keys": b"".join(b"k%d: 1\n" % n for n in range(250_000)),
+    # Whoever writes them out would run out of memory
+    "many references to a long text": b"a: [&a "
+    + b"x" * 2_000_000
+    + b", *a" * 100_000
+    + b"]",
+    "many references to a long key": b"a: [&a {"
+    + b"x" * 1000
+    + b": 1}"
+    + b", *a" * 10_000
+    + b"]",
     "large": b"a: '" + b"x" * 5_000_000 + b"'",
     "many anchors": b"".join(
         b"k%d: &a%d [*a%d]\n" % (n, n, n - 1) for n in range(1, 30)

@@ -46,6 +46,8 @@ RENEW_INTERVAL = 10.0
 # A claim that was not renewed for so long was left by a dead publisher
 CLAIM_TIMEOUT = 60.0
 _POLL_INTERVAL = 1.0
+# What the system tells of processes
+_PROCESSES = "/proc"
 # States of processes that have ended
 _DEAD = {"Z", "X", "x"}
 # Claims of this process that it works under
@@ -445,11 +447,20 @@ def _process_space() -> str:
     r"""What tells the processes of this machine from those of its containers.
 
     They may have the same host name, but do not see each other.
+
+    Returns:
+        ID, empty if the machine does not tell
+
     """
     try:
-        return f"{disk.boot_id()} {os.readlink('/proc/self/ns/pid')}"
+        # A container may be shown the processes of another one
+        if os.readlink(f"{_PROCESSES}/self") != str(os.getpid()):
+            return ""
+        space = os.readlink(f"{_PROCESSES}/self/ns/pid")
     except OSError:
         return ""
+    boot = disk.boot_id()
+    return f"{boot} {space}" if boot else ""
 
 
 def is_alive(data: bytes) -> bool | None:
@@ -460,31 +471,52 @@ def is_alive(data: bytes) -> bool | None:
 
     Returns:
         ``False`` if it ran here and is gone,
-        ``None`` if it cannot be told, since it is on another machine
+        ``None`` if it cannot be told,
+        since it is on another machine, or hidden on this one
 
     """
     claim = _read_claim(data)
     process = claim.get("process")
+    space = _process_space()
     if (
-        claim.get("host") != socket.gethostname()
-        or claim.get("space") != _process_space()
-        or not isinstance(process, int)
+        not space
+        or claim.get("space") != space
+        or claim.get("host") != socket.gethostname()
+        # Others stand for groups of processes
+        or type(process) is not int
+        or process <= 0
     ):
         return None
-    start = _process_start(process)
-    if start == "" or start != claim.get("start"):
-        return False
-    # One that could not be given up is of no use to anybody
-    return process != os.getpid() or data in _own
-
-
-def _process_start(process: int) -> str:
-    r"""When a process started, empty if there is none with this number."""
+    if process == os.getpid():
+        # One that could not be given up is of no use to anybody
+        return data in _own
     try:
-        with open(f"/proc/{process}/stat", encoding="ascii", errors="replace") as file:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass  # of another user, or no number of a process
+    claimed_start, start = claim.get("start"), _process_start(process)
+    if claimed_start is None or start is None:
+        return None
+    # Another process may have got the number
+    return bool(start == claimed_start)
+
+
+def _process_start(process: int) -> str | None:
+    r"""When a process started.
+
+    Returns:
+        time, empty if it has ended,
+        or ``None`` if this cannot be seen
+
+    """
+    try:
+        path = f"{_PROCESSES}/{process}/stat"
+        with open(path, encoding="ascii", errors="replace") as file:
             # The name of the program, in parentheses, may hold anything
             fields = file.read().rpartition(")")[2].split()
             # Nobody may ever ask how a process ended that is dead
             return "" if fields[0] in _DEAD else fields[19]
     except (OSError, IndexError):
-        return ""
+        return None

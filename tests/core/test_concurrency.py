@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import contextlib
+import errno
 import os
 from pathlib import Path
 import socket
+import subprocess
 import time
 from typing import Any
 from typing import ClassVar
@@ -13,6 +16,8 @@ from typing import ClassVar
 import pytest
 
 import audmodel
+from audmodel.core import disk
+from audmodel.core import document
 from audmodel.core import publishing
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.filesystem import FileSystem
@@ -323,22 +328,131 @@ def test_claim_that_this_process_could_not_give_up(
     assert audmodel.publish(str(model_folder), "torch", {}, "1.0.0") == uid
 
 
-def test_machine_that_does_not_tell_its_processes_apart(
+@contextlib.contextmanager
+def running(*, dead: bool = False) -> Iterator[bytes]:
+    """Claim of another process, which runs or has ended."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        claim = claim_of(process.pid, publishing._process_start(process.pid))
+        try:
+            if dead:
+                process.kill()
+                process.wait()
+            yield claim
+        finally:
+            process.kill()
+
+
+def claim_of(process: object, start: object) -> bytes:
+    """Claim that says it is of a process of this machine."""
+    own = document.load(publishing._claim_data(), "it")
+    return document.dump({**own, "process": process, "start": start}, "it")
+
+
+@pytest.fixture
+def hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine that shows nobody but oneself, as with ``hidepid=2``."""
+    folder = tmp_path / "proc"
+    folder.mkdir()
+    (folder / "self").symlink_to(str(os.getpid()))
+    (folder / str(os.getpid())).symlink_to("/proc/self")
+    monkeypatch.setattr(publishing, "_PROCESSES", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["hidden", "of another user"])
+def test_living_process_that_cannot_be_seen(
     repository: audmodel.Repository,
-    python: Interpreter,
     model_folder: Path,
-    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    hidden: Path,
+    kind: str,
+) -> None:
+    monkeypatch.setattr(publishing, "CLAIM_TIMEOUT", 0.3)
+    monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
+    uid = audmodel.uid("torch", {}, "1.0.0")
+
+    kill = os.kill
+
+    def refuse(process: int, number: int) -> None:
+        if number == 0:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        kill(process, number)
+
+    if kind == "of another user":
+        monkeypatch.setattr(os, "kill", refuse)
+    with running() as claim, repository.connect() as backend:
+        backend.create_object(claim_path(uid), claim)
+        # It gives no sign of life, which has to be waited for
+        start = time.monotonic()
+        audmodel.publish(str(model_folder), "torch", {}, "1.0.0")
+        assert time.monotonic() - start > 0.3
+
+
+def test_living_process_that_does_not_know_when_it_began() -> None:
+    with running() as claim:
+        process = document.load(claim, "it")["process"]
+        assert publishing.is_alive(claim) is True
+        assert publishing.is_alive(claim_of(process, None)) is None
+
+
+def test_ended_process_on_a_machine_that_hides_them(
+    repository: audmodel.Repository, model_folder: Path, hidden: Path
+) -> None:
+    uid = audmodel.uid("torch", {}, "1.0.0")
+    with running(dead=True) as claim, repository.connect() as backend:
+        backend.create_object(claim_path(uid), claim)
+        start = time.monotonic()
+        audmodel.publish(str(model_folder), "torch", {}, "1.0.0")
+        assert time.monotonic() - start < 5
+
+
+def test_number_of_a_process_that_was_given_again(
+    repository: audmodel.Repository, model_folder: Path
+) -> None:
+    uid = audmodel.uid("torch", {}, "1.0.0")
+    with running() as claim, repository.connect() as backend:
+        process = document.load(claim, "it")["process"]
+        backend.create_object(claim_path(uid), claim_of(process, "1"))
+        start = time.monotonic()
+        audmodel.publish(str(model_folder), "torch", {}, "1.0.0")
+        assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("process", [0, -1, -(2**31), True, 2**31, 2**70, "1", None])
+def test_numbers_that_no_process_has(
+    monkeypatch: pytest.MonkeyPatch, process: object
+) -> None:
+    kill = os.kill
+
+    def careful(process: int, number: int) -> None:
+        assert process > 1
+        assert number == 0
+        kill(process, number)
+
+    monkeypatch.setattr(os, "kill", careful)
+    assert publishing.is_alive(claim_of(process, "1")) is None
+
+
+@pytest.mark.parametrize("processes", ["missing", "of other processes"])
+def test_machine_that_does_not_tell_its_processes_apart(
+    monkeypatch: pytest.MonkeyPatch, hidden: Path, processes: str
+) -> None:
+    # Another machine, or a container, may have the same host name
+    (hidden / "self").unlink()
+    if processes == "of other processes":
+        (hidden / "self").symlink_to(str(os.getppid()))
+        (hidden / str(os.getppid())).symlink_to("/proc/self")
+    with running() as living, running(dead=True) as dead:
+        assert publishing.is_alive(living) is None
+        assert publishing.is_alive(dead) is None
+
+
+def test_machine_that_does_not_tell_when_it_was_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def readlink(path: str) -> str:
-        raise OSError(2, "No such file or directory")
-
-    monkeypatch.setattr(os, "readlink", readlink)
-    uid = audmodel.uid("torch", {}, "1.0.0")
-    claim = f"host: {socket.gethostname()}\nprocess: {2**22 + 1}\nspace: ''\n"
-    with repository.connect() as backend:
-        backend.create_object(claim_path(uid), claim.encode())
-    assert audmodel.publish(str(model_folder), "torch", {}, "1.0.0") == uid
+    monkeypatch.setattr(disk, "boot_id", lambda: "")
+    with running(dead=True) as claim:
+        assert publishing.is_alive(claim) is None
 
 
 class Failing(FileSystem):

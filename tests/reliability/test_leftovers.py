@@ -52,6 +52,7 @@ def dead_claim() -> bytes:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     start = publishing._process_start(os.getpid())
+    assert start
     return (
         publishing._claim_data()
         .replace(f"process: {os.getpid()}".encode(), f"process: {process.pid}".encode())

@@ -255,7 +255,11 @@ class _Claim:
         """
         if self._age() > RENEW_INTERVAL:
             self.renew()
-        elif self._is_weak() and not self._is_stored():
+        elif self._is_weak():
+            self._look()
+
+    def _look(self) -> None:
+        if not self._is_stored():
             raise self._conflict()
 
     def _is_weak(self) -> bool:
@@ -306,7 +310,10 @@ class _Claim:
 
     def _delete(self, path: str) -> None:
         try:
-            self._backend.delete_object(path)
+            # If the first attempt gave up the claim, others may have it by the next
+            self._backend.delete_object(path, before_repeat=self._look)
+        except PublishConflictError:
+            pass  # it is gone, or is of somebody else
         except RepositoryError as error:
             logger.warning("Left over is '%s', which can be deleted: %s", path, error)
 

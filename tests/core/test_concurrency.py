@@ -472,9 +472,9 @@ class Failing(FileSystem):
         self._check("create", path)
         return super().create_object(path, data)
 
-    def delete_object(self, path: str) -> None:
+    def delete_object(self, path: str, **kwargs: Any) -> None:
         self._check("delete", path)
-        super().delete_object(path)
+        super().delete_object(path, **kwargs)
 
 
 @pytest.fixture

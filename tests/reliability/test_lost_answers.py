@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import contextlib
 from pathlib import Path
 import random
 
 import pytest
 
 from audmodel import errors
+from audmodel.core import publishing
 from audmodel.core.backend import transfer
+from audmodel.core.lookup import open_registry
+from audmodel.core.uid import ModelId
 from tests.backends import proxy as faults
 from tests.backends.conftest import forget as forget
 from tests.backends.conftest import hasty as hasty
@@ -143,3 +147,96 @@ def test_random_losses(
         error = attempt(place, OPERATIONS[WRITES[index % len(WRITES)]], fault)
         assert error is None or isinstance(error, errors.WriteUncertainError)
     count("answers lost after a write, no false conflict", lost)
+
+
+# Deletions ---------------------------------------------------------------------
+
+
+CLAIM = ModelId("deadbeef", "1.0.0")
+
+
+def deletes(request: Request) -> bool:
+    """Whether it deletes a claim, and not an object that the storage is tried with."""
+    return request.method == "DELETE" and "claim" in request.path
+
+
+@pytest.fixture
+def deletions(
+    request: pytest.FixtureRequest,
+    hasty: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Iterator[Remote]:
+    monkeypatch.setattr(transfer, "BUDGET", 2.0)
+    with remote(request.param, monkeypatch, tmp_path) as place:
+        yield place
+
+
+@pytest.mark.parametrize("deletions", ["s3", "artifactory"], indirect=True)
+def test_deletion_of_a_claim_does_not_hit_the_next_one(
+    deletions: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with contextlib.ExitStack() as stack:
+        registry, other = (
+            stack.enter_context(open_registry(deletions.repository)) for _ in range(2)
+        )
+        theirs = publishing.claimed(other, CLAIM)
+
+        def fault(request: Request, forward: Forward) -> Answer | None:
+            if not deletes(request):
+                return forward()
+            forward()
+            # Somebody else begins before it is sent again
+            deletions.proxy.fault = None
+            claims.append(theirs.__enter__())
+            return None
+
+        claims: list[publishing._Claim] = []
+        with deletions.fault(fault) as requests, publishing.claimed(registry, CLAIM):
+            pass
+        assert (
+            len([r for r in requests if r.startswith("DELETE") and "claim" in r]) == 1
+        )
+        monkeypatch.setattr(publishing, "RENEW_INTERVAL", -1)
+        [claim] = claims
+        claim.fence()
+        theirs.__exit__(None, None, None)
+        path = registry.record_path(CLAIM, "claim")
+        assert registry.backend.read_object(path, 1000) is None
+
+
+@pytest.mark.parametrize("deletions", ["s3", "artifactory"], indirect=True)
+def test_deletion_of_a_claim_that_did_not_arrive(deletions: Remote) -> None:
+    lost = iter([True, True, False])
+
+    def fault(request: Request, forward: Forward) -> Answer | None:
+        return None if deletes(request) and next(lost) else forward()
+
+    with open_registry(deletions.repository) as registry:
+        with deletions.fault(fault), publishing.claimed(registry, CLAIM):
+            pass
+        path = registry.record_path(CLAIM, "claim")
+        assert registry.backend.read_object(path, 1000) is None
+        assert next(lost, None) is None
+
+
+@pytest.mark.parametrize("deletions", ["s3", "artifactory"], indirect=True)
+def test_claim_of_which_nobody_knows_whether_it_was_deleted(
+    deletions: Remote, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fault(request: Request, forward: Forward) -> Answer | None:
+        if deletes(request):
+            deletions.proxy.fault = faults.break_before
+            return None
+        return forward()
+
+    with open_registry(deletions.repository) as registry:
+        path = registry.record_path(CLAIM, "claim")
+        with deletions.fault(fault) as requests, publishing.claimed(registry, CLAIM):
+            pass
+        # It is not deleted blindly
+        assert (
+            len([r for r in requests if r.startswith("DELETE") and "claim" in r]) == 1
+        )
+        assert path in caplog.text
+        assert registry.backend.read_object(path, 1000) is not None

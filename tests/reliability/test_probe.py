@@ -172,7 +172,7 @@ class LateList(FileSystem):
 class Undying(FileSystem):
     """Deletes nothing."""
 
-    def delete_object(self, path: str) -> None:
+    def delete_object(self, path: str, **kwargs: Any) -> None:
         pass
 
 

@@ -105,7 +105,9 @@ class _Adapter:
         self.write_object(path, [data])
         return True
 
-    def delete_object(self, path: str) -> None:
+    def delete_object(
+        self, path: str, *, before_repeat: Callable[[], None] = lambda: None
+    ) -> None:
         if self._exists(path):
             with _translate_errors("delete", path):
                 self._backend.remove_file(path)

@@ -109,12 +109,15 @@ class Artifactory(RemoteBackend):
         self._put(path, data)
         return True
 
-    def delete_object(self, path: str) -> None:  # noqa: D102
+    def delete_object(  # noqa: D102
+        self, path: str, *, before_repeat: Callable[[], None] = lambda: None
+    ) -> None:
         with contextlib.suppress(FailureError):
             self._store.call(
                 "delete",
                 path,
                 lambda: self._store.send("DELETE", self.object_url(path)),
+                before_repeat=before_repeat,
             )
 
     # ------------------------------------------------------------ listing

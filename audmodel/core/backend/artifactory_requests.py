@@ -183,6 +183,7 @@ class Server(Store):
         *,
         body: bool = False,
         expected: Container[Kind] = (Kind.ABSENT,),
+        before_repeat: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
         r"""Send a request as often as makes sense.
 
@@ -192,6 +193,7 @@ class Server(Store):
             send: sends it once
             body: whether the body of the answer is of interest
             expected: failures that mean something to the caller
+            before_repeat: called before it is sent once more
 
         Returns:
             body of the answer
@@ -206,7 +208,7 @@ class Server(Store):
             with contextlib.closing(send()) as answer:
                 return _json(answer, required=body)
 
-        return self.repeat(action, path, attempt, expected)
+        return self.repeat(action, path, attempt, expected, before_repeat=before_repeat)
 
     @contextmanager
     def get(  # noqa: D102

@@ -278,11 +278,16 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
         """
 
     @abc.abstractmethod
-    def delete_object(self, path: str) -> None:
+    def delete_object(
+        self, path: str, *, before_repeat: Callable[[], None] = lambda: None
+    ) -> None:
         r"""Delete an object, which may be absent.
 
         Args:
             path: path of the object
+            before_repeat: called before the storage is asked once more,
+                as it may have done it, and others have stored the next one.
+                It may raise an error, which ends the attempts
 
         Raises:
             RepositoryError: if the object cannot be deleted

@@ -132,7 +132,9 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
                 return False
         return True
 
-    def delete_object(self, path: str) -> None:  # noqa: D102
+    def delete_object(  # noqa: D102
+        self, path: str, *, before_repeat: Callable[[], None] = lambda: None
+    ) -> None:
         with (
             self._translate_errors("delete", path),
             contextlib.suppress(FileNotFoundError),

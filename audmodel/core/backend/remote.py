@@ -144,6 +144,8 @@ class Store(abc.ABC):
         path: str,
         attempt: Callable[[], Result],
         expected: Container[Kind],
+        *,
+        before_repeat: Callable[[], None] = lambda: None,
     ) -> Result:
         r"""Do something as often as makes sense.
 
@@ -152,6 +154,7 @@ class Store(abc.ABC):
             path: path of the object it is about
             attempt: does it once
             expected: failures that mean something to the caller
+            before_repeat: called before it is done once more
 
         Returns:
             result of ``attempt``
@@ -171,6 +174,7 @@ class Store(abc.ABC):
                 if failure.kind in expected:
                     raise
                 retry.pause(failure, f"Could not {action} '{self.url(path)}'")
+            before_repeat()
 
     def read(
         self, action: str, path: str, limit: int, bytes_: str = ""

@@ -73,8 +73,10 @@ class S3(RemoteBackend):
     def replace_object(self, path: str, data: bytes, tag: str) -> bool:  # noqa: D102
         return self._writes.replace(path, data, tag, unprotected=self.unprotected)
 
-    def delete_object(self, path: str) -> None:  # noqa: D102
-        self._writes.delete_object(path)
+    def delete_object(  # noqa: D102
+        self, path: str, *, before_repeat: Callable[[], None] = lambda: None
+    ) -> None:
+        self._writes.delete_object(path, before_repeat=before_repeat)
 
     @property
     def conditional(self) -> ConditionalWrites:  # noqa: D102

@@ -126,10 +126,18 @@ class ConditionalWrites:
             return None
         return StoredObject(whole.data, whole.answer.tag)
 
-    def delete_object(self, path: str) -> None:
+    def delete_object(
+        self, path: str, *, before_repeat: Callable[[], None] = lambda: None
+    ) -> None:
         r"""Delete an object, which may be absent."""
         with contextlib.suppress(FailureError):
-            self._bucket.call("delete", path, "delete_object", Key=key_of(path))
+            self._bucket.repeat(
+                "delete",
+                path,
+                lambda: self._bucket.send("delete_object", Key=key_of(path)),
+                (Kind.ABSENT,),
+                before_repeat=before_repeat,
+            )
 
     def _put(self, action: str, path: str, data: bytes, **condition: str) -> bool:
         r"""Store an object under a condition, and be sure about the outcome.

@@ -392,6 +392,10 @@ def _take_over(registry: Registry, model: ModelId, path: str, data: bytes) -> bo
     Returns:
         ``False`` if it was given up in the meantime
 
+    Raises:
+        PublishConflictError: if it is alive
+        RepositoryError: if the claim cannot be had
+
     """
     start = time.monotonic()
     seen = registry.backend.read_object(path, document.MAX_BYTES)
@@ -418,6 +422,14 @@ def _take_over(registry: Registry, model: ModelId, path: str, data: bytes) -> bo
                 _publisher(stored.data),
                 model,
                 CLAIM_TIMEOUT,
+            )
+        # Others who take it, or are at work, change it before
+        if waited > CLAIM_TIMEOUT + RENEW_INTERVAL:
+            raise RepositoryError(
+                f"Could not claim '{model}': "
+                f"'{registry.backend.object_url(path)}' "
+                "can be neither stored nor replaced, though nobody changes it. "
+                "Remove it, whatever it is, if nobody publishes the model."
             )
         time.sleep(_POLL_INTERVAL)
         stored = registry.backend.read_object(path, document.MAX_BYTES)

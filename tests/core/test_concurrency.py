@@ -598,6 +598,48 @@ def test_publisher_that_works_for_long_renews_its_claim(
     assert not [path for path in content(repository) if "claim" in path]
 
 
+class Stuck(FileSystem):
+    """Has a claim that can neither be stored nor replaced."""
+
+    def create_object(self, path: str, data: bytes) -> bool:
+        return "claim" not in path and super().create_object(path, data)
+
+    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+        return "claim" not in path and super().replace_object(path, data, tag)
+
+
+@pytest.mark.parametrize("claim", ["is a link to nothing", "is absent", "is of a dead"])
+def test_claim_that_cannot_be_taken(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    claim: str,
+) -> None:
+    monkeypatch.setattr(publishing, "CLAIM_TIMEOUT", 0.2)
+    monkeypatch.setattr(publishing, "RENEW_INTERVAL", 0.1)
+    monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
+    uid = audmodel.uid("torch", {}, "1.0.0")
+    file = Path(repository.host, repository.name + claim_path(uid))
+    if claim == "is a link to nothing":
+        file.parent.mkdir(parents=True)
+        file.symlink_to("nowhere")
+    else:
+        audmodel.Repository.register("file-system", Stuck)
+    with running(dead=True) as data, repository.connect() as backend:
+        if claim == "is of a dead":
+            backend.write_object(claim_path(uid), [data])
+    with pytest.raises(
+        audmodel.errors.RepositoryError, match=r"claim\.yaml.*neither"
+    ) as info:
+        audmodel.publish(str(model_folder), "torch", {}, "1.0.0")
+    assert uid in str(info.value)
+    assert not audmodel.exists(uid)
+    # It can be removed by hand
+    file.unlink(missing_ok=True)
+    audmodel.Repository.register("file-system", FileSystem)
+    assert audmodel.publish(str(model_folder), "torch", {}, "1.0.0") == uid
+
+
 def test_two_wait_for_the_same_claim(
     repository: audmodel.Repository,
     model_folder: Path,

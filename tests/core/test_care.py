@@ -241,6 +241,21 @@ def test_remove_all_versions(uids: list[str]) -> None:
     assert in_cache() == []
 
 
+def test_remove_all_versions_but_not_of_a_longer_id(uids: list[str]) -> None:
+    root = Path(audmodel.load(uids[0]))
+    # IDs of the first generation begin as others are
+    short = uids[0].split("-")[0]
+    legacy = f"{short}-4e29-dcd0-4c8b-7e5a51b3c9d0"
+    other = root.parent.parent / legacy / "1.0.0"
+    shutil.copytree(root, other)
+    assert sorted(in_cache()) == sorted([uids[0], f"{legacy}-1.0.0"])
+    assert [model.uid for model in audmodel.remove_cached(short)] == [uids[0]]
+    assert in_cache() == [f"{legacy}-1.0.0"]
+    [removed] = audmodel.remove_cached(legacy)
+    assert removed.uid == f"{legacy}-1.0.0"
+    assert not other.exists()
+
+
 def test_remove_by_alias(uids: list[str]) -> None:
     audmodel.set_alias("best", uids[1])
     for uid in uids:

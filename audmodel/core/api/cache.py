@@ -9,6 +9,7 @@ from audmodel.core.cache import care
 from audmodel.core.cache.root import absolute_root
 from audmodel.core.find import resolve
 from audmodel.core.results import CachedModel
+from audmodel.core.uid import ModelId
 from audmodel.core.uid import ShortId
 from audmodel.errors import InvalidInputError
 from audmodel.errors import NotCachedError
@@ -75,19 +76,20 @@ def remove_cached(uid: str, *, cache_root: str | None = None) -> list[CachedMode
     """
     root = absolute_root(cache_root)
     parsed = ids.parse(uid)
-    wanted = (
-        f"{parsed}-" if isinstance(parsed, ShortId) else str(resolve(uid, cache_root))
-    )
-    models = [
-        model
-        for model in care.cached(root)
-        if model.uid == wanted or (wanted[-1] == "-" and model.uid.startswith(wanted))
-    ]
+    wanted = parsed if isinstance(parsed, ShortId) else resolve(uid, cache_root)
+    models = [model for model in care.cached(root) if _is(model, wanted)]
     if not models:
         raise NotCachedError(f"The model '{uid}' is not in the cache '{root}'.")
     for model in models:
         care.remove(root, model)
     return models
+
+
+def _is(model: CachedModel, wanted: ModelId | ShortId) -> bool:
+    known = ids.parse(model.uid)
+    if isinstance(known, ModelId) and isinstance(wanted, ShortId):
+        return known.short == wanted.short
+    return known == wanted
 
 
 def prune_cache(

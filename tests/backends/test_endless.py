@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
+import gc
 from pathlib import Path
 import socket
 import threading
@@ -163,8 +164,6 @@ def no_date() -> Iterator[bytes]:
     yield b"Content-Length: 1\r\nLast-Modified: once\r\n\r\nx"
 
 
-# What botocore does not understand it does not close
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("answer", [huge_length, huge_range, no_date])
 def test_headers_that_make_no_sense(
     connect: Callable[[str], ObjectBackend],
@@ -184,6 +183,8 @@ def test_headers_that_make_no_sense(
             # The number may be of no interest
             with contextlib.suppress(errors.RepositoryError):
                 call()
+    # A connection that is still open is warned of, which fails the test
+    gc.collect()
 
 
 def late_answer() -> Iterator[bytes]:

@@ -2,12 +2,16 @@ r"""Clients of botocore for hosts, made once and used again."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
 import functools
 import os
 import re
 import sys
+import threading
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -263,6 +267,17 @@ def _make(endpoint: Endpoint, anonymous: bool) -> Any:
         ) from error
 
 
+def closing_on_error(client: Any) -> AbstractContextManager[None]:
+    r"""Close the body of an answer that nobody gets to see.
+
+    Args:
+        client: client that asks inside the block
+
+    """
+    session: _Session = client._endpoint.http_session  # noqa: SLF001
+    return session.closing_on_error()
+
+
 @functools.cache
 def _descriptions(path: str | None) -> Any:
     r"""What reads descriptions of services, once for all clients."""
@@ -281,6 +296,23 @@ class _Session:
 
     def __init__(self, session: Any) -> None:
         self._session = session
+        self._local = threading.local()
+
+    @contextmanager
+    def closing_on_error(self) -> Iterator[None]:
+        r"""Close the body of an answer that nobody gets to see.
+
+        That is up to who reads it, unless something else of the answer is wrong.
+        """
+        self._local.body = None
+        try:
+            yield
+        except BaseException:
+            if self._local.body is not None:
+                self._local.body.close()
+            raise
+        finally:
+            self._local.body = None
 
     def send(self, request: Any) -> Any:
         r"""Send a request, and read no more than makes sense of the answer.
@@ -312,6 +344,8 @@ class _Session:
                 response.headers.pop("Content-Length", None)
             # The status says enough about an error
             response._content = body or b""  # noqa: SLF001
+        else:
+            self._local.body = response.raw
         return response
 
     def close(self) -> None:

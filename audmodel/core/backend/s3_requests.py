@@ -112,12 +112,18 @@ class Bucket(Store):
     def _send(
         self, operation: str, arguments: dict[str, Any], *, anonymous: bool
     ) -> dict[str, Any]:
+        client = s3_client.client(self.endpoint, anonymous=anonymous)
+        with s3_client.closing_on_error(client):
+            return self._ask(client, operation, arguments)
+
+    def _ask(
+        self, client: Any, operation: str, arguments: dict[str, Any]
+    ) -> dict[str, Any]:
         from botocore.exceptions import BotoCoreError
         from botocore.exceptions import ClientError
         from botocore.parsers import ResponseParserError
         from urllib3.exceptions import HTTPError
 
-        client = s3_client.client(self.endpoint, anonymous=anonymous)
         try:
             answer: dict[str, Any] = getattr(client, operation)(
                 Bucket=self.name, **arguments

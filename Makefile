@@ -56,7 +56,7 @@ MEMORY := $(shell df -k --output=avail /dev/shm 2>/dev/null \
 	| awk 'NR == 2 && $$1 > 8000000 { print "/dev/shm" }')
 
 .PHONY: torture
-torture: $(DEV) $(RELEASED) ## Kill, fail, race and interrupt for about half an hour
+torture: $(DEV) $(RELEASED) ## Kill, fail, race and interrupt for some 20 minutes
 	TORTURE=$${TORTURE:-1} $(if $(MEMORY),TMPDIR=$(MEMORY)) \
 		$(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
 		--no-cov tests/reliability $(ARGS)

@@ -44,7 +44,7 @@ def everything(capsys: pytest.CaptureFixture[str]) -> Iterator[list[str]]:
     out, err = capsys.readouterr()
     texts += [stream.getvalue(), out, err, *(str(w.message) for w in caught)]
     # Something was looked at
-    assert any("HTTP/1.1" in text or "amz" in text for text in texts)
+    assert any("HTTP/1.1" in text or "amz" in text for text in texts), texts
     check(*texts)
 
 

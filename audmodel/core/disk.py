@@ -20,6 +20,11 @@ import secrets
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 # Errors that say a file system has no hard links
 _NO_LINKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM}
+# Types of file systems that several machines use, besides those of FUSE
+_SHARED = {
+    *("9p", "afs", "beegfs", "ceph", "cifs", "gfs2", "glusterfs", "gpfs", "lustre"),
+    *("nfs", "nfs4", "ocfs2", "orangefs", "panfs", "smb3", "smbfs", "virtiofs"),
+}
 # Errors that say a file system cannot sync a folder
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 
@@ -77,6 +82,32 @@ def _missing(path: str) -> Iterator[str]:
     while not os.path.isdir(path):
         yield path
         path = os.path.dirname(path)
+
+
+def is_shared(path: str, mounts: str = "/proc/self/mountinfo") -> bool:
+    r"""Whether other machines may use the same file system.
+
+    Args:
+        path: path of a folder
+        mounts: path of a file as described in :manpage:`proc(5)`
+
+    Returns:
+        whether it is known to be on a network file system
+
+    """
+    device = os.stat(path).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        with open(mounts, encoding="utf-8", errors="replace") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return False
+    for line in lines:
+        mount, _, file_system = line.partition(" - ")
+        if mount.split()[2:3] == [wanted]:
+            kind = file_system.partition(" ")[0]
+            return kind in _SHARED or kind.partition(".")[0] == "fuse"
+    return False
 
 
 def open_file(path: str, flags: int) -> int:

@@ -26,6 +26,7 @@ from audmodel.errors import InvalidDocumentError
 
 
 MAX_BYTES = 4 * 1024 * 1024
+MAX_EXPANSION = 16 * MAX_BYTES
 MAX_DEPTH = 64
 MAX_NODES = 200_000
 # Python writes numbers of up to 4300 digits
@@ -279,9 +280,9 @@ def _check_expansion(root: yaml.Node) -> None:
             length += longer
         if values > MAX_NODES:
             raise yaml.YAMLError(f"references expand to more than {MAX_NODES} values")
-        if length > MAX_BYTES:
+        if length > MAX_EXPANSION:
             raise yaml.YAMLError(
-                f"references expand to more than {MAX_BYTES} characters"
+                f"references expand to more than {MAX_EXPANSION} characters"
             )
         open_nodes.discard(key)
         sizes[key] = values, length

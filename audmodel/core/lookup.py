@@ -165,20 +165,22 @@ def _run(
 
     requests = Requests()
 
+    def run(repository: Repository, future: Future[Answer | None]) -> None:
+        try:
+            with requests.here():
+                future.set_result(ask(repository))
+        # It is raised where somebody waits for it
+        except BaseException as error:  # noqa: BLE001
+            future.set_exception(error)
+        finally:
+            # The traceback of an exception would refer to this frame and back
+            del future
+
     def start(repository: Repository) -> Future[Answer | None]:
         future: Future[Answer | None] = Future()
-
-        def run() -> None:
-            try:
-                with requests.here():
-                    future.set_result(ask(repository))
-            # It is raised where somebody waits for it
-            except BaseException as error:  # noqa: BLE001
-                future.set_exception(error)
-
         # Whoever has an answer does not wait for a host that is down,
         # nor does the end of the process
-        threading.Thread(target=run, daemon=True).start()
+        threading.Thread(target=run, args=(repository, future), daemon=True).start()
         return future
 
     def wait(future: Future[Answer | None]) -> Answer | None:

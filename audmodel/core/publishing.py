@@ -397,8 +397,9 @@ def _take_over(registry: Registry, model: ModelId, path: str, data: bytes) -> bo
         RepositoryError: if the claim cannot be had
 
     """
-    start = time.monotonic()
     seen = registry.backend.read_object(path, document.MAX_BYTES)
+    # However long that took, nobody was watched yet
+    start = time.monotonic()
     stored = seen
     announced = False
     while True:

@@ -11,7 +11,6 @@ So waits are short here, and repeated.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from typing import TYPE_CHECKING
 from typing import TypeVar
@@ -51,10 +50,12 @@ def result_of(future: Future[Result]) -> Result:
         Exception: what the call raised
 
     """
+    from concurrent.futures import wait
+
     try:
         while not future.done():
-            with contextlib.suppress(TimeoutError):
-                future.exception(_LATE)
+            # Unlike the future itself, it raises nothing
+            wait([future], _LATE)
         return future.result()
     finally:
         # The traceback of an exception would refer to this frame and back

@@ -199,8 +199,18 @@ def test_what_cannot_be_sent(
 def test_what_is_given_and_cannot_be_sent(backend: type[Artifactory | S3]) -> None:
     secret = f"{CANARY}\0"
     with pytest.raises(errors.ConfigurationError, match="credentials") as info:
-        backend("http://127.0.0.1:1", "models", authentication=("key", secret))
+        backend("http://127.0.0.1:1", "models", authentication=(secret, secret))
     check("".join(traceback.format_exception(info.value)))
+
+
+def test_a_secret_key_is_not_sent(hasty: None, free_port: int) -> None:
+    host = f"http://127.0.0.1:{free_port}"
+    # It may hold what no header does
+    with (
+        pytest.raises(errors.RepositoryUnreachableError),
+        S3(host, "models", authentication=("key", f"{CANARY}\N{EURO SIGN}")) as backend,
+    ):
+        backend.read_object("/a", 10)
 
 
 @pytest.mark.parametrize("backend", ["artifactory", "s3"])

@@ -301,6 +301,38 @@ def test_claim_of_a_container_with_the_same_host_name(
     assert time.monotonic() - start > 0.3
 
 
+def test_claim_that_took_long_to_read(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A publisher is watched before it is taken for dead."""
+    monkeypatch.setattr(publishing, "CLAIM_TIMEOUT", 0.3)
+    monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
+    uid = audmodel.uid("torch", {}, "1.0.0")
+    read_object = FileSystem.read_object
+    reads = []
+
+    def slowly(self: FileSystem, path: str, limit: int) -> StoredObject | None:
+        found = read_object(self, path, limit)
+        if path == claim_path(uid):
+            reads.append(path)
+            if len(reads) == 1:
+                time.sleep(0.5)
+            else:
+                # It shows that it is at work
+                assert found is not None
+                self.replace_object(path, b"host: another\na: 1\n", found.tag)
+        return found
+
+    with repository.connect() as backend:
+        backend.create_object(claim_path(uid), b"host: another\n")
+    monkeypatch.setattr(FileSystem, "read_object", slowly)
+    with pytest.raises(PublishConflictError, match="publishes"):
+        audmodel.publish(str(model_folder), "torch", {}, "1.0.0")
+    assert not audmodel.exists(uid)
+
+
 def test_claim_of_a_living_process(
     repository: audmodel.Repository,
     model_folder: Path,

@@ -120,7 +120,7 @@ HOSTILE = {
     + b", *a" * 100_000
     + b"]",
     "many references to a long key": b"a: [&a {"
-    + b"x" * 1000
+    + b"x" * 10_000
     + b": 1}"
     + b", *a" * 10_000
     + b"]",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -65,6 +67,29 @@ def test_wait_ends(name: str) -> None:
         check=False,
     )
     assert result.stdout == "interrupted\n", result.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no alarm")
+def test_time_limit_of_a_handler() -> None:
+    """It raises what a wait that is over raises as well."""
+    from audmodel.parallel import prefetch
+
+    def handler(number: int, frame: object) -> None:
+        raise TimeoutError("of the handler")
+
+    end = threading.Event()
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(TimeoutError, match="of the handler"):
+            list(
+                prefetch(
+                    lambda _: end.wait(20), [1, 2], num_workers=2, on_abort=end.set
+                )
+            )
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_error_of_a_call_that_timed_out() -> None:

@@ -20,6 +20,7 @@ import filelock
 import pytest
 
 import audmodel
+from audmodel.core import disk
 from audmodel.core.backend import filesystem
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
@@ -242,6 +243,63 @@ def test_wait_for_the_lock_of_a_repository_ends(
         with pytest.raises(audmodel.errors.RepositoryError, match="another process"):
             audmodel.update_meta(uid, {"a": 1})
     assert audmodel.update_meta(uid, {"a": 2}) == {"a": 2}
+
+
+def test_repository_on_a_network_share(
+    uid: str,
+    repository: audmodel.Repository,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Locks on folders keep nobody away who works on another machine."""
+    device = os.stat(repository.host).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    mounts = tmp_path / "mounts"
+    is_shared = disk.is_shared
+    for kind, expected in [
+        ("nfs4", True),
+        ("fuse.sshfs", True),
+        ("cifs", True),
+        ("ext4", False),
+        ("fuseblk", False),
+    ]:
+        mounts.write_text(
+            f"1 0 0:0 / /other rw - nfs4 host:/other rw\n"
+            f"2 0 {number} / / rw,relatime shared:1 - {kind} source rw\n"
+        )
+        assert is_shared(repository.host, str(mounts)) is expected
+    assert not is_shared(repository.host, str(tmp_path / "absent"))
+    monkeypatch.setattr(filesystem, "_LOCK_TIMEOUT", 0.3)
+    mounts.write_text(f"2 0 {number} / / rw - nfs host:/models rw\n")
+    monkeypatch.setattr(disk, "is_shared", lambda path: is_shared(path, str(mounts)))
+    with (
+        filelock.FileLock(Path(repository.host, "models", ".lock")),
+        pytest.raises(audmodel.errors.RepositoryError, match="another process"),
+    ):
+        audmodel.update_meta(uid, {"a": 1})
+    assert audmodel.update_meta(uid, {"a": 2}) == {"a": 2}
+
+
+@pytest.mark.parametrize("error", [errno.EAGAIN, errno.EACCES])
+def test_lock_that_another_process_has(
+    uid: str,
+    repository: audmodel.Repository,
+    monkeypatch: pytest.MonkeyPatch,
+    error: int,
+) -> None:
+    real = fcntl.flock
+    left = [3]
+
+    def busy(fd: int, operation: int) -> None:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise OSError(error, "It has it")
+        real(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", busy)
+    assert audmodel.update_meta(uid, {"a": 1}) == {"a": 1}
+    assert left[0] < 0
+    assert not Path(repository.host, "models", ".lock").exists()
 
 
 @pytest.mark.parametrize("kind", ["header", "meta", "zip"])

@@ -261,13 +261,14 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
         r"""Let one process at a time compare and replace.
 
         Locking the folder itself leaves no lock file behind.
-        Network file systems may want a file that is open for writing,
+        On network file systems that keeps nobody away on other machines:
+        they want a file that is open for writing,
         and some have no locks at all.
         """
         with contextlib.ExitStack() as stack:
             fd = os.open(folder, os.O_RDONLY)
             stack.callback(_unlock, fd)
-            if _lock(fd, "its folder") is not None:
+            if _lock(fd, "its folder") is not None or disk.is_shared(folder):
                 path = os.path.join(self._root, ".lock")
                 fd = _open_lock(path)
                 stack.callback(_unlock, fd)
@@ -347,7 +348,7 @@ def _lock(fd: int, what: str) -> OSError | None:
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except (BlockingIOError, PermissionError):
             if time.monotonic() > deadline:
                 raise TimeoutError(
                     errno.ETIMEDOUT,

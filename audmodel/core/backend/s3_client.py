@@ -106,7 +106,8 @@ def endpoint(
         keys = access_key, secret_key
     if keys is not None:
         credentials.hide(*keys)
-        credentials.check(f"The credentials for {host!r}", *keys)
+        # The secret key signs what is sent, and is not sent itself
+        credentials.check(f"The credentials for {host!r}", keys[0])
     connect = credentials.seconds(
         settings.get("connect_timeout") or str(CONNECT_TIMEOUT),
         f"connect_timeout {where}",
@@ -416,6 +417,7 @@ def _may_be_ec2(path: str = "/sys/class/dmi/id/sys_vendor") -> bool:
 def _check(found: Any) -> None:
     if found is not None:
         frozen = found.get_frozen_credentials()
-        secrets = frozen.access_key, frozen.secret_key, frozen.token
-        credentials.hide(*secrets)
-        credentials.check("The credentials of the AWS tools", *secrets)
+        credentials.hide(frozen.access_key, frozen.secret_key, frozen.token)
+        credentials.check(
+            "The credentials of the AWS tools", frozen.access_key, frozen.token
+        )

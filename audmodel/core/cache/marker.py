@@ -148,7 +148,7 @@ def _are_right(root: str, listing: bytes) -> bool:
     buffer = memoryview(bytearray(_PIECE))
     for record in listing.split(b"\0")[:-1]:
         expected_crc, expected_size, name = record.split(b" ", 2)
-        path = os.path.join(root, os.fsdecode(name))
+        path = os.path.join(root, name.decode(errors="surrogateescape"))
         fd = disk.open_file(path, os.O_RDONLY | os.O_NOFOLLOW)
         with open(fd, "rb", buffering=0) as file:
             size = crc = 0

@@ -216,7 +216,8 @@ class _Claim:
         self._backend = registry.backend
         self._model = model
         self._path = registry.record_path(model, "claim")
-        self._data = data
+        # Forms in which it may be stored, as a storage may not say whether it is
+        self._forms = {data}
         self._renewed = _now()
 
     def renew(self) -> None:
@@ -227,17 +228,15 @@ class _Claim:
 
         """
         stored = self._backend.read_object(self._path, document.MAX_BYTES)
+        if stored is None or stored.data not in self._forms:
+            raise self._conflict()
         data = _claim_data()
         _own.add(data)
-        if (
-            stored is None
-            or stored.data != self._data
-            or not self._backend.replace_object(self._path, data, stored.tag)
-        ):
-            _own.discard(data)
+        self._forms.add(data)
+        if not self._backend.replace_object(self._path, data, stored.tag):
             raise self._conflict()
-        _own.discard(self._data)
-        self._data = data
+        _own.difference_update(self._forms - {data})
+        self._forms = {data}
         self._renewed = _now()
 
     def renewing(self, chunks: ArchiveWriter) -> Generator[bytes, None, None]:
@@ -267,7 +266,7 @@ class _Claim:
 
     def _is_stored(self) -> bool:
         stored = self._backend.read_object(self._path, document.MAX_BYTES)
-        return stored is not None and stored.data == self._data
+        return stored is not None and stored.data in self._forms
 
     def replace(self, path: str, data: bytes) -> None:
         r"""Store a small object, which a dead publisher may have left.
@@ -319,7 +318,7 @@ class _Claim:
 
     def release(self) -> None:
         r"""Give up the claim if it is still ours."""
-        _own.discard(self._data)
+        _own.difference_update(self._forms)
         if self._age() > RENEW_INTERVAL or self._is_weak():
             self.discard(self._path)
         else:

@@ -301,6 +301,31 @@ def test_claim_of_a_container_with_the_same_host_name(
     assert time.monotonic() - start > 0.3
 
 
+def test_claim_that_was_renewed_without_an_answer(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(publishing, "RENEW_INTERVAL", -1.0)
+    replace_object = FileSystem.replace_object
+    calls = []
+
+    def lose(self: FileSystem, path: str, data: bytes, tag: str) -> bool:
+        done = replace_object(self, path, data, tag)
+        calls.append(path)
+        if len(calls) == 1:
+            raise audmodel.errors.RepositoryError("There was no answer.")
+        return done
+
+    monkeypatch.setattr(FileSystem, "replace_object", lose)
+    with pytest.raises(audmodel.errors.RepositoryError, match="no answer"):
+        audmodel.publish(str(model_folder), "torch", {}, "1.0.0")
+    # It is given up all the same
+    assert content(repository) == {}
+    uid = audmodel.publish(str(model_folder), "torch", {}, "1.0.0")
+    assert audmodel.exists(uid)
+
+
 def test_claim_that_took_long_to_read(
     repository: audmodel.Repository,
     model_folder: Path,

@@ -18,6 +18,7 @@ import pytest
 
 import audmodel
 from audmodel import errors
+from audmodel.core import registry
 from audmodel.core.backend import connections
 from audmodel.core.backend import transfer
 from tests.backends import artifactory_server
@@ -129,6 +130,8 @@ def place(
     tmp_path: Path,
 ) -> Iterator[Remote]:
     """A repository on each kind of storage."""
+    # A storage that always lies looks like many others who change the same
+    monkeypatch.setattr(registry, "_ATTEMPTS", 10)
     with remote(request.param, monkeypatch, tmp_path) as place:
         yield place
 

@@ -70,6 +70,41 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(_FIRST_HOME, ignore_errors=True)
 
 
+# Time ----------------------------------------------------------------------
+
+_limit = pytest.StashKey[Any]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> Iterator[None]:
+    item.stash[_limit] = settings
+    return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """A failure ends the time limit of its test, but to clean up may hang as well."""
+    settings = item.stash.get(_limit, None)
+    if settings is not None:
+        hooks = item.config.pluginmanager.hook
+        hooks.pytest_timeout_cancel_timer(item=item)
+        hooks.pytest_timeout_set_timer(item=item, settings=settings)
+
+
+# Coverage ------------------------------------------------------------------
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the processes that the test starts without measuring coverage.
+
+    It has a lock that stays locked after a signal at the wrong moment,
+    and in forks of a process with several threads.
+
+    """
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
 # Network -------------------------------------------------------------------
 
 

@@ -10,14 +10,17 @@ import re
 import socket
 import subprocess
 import sys
+import time
 import tomllib
 
 import audbackend
+import psutil
 import pytest
 
 import audmodel
 from tests.conftest import ROOT
 from tests.conftest import OutOfReachError
+from tests.core.conftest import Interpreter
 
 
 def project() -> dict[str, object]:
@@ -171,6 +174,56 @@ def test_no_room_knows_those_above_it() -> None:
 def test_imports_do_not_go_round() -> None:
     found = {module: names - CIRCULAR for module, names in imports().items()}
     graphlib.TopologicalSorter(found).prepare()
+
+
+# Tests that hang -----------------------------------------------------------
+
+HANGS = """
+import threading
+import pytest
+
+@pytest.fixture
+def hanging():
+    yield
+    threading.Event().wait()
+
+def test_hangs(hanging):
+    assert False
+"""
+
+
+def test_clean_up_after_a_failure_has_a_limit_too(tmp_path: Path) -> None:
+    (tmp_path / "test_hangs.py").write_text(HANGS)
+    options = ["-c", "/dev/null", "--timeout=1", "--timeout-method=thread"]
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "-p", "tests.conftest", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 1
+    assert "Timeout" in result.stdout
+    assert "in hanging" in result.stdout
+
+
+def test_forks_end_with_the_process_that_a_test_started() -> None:
+    interpreter = Interpreter(sys.executable, {"PYTHONPATH": str(ROOT)})
+    process = interpreter.start(
+        """
+        pid = os.fork()
+        if pid:
+            print(pid, flush=True)
+        time.sleep(600)
+        """
+    )
+    assert process.process.stdout is not None
+    fork = int(process.process.stdout.readline())
+    interpreter.stop()
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(fork) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not psutil.pid_exists(fork)
 
 
 # The released version ------------------------------------------------------

@@ -447,6 +447,7 @@ def test_load_killed_at_half_fetches_only_the_rest(
     assert not [name for name in left if "~" in name]
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("num_workers", [1, 4])
 def test_interrupted_process_ends_at_once(
     num_workers: int, tmp_path: Path, cache: Path, repository: audmodel.Repository

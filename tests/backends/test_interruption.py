@@ -29,6 +29,8 @@ MIB = 1024 * 1024
 # Without an end, a request would take 20 s and be repeated for 30 s
 SOON = 5.0
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 SCRIPT = """
 import sys
 import audmodel

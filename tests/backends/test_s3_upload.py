@@ -367,6 +367,7 @@ with S3(sys.argv[1], sys.argv[2]) as backend:
 """
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("num_workers", [1, 3])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_process_that_is_asked_to_end_leaves_no_parts(

@@ -16,6 +16,8 @@ from audmodel.core.backend.termination import terminable
 from tests.conftest import ROOT
 
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 SCRIPT = """
 import os, signal, time
 from audmodel.core.backend.termination import terminable

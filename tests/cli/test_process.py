@@ -331,6 +331,7 @@ def start_waiting(uid: str, tmp_path: Path) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(
     ("number", "code", "message"),
     [

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import contextlib
 import json
 import os
 from pathlib import Path
+import signal
 import subprocess
 import sys
 import tempfile
@@ -85,6 +87,7 @@ class Interpreter:
             text=True,
             cwd=os.environ["HOME"],
             env={**os.environ, **self._environment},
+            start_new_session=True,
         )
         self._started.append(process)
         return Process(process)
@@ -109,8 +112,10 @@ class Interpreter:
 
     def stop(self) -> None:
         for process in self._started:
-            if process.poll() is None:
-                process.kill()
+            if process.returncode is None:
+                # Its forks have its output open as well
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
 
 

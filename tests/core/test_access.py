@@ -542,6 +542,7 @@ def test_who_streams_does_not_wait_for_himself(many: str, python: Interpreter) -
         pass
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_fork_reads_on_in_an_open_file(
     repository: audmodel.Repository, tmp_path: Path, python: Interpreter
 ) -> None:
@@ -571,6 +572,7 @@ def test_a_fork_reads_on_in_an_open_file(
     assert found == [0, True]
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_fork_waits_for_the_stream_of_its_parent(
     many: str, python: Interpreter
 ) -> None:

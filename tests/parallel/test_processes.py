@@ -290,6 +290,7 @@ with MultiWorker(same, 300, reduction=flatten_reduction) as parallel_same:
     assert output(code, tmp_path).split() == ["1", "True"]
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_fork_of_a_user_has_no_processes(tmp_path: Path) -> None:
     code = """\
 with MultiWorker(same, 2) as parallel_same:
@@ -373,6 +374,7 @@ with MultiWorker(sleep, 2) as parallel_sleep:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("sleeping", ["", THREAD], indirect=True)
 @pytest.mark.parametrize("to_all", [True, False])
 def test_interrupt_ends_the_processes(sleeping: Any, to_all: bool) -> None:

@@ -25,6 +25,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.timeout(1200 * _torture()))
 
 
+@pytest.fixture(autouse=True)
+def processes_are_unmeasured(unmeasured: None) -> None:
+    """Most of these processes end by a signal, or are forks."""
+
+
 def _torture() -> int:
     return int(os.environ.get("TORTURE", "0"))
 

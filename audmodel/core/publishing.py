@@ -367,9 +367,9 @@ def claimed(registry: Registry, model: ModelId) -> Iterator[_Claim]:
         if is_ours:
             claim.release()
         else:
+            _own.discard(data)
             # It may have been stored all the same
             claim.discard(path)
-            _own.discard(data)
 
 
 def _claim_data() -> bytes:

@@ -326,6 +326,30 @@ def test_claim_that_was_renewed_without_an_answer(
     assert audmodel.exists(uid)
 
 
+def test_claim_that_an_interruption_left(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    create_object = FileSystem.create_object
+
+    def interrupt_create(self: FileSystem, path: str, data: bytes) -> bool:
+        create_object(self, path, data)
+        raise KeyboardInterrupt
+
+    def interrupt_delete(self: FileSystem, path: str, **_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(FileSystem, "create_object", interrupt_create)
+        patch.setattr(FileSystem, "delete_object", interrupt_delete)
+        audmodel.publish(str(model_folder), "torch", {}, "1.0.0")
+    assert len(content(repository)) == 1
+    # The same process may try again, in a notebook for example
+    uid = audmodel.publish(str(model_folder), "torch", {}, "1.0.0")
+    assert audmodel.exists(uid)
+
+
 def test_claim_that_took_long_to_read(
     repository: audmodel.Repository,
     model_folder: Path,

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import datetime
 from functools import partial
 
+from audmodel.core import claims
 from audmodel.core import document
-from audmodel.core import publishing
 from audmodel.core import uid as ids
 from audmodel.core.backend import conditions
 from audmodel.core.registry import Registry
@@ -129,11 +129,11 @@ def _remove_of(
     r"""Remove what is left of one model, unless somebody publishes it."""
     path = registry.record_path(model, "claim")
     stored = registry.backend.read_object(path, document.MAX_BYTES)
-    if stored is not None and publishing.is_alive(stored.data):
+    if stored is not None and claims.is_alive(stored.data):
         return []
     try:
         # Whoever has the claim is alone
-        with publishing.claimed(registry, model) as claim:
+        with claims.claimed(registry, model) as claim:
             path = registry.record_path(model, "header")
             if registry.backend.read_object(path, document.MAX_BYTES) is not None:
                 # Nothing but claims and uploads is left of a published model
@@ -203,7 +203,7 @@ class _Search:
 
     def _claim(self, path: str, model: ModelId) -> Iterator[_Candidate]:
         stored = self._backend.read_object(path, document.MAX_BYTES)
-        if stored is not None and not publishing.is_alive(stored.data):
+        if stored is not None and not claims.is_alive(stored.data):
             for candidate in self._object(path, "claim", model):
                 # Whoever took it over gives it up
                 yield dataclasses.replace(candidate, remove=lambda: None)

@@ -16,9 +16,9 @@ from typing import ClassVar
 import pytest
 
 import audmodel
+from audmodel.core import claims
 from audmodel.core import disk
 from audmodel.core import document
-from audmodel.core import publishing
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.filesystem import FileSystem
 from audmodel.errors import PublishConflictError
@@ -26,6 +26,11 @@ from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.core.conftest import Interpreter
+
+
+@pytest.fixture(autouse=True)
+def claims_are_looked_at_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "_POLL_INTERVAL", 0.05)
 
 
 # Several processes ---------------------------------------------------------
@@ -105,9 +110,9 @@ def claim_path(uid: str) -> str:
 STOP = """
     import signal
     import socket
-    from audmodel.core import publishing
+    from audmodel.core import claims
     from audmodel.core.backend.filesystem import FileSystem
-    publishing.RENEW_INTERVAL = 0.1
+    claims.RENEW_INTERVAL = 0.1
     if args["signal"] == "SIGSTOP":
         # On this machine it would be seen to be alive
         socket.gethostname = lambda: "elsewhere"
@@ -182,8 +187,7 @@ def test_publisher_that_was_taken_for_dead(
     monkeypatch: pytest.MonkeyPatch,
     when: str,
 ) -> None:
-    monkeypatch.setattr(publishing, "CLAIM_TIMEOUT", 0.1)
-    monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
+    monkeypatch.setattr(claims, "TIMEOUT", 0.1)
     root = tmp_path / "stopped"
     root.mkdir()
     (root / "file").write_bytes(b"of the sleeper")
@@ -207,9 +211,7 @@ def test_publisher_that_was_taken_for_dead(
 def test_publisher_that_gives_signs_of_life(
     repository: audmodel.Repository,
     model_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
     uid = audmodel.uid("torch", {}, "1.0.0")
     signs = iter(range(100))
 
@@ -247,8 +249,7 @@ def test_claim_of_another_machine_expires(
     caplog: pytest.LogCaptureFixture,
     claim: bytes,
 ) -> None:
-    monkeypatch.setattr(publishing, "CLAIM_TIMEOUT", 0.3)
-    monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
+    monkeypatch.setattr(claims, "TIMEOUT", 0.3)
     uid = audmodel.uid("torch", {}, "1.0.0")
     with repository.connect() as backend:
         backend.create_object(claim_path(uid), claim)
@@ -262,9 +263,7 @@ def test_claim_of_another_machine_expires(
 def test_claim_that_goes_away_is_waited_for(
     repository: audmodel.Repository,
     model_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
     uid = audmodel.uid("torch", {}, "1.0.0")
     reads = []
 
@@ -290,8 +289,7 @@ def test_claim_of_a_container_with_the_same_host_name(
     process: int,
 ) -> None:
     # Its processes are alive, though they cannot be seen from here
-    monkeypatch.setattr(publishing, "CLAIM_TIMEOUT", 0.3)
-    monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
+    monkeypatch.setattr(claims, "TIMEOUT", 0.3)
     uid = audmodel.uid("torch", {}, "1.0.0")
     claim = f"host: {socket.gethostname()}\nprocess: {process}\nspace: other\n"
     with repository.connect() as backend:
@@ -306,7 +304,7 @@ def test_claim_that_was_renewed_without_an_answer(
     model_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(publishing, "RENEW_INTERVAL", -1.0)
+    monkeypatch.setattr(claims, "RENEW_INTERVAL", -1.0)
     replace_object = FileSystem.replace_object
     calls = []
 
@@ -340,10 +338,11 @@ def test_claim_that_an_interruption_left(
     def interrupt_delete(self: FileSystem, path: str, **_: Any) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(FileSystem, "create_object", interrupt_create)
         patch.setattr(FileSystem, "delete_object", interrupt_delete)
-        audmodel.publish(str(model_folder), "torch", {}, "1.0.0")
+        with pytest.raises(KeyboardInterrupt):
+            audmodel.publish(str(model_folder), "torch", {}, "1.0.0")
     assert len(content(repository)) == 1
     # The same process may try again, in a notebook for example
     uid = audmodel.publish(str(model_folder), "torch", {}, "1.0.0")
@@ -356,8 +355,7 @@ def test_claim_that_took_long_to_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A publisher is watched before it is taken for dead."""
-    monkeypatch.setattr(publishing, "CLAIM_TIMEOUT", 0.3)
-    monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
+    monkeypatch.setattr(claims, "TIMEOUT", 0.3)
     uid = audmodel.uid("torch", {}, "1.0.0")
     read_object = FileSystem.read_object
     reads = []
@@ -387,11 +385,10 @@ def test_claim_of_a_living_process(
     model_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(publishing, "CLAIM_TIMEOUT", 0.3)
-    monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
+    monkeypatch.setattr(claims, "TIMEOUT", 0.3)
     uid = audmodel.uid("torch", {}, "1.0.0")
-    claim = publishing._claim_data()
-    monkeypatch.setattr(publishing, "_own", {claim})
+    claim = claims._data()
+    monkeypatch.setattr(claims, "_own", {claim})
     with repository.connect() as backend:
         backend.create_object(claim_path(uid), claim)
     # It may only be slow, whatever it is doing
@@ -405,7 +402,7 @@ def test_claim_that_this_process_could_not_give_up(
 ) -> None:
     uid = audmodel.uid("torch", {}, "1.0.0")
     with repository.connect() as backend:
-        backend.create_object(claim_path(uid), publishing._claim_data())
+        backend.create_object(claim_path(uid), claims._data())
     assert audmodel.publish(str(model_folder), "torch", {}, "1.0.0") == uid
 
 
@@ -413,7 +410,7 @@ def test_claim_that_this_process_could_not_give_up(
 def running(*, dead: bool = False) -> Iterator[bytes]:
     """Claim of another process, which runs or has ended."""
     with subprocess.Popen(["sleep", "60"]) as process:
-        claim = claim_of(process.pid, publishing._process_start(process.pid))
+        claim = claim_of(process.pid, claims._process_start(process.pid))
         try:
             if dead:
                 process.kill()
@@ -425,7 +422,7 @@ def running(*, dead: bool = False) -> Iterator[bytes]:
 
 def claim_of(process: object, start: object) -> bytes:
     """Claim that says it is of a process of this machine."""
-    own = document.load(publishing._claim_data(), "it")
+    own = document.load(claims._data(), "it")
     return document.dump({**own, "process": process, "start": start}, "it")
 
 
@@ -436,7 +433,7 @@ def hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "self").symlink_to(str(os.getpid()))
     (folder / str(os.getpid())).symlink_to("/proc/self")
-    monkeypatch.setattr(publishing, "_PROCESSES", str(folder))
+    monkeypatch.setattr(claims, "_PROCESSES", str(folder))
     return folder
 
 
@@ -448,8 +445,7 @@ def test_living_process_that_cannot_be_seen(
     hidden: Path,
     kind: str,
 ) -> None:
-    monkeypatch.setattr(publishing, "CLAIM_TIMEOUT", 0.3)
-    monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
+    monkeypatch.setattr(claims, "TIMEOUT", 0.3)
     uid = audmodel.uid("torch", {}, "1.0.0")
 
     kill = os.kill
@@ -472,8 +468,8 @@ def test_living_process_that_cannot_be_seen(
 def test_living_process_that_does_not_know_when_it_began() -> None:
     with running() as claim:
         process = document.load(claim, "it")["process"]
-        assert publishing.is_alive(claim) is True
-        assert publishing.is_alive(claim_of(process, None)) is None
+        assert claims.is_alive(claim) is True
+        assert claims.is_alive(claim_of(process, None)) is None
 
 
 def test_ended_process_on_a_machine_that_hides_them(
@@ -511,12 +507,12 @@ def test_numbers_that_no_process_has(
         kill(process, number)
 
     monkeypatch.setattr(os, "kill", careful)
-    assert publishing.is_alive(claim_of(process, "1")) is None
+    assert claims.is_alive(claim_of(process, "1")) is None
 
 
 @pytest.mark.parametrize("processes", ["missing", "of other processes"])
 def test_machine_that_does_not_tell_its_processes_apart(
-    monkeypatch: pytest.MonkeyPatch, hidden: Path, processes: str
+    hidden: Path, processes: str
 ) -> None:
     # Another machine, or a container, may have the same host name
     (hidden / "self").unlink()
@@ -524,8 +520,8 @@ def test_machine_that_does_not_tell_its_processes_apart(
         (hidden / "self").symlink_to(str(os.getppid()))
         (hidden / str(os.getppid())).symlink_to("/proc/self")
     with running() as living, running(dead=True) as dead:
-        assert publishing.is_alive(living) is None
-        assert publishing.is_alive(dead) is None
+        assert claims.is_alive(living) is None
+        assert claims.is_alive(dead) is None
 
 
 def test_machine_that_does_not_tell_when_it_was_started(
@@ -533,7 +529,7 @@ def test_machine_that_does_not_tell_when_it_was_started(
 ) -> None:
     monkeypatch.setattr(disk, "boot_id", lambda: "")
     with running(dead=True) as claim:
-        assert publishing.is_alive(claim) is None
+        assert claims.is_alive(claim) is None
 
 
 class Failing(FileSystem):
@@ -661,21 +657,21 @@ def test_publisher_that_works_for_long_renews_its_claim(
     model_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    claims = []
+    renewals = []
 
     class Watching(FileSystem):
         def replace_object(self, path: str, data: bytes, tag: str) -> bool:
-            claims.append((path, data))
+            renewals.append((path, data))
             return super().replace_object(path, data, tag)
 
-    monkeypatch.setattr(publishing, "RENEW_INTERVAL", 0.0)
+    monkeypatch.setattr(claims, "RENEW_INTERVAL", 0.0)
     audmodel.Repository.register("file-system", Watching)
     uid = publish(model_folder)
     assert files(audmodel.load(uid)) == files(model_folder)
-    assert len(claims) > 2
-    assert {path for path, _ in claims} == {claim_path(uid)}
+    assert len(renewals) > 2
+    assert {path for path, _ in renewals} == {claim_path(uid)}
     # Each sign of life is another one
-    assert len({data for _, data in claims}) == len(claims)
+    assert len({data for _, data in renewals}) == len(renewals)
     assert not [path for path in content(repository) if "claim" in path]
 
 
@@ -696,9 +692,8 @@ def test_claim_that_cannot_be_taken(
     monkeypatch: pytest.MonkeyPatch,
     claim: str,
 ) -> None:
-    monkeypatch.setattr(publishing, "CLAIM_TIMEOUT", 0.2)
-    monkeypatch.setattr(publishing, "RENEW_INTERVAL", 0.1)
-    monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
+    monkeypatch.setattr(claims, "TIMEOUT", 0.2)
+    monkeypatch.setattr(claims, "RENEW_INTERVAL", 0.1)
     uid = audmodel.uid("torch", {}, "1.0.0")
     file = Path(repository.host, repository.name + claim_path(uid))
     if claim == "is a link to nothing":
@@ -724,9 +719,7 @@ def test_claim_that_cannot_be_taken(
 def test_two_wait_for_the_same_claim(
     repository: audmodel.Repository,
     model_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
     uid = audmodel.uid("torch", {}, "1.0.0")
 
     class Slower(FileSystem):
@@ -754,9 +747,7 @@ def test_two_wait_for_the_same_claim(
 def test_two_take_over_the_same_claim(
     repository: audmodel.Repository,
     model_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
     uid = audmodel.uid("torch", {}, "1.0.0")
 
     class Slower(FileSystem):
@@ -766,7 +757,7 @@ def test_two_take_over_the_same_claim(
             return super().replace_object(path, data, tag)
 
     with repository.connect() as backend:
-        dead = publishing._claim_data().replace(
+        dead = claims._data().replace(
             str(os.getpid()).encode(), str(2**22 + 1).encode()
         )
         backend.create_object(claim_path(uid), dead)

@@ -16,8 +16,8 @@ import pytest
 
 import audmodel
 from audmodel import errors
+from audmodel.core import claims
 from audmodel.core import document
-from audmodel.core import publishing
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
 from tests.backends import proxy as faults
@@ -242,11 +242,11 @@ def test_numbers_that_nobody_can_show(
     with pytest.raises(errors.InvalidDocumentError):
         audmodel.resolve_alias("best")
     # A claim expires whatever it says
-    monkeypatch.setattr(publishing, "CLAIM_TIMEOUT", 0.1)
-    monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
+    monkeypatch.setattr(claims, "TIMEOUT", 0.1)
+    monkeypatch.setattr(claims, "_POLL_INTERVAL", 0.05)
     uid = audmodel.uid("torch", {"of": "somebody"}, "1.0.0")
     claim = Registry.record_path(ModelId(*uid.split("-")), "claim")
-    own = publishing._claim_data().decode().splitlines()
+    own = claims._data().decode().splitlines()
     lines = "\n".join(
         f"process: {number}" if line.startswith("process") else line for line in own
     )

@@ -19,7 +19,7 @@ import pytest
 
 import audmodel
 from audmodel import errors
-from audmodel.core import publishing
+from audmodel.core import claims
 from tests.backends import seaweedfs
 from tests.backends.conftest import forget as forget
 from tests.backends.conftest import hasty as hasty
@@ -258,7 +258,7 @@ def test_a_publisher_that_was_given_up_learns_what_happened(
     def give_up(request: Request, forward: Forward) -> Answer | None:
         if "partNumber=2" in request.path:
             # Somebody else goes on, while this one sleeps
-            monkeypatch.setattr(publishing, "RENEW_INTERVAL", -1)
+            monkeypatch.setattr(claims, "RENEW_INTERVAL", -1)
             [upload] = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
             where = {"Bucket": bucket, "Key": upload["Key"]}
             client.abort_multipart_upload(**where, UploadId=upload["UploadId"])

@@ -17,7 +17,7 @@ import time
 import pytest
 
 import audmodel
-from audmodel.core import publishing
+from audmodel.core import claims
 from audmodel.core.backend.s3 import S3
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
@@ -51,10 +51,10 @@ def dead_claim() -> bytes:
     """Claim of a process of this machine that is gone."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    start = publishing._process_start(os.getpid())
+    start = claims._process_start(os.getpid())
     assert start
     return (
-        publishing._claim_data()
+        claims._data()
         .replace(f"process: {os.getpid()}".encode(), f"process: {process.pid}".encode())
         .replace(start.encode(), b"1")
     )
@@ -125,13 +125,13 @@ def test_claim_of_a_published_model(
 def test_claims_of_the_living_and_of_others(
     repository: audmodel.Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
+    monkeypatch.setattr(claims, "_POLL_INTERVAL", 0.05)
     mine, theirs = (
         path_of(DEAD, "claim"),
         path_of(ModelId("deadbeef", "2.0.0"), "claim"),
     )
-    living = publishing._claim_data()
-    monkeypatch.setattr(publishing, "_own", {living})
+    living = claims._data()
+    monkeypatch.setattr(claims, "_own", {living})
     store(repository, mine, living)
     meta = path_of(DEAD, "meta")
     store(repository, meta, b"{}")
@@ -153,9 +153,9 @@ def test_claims_of_the_living_and_of_others(
     assert content(repository).keys() == {mine, meta, theirs, archive}
     # Until it stops to do so
     monkeypatch.undo()
-    monkeypatch.setattr(publishing, "_own", {living})
-    monkeypatch.setattr(publishing, "CLAIM_TIMEOUT", 0.2)
-    monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.05)
+    monkeypatch.setattr(claims, "_own", {living})
+    monkeypatch.setattr(claims, "TIMEOUT", 0.2)
+    monkeypatch.setattr(claims, "_POLL_INTERVAL", 0.05)
     found = audmodel.leftovers(repository, days=0, remove=True)
     assert {f.path for f in found if f.removed} == {theirs, archive}
     assert content(repository).keys() == {mine, meta}
@@ -172,14 +172,14 @@ def test_a_model_that_is_published_in_the_meantime(
     file = Path(repository.host, repository.name + header)
     data = file.read_bytes()
     file.unlink()
-    claimed = publishing.claimed
+    claimed = claims.claimed
 
     def late(*arguments: object) -> object:
         # As a client of an earlier version does, which claims nothing
         file.write_bytes(data)
         return claimed(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(publishing, "claimed", late)
+    monkeypatch.setattr(claims, "claimed", late)
     found = audmodel.leftovers(repository, days=0, remove=True)
     assert {leftover.kind for leftover in found} == {"archive", "metadata"}
     assert content(repository) == before

@@ -11,7 +11,7 @@ import random
 import pytest
 
 from audmodel import errors
-from audmodel.core import publishing
+from audmodel.core import claims
 from audmodel.core.backend import transfer
 from audmodel.core.lookup import open_registry
 from audmodel.core.uid import ModelId
@@ -180,7 +180,7 @@ def test_deletion_of_a_claim_does_not_hit_the_next_one(
         registry, other = (
             stack.enter_context(open_registry(deletions.repository)) for _ in range(2)
         )
-        theirs = publishing.claimed(other, CLAIM)
+        theirs = claims.claimed(other, CLAIM)
 
         def fault(request: Request, forward: Forward) -> Answer | None:
             if not deletes(request):
@@ -188,17 +188,17 @@ def test_deletion_of_a_claim_does_not_hit_the_next_one(
             forward()
             # Somebody else begins before it is sent again
             deletions.proxy.fault = None
-            claims.append(theirs.__enter__())
+            taken.append(theirs.__enter__())
             return None
 
-        claims: list[publishing._Claim] = []
-        with deletions.fault(fault) as requests, publishing.claimed(registry, CLAIM):
+        taken: list[claims.Claim] = []
+        with deletions.fault(fault) as requests, claims.claimed(registry, CLAIM):
             pass
         assert (
             len([r for r in requests if r.startswith("DELETE") and "claim" in r]) == 1
         )
-        monkeypatch.setattr(publishing, "RENEW_INTERVAL", -1)
-        [claim] = claims
+        monkeypatch.setattr(claims, "RENEW_INTERVAL", -1)
+        [claim] = taken
         claim.fence()
         theirs.__exit__(None, None, None)
         path = registry.record_path(CLAIM, "claim")
@@ -213,7 +213,7 @@ def test_deletion_of_a_claim_that_did_not_arrive(deletions: Remote) -> None:
         return None if deletes(request) and next(lost) else forward()
 
     with open_registry(deletions.repository) as registry:
-        with deletions.fault(fault), publishing.claimed(registry, CLAIM):
+        with deletions.fault(fault), claims.claimed(registry, CLAIM):
             pass
         path = registry.record_path(CLAIM, "claim")
         assert registry.backend.read_object(path, 1000) is None
@@ -232,7 +232,7 @@ def test_claim_of_which_nobody_knows_whether_it_was_deleted(
 
     with open_registry(deletions.repository) as registry:
         path = registry.record_path(CLAIM, "claim")
-        with deletions.fault(fault) as requests, publishing.claimed(registry, CLAIM):
+        with deletions.fault(fault) as requests, claims.claimed(registry, CLAIM):
             pass
         # It is not deleted blindly
         assert (

@@ -26,8 +26,8 @@ from hypothesis.stateful import run_state_machine_as_test
 import pytest
 
 import audmodel
+from audmodel.core import claims
 from audmodel.core import disk
-from audmodel.core import publishing
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.cache import marker as marker_module
 from tests.behaviour.backends import file_system
@@ -123,10 +123,10 @@ class Steps(RuleBasedStateMachine):
             return call
 
         with pytest.MonkeyPatch.context() as patch:
-            data = publishing._claim_data
+            data = claims._data
             patch.setattr(
-                publishing,
-                "_claim_data",
+                claims,
+                "_data",
                 lambda: data().replace(b"\nstart: ", b"\nstart: x"),
             )
             for name in CALLS:
@@ -322,8 +322,8 @@ def test_registry_is_a_dictionary(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # A publisher from before the power failed may be one on another machine
-    monkeypatch.setattr(publishing, "CLAIM_TIMEOUT", 0.05)
-    monkeypatch.setattr(publishing, "_POLL_INTERVAL", 0.01)
+    monkeypatch.setattr(claims, "TIMEOUT", 0.05)
+    monkeypatch.setattr(claims, "_POLL_INTERVAL", 0.01)
     enter = {"file-system": file_system, "s3": s3}[backend]
     examples, length = (15, 20) if backend == "file-system" else (3, 15)
     if torture:

@@ -63,7 +63,7 @@ class Filter:
 
 
 def _matches(value: str, pattern: str | None) -> bool:
-    return pattern is None or fnmatchcase(value, pattern)
+    return pattern is None or value == pattern or fnmatchcase(value, pattern)
 
 
 def _includes(value: object, part: object) -> bool:

@@ -56,7 +56,7 @@ def select(names: Collection[str], patterns: Iterable[str], what: str) -> set[st
 
     Args:
         names: names of files, with ``'/'`` between folders
-        patterns: patterns as of :mod:`fnmatch`,
+        patterns: names, or patterns as of :mod:`fnmatch`,
             whose wildcards match ``'/'`` as well;
             one that ends with ``'/'`` stands for all files in a folder
         what: what holds the files, for messages
@@ -68,11 +68,11 @@ def select(names: Collection[str], patterns: Iterable[str], what: str) -> set[st
         FileNotInModelError: if a pattern matches no name
 
     """
+    known = set(names)
     selected = set()
     unmatched = []
     for pattern in patterns:
-        wanted = pattern + "*" if pattern.endswith("/") else pattern
-        matches = {name for name in names if fnmatchcase(name, wanted)}
+        matches = _matches(known, pattern)
         if not matches:
             unmatched.append(pattern)
         selected |= matches
@@ -82,6 +82,17 @@ def select(names: Collection[str], patterns: Iterable[str], what: str) -> set[st
             f"It has: {listed(sorted(names))}."
         )
     return selected
+
+
+def _matches(names: Collection[str], pattern: str) -> set[str]:
+    # A name may look like a pattern
+    if pattern in names:
+        return {pattern}
+    if pattern.endswith("/"):
+        if inside := {name for name in names if name.startswith(pattern)}:
+            return inside
+        pattern += "*"
+    return {name for name in names if fnmatchcase(name, pattern)}
 
 
 def listed(names: Sequence[str]) -> str:

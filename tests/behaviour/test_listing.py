@@ -84,6 +84,14 @@ def test_filters(uids: list[str]) -> None:
         assert found == [uids[n] for n in expected], wanted
 
 
+def test_values_that_look_like_patterns(
+    repository: audmodel.Repository, model_folder: Path
+) -> None:
+    uid = audmodel.publish(str(model_folder), "torch", {}, "1.0.0", author="Jane [x]")
+    assert [model.uid for model in audmodel.models(author="Jane [x]")] == [uid]
+    assert [model.uid for model in audmodel.models(author="Jane [[]x]")] == [uid]
+
+
 def test_what_cannot_be_read_is_left_out(
     uids: list[str], repository: audmodel.Repository
 ) -> None:

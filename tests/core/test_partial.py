@@ -118,6 +118,28 @@ def test_no_match(uid: str, cache: Path, fetched: list[int], state: str) -> None
     assert isinstance(info.value, FileNotFoundError)
 
 
+def test_names_that_look_like_patterns(
+    repository: audmodel.Repository, tmp_path: Path
+) -> None:
+    root = tmp_path / "odd"
+    names = ["a/w1.bin", "a/w[1].bin", "a1/x", "a[1]/x", "a[1]/y"]
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    uid = publish(root)
+    assert [file.path for file in audmodel.files(uid)] == names
+    for patterns, expected in (
+        (["a/w[1].bin"], ["a/w[1].bin"]),
+        (["a/w[12].bin"], ["a/w1.bin"]),
+        (["a[1]/"], ["a[1]/x", "a[1]/y"]),
+        (["a[12]/"], ["a1/x"]),
+    ):
+        loaded = audmodel.load(uid, files=patterns, cache_root=str(tmp_path / "c"))
+        assert set(expected) <= set(files(loaded))
+        plan = audmodel.plan_load(uid, files=patterns, cache_root=str(tmp_path / "d"))
+        assert plan.files == len(expected)
+
+
 def test_long_list_of_files_is_cut(
     repository: audmodel.Repository, tmp_path: Path
 ) -> None:

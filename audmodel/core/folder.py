@@ -36,7 +36,9 @@ def scan(root: str) -> list[InputFile]:
             or names that are not portable
 
     """
-    root = os.path.abspath(os.path.expanduser(root))
+    root = os.fspath(root)
+    # An unset variable in a script would publish whatever folder it runs in
+    root = root and os.path.abspath(os.path.expanduser(root))
     if not os.path.isdir(root):
         what = "is not a folder" if os.path.exists(root) else "does not exist"
         raise FileNotFoundError(

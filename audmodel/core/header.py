@@ -73,7 +73,7 @@ class Header:
                 "digest": f"blake3:{self.archive.digest.hex()}",
                 "size": self.archive.size,
             }
-        return document.dump(stored, "params")
+        return document.dump(stored, "header")
 
     @property
     def location(self) -> str:

@@ -148,6 +148,24 @@ class TestPublish:
         with pytest.raises(FileNotFoundError, match="is not a folder"):
             publish(model_folder / "model.yaml")
 
+    def test_empty_root(
+        self, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(model_folder)
+        with pytest.raises(FileNotFoundError, match="does not exist"):
+            audmodel.publish("", "torch", {}, "1.0.0")
+        with pytest.raises(FileNotFoundError, match="does not exist"):
+            audmodel.plan_publish("", "torch", {}, "1.0.0")
+
+    def test_date(self, model_folder: Path) -> None:
+        for value in ("today", "2026-02-30", "1.1.2026", "2026-01-01 12:30:00"):
+            with pytest.raises(audmodel.errors.InvalidInputError, match="'date'"):
+                publish(model_folder, date=value)
+
+    def test_author(self, model_folder: Path) -> None:
+        with pytest.raises(audmodel.errors.InvalidInputError, match="'author'"):
+            publish(model_folder, author="\ud800")
+
 
 @pytest.mark.parametrize("what", ["empty", "only folders"])
 def test_folder_without_files(

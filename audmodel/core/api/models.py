@@ -229,7 +229,8 @@ def publish(
             1 compresses what shrinks by a tenth or more,
             2 to 9 compress whatever shrinks;
             higher is slower, and smaller or equal
-        date: date of publication, today if it is ``None``
+        date: day of publication, e.g. ``'2026-01-31'``,
+            today if it is ``None``
         meta: metadata, can be changed later
         subgroup: subgroup of the model, e.g. ``'emotion.cnn'``
         tmp_root: folder for temporary files, made if there is none,
@@ -333,12 +334,8 @@ def publication(
         raise InvalidInputError(
             f"'compression' has to be between 0 and 9, not {compression}."
         )
-    author = author or None
-    date = date or None
-    if author is not None and not isinstance(author, str):
-        raise TypeError(f"'author' has to be a string, not {author!r}.")
-    if date is not None and not isinstance(date, datetime.date | str):
-        raise TypeError(f"'date' has to be a date, not {date!r}.")
+    author = _author(author)
+    date = _date(date)
     ids.check_version(version)
     ids.check_location(name, subgroup or "")
     if alias:
@@ -354,8 +351,8 @@ def publication(
     _check_ordered(params)
     model = ModelId(ids.short_id(name, params, subgroup), version)
     header = Header(
-        author if author is not None else _user(),
-        date if date is not None else datetime.date.today(),
+        author,
+        date,
         name,
         params,
         subgroup or "",
@@ -375,6 +372,36 @@ def publication(
         _make_tmp_root(tmp_root) if tmp_root else None,
     )
     return planned, place
+
+
+def _author(author: object) -> str:
+    r"""Author that a user gave, or the user."""
+    from audmodel.core import document
+
+    if author is None or author == "":
+        return _user()
+    if not isinstance(author, str):
+        raise TypeError(f"'author' has to be a string, not {author!r}.")
+    document.dump({"author": author}, "author")
+    return author
+
+
+def _date(date: object) -> datetime.date:
+    r"""Day that a user gave, or today."""
+    if date is None or date == "":
+        return datetime.date.today()
+    if isinstance(date, datetime.datetime):
+        return date.date()
+    if isinstance(date, datetime.date):
+        return date
+    if not isinstance(date, str):
+        raise TypeError(f"'date' has to be a date, not {date!r}.")
+    try:
+        return datetime.date.fromisoformat(date)
+    except ValueError:
+        raise InvalidInputError(
+            f"'date' has to be a date like '2026-01-31', not {date[:50]!r}."
+        ) from None
 
 
 def _make_tmp_root(folder: str) -> str:

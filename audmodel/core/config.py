@@ -105,7 +105,8 @@ def user_settings() -> dict[str, Any]:
 
     """
     path = os.path.expanduser(CONFIG_FILE)
-    return _read_file(path) if os.path.exists(path) else {}
+    # A link to nothing may lead to what is not mounted at the moment
+    return _read_file(path) if os.path.lexists(path) else {}
 
 
 def is_embedded(repository: Repository) -> bool:

@@ -161,6 +161,12 @@ def test_no_yaml(config_file: Path, content: bytes) -> None:
         audmodel.default_cache_root()
 
 
+def test_link_to_nothing(config_file: Path) -> None:
+    config_file.symlink_to("/not/mounted/audmodel.yaml")
+    with pytest.raises(audmodel.errors.ConfigurationError, match="No such file"):
+        audmodel.default_cache_root()
+
+
 def test_folder_in_place_of_the_file(config_file: Path) -> None:
     config_file.mkdir()
     with pytest.raises(audmodel.errors.ConfigurationError, match="Is a directory"):

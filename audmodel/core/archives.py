@@ -70,17 +70,19 @@ def open_archive(found: Found) -> Iterator[Archive]:
     with open_registry(found.place) as registry:
         backend = registry.backend
         url = backend.object_url(registry.archive_path(entry.model, header.location))
-        with registry.open_archive(entry.model, header, entry.root) as reader:
-            try:
-                with _naming(entry, url):
-                    if reader is None:
-                        raise ArchiveError("it does not exist")
-                    directory = _directory(reader, found)
-                    yield Archive(entry, reader, directory, backend, url)
-            except AudmodelError:
-                raise
-            except OSError as error:
-                raise write_error(entry.root, error) from error
+        try:
+            with (
+                registry.open_archive(entry.model, header, entry.root) as reader,
+                _naming(entry, url),
+            ):
+                if reader is None:
+                    raise ArchiveError("it does not exist")
+                directory = _directory(reader, found)
+                yield Archive(entry, reader, directory, backend, url)
+        except AudmodelError:
+            raise
+        except OSError as error:
+            raise write_error(entry.root, error) from error
 
 
 def find_directory(uid: str, cache_root: str | None) -> format.Directory:
@@ -96,6 +98,7 @@ def find_directory(uid: str, cache_root: str | None) -> format.Directory:
     Raises:
         ArchiveError: if the archive is missing, damaged,
             or not the one that was published
+        CacheError: if something cannot be written
         InvalidDocumentError: if the header of the model is not valid
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 import errno
 import fcntl
@@ -447,3 +448,24 @@ def test_repository_that_is_read_only(
     assert len(messages) == 3
     assert all("Permission denied" in message for message in messages)
     assert content(repository) == before
+
+
+def test_cache_that_a_class_for_files_cannot_use(
+    repository: audmodel.Repository, model_folder: Path, tmp_path: Path
+) -> None:
+    class Files(audbackend.backend.FileSystem):  # type: ignore[misc]
+        """Knows of no objects."""
+
+    uid = publish(model_folder)
+    audmodel.Repository.register("file-system", Files)
+    (tmp_path / "file").touch()
+    root = str(tmp_path / "file" / "cache")
+    calls: list[Callable[[], object]] = [
+        lambda: audmodel.files(uid, cache_root=root),
+        lambda: audmodel.open(uid, "model.yaml", cache_root=root),
+        lambda: audmodel.plan_load(uid, cache_root=root),
+        lambda: audmodel.load(uid, cache_root=root),
+    ]
+    for call in calls:
+        with pytest.raises(audmodel.errors.CacheError, match="file/cache"):
+            call()

@@ -189,13 +189,13 @@ def stream(
     Returns:
         iterator over paths of files.
         It raises what :func:`audmodel.load` does
-        when a file cannot be loaded
+        when a file cannot be loaded, or a pattern matches none
 
     Raises:
         TypeError: if ``uid`` or a pattern is not a string
         ValueError: if ``num_workers`` or ``ahead`` is not a positive integer
         ConfigurationError: if the configuration cannot be used
-        FileNotInModelError: if a pattern matches no file
+        InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used

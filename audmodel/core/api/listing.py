@@ -33,6 +33,8 @@ def files(uid: str, *, cache_root: str | None = None) -> list[ModelFile]:
     Raises:
         TypeError: if ``uid`` is not a string
         ArchiveError: if the archive is damaged or not the published one
+        CacheError: if a backend can give nothing but whole files,
+            and the cache cannot be written to
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias

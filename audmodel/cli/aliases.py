@@ -19,7 +19,7 @@ def _set_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _set(args: argparse.Namespace) -> Result:
     audmodel.set_alias(args.alias, args.uid, cache_root=args.cache_root)
-    uid = audmodel.resolve_alias(args.alias)
+    uid = audmodel.resolve_alias(args.alias, cache_root=args.cache_root)
     return Result({"alias": args.alias, "uid": uid}, uid)
 
 

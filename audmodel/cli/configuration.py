@@ -35,7 +35,7 @@ def _config(_: argparse.Namespace) -> Result:
     repositories = [
         {
             "name": place.name,
-            "host": _without_user(place.host),
+            "host": _without_user(place),
             "backend": place.backend,
         }
         for place in audmodel.config.REPOSITORIES
@@ -67,9 +67,11 @@ def _config(_: argparse.Namespace) -> Result:
     return Result(data, output.table(("setting", "value", "from"), rows))
 
 
-def _without_user(host: str) -> str:
+def _without_user(place: audmodel.Repository) -> str:
     r"""Host without user and password, should somebody have put them there."""
-    scheme, separator, rest = host.rpartition("://")
+    if place.backend == "file-system":
+        return str(place.host)
+    scheme, separator, rest = place.host.rpartition("://")
     user, at, rest = rest.rpartition("@")
     return f"{scheme}{separator}{'***' if user else ''}{at}{rest}"
 

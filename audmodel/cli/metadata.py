@@ -7,6 +7,7 @@ from typing import Any
 
 import audmodel
 from audmodel.cli import arguments
+from audmodel.cli import output
 from audmodel.cli.command import Command
 from audmodel.cli.command import Result
 
@@ -67,4 +68,6 @@ UPDATE = Command(
 def _result(meta: dict[str, Any]) -> Result:
     from audmodel.core import document
 
-    return Result(meta, document.show(meta).rstrip("\n"))
+    # YAML is UTF-8, whatever the terminal is
+    text = document.show(meta, ascii_only=not output.is_utf8())
+    return Result(meta, text.rstrip("\n"))

@@ -3,6 +3,7 @@ r"""Text for people, JSON for programs, and the way to stdout."""
 from __future__ import annotations
 
 import base64
+import codecs
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -38,6 +39,12 @@ def write(text: str) -> None:
         content = text.encode(stream.encoding, "backslashreplace")
     buffer.write(content)
     buffer.flush()
+
+
+def is_utf8() -> bool:
+    r"""Whether what is written to stdout can be any character."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return codecs.lookup(encoding).name == "utf-8"
 
 
 def to_json(data: object) -> str:

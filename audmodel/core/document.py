@@ -31,6 +31,10 @@ MAX_DEPTH = 64
 MAX_NODES = 200_000
 # Python writes numbers of up to 4300 digits
 MAX_NUMBER = 4400
+# libyaml compares each of these directives with all before
+MAX_TAG_DIRECTIVES = 1000
+# A dictionary of fewer keys is fast whatever they are
+_FEW_KEYS = 1000
 
 _YAML_TAG = "tag:yaml.org,2002:"
 _TUPLE_TAG = f"{_YAML_TAG}python/tuple"
@@ -56,6 +60,26 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
 
     def construct_tuple(self, node: yaml.Node) -> tuple[Any, ...]:
         return tuple(self.construct_sequence(node, deep=True))
+
+    def construct_mapping(
+        self, node: yaml.MappingNode, deep: bool = False
+    ) -> dict[Any, Any]:
+        self.flatten_mapping(node)
+        if len(node.value) > _FEW_KEYS:
+            self._check_hashes([key for key, _ in node.value])
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        return mapping
+
+    def _check_hashes(self, keys: list[yaml.Node]) -> None:
+        r"""Refuse what a dictionary would compare each with all others."""
+        # Merged dictionaries may have the same keys
+        different = {
+            (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
+            for key in keys
+        }
+        hashes = {hash(self.construct_object(key, deep=True)) for key in keys}
+        if len(hashes) < len(different) / 2:
+            raise yaml.YAMLError("keys of a dictionary have the same hash")
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
         # Conversion takes the square of the length
@@ -132,17 +156,20 @@ def dump(data: Mapping[str, object], label: str) -> bytes:
     return content
 
 
-def show(data: Mapping[str, object]) -> str:
+def show(data: Mapping[str, object], *, ascii_only: bool = False) -> str:
     r"""Write a dictionary as YAML for people, who read any alphabet.
 
     Args:
         data: what was read from a document
+        ascii_only: whether to write other characters as escapes
 
     Returns:
         text of a document with the same content
 
     """
-    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    text: str = yaml.dump(
+        data, Dumper=_Dumper, sort_keys=False, allow_unicode=not ascii_only
+    )
     return text
 
 
@@ -201,6 +228,9 @@ def load(content: bytes, source: str) -> dict[str, Any]:
             f"the {MAX_BYTES} that a document may have."
         )
     try:
+        # UTF-16 has zeros in between
+        if content.replace(b"\0", b"").count(b"%TAG") > MAX_TAG_DIRECTIVES:
+            raise yaml.YAMLError(f"more than {MAX_TAG_DIRECTIVES} times '%TAG'")
         _check_events(content)
         loader = _Loader(content)
         try:

@@ -92,7 +92,11 @@ def find(registry: Registry, *, remove: bool, days: int) -> list[Leftover]:
         RepositoryError: if the repository cannot be read or changed
 
     """
-    latest = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days)
+    today = datetime.datetime.now(datetime.UTC).date()
+    try:
+        latest = today - datetime.timedelta(days)
+    except OverflowError:
+        return []  # nothing is older than the calendar
     candidates = [
         candidate
         for candidate in _Search(registry).candidates()

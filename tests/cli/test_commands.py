@@ -306,6 +306,13 @@ def test_alias_set(call: Call, uid: str) -> None:
     assert answer.data == {"alias": "prod", "uid": uid}
 
 
+def test_alias_set_uses_no_other_cache(call: Call, uid: str, tmp_path: Path) -> None:
+    audmodel.config.CACHE_ROOT = str(tmp_path / "other")
+    answer = call("alias", "set", "prod", uid, "--cache-root", tmp_path / "this")
+    assert answer.code == 0
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize(
     ("alias", "target", "message"),
     [
@@ -446,6 +453,13 @@ def test_config_keeps_secrets(call: Call, home: Path) -> None:
         assert "https://***@server:1" in answer.out
 
 
+def test_config_shows_folders_as_they_are(call: Call, home: Path) -> None:
+    host = "/home/user@domain/storage"
+    configure(home, f"repositories: [{{name: a, host: {host}, backend: file-system}}]")
+    assert call("config", "--json").data["repositories"]["value"][0]["host"] == host
+    assert f"file-system:{host}:a" in call("config").out
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -502,6 +516,15 @@ def test_repository_leftovers(call: Call, uid: str, place: audmodel.Repository) 
         True
     }
     assert list(Path(place.host).rglob("*.zip")) == []
+
+
+def test_repository_leftovers_of_another_age(
+    call: Call, uid: str, place: audmodel.Repository
+) -> None:
+    for header in Path(place.host).rglob("*.header.yaml"):
+        header.unlink()
+    answer = call("repository", "leftovers", "--days", "999999999")
+    assert (answer.code, answer.out) == (0, "")
 
 
 @pytest.mark.parametrize("days", ["-1", "few", "1.5"])

@@ -140,10 +140,18 @@ def test_paths_are_printed_as_they_are(
     assert answer.out.startswith(root)
 
 
-def test_letters_that_the_terminal_lacks(run: Call, uid: str) -> None:
-    audmodel.update_meta(uid, {"who": "Zoë"}, replace=True)
-    answer = run("meta", "show", uid, env=environment(PYTHONIOENCODING="ascii"))
-    assert (answer.code, answer.out) == (0, "who: Zo\\xeb\n")
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_letters_that_the_terminal_lacks(run: Call, uid: str, encoding: str) -> None:
+    meta = {"who": "Zoë", "when": "9\u201310"}
+    audmodel.update_meta(uid, meta, replace=True)
+    variables = environment(PYTHONIOENCODING=encoding)
+    answer = run("meta", "show", uid, env=variables)
+    assert answer.code == 0
+    # Whoever edits it gives it back as it is
+    text = answer.out.encode("ascii")
+    answer = run("meta", "update", uid, "-", "--replace", stdin=None, input=text)
+    assert answer.code == 0
+    assert audmodel.meta(uid) == meta
 
 
 def test_result_for_a_program_that_calls_main(uid: str) -> None:

@@ -124,6 +124,25 @@ HOSTILE = {
     + b": 1}"
     + b", *a" * 10_000
     + b"]",
+    # libyaml compares each with all before, and lets nobody else run
+    "many tag directives": b"".join(b"%%TAG !%x! x\n" % n for n in range(200_000))
+    + b"---\na: 1\n",
+    "many tag directives in UTF-16": "".join(
+        ["\ufeff", *(f"%TAG !{n:x}! x\n" for n in range(80_000)), "---\na: 1\n"]
+    ).encode("utf-16-le"),
+    "many tag directives of the second document": b"a: 1\n...\n"
+    + b"".join(b"%%TAG !%x! x\n" % n for n in range(200_000)),
+    # A dictionary compares each with all others
+    "numbers of the same hash": b"{%s}"
+    % b",".join(b"%d: 0" % (n * (2**61 - 1)) for n in range(90_000)),
+    "set of numbers of the same hash": b"a: !!set {%s}"
+    % b",".join(b"%d" % (n * (2**61 - 1)) for n in range(90_000)),
+    "tuples of the same hash": b"{%s}"
+    % b",".join(
+        b"? !!python/tuple [%s] : 0"
+        % b",".join(b"-%d" % (1 + (n >> bit & 1)) for bit in range(12))
+        for n in range(4096)
+    ),
     "large": b"a: '" + b"x" * 5_000_000 + b"'",
     "many anchors": b"".join(
         b"k%d: &a%d [*a%d]\n" % (n, n, n - 1) for n in range(1, 30)
@@ -240,6 +259,19 @@ def test_repeated_objects_of_earlier_releases() -> None:
 def test_merge_keys() -> None:
     data = document.load(b"a: &a {x: 1}\nb: {<<: *a, y: 2}", "it")
     assert data == {"a": {"x": 1}, "b": {"x": 1, "y": 2}}
+
+
+def test_many_keys() -> None:
+    numbers = ",".join(f"{n}: {n}" for n in range(-5000, 5000))
+    names = ",".join(f"k{n}: {n}" for n in range(2000))
+    again = [f"a{n}: &a{n} {{{names}}}" for n in range(5)]
+    merged = f"b: {{<<: [{', '.join(f'*a{n}' for n in range(5))}], c: 1}}"
+    text = "\n".join(["n: {" + numbers + "}", *again, merged])
+    data = document.load(text.encode(), "it")
+    assert data["n"] == {n: n for n in range(-5000, 5000)}
+    assert data["b"] == {**{f"k{n}": n for n in range(2000)}, "c": 1}
+    values = {n * (2**61 - 1): n for n in range(300)}
+    assert document.load(document.dump(values, "it"), "it") == values
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b"# comment\n", b"{}", b"{}\n"])

@@ -270,7 +270,7 @@ def test_many_keys() -> None:
     data = document.load(text.encode(), "it")
     assert data["n"] == {n: n for n in range(-5000, 5000)}
     assert data["b"] == {**{f"k{n}": n for n in range(2000)}, "c": 1}
-    values = {n * (2**61 - 1): n for n in range(300)}
+    values: dict[Any, int] = {n * (2**61 - 1): n for n in range(300)}
     assert document.load(document.dump(values, "it"), "it") == values
 
 

@@ -18,7 +18,8 @@
 
 Compared are, in turns and in another order in each round:
 
-* ``audmodel.load()`` of this version with 10 workers, and of audmodel 1.5.3
+* ``audmodel.load()`` of this version with 2 and with 10 workers,
+  and of audmodel 1.5.3
 * ``s5cmd cp``, ``rclone copy`` with 10 streams, and ``download_file()`` of boto3,
   for the files of the model as objects in the same S3 server on this machine
 * ``snapshot_download()`` of huggingface_hub,
@@ -51,8 +52,8 @@ def main() -> None:
     parser = report.parser(__doc__)
     report.add_model(parser)
     parser.add_argument("--rate", type=float, default=0, help="MB/s per connection")
-    parser.add_argument("--num-workers", type=int, default=10)
-    options = report.parse(parser, size=8, num_workers=2)
+    parser.add_argument("--num-workers", type=int, nargs="+", default=[2, 10])
+    options = report.parse(parser, size=8, num_workers=[2])
     with Bench(rate=options.rate * models.MB) as bench:
         root, what = report.make_model(bench, options)
         contenders = contend(bench, root, options.num_workers)
@@ -69,16 +70,19 @@ def main() -> None:
     plot.save(options.output)
 
 
-def contend(bench: Bench, root: Path, workers: int) -> list[Contender]:
+def contend(bench: Bench, root: Path, workers: list[int]) -> list[Contender]:
     """Publish the model, store its files, and name who fetches them."""
     name = bench.enter(bench.store.bucket())
     contenders = []
-    for version, number in ((RELEASED, 0), (OURS, workers)):
+    for version, numbers in ((RELEASED, [0]), (OURS, workers)):
         uid = bench.publish(version, name, root, None).value
-        run = partial(
-            partial(bench.load, version, name, uid), workers=number, root=root
-        )
-        contenders.append(Contender({"program": f"audmodel {version}"}, run))
+        for number in numbers:
+            program = f"audmodel {version}"
+            if number:
+                program += f", {number} worker{'s' if number > 1 else ''}"
+            load = partial(bench.load, version, name, uid)
+            run = partial(load, workers=number, root=root)
+            contenders.append(Contender({"program": program}, run))
     bucket = bench.enter(bench.store.bucket("files"))
     movers.upload(bench, bucket, root)
     for mover, there in (

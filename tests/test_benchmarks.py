@@ -128,7 +128,7 @@ def test_movers(released_python: Path, tmp_path: Path) -> None:
     rows = run("movers", released_python, tmp_path, "--size", "2")
     programs = {row["program"] for row in rows}
     assert programs >= {
-        *("audmodel 1.5.3", "audmodel 2.0.0"),
+        *("audmodel 1.5.3", "audmodel 2.0.0, 2 workers"),
         *("s5cmd", "boto3", "huggingface_hub"),
     }
     assert all(int(row["bytes"]) > 1_500_000 for row in rows)

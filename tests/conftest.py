@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import contextlib
+import faulthandler
 import functools
 import ipaddress
 import os
@@ -72,23 +73,35 @@ def pytest_unconfigure() -> None:
 
 # Time ----------------------------------------------------------------------
 
-_limit = pytest.StashKey[Any]()
+_limit = pytest.StashKey[float]()
+_stderr = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        config.stash[_stderr] = os.dup(2)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> Iterator[None]:
-    item.stash[_limit] = settings
+    item.stash[_limit] = settings.timeout
     return (yield)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item) -> None:
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
     """A failure ends the time limit of its test, but to clean up may hang as well."""
-    settings = item.stash.get(_limit, None)
-    if settings is not None:
-        hooks = item.config.pluginmanager.hook
-        hooks.pytest_timeout_cancel_timer(item=item)
-        hooks.pytest_timeout_set_timer(item=item, settings=settings)
+    limit = node.stash.get(_limit, None)
+    if limit is not None:
+        # No thread that a test could replace, or count
+        faulthandler.dump_traceback_later(
+            limit, exit=True, file=node.config.stash[_stderr]
+        )
+
+
+def pytest_runtest_logfinish() -> None:
+    faulthandler.cancel_dump_traceback_later()
 
 
 # Coverage ------------------------------------------------------------------

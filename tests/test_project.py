@@ -203,8 +203,8 @@ def test_clean_up_after_a_failure_has_a_limit_too(tmp_path: Path) -> None:
         timeout=60,
     )
     assert result.returncode == 1
-    assert "Timeout" in result.stdout
-    assert "in hanging" in result.stdout
+    assert "Timeout" in result.stderr
+    assert "in hanging" in result.stderr
 
 
 def test_forks_end_with_the_process_that_a_test_started() -> None:

@@ -128,6 +128,9 @@ def flatten_reduction(results: Iterable[Iterable[T]]) -> list[T]:
 def sum_reduction(results: Iterable[Any]) -> Any:
     """Sum of the results.
 
+    Small integers of NumPy are added up as ``numpy.sum`` does it,
+    in 64 bits.
+
     Args:
         results: numbers, or arrays of one shape
 
@@ -139,7 +142,7 @@ def sum_reduction(results: Iterable[Any]) -> Any:
         6
 
     """
-    return sum(results)
+    return sum(map(_in_64_bits, results))
 
 
 def average_reduction(
@@ -152,6 +155,10 @@ def average_reduction(
     For the average over all elements,
     the average of each part has to count as often as the part has elements,
     hence the weights.
+
+    The average has the type that ``numpy.mean`` gives it:
+    ``float64`` for integers of NumPy,
+    and that of the results for its floats.
 
     Args:
         results: numbers, or arrays of one shape
@@ -184,7 +191,10 @@ def average_reduction(
     total = sum(weights)
     if total == 0:
         raise ValueError("The weights of an average must not sum up to zero.")
-    return sum(map(operator.mul, results, weights)) / total
+    average = sum(map(operator.mul, map(_as_float, results), weights)) / total
+    if all(_numpy_type(result) == "f2" for result in results):
+        average = average.astype("f2")
+    return average
 
 
 def histogram_reduction(results: Iterable[Any]) -> dict[Any, int]:
@@ -218,6 +228,9 @@ def histogram_reduction(results: Iterable[Any]) -> dict[Any, int]:
 def product_reduction(results: Iterable[Any]) -> Any:
     """Product of the results.
 
+    Small integers of NumPy are multiplied as ``numpy.prod`` does it,
+    in 64 bits.
+
     Args:
         results: numbers, or arrays of one shape
 
@@ -229,7 +242,7 @@ def product_reduction(results: Iterable[Any]) -> Any:
         24
 
     """
-    return math.prod(results)
+    return math.prod(map(_in_64_bits, results))
 
 
 def string_concatenation_reduction(results: Iterable[str]) -> str:
@@ -336,3 +349,23 @@ def max_reduction(results: Sequence[Any]) -> Any:
 def _check_not_empty(name: str, results: Sequence[Any]) -> None:
     if len(results) == 0:
         raise ValueError(f"There is no {name} of no results.")
+
+
+def _in_64_bits(result: Any) -> Any:
+    """An integer of NumPy in a type that sums and products fit into."""
+    kind = _numpy_type(result)[:1]
+    return result.astype(f"{kind}8") if kind in ("i", "u") else result
+
+
+def _as_float(result: Any) -> Any:
+    """A number of NumPy in a type that can be weighted."""
+    numpy_type = _numpy_type(result)
+    if numpy_type[:1] in ("b", "i", "u"):
+        return result.astype("f8")
+    return result.astype("f4") if numpy_type == "f2" else result
+
+
+def _numpy_type(result: Any) -> str:
+    """Kind and number of bytes of the numbers in an array, like ``i8``."""
+    dtype = getattr(result, "dtype", None)
+    return f"{getattr(dtype, 'kind', '')}{getattr(dtype, 'itemsize', '')}"

@@ -96,6 +96,47 @@ def test_average_is_weighted() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("results", "weights", "expected"),
+    [
+        ([np.float16(100), np.float16(200)], [3000, 2000], np.float16(140)),
+        ([np.float16(60000)] * 2, None, np.float16(60000)),
+        ([np.uint8(200)] * 2, [2, 2], np.float64(200)),
+        ([np.uint8(200)] * 2, None, np.float64(200)),
+        ([np.int8(100), np.int8(-100)], [300, 100], np.float64(50)),
+        ([np.True_, np.False_], [1, 3], np.float64(0.25)),
+        ([np.float32(1), np.float32(4)], [2, 1], np.float32(2)),
+        ([np.float16(1), np.float32(4)], [2, 1], np.float32(2)),
+        ([np.uint8(250), 251], [1, 1], np.float64(250.5)),
+        ([np.full(2, 200, "u1")] * 2, [2, 2], np.full(2, 200.0)),
+        ([np.full(2, 100, "f2")] * 2, [3000, 2000], np.full(2, 100, "f2")),
+    ],
+)
+def test_average_of_small_types(results: Any, weights: Any, expected: Any) -> None:
+    average = average_reduction(results, weights)
+    np.testing.assert_array_equal(average, expected, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "numpy_function"),
+    [("sum", np.sum), ("product", np.prod)],
+)
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i4", "u8", "f4", "?"])
+@pytest.mark.parametrize("shape", [(), (2, 3)])
+def test_small_types_are_reduced_as_by_numpy(
+    name: str,
+    numpy_function: Any,
+    dtype: str,
+    shape: Any,
+) -> None:
+    results = [np.full(shape, 120, dtype)[()]] * 3
+    np.testing.assert_array_equal(
+        getattr(parallel, f"{name}_reduction")(results),
+        numpy_function(results, axis=0),
+        strict=True,
+    )
+
+
 def test_histogram_leaves_its_input_alone() -> None:
     results = [{"a": 1}, {"a": 1}]
     assert histogram_reduction(results) == {"a": 2}

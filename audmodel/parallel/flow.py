@@ -64,6 +64,8 @@ class BaseTaskHandler:
 
         Called once when the flow starts,
         in the thread that handles the first batch.
+        With more than one worker,
+        batches that are handled at the same time have other threads.
         A step with ``process=True`` calls it once in each of its processes,
         which is where a model belongs that is to be loaded there.
 
@@ -384,7 +386,8 @@ class _Line:
 
     def __init__(self, step: FlowStep, workers: Iterable[_ThreadWorker]) -> None:
         self.step = step
-        self.free = list(workers)
+        # The first to go comes last
+        self.free = list(workers)[::-1]
         self.next: _Line | None = None
         # In order, and who gives up can be taken out at once
         self.waiting: dict[_Job, None] = {}

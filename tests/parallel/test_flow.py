@@ -570,9 +570,10 @@ def test_lack_of_threads_reaches_the_tasks(monkeypatch: pytest.MonkeyPatch) -> N
 
             with monkeypatch.context() as patch:
                 patch.setattr(threading.Thread, "start", no_threads)
-                results = await gather(flow, [1])
-            assert str(results[0]) == "can't start new thread"
-            assert (await flow.process(Number(1))).result == 1
+                handled, refused = await gather(flow, [1, 2])
+            assert handled.result == 1
+            assert str(refused) == "can't start new thread"
+            assert [task.result for task in await gather(flow, [3, 4])] == [3, 4]
 
     run(main())
 
@@ -748,14 +749,16 @@ def test_event_loop_is_free_while_a_handler_works() -> None:
     run(main())
 
 
-def test_model_is_loaded_once_and_where_it_is_used() -> None:
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_model_is_loaded_once_and_where_it_is_used(num_workers: int) -> None:
     async def main() -> None:
         handler = Model()
-        async with Flow(FlowStep(handler, num_workers=2)) as flow:
+        async with Flow(FlowStep(handler, num_workers=num_workers)) as flow:
+            for _ in range(2):
+                task = await flow.process(Number(1))
+                assert task.result == (1, True, os.getpid())
             await gather(flow, range(20))
         assert handler.starts == 1
-        async with Flow(Model()) as flow:
-            assert (await flow.process(Number(1))).result == (1, True, os.getpid())
 
     run(main())
 

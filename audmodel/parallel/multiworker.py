@@ -175,12 +175,19 @@ class MultiWorker(Generic[Arguments]):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the context, and end processes that it started."""
-        pool, self._pool, self._entered = self._pool, None, False
+        """Close the context, and end processes that it started.
+
+        Waits for calls of other threads that these processes carry out.
+
+        """
+        # In this order, the opposite of that in _call()
+        self._entered = False
+        pool, self._pool = self._pool, None
         if pool is not None:
             pool.close()
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        pool = self._pool
         if not self._entered:
             raise RuntimeError(
                 "The function runs in parallel only inside of the with block."
@@ -192,8 +199,8 @@ class MultiWorker(Generic[Arguments]):
         ]
         lengths = [len(part) for part in parts]
         with self._progress(sum(lengths)) as advance:
-            if self._pool is not None:
-                results = self._from_processes(self._pool, calls, lengths, advance)
+            if pool is not None:
+                results = self._from_processes(pool, calls, lengths, advance)
             elif self.executor is not None:
                 results = self._from_executor(self.executor, calls, lengths, advance)
             else:

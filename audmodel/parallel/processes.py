@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 import os
-import queue
 import sys
+import threading
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import NoReturn
 import weakref
+
+from audmodel.parallel.waiting import LATE
 
 
 if TYPE_CHECKING:
@@ -43,12 +46,12 @@ class ProcessPool:
         from multiprocessing import util
 
         self._workers = [_Worker() for _ in range(num_processes)]
-        # The last in is the first out: prefer one that has started
-        self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
-        for worker in self._workers:
-            self._idle.put(worker)
+        # Threads that are in run(), by something that stands for the run
+        self._runs: dict[object, int] = {}
+        # A worker was given back, or a run has ended
+        self._changed = threading.Condition()
         self._is_closed = False
-        self._is_interrupted = False
+        self._is_killed = False
         # If nobody calls close().
         # At the end of the program this has to happen
         # before multiprocessing waits for its processes
@@ -79,54 +82,108 @@ class ProcessPool:
                 If this thread is interrupted, they end at once
             BrokenProcessPool: if a process died.
                 The next call of it starts another one
+            RuntimeError: if the pool was closed before
 
         """
+        run = object()
+        try:
+            # In this order: close() waits for this run, or is noticed by it
+            self._runs[run] = threading.get_ident()
+            if self._is_closed:
+                self._refuse()
+            return self._carry_out(run, calls, on_success)
+        finally:
+            try:
+                for worker in self._workers:
+                    # Interrupted, most likely by Ctrl-C
+                    if worker.run is run:
+                        worker.end()
+                        self._give_back(worker)
+            finally:
+                self._runs.pop(run, None)
+                with self._changed:
+                    self._changed.notify_all()
+
+    def close(self) -> None:
+        """Wait for calls of other threads, and end all processes.
+
+        If the wait is interrupted, those calls fail.
+
+        Raises:
+            RuntimeError: if it is called in the middle of a call of this thread
+
+        """
+        if self._is_closed:
+            return
+        if threading.get_ident() in self._runs.values():
+            raise RuntimeError("The processes carry out a call of this thread.")
+        try:
+            self._is_closed = True
+            self._wait_for_runs()
+            for worker in self._workers:
+                worker.stop()
+            for worker in self._workers:
+                worker.wait()
+        except BaseException:
+            # Most likely Ctrl-C
+            self._is_killed = True
+            for worker in self._workers:
+                worker.kill()
+            self._wait_for_runs()
+            raise
+        finally:
+            self._end()
+
+    def forget(self) -> None:
+        """Let go of all processes, in a fork that they do not belong to."""
+        self._is_closed = True
+        # A thread that the fork does not have may hold its lock
+        self._changed = threading.Condition()
+        for worker in self._workers:
+            worker.disconnect()
+
+    def _carry_out(
+        self,
+        run: object,
+        calls: Sequence[Callable[[], Any]],
+        on_success: Callable[[int], Any],
+    ) -> list[Any]:
         import selectors
 
-        # In a fork, the state of the queue is anybody's guess
-        self._check_open()
         results: list[Any] = [None] * len(calls)
         failures: dict[int, BaseException] = {}
         waiting = deque(range(len(calls)))
         running: dict[_Worker, int] = {}
         worker: _Worker | None
-        try:
-            with selectors.PollSelector() as selector:
-                while waiting or running:
-                    # One that has work to wait for must not wait for other threads
-                    worker = self._take(wait=not running) if waiting else None
-                    if worker is not None:
-                        number = waiting.popleft()
+        with selectors.PollSelector() as selector:
+            while waiting or running:
+                # One that has work to wait for must not wait for other threads
+                worker = self._take(run, wait=not running) if waiting else None
+                if worker is not None:
+                    number = waiting.popleft()
+                    error = self._start(worker, calls[number])
+                    if error is None:
                         running[worker] = number
-                        error = self._start(worker, calls[number])
-                        if error is None:
-                            selector.register(worker, selectors.EVENT_READ, worker)
-                        else:
-                            failures[number] = error
-                            waiting.clear()
-                            del running[worker]
-                            self._idle.put(worker)
-                    # Who is done already spares the start of another process
-                    timeout = 0 if worker is not None and waiting else None
-                    for key, _ in selector.select(timeout) if running else ():
-                        worker = key.data
-                        selector.unregister(worker)
-                        result, error = worker.receive()
-                        number = running.pop(worker)
-                        self._idle.put(worker)
-                        if error is None:
-                            results[number] = result
-                            on_success(number)
-                        else:
-                            failures[number] = error
-                            waiting.clear()
-        except BaseException:
-            # Most likely Ctrl-C
-            self._is_interrupted = True
-            for worker in running:
-                worker.end()
-                self._idle.put(worker)
-            raise
+                        selector.register(worker, selectors.EVENT_READ, worker)
+                    else:
+                        failures[number] = error
+                        waiting.clear()
+                        self._give_back(worker)
+                # Who is done already spares the start of another process
+                timeout = 0 if worker is not None and waiting else LATE
+                ready = selector.select(timeout) if running else []
+                for key, _ in ready:
+                    worker = key.data
+                    selector.unregister(worker)
+                    result, error = worker.receive()
+                    number = running.pop(worker)
+                    self._give_back(worker)
+                    if error is None:
+                        results[number] = result
+                        on_success(number)
+                    else:
+                        failures[number] = error
+                        waiting.clear()
         if not failures:
             return results
         try:
@@ -135,55 +192,49 @@ class ProcessPool:
             # The traceback would refer to this frame and back
             del failures, error
 
-    def close(self) -> None:
-        """Wait for calls of other threads, and end all processes."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        try:
-            if not self._is_interrupted:
-                for _ in self._workers:
-                    self._idle.get()
-                for worker in self._workers:
-                    worker.stop()
-                for worker in self._workers:
-                    worker.wait()
-        finally:
-            self._end()
-            # For other threads that wait for one, only to be refused
-            for worker in self._workers:
-                self._idle.put(worker)
-
-    def forget(self) -> None:
-        """Let go of all processes, in a fork that they do not belong to."""
-        self._is_closed = True
-        for worker in self._workers:
-            worker.disconnect()
-
-    def _take(self, *, wait: bool) -> _Worker | None:
+    def _take(self, run: object, *, wait: bool) -> _Worker | None:
         """A worker without work, or ``None`` if there is none."""
-        try:
-            return self._idle.get(block=wait)
-        except queue.Empty:
-            return None
+        with self._changed:
+            while True:
+                # In order, to prefer one that has started
+                for worker in self._workers:
+                    if worker.run is None:
+                        worker.run = run
+                        return worker
+                if not wait:
+                    return None
+                self._changed.wait(LATE)
+
+    def _give_back(self, worker: _Worker) -> None:
+        with self._changed:
+            worker.run = None
+            self._changed.notify_all()
 
     def _start(self, worker: _Worker, call: Callable[[], Any]) -> BaseException | None:
         try:
-            self._check_open()
+            if self._is_killed:
+                self._refuse()
             worker.send(call)
         except Exception as error:  # noqa: BLE001
             return error
         return None
 
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise RuntimeError("The processes have ended, or are those of a parent.")
+    def _wait_for_runs(self) -> None:
+        with self._changed:
+            while self._runs:
+                self._changed.wait(LATE)
+
+    def _refuse(self) -> NoReturn:
+        raise RuntimeError("The processes have ended, or are those of a parent.")
 
 
 class _Worker:
     """A process, once it was needed, and the pipe to it."""
 
     def __init__(self) -> None:
+        # What it works for. Nothing else says whether it is free,
+        # so an interrupt cannot lose it on the way from one place to another
+        self.run: object | None = None
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
 
@@ -233,6 +284,12 @@ class _Worker:
         """Wait for the end of the process."""
         if self._process is not None:
             self._process.join()
+
+    def kill(self) -> None:
+        """Kill the process, which whoever waits for it notices."""
+        process = self._process
+        if process is not None:
+            process.kill()
 
     def end(self) -> None:
         """End the process, whatever it is doing."""
@@ -315,8 +372,6 @@ def _is_fork_safe() -> bool:
     like giving back a lock.
 
     """
-    import threading
-
     # Libraries of macOS do not survive a fork
     if sys.platform != "linux" or threading.active_count() != 1:
         return False

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 # Seconds by which a signal may be late
-_LATE = 0.2
+LATE = 0.2
 
 
 def wait_for(event: threading.Event) -> None:
@@ -33,7 +33,7 @@ def wait_for(event: threading.Event) -> None:
         event: event
 
     """
-    while not event.wait(_LATE):
+    while not event.wait(LATE):
         pass
 
 
@@ -55,7 +55,7 @@ def result_of(future: Future[Result]) -> Result:
     try:
         while not future.done():
             # Unlike the future itself, it raises nothing
-            wait([future], _LATE)
+            wait([future], LATE)
         return future.result()
     finally:
         # The traceback of an exception would refer to this frame and back

@@ -13,7 +13,6 @@ from pathlib import Path
 import signal
 import subprocess
 import sys
-import threading
 import time
 from typing import Any
 
@@ -135,30 +134,40 @@ def test_threads_share_the_processes() -> None:
 
 
 def test_end_waits_for_calls_of_other_threads() -> None:
-    results = []
-    pool = ProcessPool(1)
+    pool = ProcessPool(2)
     calls = [functools.partial(slowly, [number]) for number in range(2)]
-    thread = threading.Thread(
-        target=lambda: results.append(pool.run(calls[:1], lambda _: None))
-    )
-    thread.start()
-    while pool._idle.qsize():
-        time.sleep(0.001)
-    refused = []
-
-    def call() -> None:
-        with pytest.raises(RuntimeError, match="have ended") as raised:
-            pool.run(calls[1:], lambda _: None)
-        refused.append(raised)
-
-    waiting = threading.Thread(target=call)
-    waiting.start()
+    with ThreadPoolExecutor(3) as executor:
+        futures = [
+            executor.submit(pool.run, calls, lambda _: None)
+            # More than processes, so that some wait for others
+            for _ in range(3)
+        ]
+        while len(pool._runs) < 3:
+            time.sleep(0.001)
+        pool.close()
+        assert [future.done() for future in futures] == [True] * 3
+        assert [future.result() for future in futures] == [[[0], [1]]] * 3
     pool.close()
+    with pytest.raises(RuntimeError, match="have ended"):
+        pool.run(calls, lambda _: None)
+
+
+def test_context_left_while_other_threads_call() -> None:
+    with ThreadPoolExecutor(3) as executor:
+        with MultiWorker(slowly, 2) as parallel_slowly:
+            futures = [executor.submit(parallel_slowly, [1, 2]) for _ in range(3)]
+            time.sleep(0.2)
+        assert [future.result() for future in futures] == [[[1], [2]]] * 3
+        with pytest.raises(RuntimeError, match="only inside of the with block"):
+            parallel_slowly([1, 2])
+
+
+def test_pool_cannot_be_closed_in_the_middle_of_a_call() -> None:
+    pool = ProcessPool(1)
+    with pytest.raises(RuntimeError, match="a call of this thread"):
+        pool.run([functools.partial(same, [1])], lambda _: pool.close())
+    assert pool.run([functools.partial(same, [1])], lambda _: None) == [[1]]
     pool.close()
-    thread.join()
-    waiting.join()
-    assert results == [[[0]]]
-    assert refused
 
 
 def test_processes_may_have_processes() -> None:
@@ -387,6 +396,77 @@ def test_interrupt_ends_the_processes(sleeping: Any, to_all: bool) -> None:
     stdout, stderr = process.communicate(timeout=10)
     assert (stdout, stderr) == ("interrupted\n[]\n", "")
     assert not psutil.wait_procs(processes, timeout=5)[1]
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_interrupt_of_the_end_ends_calls_of_other_threads(tmp_path: Path) -> None:
+    code = """\
+def call(parallel_sleep):
+    try:
+        parallel_sleep(sys.argv[1:])
+    except Exception as error:
+        print(type(error).__name__, flush=True)
+
+try:
+    with MultiWorker(sleep, 1 + len(sys.argv[1:])) as parallel_sleep:
+        thread = threading.Thread(target=call, args=(parallel_sleep,))
+        thread.start()
+        while not os.path.exists(sys.argv[1] + ".started"):
+            time.sleep(0.01)
+        print("leaving", flush=True)
+except KeyboardInterrupt:
+    thread.join()
+    print("interrupted")
+"""
+    with start(code, tmp_path, str(tmp_path / "a")) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "leaving\n"
+        # A moment to begin to wait
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=10)
+    assert (stdout, stderr) == ("BrokenProcessPool\ninterrupted\n", "")
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_interrupt_at_any_point_loses_no_process(tmp_path: Path) -> None:
+    code = """\
+import functools
+from audmodel.parallel.processes import ProcessPool
+
+def trace(frame, event, argument):
+    global lines
+    code = frame.f_code
+    if not code.co_filename.endswith("processes.py") or code.co_name not in (
+        "_carry_out", "_take", "_give_back", "send", "receive"
+    ):
+        return None
+    if event == "line":
+        lines -= 1
+        if lines == 0:
+            raise KeyboardInterrupt
+    return trace
+
+signal.alarm(30)
+pool = ProcessPool(1)
+calls = [functools.partial(same, [number]) for number in range(2)]
+interrupts = 0
+while True:
+    lines = interrupts + 1
+    try:
+        sys.settrace(trace)
+        pool.run(calls, id)
+    except KeyboardInterrupt:
+        interrupts += 1
+    else:
+        break
+    finally:
+        sys.settrace(None)
+    assert pool.run(calls, id) == [[0], [1]]
+pool.close()
+print(interrupts > 50)
+"""
+    assert output(code, tmp_path) == "True"
 
 
 def test_idle_processes_end_with_a_program_that_is_killed(tmp_path: Path) -> None:

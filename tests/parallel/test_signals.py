@@ -49,6 +49,12 @@ WAITS = {
     from audmodel.parallel import prefetch
     list(prefetch(call, [1, 2], on_abort=open_.set))
     """,
+    "multiworker": """
+    from audmodel.parallel import MultiWorker
+    taken.set()
+    with MultiWorker(signal.sigwait, 2) as parallel_wait:
+        parallel_wait([signal.SIGTERM, signal.SIGTERM])
+    """,
     "finish": """
     from audmodel.core.backend.connections import finish
     finish(call)

@@ -80,7 +80,7 @@ class ProcessPool:
                 After a failure no further call starts,
                 and all that run have ended.
                 If this thread is interrupted, they end at once
-            BrokenProcessPool: if a process died.
+            BrokenProcessPool: if a process died in the middle of a call.
                 The next call of it starts another one
             RuntimeError: if the pool was closed before
 
@@ -164,7 +164,8 @@ class ProcessPool:
                     error = self._start(worker, calls[number])
                     if error is None:
                         running[worker] = number
-                        selector.register(worker, selectors.EVENT_READ, worker)
+                        for handle in worker.handles():
+                            selector.register(handle, selectors.EVENT_READ, worker)
                     else:
                         failures[number] = error
                         waiting.clear()
@@ -172,9 +173,9 @@ class ProcessPool:
                 # Who is done already spares the start of another process
                 timeout = 0 if worker is not None and waiting else LATE
                 ready = selector.select(timeout) if running else []
-                for key, _ in ready:
-                    worker = key.data
-                    selector.unregister(worker)
+                for worker in dict.fromkeys(key.data for key, _ in ready):
+                    for handle in worker.handles():
+                        selector.unregister(handle)
                     result, error = worker.receive()
                     number = running.pop(worker)
                     self._give_back(worker)
@@ -237,17 +238,21 @@ class _Worker:
         self.run: object | None = None
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
+        self._pidfd: int | None = None
 
-    def fileno(self) -> int:
-        """What to wait on for a result."""
+    def handles(self) -> list[int]:
+        """What to wait on for a result, or the end of the process."""
         assert self._connection is not None
-        return self._connection.fileno()
+        return [self._connection.fileno(), self._sentinel()]
 
     def send(self, call: Callable[[], Any]) -> None:
         """Let the process carry out a call."""
         from multiprocessing.reduction import ForkingPickler
 
         message = ForkingPickler.dumps(call)
+        if self._process is not None and not self._process.is_alive():
+            # It had nothing to do, so nothing is lost
+            self.end()
         if self._connection is None:
             self._start()
         assert self._connection is not None
@@ -262,8 +267,11 @@ class _Worker:
 
         assert self._connection is not None
         try:
-            reply = self._connection.recv_bytes()
+            # The end of the pipe may be kept open by what the process has started
+            reply = self._connection.recv_bytes() if self._connection.poll() else None
         except (EOFError, OSError):
+            reply = None
+        if reply is None:
             return None, self._death()
         try:
             result, error, description = pickle.loads(reply)  # noqa: S301
@@ -304,6 +312,9 @@ class _Worker:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
 
     def _start(self) -> None:
         import multiprocessing
@@ -320,14 +331,20 @@ class _Worker:
             finally:
                 theirs.close()
             self._process = process
+            self._pidfd = _pidfd(process.pid)
+
+    def _sentinel(self) -> int:
+        assert self._process is not None
+        return self._process.sentinel if self._pidfd is None else self._pidfd
 
     def _death(self) -> Exception:
         from concurrent.futures.process import BrokenProcessPool
+        from multiprocessing.connection import wait
 
         assert self._process is not None
         process = self._process
         # Its pipe may end a moment before
-        process.join(1)
+        wait([self._sentinel()], 1)
         self.end()
         return BrokenProcessPool(f"A process ended with code {process.exitcode}.")
 
@@ -337,6 +354,18 @@ class _InProcessError(Exception):
 
     def __str__(self) -> str:
         return f'\n"""\n{self.args[0]}"""'
+
+
+def _pidfd(pid: int) -> int | None:
+    """Handle that tells the end of a process, on systems that have such.
+
+    The sentinel of :mod:`multiprocessing` is a pipe,
+    which ends only with everything that the process has started.
+
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        return os.pidfd_open(pid)
+    return None
 
 
 def _end(workers: Sequence[_Worker]) -> None:

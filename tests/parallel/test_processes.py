@@ -67,6 +67,16 @@ def leave(items: list[int]) -> None:
     sys.exit(4)
 
 
+def die_and_leave_a_process(paths: list[Path]) -> None:
+    process = os.fork()
+    if process == 0:
+        time.sleep(20)
+        os._exit(0)
+    for path in paths:
+        path.write_text(str(process))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def slowly(items: list[int]) -> list[int]:
     time.sleep(0.2)
     return items
@@ -81,7 +91,13 @@ def test_large_arguments_and_results_pass() -> None:
         assert parallel_same(items) == items
 
 
-def test_pool_goes_on_when_a_process_has_died() -> None:
+@pytest.mark.parametrize("has_pidfd", [True, False])
+def test_pool_goes_on_when_a_process_has_died(
+    has_pidfd: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not has_pidfd:
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
     worker = MultiWorker(die_for, 2, reduction=flatten_reduction)
     with worker as parallel_die:
         for _ in range(2):
@@ -90,14 +106,29 @@ def test_pool_goes_on_when_a_process_has_died() -> None:
             assert parallel_die([1, 2]) == [1, 2]
 
 
-def test_process_that_died_while_idle_is_reported() -> None:
+def test_process_that_died_while_idle_is_replaced() -> None:
     with MultiWorker(same, 2) as parallel_same:
         parallel_same([1, 2])
         # Only ours, other tests of this process may have a server running
         for process in multiprocessing.active_children():
             process.kill()
-        with pytest.raises(BrokenProcessPool, match="ended with code -9"):
-            parallel_same([1, 2])
+            process.join()
+        assert parallel_same([1, 2]) == [[1], [2]]
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux tells")
+def test_death_is_noticed_though_what_a_process_started_goes_on(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "process"
+    try:
+        with MultiWorker(die_and_leave_a_process, 2) as parallel_die:
+            start = time.monotonic()
+            with pytest.raises(BrokenProcessPool, match="ended with code -9"):
+                parallel_die([path])
+            assert time.monotonic() - start < 10
+    finally:
+        os.kill(int(path.read_text()), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(

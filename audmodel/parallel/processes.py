@@ -82,7 +82,8 @@ class ProcessPool:
                 If this thread is interrupted, they end at once
             BrokenProcessPool: if a process died in the middle of a call.
                 The next call of it starts another one
-            RuntimeError: if the pool was closed before
+            RuntimeError: if the pool was closed before,
+                or a call raised what cannot be unpickled here
 
         """
         run = object()
@@ -263,8 +264,6 @@ class _Worker:
 
     def receive(self) -> tuple[Any, BaseException | None]:
         """Result of the call, or what it raised."""
-        import pickle
-
         assert self._connection is not None
         try:
             # The end of the pipe may be kept open by what the process has started
@@ -273,14 +272,7 @@ class _Worker:
             reply = None
         if reply is None:
             return None, self._death()
-        try:
-            result, error, description = pickle.loads(reply)  # noqa: S301
-        except Exception as failure:  # noqa: BLE001
-            # Of what somebody wrote to unpickle
-            return None, failure
-        if error is not None:
-            error.__cause__ = _InProcessError(description)
-        return result, error
+        return _unpacked(reply)
 
     def stop(self) -> None:
         """Tell the process to end."""
@@ -490,19 +482,49 @@ def _serve(connection: Connection) -> None:
 
 
 def _reply(message: bytes) -> bytes | memoryview:
-    """Carry out a call, and pickle the result."""
+    """Carry out a call, and pickle the result or what it raised."""
     from multiprocessing.reduction import ForkingPickler
     import pickle
 
     try:
         call = pickle.loads(message)  # noqa: S301
-        return ForkingPickler.dumps((call(), None, None))
+        return ForkingPickler.dumps((call(), None))
     except BaseException as error:  # noqa: BLE001
-        import traceback
+        return ForkingPickler.dumps((None, _packed(error)))
 
-        description = "".join(traceback.format_exception(error))
-        try:
-            return ForkingPickler.dumps((None, error, description))
-        except Exception as failure:  # noqa: BLE001
-            # The exception cannot be pickled either
-            return ForkingPickler.dumps((None, failure, description))
+
+# What a call raised, on its way ---------------------------------------------
+
+
+def _packed(error: BaseException) -> tuple[bytes, str, str]:
+    """An exception, pickled on its own as that may fail, and in words."""
+    import pickle
+    import traceback
+
+    try:
+        pickled = pickle.dumps(error)
+    except Exception:  # noqa: BLE001
+        pickled = b""
+    summary = "".join(traceback.format_exception_only(error)).strip()
+    return pickled, summary, "".join(traceback.format_exception(error))
+
+
+def _unpacked(reply: bytes) -> tuple[Any, BaseException | None]:
+    """Result of a call, and what it raised."""
+    import pickle
+
+    try:
+        result, failure = pickle.loads(reply)  # noqa: S301
+    except Exception as failed:  # noqa: BLE001
+        # Of what somebody wrote to unpickle
+        return None, failed
+    if failure is None:
+        return result, None
+    pickled, summary, description = failure
+    try:
+        error = pickle.loads(pickled)  # noqa: S301
+    except Exception:  # noqa: BLE001
+        # Many exceptions take other arguments than they say
+        error = RuntimeError(f"A process raised {summary}")
+    error.__cause__ = _InProcessError(description)
+    return None, error

@@ -29,7 +29,7 @@ class WorseError(Exception):
     """Can be pickled, but not unpickled."""
 
     def __init__(self, first: int, second: int) -> None:
-        super().__init__("one argument")
+        super().__init__(f"real cause {first} {second}")
 
 
 def same(items: list[Any]) -> list[Any]:
@@ -57,6 +57,17 @@ def raise_worse(items: list[int]) -> None:
 
 def raise_lambda(items: list[int]) -> None:
     raise ValueError(lambda: items)
+
+
+class Unloadable:
+    """Can be pickled, but not unpickled."""
+
+    def __reduce__(self) -> Any:
+        return int, ("no number",)
+
+
+def return_unloadable(items: list[int]) -> Any:
+    return Unloadable()
 
 
 def return_lambda(items: list[int]) -> Any:
@@ -134,9 +145,10 @@ def test_death_is_noticed_though_what_a_process_started_goes_on(
 @pytest.mark.parametrize(
     ("function", "error", "text"),
     [
-        (raise_worse, TypeError, "missing 1 required"),
-        (raise_lambda, Exception, "lambda"),
+        (raise_worse, RuntimeError, "raised .*WorseError: real cause 1 2$"),
+        (raise_lambda, RuntimeError, "raised ValueError: .*lambda"),
         (return_lambda, Exception, "lambda"),
+        (return_unloadable, ValueError, "no number"),
         (leave, SystemExit, "4"),
     ],
 )
@@ -151,10 +163,14 @@ def test_what_cannot_come_back_is_said(
                 parallel_function([1, 2])
 
 
-def test_exception_shows_where_it_was_raised() -> None:
-    with MultiWorker(leave, 2) as parallel_leave, pytest.raises(SystemExit) as raised:
-        parallel_leave([1, 2])
-    assert "in leave\n" in str(raised.value.__cause__)
+@pytest.mark.parametrize("function", [leave, raise_worse])
+def test_exception_shows_where_it_was_raised(function: Any) -> None:
+    with (
+        MultiWorker(function, 2) as parallel_function,
+        pytest.raises((SystemExit, RuntimeError)) as raised,
+    ):
+        parallel_function([1, 2])
+    assert f"in {function.__name__}\n" in str(raised.value.__cause__)
 
 
 def test_threads_share_the_processes() -> None:

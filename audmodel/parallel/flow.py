@@ -6,19 +6,20 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 import contextlib
+import functools
 import itertools
 import math
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import TypeVar
 
-from audmodel.parallel.multiworker import explain_dead_worker
 from audmodel.parallel.prefetch import positive_int
+from audmodel.parallel.processes import ProcessPool
+from audmodel.parallel.waiting import result_of
 
 
 if TYPE_CHECKING:
     import asyncio
-    from concurrent.futures import Executor
     from concurrent.futures import Future
     from types import TracebackType
 
@@ -240,9 +241,8 @@ class Flow:
                 to_start = workers if step.process else workers[:1]
                 ready += [worker.start() for worker in to_start]
             for future in ready:
-                future.result()
-        except BaseException as error:
-            explain_dead_worker(error)
+                result_of(future)
+        except BaseException:
             self._shut_down()
             raise
         self._state = "running"
@@ -515,7 +515,7 @@ class _Traffic:
         future: Future[Any],
     ) -> None:
         self._batches -= 1
-        error = worker.outcome([job.task for job in batch], future)
+        error = worker.error_of(future)
         line.free.append(worker)
         self._schedule(line)
         for job in batch:
@@ -536,20 +536,18 @@ class _ThreadWorker:
     """Handles one batch at a time in a thread."""
 
     def __init__(self, handler: BaseTaskHandler) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
         self.handler = handler
-        self.pool = self._new_pool()
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="audmodel-flow")
 
     def start(self) -> Future[Any]:
-        return self.pool.submit(self.handler.on_start)
+        return self.thread.submit(self.handler.on_start)
 
     def submit(self, tasks: Sequence[BaseTask]) -> Future[Any]:
-        return self.pool.submit(self.handler.handle, *tasks)
+        return self.thread.submit(self.handler.handle, *tasks)
 
-    def outcome(
-        self,
-        tasks: Sequence[BaseTask],
-        future: Future[Any],
-    ) -> Exception | None:
+    def error_of(self, future: Future[Any]) -> Exception | None:
         """What to raise for the tasks of a batch."""
         error = future.exception()
         if error is None:
@@ -563,104 +561,78 @@ class _ThreadWorker:
         return wrapped
 
     def shut_down(self) -> None:
-        self.pool.shutdown(wait=True)
-
-    def _new_pool(self) -> Executor:
-        from concurrent.futures import ThreadPoolExecutor
-
-        return ThreadPoolExecutor(1, thread_name_prefix="audmodel-flow")
+        self.thread.shutdown(wait=True)
 
 
 class _ProcessWorker(_ThreadWorker):
     """Handles one batch at a time in a process of its own.
 
-    When the process dies, another one takes its place,
+    The thread talks to the process.
+    When the process dies, another one takes its place with the next batch,
     so nothing is lost but the batch that was in it.
 
     """
 
     def __init__(self, handler: BaseTaskHandler) -> None:
         super().__init__(handler)
-        self._is_new = True
+        # A copy of a process that has threads may hang
+        self.processes = ProcessPool(1, start_method="spawn")
 
     def start(self) -> Future[Any]:
-        self._is_new = False
-        return self.pool.submit(_handle_in_process, self.handler, [])
+        return self.thread.submit(self._in_process, self.handler, [])
 
     def submit(self, tasks: Sequence[BaseTask]) -> Future[Any]:
-        from concurrent.futures import BrokenExecutor
+        return self.thread.submit(self._handle, tasks)
 
-        # The handler travels once, as it may be large
-        handler = self.handler if self._is_new else None
+    def shut_down(self) -> None:
         try:
-            return self.pool.submit(_handle_in_process, handler, tasks)
-        except BrokenExecutor:
-            # The process died while it had nothing to do
-            self._replace_pool()
-        return self.pool.submit(_handle_in_process, self.handler, tasks)
+            super().shut_down()
+        finally:
+            self.processes.close()
 
-    def outcome(
+    def _handle(self, tasks: Sequence[BaseTask]) -> None:
+        # The handler travels once to each process, as it may be large
+        states = self._in_process(None, tasks)
+        if states is None:
+            states = self._in_process(self.handler, tasks)
+        for task, state in zip(tasks, states):
+            _set_state(task, state)
+
+    def _in_process(
         self,
+        handler: BaseTaskHandler | None,
         tasks: Sequence[BaseTask],
-        future: Future[Any],
-    ) -> Exception | None:
-        """Copy back what the process did to the tasks."""
-        from concurrent.futures import BrokenExecutor
-
-        error = super().outcome(tasks, future)
-        if isinstance(error, BrokenExecutor):
-            explain_dead_worker(error)
-            self._replace_pool()
-        if error is not None:
-            return error
-        self._is_new = False
-        try:
-            for task, state in zip(tasks, future.result()):
-                _set_state(task, state)
-        except Exception as failure:  # noqa: BLE001
-            # Of a __setstate__ somebody wrote
-            return failure
-        return None
-
-    def _replace_pool(self) -> None:
-        self.pool.shutdown(wait=True)
-        self.pool = self._new_pool()
-        self._is_new = True
-
-    def _new_pool(self) -> Executor:
-        from concurrent.futures import ProcessPoolExecutor
-        import multiprocessing
-
-        return ProcessPoolExecutor(
-            1,
-            # A copy of a process that has threads may hang
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_ignore_interrupts,
-        )
+    ) -> Any:
+        call = functools.partial(_handle_in_process, handler, tasks)
+        return self.processes.run([call], lambda _: None)[0]
 
 
 # Handler of a process that was started for one.
 _handler: BaseTaskHandler | None = None
 
 
-def _ignore_interrupts() -> None:
-    # Ctrl-C reaches all processes of a terminal.
-    # The flow decides what is finished before its processes end
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _handle_in_process(
     handler: BaseTaskHandler | None,
     tasks: Sequence[BaseTask],
-) -> list[Any]:
-    """Handle a batch, and return what the tasks have become."""
+) -> list[Any] | None:
+    """Handle a batch.
+
+    Args:
+        handler: handler, if this process may not have it
+        tasks: batch, empty to get ready for the first one
+
+    Returns:
+        what the tasks have become,
+        ``None`` if the handler is missing
+
+    """
     global _handler
-    if _handler is None and handler is not None:
+    if _handler is None:
+        if handler is None:
+            return None
         handler.on_start()
         _handler = handler
-    if _handler is not None and tasks:
+    if tasks:
         _handler.handle(*tasks)
     return [task.__getstate__() for task in tasks]
 

@@ -15,6 +15,7 @@ from typing import ParamSpec
 
 from audmodel.parallel.prefetch import positive_int
 from audmodel.parallel.processes import ProcessPool
+from audmodel.parallel.processes import explain_dead_worker
 from audmodel.parallel.reductions import reduce_results
 
 
@@ -200,7 +201,7 @@ class MultiWorker(Generic[Arguments]):
         lengths = [len(part) for part in parts]
         with self._progress(sum(lengths)) as advance:
             if pool is not None:
-                results = self._from_processes(pool, calls, lengths, advance)
+                results = pool.run(calls, lambda n: advance(lengths[n]))
             elif self.executor is not None:
                 results = self._from_executor(self.executor, calls, lengths, advance)
             else:
@@ -211,19 +212,6 @@ class MultiWorker(Generic[Arguments]):
         if self.reduction is None:
             return results
         return reduce_results(self.reduction, results, lengths)
-
-    def _from_processes(
-        self,
-        pool: ProcessPool,
-        calls: Sequence[_Call],
-        lengths: Sequence[int],
-        advance: Callable[[int], Any],
-    ) -> list[Any]:
-        try:
-            return pool.run(calls, lambda number: advance(lengths[number]))
-        except Exception as error:
-            explain_dead_worker(error)
-            raise
 
     def _from_executor(
         self,
@@ -401,22 +389,3 @@ def _split(elements: list[Any], num_parts: int) -> list[list[Any]]:
         parts.append(elements[start:stop])
         start = stop
     return parts
-
-
-def explain_dead_worker(error: BaseException) -> None:
-    """Say in an error that a process has died what may be the reason.
-
-    Args:
-        error: any error.
-            Those of other kinds are left as they are
-
-    """
-    from concurrent.futures.process import BrokenProcessPool
-
-    if isinstance(error, BrokenProcessPool):
-        error.add_note(
-            "A process ended before its result was there. "
-            "It crashed, ran out of memory, or could not start: "
-            "a script needs 'if __name__ == \"__main__\":' around its main part, "
-            "and what processes run must be in a module that they can import."
-        )

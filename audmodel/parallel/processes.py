@@ -39,13 +39,15 @@ class ProcessPool:
 
     Args:
         num_processes: number of processes
+        start_method: how they start.
+            If ``None``, by a fork where that is safe
 
     """
 
-    def __init__(self, num_processes: int) -> None:
+    def __init__(self, num_processes: int, start_method: str | None = None) -> None:
         from multiprocessing import util
 
-        self._workers = [_Worker() for _ in range(num_processes)]
+        self._workers = [_Worker(start_method) for _ in range(num_processes)]
         # Threads that are in run(), by something that stands for the run
         self._runs: dict[object, int] = {}
         # A worker was given back, or a run has ended
@@ -233,10 +235,11 @@ class ProcessPool:
 class _Worker:
     """A process, once it was needed, and the pipe to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, start_method: str | None) -> None:
         # What it works for. Nothing else says whether it is free,
         # so an interrupt cannot lose it on the way from one place to another
         self.run: object | None = None
+        self._start_method = start_method
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
         self._pidfd: int | None = None
@@ -312,7 +315,9 @@ class _Worker:
         import multiprocessing
 
         with _no_interrupts():
-            context: Any = multiprocessing.get_context(_start_method())
+            context: Any = multiprocessing.get_context(
+                self._start_method or _safe_start_method()
+            )
             self._connection, theirs = context.Pipe()
             try:
                 process = context.Process(target=_serve, args=(theirs,))
@@ -338,7 +343,9 @@ class _Worker:
         # Its pipe may end a moment before
         wait([self._sentinel()], 1)
         self.end()
-        return BrokenProcessPool(f"A process ended with code {process.exitcode}.")
+        error = BrokenProcessPool(f"A process ended with code {process.exitcode}.")
+        explain_dead_worker(error)
+        return error
 
 
 class _InProcessError(Exception):
@@ -346,6 +353,25 @@ class _InProcessError(Exception):
 
     def __str__(self) -> str:
         return f'\n"""\n{self.args[0]}"""'
+
+
+def explain_dead_worker(error: BaseException) -> None:
+    """Say in an error that a process has died what may be the reason.
+
+    Args:
+        error: any error.
+            Those of other kinds are left as they are
+
+    """
+    from concurrent.futures.process import BrokenProcessPool
+
+    if isinstance(error, BrokenProcessPool):
+        error.add_note(
+            "A process ended before its result was there. "
+            "It crashed, ran out of memory, or could not start: "
+            "a script needs 'if __name__ == \"__main__\":' around its main part, "
+            "and what processes run must be in a module that they can import."
+        )
 
 
 def _pidfd(pid: int) -> int | None:
@@ -368,7 +394,7 @@ def _end(workers: Sequence[_Worker]) -> None:
 # Start ---------------------------------------------------------------------
 
 
-def _start_method() -> str:
+def _safe_start_method() -> str:
     """How to start a process: by a fork where that is safe.
 
     A start method that was set is respected.

@@ -136,6 +136,32 @@ class Trouble(BaseTaskHandler):
             task.result = self.starts, os.getpid()
 
 
+class TwoArgumentsError(Exception):
+    """Can be pickled, but not unpickled."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__(f"real cause {first} {second}")
+
+
+class Unloadable:
+    """Can be pickled, but not unpickled."""
+
+    def __reduce__(self) -> Any:
+        return int, ("no number",)
+
+
+class Unwieldy(Model):
+    """Raises or returns what cannot be unpickled."""
+
+    def handle(self, *tasks: Number) -> None:
+        super().handle(*tasks)
+        for task in tasks:
+            if task.value == 0:
+                raise TwoArgumentsError(1, 2)
+            if task.value < 0:
+                task.result = Unloadable()
+
+
 class Slotted(BaseTask):
     __slots__ = ("extra", "value")
 
@@ -560,6 +586,26 @@ def test_timeout_of_a_handler_stays_its_own(error: Exception) -> None:
     run(main())
 
 
+def test_lack_of_processes_reaches_the_tasks(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def no_pipe(*args: Any, **kwargs: Any) -> Any:
+        raise OSError("too many open files")
+
+    async def main() -> None:
+        step = FlowStep(Trouble(tmp_path / "fail"), process=True)
+        async with Flow(step) as flow, asyncio.timeout(30):
+            with monkeypatch.context() as patch:
+                patch.setattr("multiprocessing.connection.Pipe", no_pipe)
+                died, refused = await gather(flow, [-1, 1])
+            assert isinstance(died, BrokenProcessPool)
+            assert str(refused) == "too many open files"
+            assert (await flow.process(Number(1))).result[0] == 1
+
+    run(main())
+
+
 def test_lack_of_threads_reaches_the_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         # The second worker gets its thread with its first batch
@@ -957,6 +1003,25 @@ def test_state_of_tasks_travels_as_they_want_it_to() -> None:
             # No attribute at all
             with pytest.raises(AttributeError, match="value"):
                 await flow.process(BaseTask())
+
+    run(main())
+
+
+def test_what_cannot_be_unpickled_fails_alone() -> None:
+    async def main() -> None:
+        async with Flow(FlowStep(Unwieldy(), process=True)) as flow:
+            before = (await flow.process(Number(1))).result
+            with pytest.raises(RuntimeError, match="real cause 1 2") as raised:
+                await flow.process(Number(0))
+            assert "in handle\n" in str(raised.value.__cause__)
+            with pytest.raises(ValueError, match="no number"):
+                await flow.process(Number(-1))
+            task = Number(1)
+            task.result = Unloadable()
+            with pytest.raises(ValueError, match="no number"):
+                await flow.process(task)
+            # The model is still there
+            assert (await flow.process(Number(1))).result == before
 
     run(main())
 

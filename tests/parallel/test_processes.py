@@ -8,6 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 import contextlib
 import functools
 import multiprocessing
+from multiprocessing.process import BaseProcess
 import os
 from pathlib import Path
 import signal
@@ -124,6 +125,21 @@ def test_process_that_died_while_idle_is_replaced() -> None:
         for process in multiprocessing.active_children():
             process.kill()
             process.join()
+        assert parallel_same([1, 2]) == [[1], [2]]
+
+
+def test_process_that_died_a_moment_before_a_call_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with MultiWorker(same, 2) as parallel_same:
+        parallel_same([1, 2])
+        for process in multiprocessing.active_children():
+            process.kill()
+            process.join()
+        with monkeypatch.context() as patch:
+            patch.setattr(BaseProcess, "is_alive", lambda _: True)
+            with pytest.raises(BrokenProcessPool, match="ended with code -9"):
+                parallel_same([1, 2])
         assert parallel_same([1, 2]) == [[1], [2]]
 
 
@@ -448,31 +464,40 @@ def test_interrupt_ends_the_processes(sleeping: Any, to_all: bool) -> None:
 @pytest.mark.usefixtures("unmeasured")
 def test_interrupt_of_the_end_ends_calls_of_other_threads(tmp_path: Path) -> None:
     code = """\
-def call(parallel_sleep):
-    try:
-        parallel_sleep(sys.argv[1:])
-    except Exception as error:
-        print(type(error).__name__, flush=True)
+outcomes = []
 
+def call(parallel_sleep, path):
+    try:
+        parallel_sleep([path])
+    except Exception as error:
+        outcomes.append(type(error).__name__)
+
+threads = []
 try:
-    with MultiWorker(sleep, 1 + len(sys.argv[1:])) as parallel_sleep:
-        thread = threading.Thread(target=call, args=(parallel_sleep,))
-        thread.start()
-        while not os.path.exists(sys.argv[1] + ".started"):
+    with MultiWorker(sleep, 2) as parallel_sleep:
+        for path in sys.argv[1:]:
+            threads.append(threading.Thread(target=call, args=(parallel_sleep, path)))
+            threads[-1].start()
+        # The third one waits for one of the two processes
+        while sum(os.path.exists(path + ".started") for path in sys.argv[1:]) < 2:
             time.sleep(0.01)
+        time.sleep(0.1)
         print("leaving", flush=True)
 except KeyboardInterrupt:
-    thread.join()
-    print("interrupted")
+    for thread in threads:
+        thread.join()
+    print(*sorted(outcomes))
 """
-    with start(code, tmp_path, str(tmp_path / "a")) as process:
+    paths = [str(tmp_path / name) for name in "abc"]
+    with start(code, tmp_path, *paths) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "leaving\n"
         # A moment to begin to wait
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=10)
-    assert (stdout, stderr) == ("BrokenProcessPool\ninterrupted\n", "")
+    assert stdout == "BrokenProcessPool BrokenProcessPool RuntimeError\n"
+    assert stderr == ""
 
 
 @pytest.mark.usefixtures("unmeasured")

@@ -329,19 +329,75 @@ def test_damaged_part(
     with opened(source, num_workers=num_workers) as file:
         # What is right can be read
         assert file.read(3 * PART) == content[: 3 * PART]
-        assert file.tell() == 3 * PART
         for _ in range(2):
+            assert file.seek(3 * PART) == 3 * PART
             requests = len(source.requests)
             with pytest.raises(ArchiveError, match=r"part 3 of the file 'file', bytes"):
                 file.read(10)
             # The tail of the archive is fetched again as well
             assert len(source.requests) - requests <= 3 * (num_workers + 2)
-            assert file.tell() == 3 * PART
         file.seek(4 * PART)
         assert file.read() == content[4 * PART :]
         file.seek(0)
         with pytest.raises(ArchiveError, match="part 3 of the file 'file'"):
             file.read()
+    assert worker_threads() == []
+
+
+calls: dict[str, Callable[[io.BufferedReader], object]] = {
+    "read": lambda file: file.read(2 * PART),
+    "read less": lambda file: file.read(10 * KIB),
+    "read all": lambda file: file.read(),
+    "readinto": lambda file: file.readinto(bytearray(2 * PART)),
+    "readline": lambda file: file.readline(),
+    "readlines": lambda file: file.readlines(),
+    "next": lambda file: next(file),
+}
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+@pytest.mark.parametrize("error", [ConnectionError, KeyboardInterrupt])
+@pytest.mark.parametrize("call", sorted(calls))
+def test_nothing_is_skipped_after_a_failure(
+    tmp_path: Path, call: str, error: type[BaseException], num_workers: int
+) -> None:
+    """What lay in the buffer is thrown away, and must not be missing later."""
+    content = noise(PART - 5 * KIB).replace(b"\n", b" ") + b"\n"
+    content = (content + noise(PART, 1).replace(b"\n", b" ") + b"\n") * 2
+    is_down = False
+
+    def change(_: int, offset: int, data: bytes) -> bytes:
+        if is_down:
+            raise error
+        return data
+
+    source = MemorySource(archive(tmp_path, content), change=change, tail=1 * KIB)
+    with opened(source, num_workers=num_workers) as file:
+        position = PART - 5 * KIB - 10
+        file.seek(position)
+        assert file.read(11) == content[position : position + 11]
+        position += 11
+        is_down = True
+        with pytest.raises(error):
+            calls[call](file)
+        is_down = False
+        retries: list[Callable[[], object]] = [
+            file.readline,
+            file.read,
+            file.read1,
+            file.peek,
+            file.tell,
+            lambda: file.seek(1, os.SEEK_CUR),
+            lambda: file.read(1),
+        ]
+        for retry in retries:
+            with pytest.raises(OSError, match="Reading failed before"):
+                retry()
+        file.seek(position)
+        assert file.tell() == position
+        assert file.readline() == content[position : 2 * PART - 5 * KIB + 2]
+        file.seek(-1, os.SEEK_END)
+        assert file.read() == b"\n"
     assert worker_threads() == []
 
 

@@ -52,6 +52,10 @@ def open(
     and ``num_workers + 1`` parts ahead.
     Parts of files larger than about 7 GiB are larger than 4 MiB.
     Several threads may read from it, but share its position.
+    After an error this position is not known:
+    ``seek()`` from the start or the end of the file has to say
+    where reading goes on,
+    and until then it raises an :class:`OSError`.
 
     Nothing of a file larger than 4 MiB
     in an archive of an earlier release

@@ -67,7 +67,9 @@ class MemberFile(io.RawIOBase):
         self._parts = _FetchedParts(parts, num_workers)
         self._size = parts.size
         self._part_size = parts.part_size
-        self._position = 0
+        # Where to read next. It is not known after a failure, as a buffer throws
+        # away what it was filled with before, and nobody tells how much that was
+        self._position: int | None = 0
         # Where the last read ended
         self._last_stop = 0
 
@@ -92,16 +94,19 @@ class MemberFile(io.RawIOBase):
             position from the start
 
         Raises:
-            OSError: if the position would be in front of the file
+            OSError: if the position would be in front of the file,
+                or is counted from where reading failed
 
         """
         self._checkClosed()
-        origin = {os.SEEK_CUR: self._position, os.SEEK_END: self._size}
-        position = origin.get(whence, 0) + offset
-        if position < 0:
+        if whence == os.SEEK_CUR:
+            offset += self._known_position()
+        elif whence == os.SEEK_END:
+            offset += self._size
+        if offset < 0:
             raise OSError(errno.EINVAL, "The position is in front of the file")
-        self._position = position
-        return position
+        self._position = offset
+        return offset
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         r"""Read bytes into a buffer.
@@ -115,18 +120,25 @@ class MemberFile(io.RawIOBase):
 
         Raises:
             ArchiveError: if a part is damaged
+            OSError: if reading failed, and the position was not set since
             RepositoryError: if a part cannot be fetched
 
         """
-        view = memoryview(buffer).cast("B")
-        stop = self._position + len(view)
-        if len(view) <= BUFFER:
-            part_stop = self._position - self._position % self._part_size
-            stop = min(stop, part_stop + self._part_size)
-        done = 0
-        for piece in self._read(stop):
-            view[done : done + len(piece)] = piece
-            done += len(piece)
+        try:
+            view = memoryview(buffer).cast("B")
+            start = self._known_position()
+            stop = start + len(view)
+            if len(view) <= BUFFER:
+                part_stop = start - start % self._part_size + self._part_size
+                stop = min(stop, part_stop)
+            done = 0
+            for piece in self._pieces(start, stop):
+                view[done : done + len(piece)] = piece
+                done += len(piece)
+            self._position = start + done
+        except BaseException:
+            self._position = None
+            raise
         return done
 
     def readall(self) -> bytes:
@@ -137,18 +149,24 @@ class MemberFile(io.RawIOBase):
 
         Raises:
             ArchiveError: if a part is damaged
+            OSError: if reading failed, and the position was not set since
             RepositoryError: if a part cannot be fetched
 
         """
-        stream = io.BytesIO()
-        for piece in self._read(self._size):
-            stream.write(piece)
-        return stream.getvalue()
+        try:
+            start = self._known_position()
+            stream = io.BytesIO()
+            for piece in self._pieces(start, self._size):
+                stream.write(piece)
+            content = stream.getvalue()
+            self._position = start + len(content)
+        except BaseException:
+            self._position = None
+            raise
+        return content
 
-    def _read(self, stop: int) -> Iterator[memoryview]:
-        r"""Bytes from the position on, after which it is behind them."""
-        self._checkClosed()
-        start = self._position
+    def _pieces(self, start: int, stop: int) -> Iterator[memoryview]:
+        r"""Bytes between two positions, as far as the file goes."""
         stop = min(stop, self._size)
         if start >= stop:
             return
@@ -160,7 +178,17 @@ class MemberFile(io.RawIOBase):
                 part = self._parts.get(number, last, goes_on=goes_on)
             offset = number * size
             yield part[max(0, start - offset) : stop - offset]
-        self._position = self._last_stop = stop
+        self._last_stop = stop
+
+    def _known_position(self) -> int:
+        self._checkClosed()
+        if self._position is None:
+            raise OSError(
+                errno.EIO,
+                "Reading failed before, and where to go on is not known. "
+                "Seek to a position from the start or the end of the file",
+            )
+        return self._position
 
     def close(self) -> None:
         r"""Stop fetching, and let go of the archive."""

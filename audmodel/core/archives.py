@@ -31,6 +31,7 @@ class Archive:
         entry: place of the model in the cache
         reader: bytes of the archive
         directory: what is in it
+        index: what the cache keeps of it
         backend: storage that it is in
         url: its location
 
@@ -39,6 +40,7 @@ class Archive:
     entry: CacheEntry
     reader: ObjectReader
     directory: format.Directory
+    index: bytes
     backend: ObjectBackend
     url: str
 
@@ -46,11 +48,17 @@ class Archive:
         r"""Say in an error which archive it is about."""
         return _naming(self.entry, self.url)
 
+    @property
+    def is_other(self) -> bool:
+        r"""Whether what the cache has of the model is of another archive."""
+        return index.is_other(self.entry, self.index)
+
 
 @contextmanager
 def open_archive(found: Found) -> Iterator[Archive]:
     r"""Open the archive of a model, and keep a copy of its directory.
 
+    That of another archive stays, since it may be what is in the cache.
     What goes wrong inside is told with the place of the archive.
 
     Args:
@@ -77,8 +85,11 @@ def open_archive(found: Found) -> Iterator[Archive]:
             ):
                 if reader is None:
                     raise ArchiveError("it does not exist")
-                directory = _directory(reader, found)
-                yield Archive(entry, reader, directory, backend, url)
+                directory, content = _directory(reader, found)
+                archive = Archive(entry, reader, directory, content, backend, url)
+                if not archive.is_other:
+                    index.keep(entry, content)
+                yield archive
         except AudmodelError:
             raise
         except OSError as error:
@@ -122,8 +133,8 @@ def _naming(entry: CacheEntry, url: str) -> Iterator[None]:
         ) from error
 
 
-def _directory(reader: ObjectReader, found: Found) -> format.Directory:
-    r"""Directory of the archive that was published with the header."""
+def _directory(reader: ObjectReader, found: Found) -> tuple[format.Directory, bytes]:
+    r"""Directory of the archive that was published with the header, and its copy."""
     try:
         return _checked_directory(reader, found)
     except ArchiveError:
@@ -132,7 +143,9 @@ def _directory(reader: ObjectReader, found: Found) -> format.Directory:
         return _checked_directory(reader, found)
 
 
-def _checked_directory(reader: ObjectReader, found: Found) -> format.Directory:
+def _checked_directory(
+    reader: ObjectReader, found: Found
+) -> tuple[format.Directory, bytes]:
     data = end.read(reader)
     directory = end.parse(data, reader.size)
     identity = found.header.archive
@@ -143,5 +156,4 @@ def _checked_directory(reader: ObjectReader, found: Found) -> format.Directory:
         raise ArchiveMismatchError(
             "it is not the one that was published with the header"
         )
-    index.keep(found.entry, data, reader.size)
-    return directory
+    return directory, index.pack(data, reader.size)

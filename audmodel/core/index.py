@@ -2,6 +2,9 @@ r"""Copy of the directory of an archive in the cache.
 
 It says which files a model has, how large they are, and what is in them,
 so that none of this needs the repository a second time.
+Files that were loaded alone are of the same archive,
+even if the repository holds another one by now,
+since a version was deleted there and published again.
 
 ::
 
@@ -29,17 +32,41 @@ _SIZE = struct.Struct("<Q")
 _MAX_BYTES = format.DIGEST_SIZE + _SIZE.size + format.MAX_DIRECTORY + format.END_SIZE
 
 
-def keep(entry: CacheEntry, data: format.Buffer, size: int) -> None:
-    r"""Keep the directory of an archive.
+def pack(data: format.Buffer, size: int) -> bytes:
+    r"""What is kept of an archive.
 
     Args:
-        entry: place of the model in the cache
         data: everything from the directory of the archive to its end
         size: size of the archive in bytes
 
+    Returns:
+        content of the file
+
     """
     body = _SIZE.pack(size) + data
-    content = blake3(body).digest() + body
+    return blake3(body).digest() + body
+
+
+def is_other(entry: CacheEntry, content: bytes) -> bool:
+    r"""Whether there is the directory of another archive.
+
+    Args:
+        entry: place of the model in the cache
+        content: what is to be kept of an archive
+
+    """
+    known = disk.read_small(entry.index_file, _MAX_BYTES)
+    return known is not None and known != content and _body(known) is not None
+
+
+def keep(entry: CacheEntry, content: bytes) -> None:
+    r"""Keep the directory of an archive, whatever was there before.
+
+    Args:
+        entry: place of the model in the cache
+        content: what is to be kept of it
+
+    """
     if disk.read_small(entry.index_file, len(content)) != content:
         # It only saves requests
         with contextlib.suppress(OSError):
@@ -58,12 +85,18 @@ def read(entry: CacheEntry) -> format.Directory | None:
 
     """
     content = disk.read_small(entry.index_file, _MAX_BYTES)
-    if content is None:
-        return None
-    digest, body = content[: format.DIGEST_SIZE], content[format.DIGEST_SIZE :]
-    if len(body) < _SIZE.size or blake3(body).digest() != digest:
+    body = None if content is None else _body(content)
+    if body is None:
         return None
     try:
         return end.parse(body[_SIZE.size :], *_SIZE.unpack_from(body))
     except ArchiveError:
         return None
+
+
+def _body(content: bytes) -> bytes | None:
+    r"""What follows the digest, if that is right."""
+    digest, body = content[: format.DIGEST_SIZE], content[format.DIGEST_SIZE :]
+    if len(body) < _SIZE.size or blake3(body).digest() != digest:
+        return None
+    return body

@@ -9,6 +9,7 @@ from collections.abc import Set
 import contextlib
 import os
 
+from audmodel.core import index
 from audmodel.core.archive import comparing
 from audmodel.core.archive import format
 from audmodel.core.archive.names import find_collisions
@@ -57,6 +58,7 @@ def load(
             _load_all(archive, num_workers, start_progress)
             return found.entry.whole.folder
         members = selected(archive.directory, patterns, found.model)
+        forget_other(archive)
         for _ in _load_some(archive, members, num_workers, start_progress):
             pass
         return found.entry.partial.folder
@@ -89,6 +91,7 @@ def _load_all(
         }
         extractor(archive, staging, rest, num_workers, progress).run()
         staging.commit((file.name, file.size, file.crc) for file in directory.files())
+        forget_other(archive)
 
     try:
         attempt(private=False)
@@ -139,6 +142,7 @@ def stream(
         members: Sequence[format.Member] = archive.directory.files()
         if patterns is not None:
             members = selected(archive.directory, patterns, entry.model)
+        forget_other(archive)
         fetched = {member.name for member in absent(entry.partial.folder, members)}
         yield from _load_some(archive, members, num_workers, start_progress, ahead)
         if patterns is None:
@@ -183,6 +187,21 @@ def _load_some(
     except FileNotFoundError:
         # Somebody took the folder away, see above
         yield from attempt(private=True)
+
+
+def forget_other(archive: Archive) -> None:
+    r"""Remove some files of another archive that the repository had before.
+
+    Args:
+        archive: the archive, the model or some files of which are loaded
+
+    Raises:
+        CacheError: if the cache cannot be changed
+
+    """
+    if archive.is_other:
+        archive.entry.partial.remove()
+        index.keep(archive.entry, archive.index)
 
 
 def sizes(directory: format.Directory, names: set[str]) -> dict[str, int]:

@@ -61,6 +61,7 @@ def load(
     with open_archive(find(uid, entry.root)) as archive:
         has_ranges = isinstance(archive.backend, ObjectBackend)
         directory, size = archive.directory, archive.reader.size
+        is_other = archive.is_other
     is_exact = True
     if patterns is None:
         folder = entry.partial.folder
@@ -72,7 +73,9 @@ def load(
             is_reused(os.path.join(folder, name)) for name in known
         )
     else:
-        files = absent(entry.partial.folder, selected(directory, patterns, entry.model))
+        files = selected(directory, patterns, entry.model)
+        if not is_other:
+            files = absent(entry.partial.folder, files)
     raw = sum(file.size for file in files)
     if not has_ranges:
         return Transfer(uid, len(files), raw, size, 1, exact=True)

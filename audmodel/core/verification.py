@@ -6,11 +6,13 @@ import dataclasses
 import errno
 import os
 
+from audmodel.core import index
 from audmodel.core import loading
 from audmodel.core.archive import comparing
 from audmodel.core.archive import format
 from audmodel.core.archive.checker import Checker
 from audmodel.core.archive.comparing import Difference
+from audmodel.core.archives import Archive
 from audmodel.core.archives import open_archive
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.slot import Slot
@@ -18,6 +20,7 @@ from audmodel.core.cache.staging import Staging
 from audmodel.core.contents import file_names
 from audmodel.core.find import Found
 from audmodel.core.progress import StartProgress
+from audmodel.core.progress import no_progress
 from audmodel.core.results import DamagedFile
 from audmodel.core.results import Verification
 from audmodel.errors import NotCachedError
@@ -84,51 +87,62 @@ def slot_of(entry: CacheEntry) -> Slot:
     )
 
 
-def repair(
-    found: Found,
-    result: Verification,
-    differences: list[Difference],
-    *,
-    num_workers: int,
-) -> Verification:
+def repair(found: Found, slot: Slot, *, num_workers: int) -> Verification:
     r"""Replace files that are wrong, each as one step.
 
     Of large files only the parts that are wrong are fetched.
     Whoever has opened a file goes on reading the one that was replaced.
 
     Args:
-        found: the model, whose lock for the folder is held
-        result: what came out of verifying it
-        differences: what is wrong
+        found: the model
+        slot: the folder, whose lock is held
         num_workers: number of threads
 
     Returns:
-        the result, with a note that it was repaired
+        what was wrong, with a note that it was repaired
 
     Raises:
         ArchiveError: if the archive is missing, damaged,
             or not the one that was published
         CacheError: if the cache cannot be written to
+        NotCachedError: if the model is not in the cache any more
         RepositoryError: if the archive cannot be read
 
     """
-    entry = found.entry
-    names = {difference.member.name for difference in differences}
     with open_archive(found) as archive:
-        is_partial = result.path == entry.partial.folder
-        slot = entry.partial if is_partial else entry.whole
-        staging = slot.stage(private=True)
-        staging.prepare(loading.sizes(archive.directory, names))
-        for difference in differences:
-            _keep_good_parts(staging, result.path, difference)
-        loading.extractor(archive, staging, names, num_workers).run()
-        if not os.path.isdir(result.path):
-            # Should locks be broken: some files must not become a whole model
-            raise FileNotFoundError(errno.ENOENT, "It was removed", result.path)
-        for name in names:
-            staging.reveal(name)
-        staging.remove()
-    return dataclasses.replace(result, repaired=True)
+        # Another process may have removed or mended it in the meantime,
+        # and the repository may have another archive than what was compared with
+        result, differences = verify(
+            found.entry,
+            archive.directory,
+            num_workers=num_workers,
+            start_progress=no_progress,
+        )
+        if result.path != slot.folder:
+            return result
+        if differences:
+            _replace(archive, slot, differences, num_workers)
+        if result.path == found.entry.whole.folder:
+            loading.forget_other(archive)
+        index.keep(found.entry, archive.index)
+    return dataclasses.replace(result, repaired=bool(differences))
+
+
+def _replace(
+    archive: Archive, slot: Slot, differences: list[Difference], num_workers: int
+) -> None:
+    names = {difference.member.name for difference in differences}
+    staging = slot.stage(private=True)
+    staging.prepare(loading.sizes(archive.directory, names))
+    for difference in differences:
+        _keep_good_parts(staging, slot.folder, difference)
+    loading.extractor(archive, staging, names, num_workers).run()
+    if not os.path.isdir(slot.folder):
+        # Should locks be broken: some files must not become a whole model
+        raise FileNotFoundError(errno.ENOENT, "It was removed", slot.folder)
+    for name in names:
+        staging.reveal(name)
+    staging.remove()
 
 
 def _keep_good_parts(staging: Staging, folder: str, difference: Difference) -> None:

@@ -312,6 +312,93 @@ def test_damaged_index_is_fetched_again(uid: str, content: bytes) -> None:
     assert index.read_bytes() == original
 
 
+# Deleted and published again --------------------------------------------------
+
+
+def publish_again(repository: audmodel.Repository, root: Path) -> str:
+    """Replace the only model, whose files change but keep their size."""
+    for path in root.rglob("*"):
+        if path.is_file():
+            path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
+    return replace(repository, root)
+
+
+def replace(repository: audmodel.Repository, root: Path) -> str:
+    """Delete the only model, and publish another one with the same ID."""
+    shutil.rmtree(Path(repository.host, repository.name))
+    Path(repository.host, repository.name).mkdir()
+    return publish(root)
+
+
+@pytest.fixture
+def small(repository: audmodel.Repository, tmp_path: Path) -> Path:
+    """Folder of small files."""
+    root = tmp_path / "small"
+    root.mkdir()
+    for name in ("a.bin", "b.bin", "c.txt"):
+        (root / name).write_bytes(name.encode() * 1000)
+    return root
+
+
+def load_some(uid: str) -> str:
+    return audmodel.load(uid, files="*.bin")
+
+
+def stream_some(uid: str) -> str:
+    return os.path.dirname([*audmodel.stream(uid, files="*.bin")][-1])
+
+
+def stream_all(uid: str) -> str:
+    paths = list(audmodel.stream(uid))
+    assert all(os.path.exists(path) for path in paths)
+    return os.path.dirname(paths[0])
+
+
+@pytest.mark.parametrize("load", [load_some, stream_some, stream_all])
+@pytest.mark.parametrize("meanwhile", ["nothing", "open", "plan", "verify"])
+def test_files_of_two_archives_are_not_mixed(
+    repository: audmodel.Repository,
+    small: Path,
+    load: Callable[[str], str],
+    meanwhile: str,
+) -> None:
+    uid = publish(small)
+    old = files(small)
+    audmodel.load(uid, files="a.bin")
+    publish_again(repository, small)
+    new = files(small)
+    # What is there is used as it is
+    assert files(audmodel.load(uid, files="a.*")) == {"a.bin": old["a.bin"]}
+    if meanwhile == "open":
+        with audmodel.open(uid, "b.bin") as file:
+            assert file.read() == new["b.bin"]
+    elif meanwhile == "plan":
+        assert audmodel.plan_load(uid, files="*.bin").files == 2
+    elif meanwhile == "verify":
+        assert audmodel.verify(uid, remote=True).ok
+    found = files(load(uid))
+    assert found == {name: new[name] for name in found}
+    assert {"a.bin", "b.bin"} <= set(found)
+    partial = files(entry_of(uid).partial.folder)
+    assert partial == {name: new[name] for name in partial}
+    assert audmodel.verify(uid).ok
+    assert files(audmodel.load(uid)) == new
+
+
+def test_files_of_another_archive_do_not_outlive_the_whole_model(
+    repository: audmodel.Repository, small: Path
+) -> None:
+    uid = publish(small)
+    audmodel.load(uid, files="a.bin")
+    publish_again(repository, small)
+    root = audmodel.load(uid)
+    assert files(root) == files(small)
+    assert audmodel.verify(uid).ok
+    shutil.rmtree(root)
+    root = audmodel.load(uid, files="*.bin")
+    assert files(root) == {name: files(small)[name] for name in ("a.bin", "b.bin")}
+
+
 def test_links_in_the_cache_are_not_followed(
     uid: str, tmp_path: Path, folder: Path
 ) -> None:

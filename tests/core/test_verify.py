@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import os
 from pathlib import Path
 import shutil
@@ -19,12 +20,16 @@ from audmodel.errors import InvalidInputError
 from audmodel.errors import NotCachedError
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
+from tests.behaviour.backends import publish
 from tests.behaviour.backends import store
 from tests.core.conftest import Interpreter
 from tests.core.test_cache import entry_of
 from tests.core.test_partial import SIZES
 from tests.core.test_partial import folder as folder
+from tests.core.test_partial import publish_again
 from tests.core.test_partial import published as published
+from tests.core.test_partial import replace
+from tests.core.test_partial import small as small
 from tests.core.test_partial import uid as uid
 
 
@@ -220,6 +225,54 @@ def test_killed_repair(uid: str, folder: Path, python: Interpreter) -> None:
     assert problems(audmodel.verify(uid)) == {"readme.txt": "content"}
     assert audmodel.verify(uid, repair=True).ok
     assert files(root) == files(folder)
+
+
+def sizes_stay(root: Path) -> None:
+    pass
+
+
+def names_change(root: Path) -> None:
+    (root / "a.bin").rename(root / "x.bin")
+
+
+@pytest.mark.parametrize("patterns", [None, ["a.bin", "b.bin"]])
+@pytest.mark.parametrize("change", [sizes_stay, names_change])
+def test_repair_after_the_version_was_published_again(
+    repository: audmodel.Repository,
+    small: Path,
+    patterns: list[str] | None,
+    change: Callable[[Path], None],
+) -> None:
+    """All files are of the one archive that is there, none of the other."""
+    uid = publish(small)
+    root = Path(audmodel.load(uid, files=patterns))
+    damage(root / "a.bin")
+    change(small)
+    publish_again(repository, small)
+    result = audmodel.verify(uid, repair=True)
+    assert result.ok
+    found, published = files(root), files(small)
+    names = sorted(found.keys() & published.keys())
+    if patterns is None:
+        assert names == sorted(published)
+    assert all(found[name] == published[name] for name in names)
+    assert audmodel.verify(uid) == audmodel.Verification(
+        uid, str(root), [], result.extra
+    )
+    assert audmodel.load(uid, files=names) == str(root)
+
+
+def test_repair_after_the_damaged_file_was_published_no_more(
+    repository: audmodel.Repository, small: Path
+) -> None:
+    uid = publish(small)
+    root = Path(audmodel.load(uid))
+    damage(root / "a.bin")
+    (small / "a.bin").unlink()
+    replace(repository, small)
+    for repair in (True, False):
+        result = audmodel.verify(uid, repair=repair)
+        assert result == audmodel.Verification(uid, str(root), [], ["a.bin"])
 
 
 # Repository ----------------------------------------------------------------

@@ -79,7 +79,6 @@ def verify(
     """
     from audmodel.core import verification
     from audmodel.core.archives import find_directory
-    from audmodel.core.progress import no_progress
     from audmodel.core.progress import progress_bar
 
     num_workers = check_num_workers(num_workers)
@@ -106,13 +105,4 @@ def verify(
         return result
     found = find(str(model), cache_root)
     with slot.lock(timeout=timeout):
-        # Another process may have removed or mended it in the meantime
-        result, differences = verification.verify(
-            entry,
-            directory,
-            num_workers=num_workers,
-            start_progress=no_progress,
-        )
-        if not differences or result.path != slot.folder:
-            return result
-        return verification.repair(found, result, differences, num_workers=num_workers)
+        return verification.repair(found, slot, num_workers=num_workers)

@@ -194,9 +194,7 @@ def remove(root: str, model: CachedModel, *, dry_run: bool = False) -> None:
             shutil.rmtree(model.path, ignore_errors=True)
             return
         for slot in slots:
-            aside = slot.set_aside()
-            if aside is not None:
-                shutil.rmtree(aside, ignore_errors=True)
+            slot.remove()
         entry.forget()
 
 

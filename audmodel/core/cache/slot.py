@@ -108,6 +108,17 @@ class Slot:
             raise write_error(self._root, error) from error
         return path
 
+    def remove(self) -> None:
+        r"""Remove the folder, whose lock has to be held.
+
+        Raises:
+            CacheError: if the cache cannot be changed
+
+        """
+        aside = self.set_aside()
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
+
     def stage(self, *, private: bool = False) -> Staging:
         r"""Folder to prepare what goes into this one.
 

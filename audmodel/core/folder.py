@@ -32,7 +32,7 @@ def scan(root: str) -> list[InputFile]:
         InvalidFolderError: if the folder holds no files,
             or something that cannot be published:
             links to folders or to nothing, special files,
-            files that cannot be read,
+            files that cannot be read or are too large,
             or names that are not portable
 
     """
@@ -57,6 +57,12 @@ def scan(root: str) -> list[InputFile]:
             f"The model folder '{root}' holds {len(files)} files, allowed are "
             f"{format.MAX_MEMBERS}. Pack some of them into one file."
         )
+    for file in files:
+        if file.size > format.MAX_SIZE:
+            raise InvalidFolderError(
+                f"'{file.path}' has {file.size} bytes, allowed are {format.MAX_SIZE}. "
+                "Split it into several files."
+            )
     length = sum(encoding.record_length(file.name, file.size) for file in files)
     if length > format.MAX_DIRECTORY:
         raise InvalidFolderError(

@@ -13,9 +13,11 @@ import pytest
 
 import audmodel
 from audmodel.core import folder
+from audmodel.core.archive import encoding
 from audmodel.core.archive import format
 from audmodel.errors import InvalidFolderError
 from tests.archive.hostile import ODD_NAMES
+from tests.archive.tools import MIB
 from tests.archive.tools import make_folder
 from tests.archive.tools import publish
 from tests.archive.tools import read_folder
@@ -171,6 +173,19 @@ def test_too_many_files_are_refused(
     make_folder(tmp_path, {f"{n}": b"" for n in range(4)})
     monkeypatch.setattr(format, "MAX_MEMBERS", 3)
     with pytest.raises(InvalidFolderError, match="4 files, allowed are 3"):
+        folder.scan(str(tmp_path))
+
+
+def test_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    """Its parts would be larger than a reader allows."""
+    size = 1818 * 256 * MIB
+    (tmp_path / "weights").touch()
+    os.truncate(tmp_path / "weights", size)
+    [file] = folder.scan(str(tmp_path))
+    assert encoding.part_size_for(file.size, format.PART_SIZE) == format.MAX_PART_SIZE
+    os.truncate(tmp_path / "weights", size + 1)
+    match = rf"weights' has {size + 1} bytes, allowed are {size}\. Split it"
+    with pytest.raises(InvalidFolderError, match=match):
         folder.scan(str(tmp_path))
 
 

@@ -73,6 +73,7 @@ TIME = 0x0000
 
 # The field holds 65,535 bytes for all extra records of a member
 MAX_PARTS = (MASK16 - 64 - INDEX.size) // PART.size
+MAX_SIZE = MAX_PARTS * MAX_PART_SIZE
 
 
 class Part(NamedTuple):

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 import socket
 import subprocess
 import sys
 import tempfile
+import unicodedata
 
+import hypothesis
+from hypothesis import strategies as st
 import pytest
 
 import audmodel
 from audmodel.core import folder
 from audmodel.core.archive import encoding
 from audmodel.core.archive import format
+from audmodel.core.archive.names import find_collisions
 from audmodel.errors import InvalidFolderError
 from tests.archive.hostile import ODD_NAMES
 from tests.archive.tools import MIB
@@ -294,6 +299,28 @@ def test_names_that_collide_elsewhere_are_not_published(
     with pytest.raises(audmodel.errors.InvalidFolderError, match="are one name") as e:
         audmodel.publish(str(root), "torch", {}, "1.0.0")
     assert str(root) in str(e.value)
+
+
+parts = st.sampled_from(["a", "A", "b", "\xe9", "E\u0301", "\xdf", "Ss", "\u0338"])
+
+
+@hypothesis.given(
+    found=st.lists(st.lists(parts, min_size=1, max_size=4).map("/".join), max_size=8)
+)
+def test_all_names_that_collide_are_found(found: list[str]) -> None:
+    """Those of folders as well, each with the first one that is like it."""
+    paths = []
+    for path in found:
+        ancestors = list(itertools.accumulate(path.split("/"), "{}/{}".format))
+        paths += [path for path in reversed(ancestors) if path not in paths]
+    firsts: dict[str, str] = {}
+    expected = []
+    for path in paths:
+        folded = unicodedata.normalize("NFC", path.casefold()).casefold()
+        first = firsts.setdefault(unicodedata.normalize("NFC", folded), path)
+        if first != path:
+            expected.append((first, path))
+    assert list(find_collisions(found)) == expected
 
 
 @pytest.mark.parametrize(("first", "second"), COLLISIONS)

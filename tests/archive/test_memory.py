@@ -134,3 +134,15 @@ else:
     raise AssertionError
 """
     assert int(run_python(MEASURE + code + PRINT)) < 100
+
+
+def test_names_of_many_deep_folders_take_little_memory() -> None:
+    code = """
+from audmodel.core.archive import names
+deep = "/".join(f"{n:07}" for n in range(253))
+members = [f"\U0001f600{n:04}/{deep}" for n in range(980)]
+names.check_names(members)
+before = peak()
+assert not list(names.find_collisions(members))
+"""
+    assert int(run_python(MEASURE + code + PRINT)) < 150

@@ -102,15 +102,37 @@ def find_collisions(names: Iterable[str]) -> Iterator[tuple[str, str]]:
         pairs of paths
 
     """
-    paths: dict[str, None] = {}
+    # The paths of all folders that a deep one is in would take much memory.
+    # A path has a number, known by that of its folder and the last part,
+    numbers: dict[tuple[int, str], int] = {}
+    # and it is one name with the first path that has the same folded parts
+    known: dict[tuple[int, str], int] = {}
+    firsts = [0]
+    # It begins the name of a member
+    members = [""]
     for name in names:
         path = name.removesuffix("/")
-        while path and path not in paths:
-            paths[path] = None
-            path = path.rpartition("/")[0]
-    known: dict[str, str] = {}
-    for path in paths:
-        folded = unicodedata.normalize("NFC", path.casefold())
-        other = known.setdefault(unicodedata.normalize("NFC", folded.casefold()), path)
-        if other != path:
-            yield other, path
+        number = 0
+        found = []
+        for depth, part in enumerate(path.split("/"), start=1):
+            folder = number
+            number = numbers.setdefault((folder, part), len(members))
+            if number == len(members):
+                first = known.setdefault((firsts[folder], _fold(part)), number)
+                firsts.append(first)
+                members.append(path)
+                if first != number:
+                    found.append((members[first], depth))
+        for other, depth in reversed(found):
+            yield _start(other, depth), _start(path, depth)
+
+
+def _fold(part: str) -> str:
+    folded = unicodedata.normalize("NFC", part.casefold())
+    folded = unicodedata.normalize("NFC", folded.casefold())
+    return part if folded == part else folded
+
+
+def _start(path: str, depth: int) -> str:
+    r"""The first parts of a path."""
+    return "/".join(path.split("/")[:depth])

@@ -370,6 +370,35 @@ def test_failing_request_stops_all_workers(
     assert len(source.requests) <= failing + 4 * 4
 
 
+def test_failure_does_not_wait_for_a_small_member_that_grows(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    data = write_old({"zeros": bytes(64 * MIB), "noise": noise(5 * MIB)})
+    begun, failed = threading.Event(), threading.Event()
+    written = 0
+
+    def change(number: int, offset: int, content: bytes) -> bytes:
+        if len(content) > MIB:
+            assert begun.wait(20)
+            failed.set()
+            raise RepositoryError("broken")
+        return content
+
+    def pwrite(fd: int, content: bytes, offset: int) -> int:
+        nonlocal written
+        begun.set()
+        assert failed.wait(20)
+        time.sleep(0.02)
+        written += len(content)
+        return len(content)
+
+    monkeypatch.setattr("os.pwrite", pwrite)
+    source = MemorySource(data, tail=1000, change=change)
+    with pytest.raises(RepositoryError, match="broken"):
+        extract(source, tmp_path / "out", num_workers=2)
+    assert 0 < written < 48 * MIB
+
+
 @pytest.mark.parametrize("kind", ["new", "old"])
 def test_first_failure_is_told_if_several_jobs_end(kind: str, tmp_path: Path) -> None:
     files = {f"{n}": noise(5 * MIB, n) for n in range(4)}

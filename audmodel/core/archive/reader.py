@@ -256,6 +256,8 @@ class Extractor:
         fd = self._open(member, os.O_TRUNC)
         try:
             for piece in pieces:
+                # A small member may grow to gigabytes
+                self._check_not_cancelled()
                 crc = isal_zlib.crc32(piece, crc)
                 if expected:
                     digest.update(piece)

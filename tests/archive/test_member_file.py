@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import contextlib
+import errno
 import gc
 import io
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 import tempfile
 import threading
 import time
+from typing import Any
 import zipfile
 
 from hypothesis import HealthCheck
@@ -510,6 +512,32 @@ def test_what_cannot_be_done_with_it(tmp_path: Path) -> None:
     for call in calls:
         with pytest.raises(ValueError, match="closed"):
             call()
+
+
+@pytest.mark.parametrize("whence", [0, 1, 2, os.SEEK_DATA, os.SEEK_HOLE, 7, -1])
+@pytest.mark.parametrize("buffered", [True, False])
+def test_positions_are_those_of_a_file_without_holes(
+    tmp_path: Path, whence: int, buffered: bool
+) -> None:
+    content = noise(3 * PART)
+    path = tmp_path / "file"
+    path.write_bytes(content)
+
+    def seek(reader: io.BufferedReader, offset: int) -> object:
+        file: Any = reader if buffered else reader.raw
+        file.seek(PART)
+        try:
+            found = file.seek(offset, whence)
+        except OSError as error:
+            found = error.errno
+        except ValueError:
+            # The operating system is asked by an ordinary raw file only
+            found = errno.EINVAL
+        return found, file.tell(), file.read(1)
+
+    with opened(source_of(tmp_path, content)) as ours, path.open("rb") as other:
+        for offset in (0, 5, 3 * PART - 1, 3 * PART, 3 * PART + 1, -1, -4 * PART):
+            assert seek(ours, offset) == seek(other, offset)
 
 
 def test_closing_stops_fetching(tmp_path: Path) -> None:

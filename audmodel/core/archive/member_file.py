@@ -95,7 +95,9 @@ class MemberFile(io.RawIOBase):
 
         Raises:
             OSError: if the position would be in front of the file,
-                or is counted from where reading failed
+                is counted from where reading failed,
+                or data or a hole is looked for where the file is not
+            ValueError: if ``whence`` is unknown
 
         """
         self._checkClosed()
@@ -103,6 +105,12 @@ class MemberFile(io.RawIOBase):
             offset += self._known_position()
         elif whence == os.SEEK_END:
             offset += self._size
+        elif whence in (os.SEEK_DATA, os.SEEK_HOLE):
+            if not 0 <= offset < self._size:
+                raise OSError(errno.ENXIO, "The position is not in the file")
+            offset = self._size if whence == os.SEEK_HOLE else offset
+        elif whence != os.SEEK_SET:
+            raise ValueError(f"whence value {whence} unsupported")
         if offset < 0:
             raise OSError(errno.EINVAL, "The position is in front of the file")
         self._position = offset

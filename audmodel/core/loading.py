@@ -9,6 +9,7 @@ from collections.abc import Set
 import contextlib
 import os
 
+from audmodel.core import disk
 from audmodel.core import index
 from audmodel.core.archive import comparing
 from audmodel.core.archive import format
@@ -246,6 +247,7 @@ def extractor(
         resume=staging.resumed,
         only=names,
         ahead=ahead,
+        is_slow=disk.is_shared(staging.path),
         progress=progress,
     )
 

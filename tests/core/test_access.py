@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 import audmodel
+from audmodel.core import disk
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.uid import ModelId
 from audmodel.errors import ArchiveError
@@ -438,6 +439,36 @@ def test_no_more_files_are_begun_than_allowed(
         most = max(most, len(begun))
     assert most <= ahead
     assert number == 99
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_small_files_are_written_at_once_where_that_takes_time(
+    many: str, is_shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a network share, while on a local disk threads would only fight."""
+    monkeypatch.setattr(disk, "is_shared", lambda path: is_shared)
+    open_file, close_file = os.open, os.close
+    most, at_once = 0, set()
+
+    def slow_open(path: str, flags: int, mode: int = 0o777, **more: Any) -> int:
+        nonlocal most
+        if flags & os.O_CREAT and threading.current_thread().name in worker_threads():
+            at_once.add(threading.get_ident())
+            most = max(most, len(at_once))
+            time.sleep(0.001)
+        return open_file(path, flags, mode, **more)
+
+    def close(fd: int) -> None:
+        at_once.discard(threading.get_ident())
+        close_file(fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.open", slow_open)
+        patch.setattr("os.close", close)
+        # Each request brings 50 files
+        paths = list(audmodel.stream(many, num_workers=2, ahead=200))
+    assert len(paths) == 100
+    assert most == (2 if is_shared else 1)
 
 
 @pytest.mark.parametrize("num_workers", [1, 4])

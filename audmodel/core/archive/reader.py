@@ -66,6 +66,7 @@ class Extractor:
         ahead: largest number of files
             that are begun before the consumer of :meth:`files` asks for them,
             bound by the number of requests alone if it is ``None``
+        is_slow: whether it takes long to open a file in the folder
         progress: called with the number of bytes of files
             that were written or found to be right,
             by any thread
@@ -82,6 +83,7 @@ class Extractor:
         resume: bool = False,
         only: Container[str] | None = None,
         ahead: int | None = None,
+        is_slow: bool = False,
         progress: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._source = source
@@ -104,8 +106,11 @@ class Extractor:
         self._failure: BaseException = _CancelledError()
         self._local = threading.local()
         # Many small files take more of Python than of anything else.
-        # Threads that unpack them side by side only wait for each other.
-        self._interpreter = threading.Lock()
+        # Threads that unpack them side by side only wait for each other,
+        # unless a file takes so long to open that all of them wait for that.
+        self._interpreter: contextlib.AbstractContextManager[object] = (
+            contextlib.nullcontext() if is_slow else threading.Lock()
+        )
 
     def run(self) -> None:
         r"""Extract all files.

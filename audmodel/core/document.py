@@ -12,6 +12,7 @@ and whatever is wrong with a document raises one typed error.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 import datetime
 import itertools
@@ -78,8 +79,8 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
             for key in keys
         }
         hashes = {hash(self.construct_object(key, deep=True)) for key in keys}
-        if len(hashes) < len(different) / 2:
-            raise yaml.YAMLError("keys of a dictionary have the same hash")
+        if len(different) - len(hashes) > _FEW_KEYS:
+            raise yaml.YAMLError("many keys of a dictionary have the same hash")
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
         # Conversion takes the square of the length
@@ -228,9 +229,7 @@ def load(content: bytes, source: str) -> dict[str, Any]:
             f"the {MAX_BYTES} that a document may have."
         )
     try:
-        # UTF-16 has zeros in between
-        if content.replace(b"\0", b"").count(b"%TAG") > MAX_TAG_DIRECTIVES:
-            raise yaml.YAMLError(f"more than {MAX_TAG_DIRECTIVES} times '%TAG'")
+        _check_directives(content)
         _check_events(content)
         loader = _Loader(content)
         try:
@@ -256,6 +255,17 @@ def load(content: bytes, source: str) -> dict[str, Any]:
             f"it holds a {type(data).__name__} instead of a dictionary."
         )
     return cast(dict[str, Any], data)
+
+
+def _check_directives(content: bytes) -> None:
+    r"""Refuse so many declarations of tags that nobody would live to see the end."""
+    if content.count(b"%") <= MAX_TAG_DIRECTIVES:
+        return
+    has_mark = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = content.decode("utf-16" if has_mark else "utf-8", "replace")
+    lines = (line.lstrip("\ufeff") for line in text.splitlines())
+    if sum(line.startswith("%TAG") for line in lines) > MAX_TAG_DIRECTIVES:
+        raise yaml.YAMLError(f"more than {MAX_TAG_DIRECTIVES} tags are declared")
 
 
 def _check_events(content: bytes) -> None:

@@ -130,11 +130,19 @@ HOSTILE = {
     "many tag directives in UTF-16": "".join(
         ["\ufeff", *(f"%TAG !{n:x}! x\n" for n in range(80_000)), "---\na: 1\n"]
     ).encode("utf-16-le"),
+    "many tag directives in lines of other kinds": "".join(
+        f"\ufeff%TAG !{n:x}! x" + "\r\x85\u2028\u2029"[n % 4] for n in range(50_000)
+    ).encode()
+    + b"---\na: 1\n",
     "many tag directives of the second document": b"a: 1\n...\n"
     + b"".join(b"%%TAG !%x! x\n" % n for n in range(200_000)),
     # A dictionary compares each with all others
     "numbers of the same hash": b"{%s}"
     % b",".join(b"%d: 0" % (n * (2**61 - 1)) for n in range(90_000)),
+    "half of the numbers of the same hash": b"{%s}"
+    % b",".join(
+        b"%d: 0, %d: 0" % (n, n * (2**61 - 1)) for n in range(10**17, 10**17 + 40_000)
+    ),
     "set of numbers of the same hash": b"a: !!set {%s}"
     % b",".join(b"%d" % (n * (2**61 - 1)) for n in range(90_000)),
     "tuples of the same hash": b"{%s}"
@@ -270,6 +278,8 @@ def test_many_keys() -> None:
     data = document.load(text.encode(), "it")
     assert data["n"] == {n: n for n in range(-5000, 5000)}
     assert data["b"] == {**{f"k{n}": n for n in range(2000)}, "c": 1}
+    percents = {"a": "%TAG " * 5000, "b": "\n%TAG" * 5000}
+    assert document.load(document.dump(percents, "it"), "it") == percents
     values: dict[Any, int] = {n * (2**61 - 1): n for n in range(300)}
     assert document.load(document.dump(values, "it"), "it") == values
 

@@ -250,7 +250,7 @@ def publish(
         ConfigurationError: if the configuration cannot be used,
             or names no repository
         FileChangedError: if a file changes while it is published
-        InvalidDataError: if ``params`` or ``meta`` hold something
+        InvalidDataError: if ``params``, ``meta`` or ``author`` hold something
             that cannot be stored
         InvalidFolderError: if ``root`` holds no files,
             or something that cannot be published

@@ -117,7 +117,7 @@ def plan_publish(
         TypeError: if an argument is of the wrong type
         ConfigurationError: if the configuration cannot be used,
             or names no repository
-        InvalidDataError: if ``params`` or ``meta`` hold something
+        InvalidDataError: if ``params``, ``meta`` or ``author`` hold something
             that cannot be stored
         InvalidFolderError: if ``root`` holds no files,
             or something that cannot be published

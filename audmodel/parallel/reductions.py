@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import functools
 import math
 import operator
+import sys
 from typing import Any
 from typing import TypeVar
 
@@ -142,7 +143,7 @@ def sum_reduction(results: Iterable[Any]) -> Any:
         6
 
     """
-    return sum(map(_in_64_bits, results))
+    return sum(_in_64_bits(results))
 
 
 def average_reduction(
@@ -188,10 +189,11 @@ def average_reduction(
             f"There must be one weight for each of the {len(results)} results, "
             f"but there are {len(weights)}."
         )
-    total = sum(weights)
+    numbers = [_as_own_number(weight) for weight in weights]
+    total = sum(numbers)
     if total == 0:
         raise ValueError("The weights of an average must not sum up to zero.")
-    average = sum(map(operator.mul, map(_as_float, results), weights)) / total
+    average = sum(map(operator.mul, map(_as_float, results), numbers)) / total
     if all(_numpy_type(result) == "f2" for result in results):
         average = average.astype("f2")
     return average
@@ -242,7 +244,7 @@ def product_reduction(results: Iterable[Any]) -> Any:
         24
 
     """
-    return math.prod(map(_in_64_bits, results))
+    return math.prod(_in_64_bits(results))
 
 
 def string_concatenation_reduction(results: Iterable[str]) -> str:
@@ -351,10 +353,18 @@ def _check_not_empty(name: str, results: Sequence[Any]) -> None:
         raise ValueError(f"There is no {name} of no results.")
 
 
-def _in_64_bits(result: Any) -> Any:
-    """An integer of NumPy in a type that sums and products fit into."""
-    kind = _numpy_type(result)[:1]
-    return result.astype(f"{kind}8") if kind in ("i", "u") else result
+def _in_64_bits(results: Iterable[Any]) -> list[Any]:
+    """Integers of NumPy in a type that sums and products fit into."""
+    results = list(results)
+    types = [_numpy_type(result) for result in results]
+    # With signed ones, unsigned ones of 64 bits would become inexact floats
+    unsigned = "i8" if any(kind[:1] == "i" for kind in types) else "u8"
+    wider = dict.fromkeys(("i1", "i2", "i4"), "i8")
+    wider |= dict.fromkeys(("u1", "u2", "u4"), unsigned)
+    return [
+        result.astype(wider[kind]) if kind in wider else result
+        for result, kind in zip(results, types)
+    ]
 
 
 def _as_float(result: Any) -> Any:
@@ -365,7 +375,22 @@ def _as_float(result: Any) -> Any:
     return result.astype("f4") if numpy_type == "f2" else result
 
 
+def _as_own_number(weight: Any) -> Any:
+    """A number of Python, which neither overflows nor changes a type of NumPy."""
+    return weight.item() if _numpy_type(weight) else weight
+
+
 def _numpy_type(result: Any) -> str:
-    """Kind and number of bytes of the numbers in an array, like ``i8``."""
+    """Kind and number of bytes of a number or array of NumPy, like ``i8``.
+
+    Empty for anything else,
+    like a series of pandas, whose integers may be missing.
+
+    """
     dtype = getattr(result, "dtype", None)
-    return f"{getattr(dtype, 'kind', '')}{getattr(dtype, 'itemsize', '')}"
+    numpy = sys.modules.get("numpy")
+    if dtype is None or numpy is None:
+        return ""
+    if not isinstance(result, numpy.generic | numpy.ndarray):
+        return ""
+    return f"{dtype.kind}{dtype.itemsize}"

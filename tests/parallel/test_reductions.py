@@ -108,6 +108,10 @@ def test_average_is_weighted() -> None:
         ([np.float32(1), np.float32(4)], [2, 1], np.float32(2)),
         ([np.float16(1), np.float32(4)], [2, 1], np.float32(2)),
         ([np.uint8(250), 251], [1, 1], np.float64(250.5)),
+        ([np.int8(100)] * 2, np.array([200, 100], "u1"), np.float64(100)),
+        ([np.float32(1), np.float32(4)], np.array([200, 100]), np.float32(2)),
+        ([np.float32(100)] * 2, np.array([60000] * 2, "f2"), np.float32(100)),
+        ([1, 4], np.array([200, 100], "u1"), 2.0),
         ([np.full(2, 200, "u1")] * 2, [2, 2], np.full(2, 200.0)),
         ([np.full(2, 100, "f2")] * 2, [3000, 2000], np.full(2, 100, "f2")),
     ],
@@ -135,6 +139,47 @@ def test_small_types_are_reduced_as_by_numpy(
         numpy_function(results, axis=0),
         strict=True,
     )
+
+
+@pytest.mark.parametrize("name", ["sum", "product"])
+@pytest.mark.parametrize(
+    "results",
+    [
+        [np.uint8(1), np.int64(2**53 + 1)],
+        [np.int64(2**53 + 1), np.uint32(1)],
+        [np.uint8(200), np.int8(100)],
+        [np.full(2, 200, "u1"), np.full(2, -100, "i2")],
+    ],
+)
+def test_signed_and_unsigned_integers_stay_exact(name: str, results: Any) -> None:
+    expected = getattr(parallel, f"{name}_reduction")(
+        [result.astype("O") if result.ndim else int(result) for result in results]
+    )
+    np.testing.assert_array_equal(
+        getattr(parallel, f"{name}_reduction")(results),
+        np.array(expected, "i8")[()],
+        strict=True,
+    )
+
+
+class Missing:
+    """An integer of a library other than NumPy, one that is not there."""
+
+    dtype = np.dtype("i1")
+
+    def __add__(self, other: Any) -> Missing:
+        return self
+
+    __radd__ = __mul__ = __rmul__ = __truediv__ = __add__
+
+    def astype(self, dtype: Any) -> Any:
+        raise ValueError("cannot convert NA to integer")
+
+
+@pytest.mark.parametrize("name", ["sum", "product", "average"])
+def test_types_of_other_libraries_are_theirs(name: str) -> None:
+    missing = Missing()
+    assert getattr(parallel, f"{name}_reduction")([missing, missing]) is missing
 
 
 def test_histogram_leaves_its_input_alone() -> None:

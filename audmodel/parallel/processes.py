@@ -269,7 +269,7 @@ class _Worker:
         """Result of the call, or what it raised."""
         assert self._connection is not None
         try:
-            # The end of the pipe may be kept open by what the process has started
+            # The pipe may be kept open by a fork that was not made by Python
             reply = self._connection.recv_bytes() if self._connection.poll() else None
         except (EOFError, OSError):
             reply = None
@@ -503,20 +503,31 @@ def _serve(connection: Connection) -> None:
         sys.modules["numpy.random"].seed()
     # Ends with an error if the other process is gone
     with contextlib.suppress(EOFError, OSError):
-        while (message := connection.recv_bytes()) != _STOP:
-            connection.send_bytes(_reply(message))
+        while _serve_one(connection):
+            pass
 
 
-def _reply(message: bytes) -> bytes | memoryview:
-    """Carry out a call, and pickle the result or what it raised."""
+def _serve_one(connection: Connection) -> bool:
+    """Carry out the next call, if there is one.
+
+    Arguments and results may be large,
+    so each of them is let go as soon as it is not needed any more.
+
+    """
     from multiprocessing.reduction import ForkingPickler
     import pickle
 
     try:
         call = pickle.loads(message)  # noqa: S301
-        return ForkingPickler.dumps((call(), None))
+        del message
+        result = call()
+        del call
+        reply = ForkingPickler.dumps((result, None))
+        del result
     except BaseException as error:  # noqa: BLE001
-        return ForkingPickler.dumps((None, _packed(error)))
+        reply = ForkingPickler.dumps((None, _packed(error)))
+    connection.send_bytes(reply)
+    return True
 
 
 # What a call raised, on its way ---------------------------------------------
@@ -533,6 +544,8 @@ def _packed(error: BaseException) -> tuple[bytes, str, str]:
         pickled = b""
     summary = "".join(traceback.format_exception_only(error)).strip()
     return pickled, summary, "".join(traceback.format_exception(error))
+    # The pipe ends with this process, also in the middle of a message
+    os.register_at_fork(after_in_child=connection.close)
 
 
 def _unpacked(reply: bytes) -> tuple[Any, BaseException | None]:
@@ -544,6 +557,9 @@ def _unpacked(reply: bytes) -> tuple[Any, BaseException | None]:
     except Exception as failed:  # noqa: BLE001
         # Of what somebody wrote to unpickle
         return None, failed
+    message = connection.recv_bytes()
+    if message == _STOP:
+        return False
     if failure is None:
         return result, None
     pickled, summary, description = failure

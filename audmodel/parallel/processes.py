@@ -554,7 +554,9 @@ def _unpacked(reply: bytes) -> tuple[Any, BaseException | None]:
 
     try:
         result, failure = pickle.loads(reply)  # noqa: S301
-    except Exception as failed:  # noqa: BLE001
+    except KeyboardInterrupt:
+        raise
+    except BaseException as failed:  # noqa: BLE001
         # Of what somebody wrote to unpickle
         return None, failed
     message = connection.recv_bytes()
@@ -565,8 +567,12 @@ def _unpacked(reply: bytes) -> tuple[Any, BaseException | None]:
     pickled, summary, description = failure
     try:
         error = pickle.loads(pickled)  # noqa: S301
-    except Exception:  # noqa: BLE001
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001
         # Many exceptions take other arguments than they say
         error = RuntimeError(f"A process raised {summary}")
     error.__cause__ = _InProcessError(description)
     return None, error
+        error = None
+    if not isinstance(error, BaseException):

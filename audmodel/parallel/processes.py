@@ -53,7 +53,6 @@ class ProcessPool:
         # A worker was given back, or a run has ended
         self._changed = threading.Condition()
         self._is_closed = False
-        self._is_killed = False
         # If nobody calls close().
         # At the end of the program this has to happen
         # before multiprocessing waits for its processes
@@ -81,7 +80,10 @@ class ProcessPool:
                 of several failures that of the first call in order.
                 After a failure no further call starts,
                 and all that run have ended.
-                If this thread is interrupted, they end at once
+                If this thread is interrupted, they are killed at once.
+                Those that another interrupt has spared
+                are killed by the next call that needs a process,
+                and by :meth:`close`
             BrokenProcessPool: if a process died in the middle of a call.
                 The next call of it starts another one
             RuntimeError: if the pool was closed before,
@@ -93,15 +95,18 @@ class ProcessPool:
             # In this order: close() waits for this run, or is noticed by it
             self._runs[run] = threading.get_ident()
             if self._is_closed:
-                self._refuse()
+                _refuse()
             return self._carry_out(run, calls, on_success)
         finally:
             try:
-                for worker in self._workers:
-                    # Interrupted, most likely by Ctrl-C
-                    if worker.run is run:
-                        worker.end()
-                        self._give_back(worker)
+                # Interrupted, most likely by Ctrl-C
+                left = [worker for worker in self._workers if worker.run is run]
+                # All of them before any is waited for
+                for worker in left:
+                    worker.kill()
+                for worker in left:
+                    worker.end()
+                    self._give_back(worker)
             finally:
                 self._runs.pop(run, None)
                 with self._changed:
@@ -124,14 +129,17 @@ class ProcessPool:
             self._is_closed = True
             self._wait_for_runs()
             for worker in self._workers:
-                worker.stop()
+                if worker.run is None:
+                    worker.stop()
+                else:
+                    # Lost, and may be in the middle of a call
+                    worker.end()
             for worker in self._workers:
                 worker.wait()
         except BaseException:
             # Most likely Ctrl-C
-            self._is_killed = True
             for worker in self._workers:
-                worker.kill()
+                worker.retire()
             self._wait_for_runs()
             raise
         finally:
@@ -202,7 +210,11 @@ class ProcessPool:
             while True:
                 # In order, to prefer one that has started
                 for worker in self._workers:
-                    if worker.run is None:
+                    if worker.run not in self._runs:
+                        if worker.run is not None:
+                            # Lost by a run that was interrupted once more
+                            # when it ended its processes
+                            worker.end()
                         worker.run = run
                         return worker
                 if not wait:
@@ -216,8 +228,6 @@ class ProcessPool:
 
     def _start(self, worker: _Worker, call: Callable[[], Any]) -> BaseException | None:
         try:
-            if self._is_killed:
-                self._refuse()
             worker.send(call)
         except Exception as error:  # noqa: BLE001
             return error
@@ -228,9 +238,6 @@ class ProcessPool:
             while self._runs:
                 self._changed.wait(LATE)
 
-    def _refuse(self) -> NoReturn:
-        raise RuntimeError("The processes have ended, or are those of a parent.")
-
 
 class _Worker:
     """A process, once it was needed, and the pipe to it."""
@@ -240,6 +247,8 @@ class _Worker:
         # so an interrupt cannot lose it on the way from one place to another
         self.run: object | None = None
         self._start_method = start_method
+        self._starting = threading.Lock()
+        self._is_retired = False
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
         self._pidfd: int | None = None
@@ -294,27 +303,38 @@ class _Worker:
         if process is not None:
             process.kill()
 
+    def retire(self) -> None:
+        """Kill the process, and start no other one."""
+        # Not before one that another thread starts at the moment can be killed
+        with self._starting:
+            self._is_retired = True
+        self.kill()
+
     def end(self) -> None:
         """End the process, whatever it is doing."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
+        process = self._process
+        if process is not None:
+            process.kill()
+            process.join()
             self._process = None
         self.disconnect()
 
     def disconnect(self) -> None:
         """Close the pipe."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        if self._pidfd is not None:
-            os.close(self._pidfd)
-            self._pidfd = None
+        # Whoever closes a number twice may close that of something else
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        pidfd, self._pidfd = self._pidfd, None
+        if pidfd is not None:
+            os.close(pidfd)
 
     def _start(self) -> None:
         import multiprocessing
 
-        with _no_interrupts():
+        with self._starting, _no_interrupts():
+            if self._is_retired:
+                _refuse()
             context: Any = multiprocessing.get_context(
                 self._start_method or _safe_start_method()
             )
@@ -388,7 +408,19 @@ def _pidfd(pid: int) -> int | None:
 
 def _end(workers: Sequence[_Worker]) -> None:
     for worker in workers:
-        worker.end()
+        worker.retire()
+    for worker in workers:
+        # One that fails must not keep the others
+        with contextlib.suppress(Exception):
+            if worker.run is None:
+                worker.end()
+            else:
+                # A thread that the program did not wait for will close its pipe
+                worker.wait()
+
+
+def _refuse() -> NoReturn:
+    raise RuntimeError("The processes have ended, or are those of a parent.")
 
 
 # Start ---------------------------------------------------------------------
@@ -501,6 +533,8 @@ def _serve(connection: Connection) -> None:
     if "numpy.random" in sys.modules:
         # Python does it for its own
         sys.modules["numpy.random"].seed()
+    # The pipe ends with this process, also in the middle of a message
+    os.register_at_fork(after_in_child=connection.close)
     # Ends with an error if the other process is gone
     with contextlib.suppress(EOFError, OSError):
         while _serve_one(connection):
@@ -517,6 +551,9 @@ def _serve_one(connection: Connection) -> bool:
     from multiprocessing.reduction import ForkingPickler
     import pickle
 
+    message = connection.recv_bytes()
+    if message == _STOP:
+        return False
     try:
         call = pickle.loads(message)  # noqa: S301
         del message
@@ -544,8 +581,6 @@ def _packed(error: BaseException) -> tuple[bytes, str, str]:
         pickled = b""
     summary = "".join(traceback.format_exception_only(error)).strip()
     return pickled, summary, "".join(traceback.format_exception(error))
-    # The pipe ends with this process, also in the middle of a message
-    os.register_at_fork(after_in_child=connection.close)
 
 
 def _unpacked(reply: bytes) -> tuple[Any, BaseException | None]:
@@ -559,9 +594,6 @@ def _unpacked(reply: bytes) -> tuple[Any, BaseException | None]:
     except BaseException as failed:  # noqa: BLE001
         # Of what somebody wrote to unpickle
         return None, failed
-    message = connection.recv_bytes()
-    if message == _STOP:
-        return False
     if failure is None:
         return result, None
     pickled, summary, description = failure
@@ -571,8 +603,8 @@ def _unpacked(reply: bytes) -> tuple[Any, BaseException | None]:
         raise
     except BaseException:  # noqa: BLE001
         # Many exceptions take other arguments than they say
+        error = None
+    if not isinstance(error, BaseException):
         error = RuntimeError(f"A process raised {summary}")
     error.__cause__ = _InProcessError(description)
     return None, error
-        error = None
-    if not isinstance(error, BaseException):

@@ -7,13 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 import contextlib
 import functools
+import gc
 import multiprocessing
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 import os
 from pathlib import Path
 import signal
+import struct
 import subprocess
 import sys
+from threading import Timer
 import time
 from typing import Any
 
@@ -24,6 +28,20 @@ from audmodel.parallel import MultiWorker
 from audmodel.parallel import flatten_reduction
 from audmodel.parallel import sum_reduction
 from audmodel.parallel.processes import ProcessPool
+
+
+class OddError(Exception):
+    """Is something else when it was unpickled."""
+
+    def __reduce__(self) -> Any:
+        return str, ("no exception",)
+
+
+class LeavingError(Exception):
+    """Ends the program that unpickles it."""
+
+    def __reduce__(self) -> Any:
+        return sys.exit, (5,)
 
 
 class WorseError(Exception):
@@ -56,6 +74,14 @@ def raise_worse(items: list[int]) -> None:
     raise WorseError(1, 2)
 
 
+def raise_odd(items: list[int]) -> None:
+    raise OddError
+
+
+def raise_leaving(items: list[int]) -> None:
+    raise LeavingError("real cause")
+
+
 def raise_lambda(items: list[int]) -> None:
     raise ValueError(lambda: items)
 
@@ -65,6 +91,17 @@ class Unloadable:
 
     def __reduce__(self) -> Any:
         return int, ("no number",)
+
+
+class Leaving:
+    """Ends the program that unpickles it."""
+
+    def __reduce__(self) -> Any:
+        return sys.exit, (6,)
+
+
+def return_leaving(items: list[int]) -> Any:
+    return Leaving()
 
 
 def return_unloadable(items: list[int]) -> Any:
@@ -79,14 +116,44 @@ def leave(items: list[int]) -> None:
     sys.exit(4)
 
 
-def die_and_leave_a_process(paths: list[Path]) -> None:
+def leave_a_process(path: Path) -> None:
     process = os.fork()
     if process == 0:
         time.sleep(20)
         os._exit(0)
+    path.write_text(str(process))
+
+
+def die_and_leave_a_process(paths: list[Path]) -> None:
     for path in paths:
-        path.write_text(str(process))
+        leave_a_process(path)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_in_a_message(path: Path) -> None:
+    leave_a_process(path)
+    pipes = [item for item in gc.get_objects() if isinstance(item, Connection)]
+    (number,) = [pipe.fileno() for pipe in pipes if not pipe.closed]
+    # The length of a message, and a part of it
+    os.write(number, struct.pack("!i", 1_000_000) + b"x" * 1000)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def interrupt_and_sleep(must_interrupt: bool) -> None:
+    if must_interrupt:
+        os.kill(os.getppid(), signal.SIGUSR1)
+    time.sleep(20)
+
+
+def memory(data: bytes) -> int:
+    return int(psutil.Process().memory_info().rss)
+
+
+def fail(leaving: bool) -> None:
+    if leaving:
+        raise LeavingError
+    time.sleep(0.3)
+    raise ValueError("of the other call")
 
 
 def slowly(items: list[int]) -> list[int]:
@@ -143,10 +210,14 @@ def test_process_that_died_a_moment_before_a_call_is_reported(
         assert parallel_same([1, 2]) == [[1], [2]]
 
 
-@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux tells")
+@pytest.mark.parametrize("has_pidfd", [True, False])
 def test_death_is_noticed_though_what_a_process_started_goes_on(
+    has_pidfd: bool,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if not has_pidfd:
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
     path = tmp_path / "process"
     try:
         with MultiWorker(die_and_leave_a_process, 2) as parallel_die:
@@ -158,11 +229,120 @@ def test_death_is_noticed_though_what_a_process_started_goes_on(
         os.kill(int(path.read_text()), signal.SIGKILL)
 
 
+def test_death_in_the_middle_of_a_message_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "process"
+    pool = ProcessPool(1)
+    try:
+        start = time.monotonic()
+        with pytest.raises(BrokenProcessPool, match="ended with code -9"):
+            pool.run([functools.partial(die_in_a_message, path)], id)
+        assert time.monotonic() - start < 10
+    finally:
+        os.kill(int(path.read_text()), signal.SIGKILL)
+        pool.close()
+
+
+def test_death_in_the_middle_of_a_call_that_is_sent_is_noticed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "process"
+    pool = ProcessPool(1)
+    try:
+        pool.run([functools.partial(leave_a_process, path)], id)
+        (process,) = multiprocessing.active_children()
+        # It does not read any more
+        psutil.Process(process.pid).suspend()
+        monkeypatch.setattr(BaseProcess, "is_alive", lambda _: True)
+        Timer(0.3, process.kill).start()
+        start = time.monotonic()
+        with pytest.raises(BrokenProcessPool, match="ended with code -9"):
+            pool.run([functools.partial(memory, bytes(10_000_000))], id)
+        assert time.monotonic() - start < 10
+    finally:
+        os.kill(int(path.read_text()), signal.SIGKILL)
+        pool.close()
+
+
+def test_other_calls_end_though_an_exception_ends_programs() -> None:
+    pool = ProcessPool(2)
+    calls = [functools.partial(fail, leaving) for leaving in (False, True)]
+    # The first call in order, though the second one fails before
+    with pytest.raises(ValueError, match="of the other call"):
+        pool.run(calls, id)
+    pool.close()
+
+
+def test_what_a_call_was_given_is_in_memory_once() -> None:
+    size = 100_000_000
+    pool = ProcessPool(1)
+    (before,) = pool.run([functools.partial(memory, b"")], id)
+    (during,) = pool.run([functools.partial(memory, bytes(size))], id)
+    assert size / 2 < during - before < size * 1.5
+    (child,) = multiprocessing.active_children()
+    process = psutil.Process(child.pid)
+    end = time.monotonic() + 5
+    while process.memory_info().rss - before > size / 2:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    pool.close()
+
+
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Let SIGUSR1 do what Ctrl-C does."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.usefixtures("interrupts")
+@pytest.mark.parametrize("method", ["kill", "join"])
+@pytest.mark.parametrize("then", ["call", "close"])
+def test_second_interrupt_loses_no_process(
+    method: str,
+    then: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original = getattr(BaseProcess, method)
+    again = [KeyboardInterrupt]
+
+    def interrupted(process: BaseProcess) -> None:
+        if again:
+            raise again.pop()
+        original(process)
+
+    pool = ProcessPool(2)
+    calls = [functools.partial(interrupt_and_sleep, last) for last in (False, True)]
+    start = time.monotonic()
+    with monkeypatch.context() as patch:
+        patch.setattr(BaseProcess, method, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pool.run(calls, id)
+    assert not again
+    if method == "join":
+        # All were killed before the first one was waited for
+        for process in multiprocessing.active_children():
+            process.join()
+    if then == "call":
+        assert pool.run([functools.partial(same, [1])] * 4, id) == [[1]] * 4
+    pool.close()
+    assert time.monotonic() - start < 10
+    assert not multiprocessing.active_children()
+
+
 @pytest.mark.parametrize(
     ("function", "error", "text"),
     [
         (raise_worse, RuntimeError, "raised .*WorseError: real cause 1 2$"),
         (raise_lambda, RuntimeError, "raised ValueError: .*lambda"),
+        (raise_odd, RuntimeError, "raised .*OddError$"),
+        (raise_leaving, RuntimeError, "raised .*LeavingError: real cause$"),
+        (return_leaving, SystemExit, "6"),
         (return_lambda, Exception, "lambda"),
         (return_unloadable, ValueError, "no number"),
         (leave, SystemExit, "4"),
@@ -392,6 +572,38 @@ def test_program_ends_though_a_context_was_not_left(
 ) -> None:
     code = thread + "parallel_same = MultiWorker(same, 2).__enter__()\n"
     assert output(code + "print(parallel_same([1, 2]))", tmp_path) == "[[1], [2]]"
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_program_ends_though_a_thread_goes_on_to_call(tmp_path: Path) -> None:
+    code = """\
+import functools
+import warnings
+from multiprocessing.util import Finalize
+from audmodel.parallel.processes import ProcessPool
+
+def call():
+    while True:
+        try:
+            pool.run([functools.partial(time.sleep, 0.05)] * 4, id)
+        except Exception as error:
+            errors.add(type(error).__name__)
+            time.sleep(0.001)
+
+def report():
+    time.sleep(0.3)
+    print("RuntimeError" in errors, errors - {"BrokenProcessPool", "RuntimeError"})
+
+# Of forks next to threads
+warnings.simplefilter("ignore")
+errors = set()
+# Between the end of the pool and the wait for processes that are left
+Finalize(None, report, exitpriority=5)
+pool = ProcessPool(2, "fork")
+threading.Thread(target=call, daemon=True).start()
+time.sleep(0.3)
+"""
+    assert output(code, tmp_path) == "True set()"
 
 
 @pytest.mark.parametrize("thread", ["", THREAD])

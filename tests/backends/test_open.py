@@ -110,8 +110,11 @@ def test_broken_connections(counted: Proxy, uid: str, hasty: None) -> None:
         file.seek(36 * MIB)
         with pytest.raises(RepositoryError):
             file.read(1)
-        assert file.tell() == 36 * MIB
         counted.fault = None
+        # How much the buffer has thrown away is not known
+        with pytest.raises(OSError, match="Seek to a position"):
+            file.read(1)
+        file.seek(36 * MIB)
         assert len(file.read()) > 4 * MIB
     assert worker_threads() == []
 
@@ -133,6 +136,7 @@ def test_part_that_is_damaged_is_fetched_once_more(counted: Proxy, uid: str) -> 
             file.read(1)
         assert len(large) == 2
         counted.fault = None
+        file.seek(20 * MIB)
         assert len(file.read(1)) == 1
 
 

@@ -127,8 +127,11 @@ for line in sys.stdin:
     print(json.dumps([status, content]), flush=True)
 """
 
-# What a call of audmodel imports only when it is needed
+# What a call of audmodel imports only when it is needed.
+# To look for a module may open folders, depending on what others write there,
+# and calls to the operating system are known by their numbers
 MODULES = (
+    "audmodel.core.cache.errors",
     "audmodel.core.batch",
     "audmodel.core.loading",
     "audmodel.core.publishing",
@@ -136,8 +139,10 @@ MODULES = (
     "audmodel.core.progress",
     "audmodel.core.backend.adapter",
     "audmodel.core.backend.filesystem",
-    "concurrent.futures.thread",
     "audmodel.core.folder",
+    "concurrent.futures.thread",
+    "decimal",
+    "encodings.ascii",
     "filelock",
     "getpass",
     "shutil",

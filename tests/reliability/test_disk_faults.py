@@ -83,8 +83,11 @@ def test_load(
             assert files(folder) == files(model)
             continue
         failed += 1
-        assert "CacheError" in run.bases, (inject, run)
-        assert str(cache) in run.message, (inject, run)
+        # The number may stand for another call, one that opens the archive
+        in_repository = repository.host in run.message
+        expected = "RepositoryError" if in_repository else "CacheError"
+        assert expected in run.bases, (inject, run)
+        assert in_repository or str(cache) in run.message, (inject, run)
         assert not folder.exists(), inject
         assert len(list(folder.parent.glob(".*~*"))) <= 1
         assert audmodel.load(uid, timeout=1) == str(folder)

@@ -578,6 +578,7 @@ def _packed(error: BaseException) -> tuple[bytes, str, str]:
     try:
         pickled = pickle.dumps(error)
     except Exception:  # noqa: BLE001
+        # Whatever its own code raises, the words below still arrive
         pickled = b""
     summary = "".join(traceback.format_exception_only(error)).strip()
     return pickled, summary, "".join(traceback.format_exception(error))
@@ -588,6 +589,7 @@ def _unpacked(reply: bytes) -> tuple[Any, BaseException | None]:
     import pickle
 
     try:
+        # It comes from a process of this program, and from nobody else
         result, failure = pickle.loads(reply)  # noqa: S301
     except KeyboardInterrupt:
         raise

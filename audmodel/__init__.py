@@ -1,4 +1,13 @@
-r"""Versioned registry of machine learning models with parallel loading."""
+r"""Versioned registry of machine learning models with parallel loading.
+
+``from audmodel import *`` gives all names but :func:`open`,
+which would replace the builtin.
+
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+from typing import Any
 
 from audmodel import errors as errors
 from audmodel.core.api.access import open as open
@@ -45,4 +54,103 @@ from audmodel.core.results import Transfer as Transfer
 from audmodel.core.results import Verification as Verification
 
 
+if TYPE_CHECKING:
+    from audmodel import parallel as parallel
+    from audmodel.core.backend.conditions import Check as Check
+    from audmodel.core.leftovers import Leftover as Leftover
+    from audmodel.core.opening import OpenedFile as OpenedFile
+    from audmodel.core.probe import RepositoryReport as RepositoryReport
+
+
 __version__ = "2.0.0"
+
+# Without "open", which would replace the builtin
+__all__ = [
+    # Publish, load and use
+    "publish",
+    "load",
+    "stream",
+    "plan_load",
+    "plan_publish",
+    "verify",
+    # Find
+    "models",
+    "files",
+    "exists",
+    # Identify
+    "uid",
+    "legacy_uid",
+    "versions",
+    "latest_version",
+    # Describe
+    "header",
+    "name",
+    "parameters",
+    "subgroup",
+    "version",
+    "author",
+    "date",
+    "meta",
+    "update_meta",
+    "repository",
+    "url",
+    # Aliases
+    "set_alias",
+    "resolve_alias",
+    "aliases",
+    # Cache
+    "cached",
+    "remove_cached",
+    "prune_cache",
+    # Configuration
+    "config",
+    "default_cache_root",
+    "Repository",
+    # Repositories
+    "check_repository",
+    "leftovers",
+    # What functions return
+    "CachedModel",
+    "Check",
+    "DamagedFile",
+    "Leftover",
+    "Model",
+    "ModelFile",
+    "OpenedFile",
+    "RepositoryReport",
+    "Transfer",
+    "Verification",
+    # Modules
+    "errors",
+    "parallel",
+]
+
+# What would slow down the import, by the module that has it
+_LAZY = {
+    "Check": "audmodel.core.backend.conditions",
+    "Leftover": "audmodel.core.leftovers",
+    "OpenedFile": "audmodel.core.opening",
+    "RepositoryReport": "audmodel.core.probe",
+}
+
+# Pickles, tracebacks and help() name what users import.
+# Classes that are imported later do so themselves
+for _name in ("open", *__all__):
+    _value = globals().get(_name)
+    if callable(_value):
+        _value.__module__ = __name__
+
+
+# Type checkers know the names from above, and should complain about others
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name == "parallel":
+            return importlib.import_module("audmodel.parallel")
+        if name in _LAZY:
+            return getattr(importlib.import_module(_LAZY[name]), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(["__version__", "open", *__all__])

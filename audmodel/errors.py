@@ -134,10 +134,39 @@ class NotCachedError(CacheError, FileNotFoundError):
     r"""A model is not in the cache."""
 
 
+__all__ = [
+    "AudmodelError",
+    "InvalidInputError",
+    "InvalidIdError",
+    "InvalidFolderError",
+    "InvalidDataError",
+    "FileNotInModelError",
+    "ConfigurationError",
+    "ModelNotFoundError",
+    "AliasNotFoundError",
+    "ModelExistsError",
+    "PublishConflictError",
+    "FileChangedError",
+    "InvalidDocumentError",
+    "ArchiveError",
+    "ArchiveMismatchError",
+    "CacheError",
+    "CacheBusyError",
+    "LockTimeoutError",
+    "DiskFullError",
+    "NotCachedError",
+    "RepositoryError",
+    "RepositoryNotFoundError",
+    "RepositoryUnreachableError",
+    "OfflineError",
+    "UnprotectedRepositoryError",
+    "WriteUncertainError",
+]
+
 # ``audbackend`` takes longer to import than everything else together.
 # The errors that derive from its classes, or from those of ``filelock``,
 # live with what imports it anyway.
-_ELSEWHERE = {
+_LAZY = {
     "LockTimeoutError": "audmodel.core.cache.errors",
     "OfflineError": "audmodel.core.backend.errors",
     "RepositoryError": "audmodel.core.backend.errors",
@@ -148,11 +177,14 @@ _ELSEWHERE = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in _ELSEWHERE:
-        return getattr(importlib.import_module(_ELSEWHERE[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Type checkers know the names from above, and should complain about others
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in _LAZY:
+            return getattr(importlib.import_module(_LAZY[name]), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(_ELSEWHERE))
+    return sorted(__all__)

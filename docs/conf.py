@@ -2,21 +2,21 @@
 
 from pathlib import Path
 import sys
-import tomllib
+
+import audmodel
 
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
-_PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 project = "audmodel"
 author = "The audmodel developers"
 copyright = "2026, The audmodel developers"
-version = release = _PROJECT["project"]["version"]
+version = release = audmodel.__version__
 
 extensions = [
     "commands",
     "results",
+    "sources",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",

@@ -16,6 +16,7 @@ from pathlib import Path
 import re
 import subprocess
 import sys
+import types
 
 import pytest
 import sybil
@@ -26,6 +27,8 @@ from sybil.parsers.rest import SkipParser
 
 import audmodel
 from tests.conftest import ROOT
+from tests.test_public import MODULES
+from tests.test_public import public_names
 
 
 class ConsoleParser(CodeBlockParser):
@@ -158,8 +161,8 @@ def test_docstrings(
 def functions() -> list[str]:
     return [
         name
-        for name in dir(audmodel)
-        if inspect.isfunction(getattr(audmodel, name)) and not name.startswith("_")
+        for name in public_names(audmodel)
+        if inspect.isfunction(getattr(audmodel, name))
     ]
 
 
@@ -199,20 +202,18 @@ def test_reference_names_existing_errors_in_order(name: str) -> None:
         assert hasattr(builtins, error)
 
 
-def test_reference_has_every_public_name() -> None:
+@pytest.mark.parametrize("module", MODULES)
+def test_reference_has_every_public_name(module: types.ModuleType) -> None:
     pages = "".join(
         path.read_text("utf-8") for path in (ROOT / "docs" / "api").glob("*.rst")
     )
-    names = [f"audmodel.{name}" for name in dir(audmodel) if not name.startswith("_")]
-    names += [f"audmodel.errors.{name}" for name in errors()]
-    modules = ("audmodel.core", "audmodel.errors", "audmodel.parallel")
-    for name in names:
-        if name not in modules and not name.startswith("audmodel.cli"):
-            assert re.search(rf":: {re.escape(name)}$", pages, re.MULTILINE), name
+    for name in public_names(module):
+        full = f"{module.__name__}.{name}"
+        assert re.search(rf":: {re.escape(full)}$", pages, re.MULTILINE), full
 
 
 def errors() -> list[str]:
-    return [name for name in dir(audmodel.errors) if name.endswith("Error")]
+    return public_names(audmodel.errors)
 
 
 @pytest.mark.parametrize("name", errors())

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 import audmodel
+from tests.conftest import RELEASE
 from tests.conftest import ROOT
 from tests.conftest import OutOfReachError
 from tests.core.conftest import Interpreter
@@ -230,14 +231,14 @@ def test_forks_end_with_the_process_that_a_test_started() -> None:
 
 
 def test_released_version_is_at_hand(released_python: Path) -> None:
-    code = "import audmodel; print(hasattr(audmodel, 'parallel'))"
+    # Isolated, or it would import what is in the current folder
     result = subprocess.run(
-        [released_python, "-c", code],
+        [released_python, "-I", "-c", "import audmodel; print(audmodel.__version__)"],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert result.stdout.strip() == "False"
+    assert result.stdout.strip() == RELEASE
 
 
 # Isolation of tests --------------------------------------------------------

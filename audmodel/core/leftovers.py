@@ -56,6 +56,8 @@ class Leftover:
 
     """
 
+    __module__ = "audmodel"
+
     path: str
     kind: str
     uid: str | None

@@ -22,13 +22,18 @@ from audmodel.errors import FileNotInModelError
 
 
 class OpenedFile(io.BufferedReader):
-    r"""Read-only binary file.
+    r"""File of a model, opened for reading by :func:`audmodel.open`.
+
+    It is an :class:`io.BufferedReader`
+    that knows the ``size`` of the file in bytes.
 
     Args:
         raw: where bytes come from
         size: size of the file in bytes
 
     """
+
+    __module__ = "audmodel"
 
     def __init__(self, raw: io.RawIOBase, size: int) -> None:
         super().__init__(raw, BUFFER)

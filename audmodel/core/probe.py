@@ -1,7 +1,5 @@
 r"""What a repository's storage guarantees, found out by trying."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 import contextlib
 from dataclasses import dataclass
@@ -28,6 +26,8 @@ class RepositoryReport:
             empty if the storage is supposed to keep them apart
 
     """
+
+    __module__ = "audmodel"
 
     repository: str
     checks: tuple[Check, ...]

@@ -1,7 +1,5 @@
 r"""Repositories and the registry of backends."""
 
-from __future__ import annotations
-
 from collections import UserDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +44,8 @@ class _BackendRegistry(UserDict[str, Any]):
 class Repository:
     r"""Place where models are stored.
 
+    It has an attribute for each argument.
+
     Args:
         name: name of the repository
         host: folder, host name, or URL
@@ -74,13 +74,9 @@ class Repository:
         self, name: str, host: str, backend: str, *, unprotected: bool = False
     ) -> None:
         self.name = name
-        r"""Name of the repository."""
         self.host = host
-        r"""Folder, host name, or URL."""
         self.backend = backend
-        r"""Name of the backend."""
         self.unprotected = unprotected
-        r"""Whether to publish even if nothing keeps publishers apart."""
 
     def __repr__(self) -> str:
         return f"Repository({self.name!r}, {self.host!r}, {self.backend!r})"
@@ -119,7 +115,7 @@ class Repository:
             )
         cls.backend_registry[backend_name] = backend_class
 
-    def create_backend_interface(self) -> audbackend.interface.Maven:
+    def create_backend_interface(self) -> "audbackend.interface.Maven":
         r"""Interface of ``audbackend`` to the repository.
 
         Returns:
@@ -136,7 +132,7 @@ class Repository:
         )
 
     @contextmanager
-    def connect(self) -> Iterator[ObjectBackend]:
+    def connect(self) -> Iterator["ObjectBackend"]:
         r"""Open a connection to the repository.
 
         Yields:

@@ -1,7 +1,5 @@
 r"""What public functions give back."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 import datetime

@@ -40,3 +40,7 @@ __all__ = [
     "BaseTaskHandler",
     "NotRunningError",
 ]
+
+# Pickles, tracebacks and help() name what users import
+for _name in __all__:
+    globals()[_name].__module__ = __name__

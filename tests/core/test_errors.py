@@ -100,7 +100,7 @@ def test_backend_error_has_its_cause() -> None:
 def test_errors_of_the_backend_are_in_the_package_without_importing_it() -> None:
     assert errors.RepositoryError.__name__ in dir(errors)
     with pytest.raises(AttributeError, match="NoSuchError"):
-        errors.NoSuchError  # noqa: B018
+        errors.NoSuchError  # type: ignore[attr-defined] # noqa: B018
 
 
 @pytest.mark.parametrize("name", NAMES)

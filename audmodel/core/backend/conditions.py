@@ -37,6 +37,8 @@ class Check:
 
     """
 
+    __module__ = "audmodel"
+
     name: str
     ok: bool
     seen: str

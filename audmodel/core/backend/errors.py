@@ -16,6 +16,8 @@ class RepositoryError(AudmodelError, audbackend.BackendError):  # type: ignore[m
 
     """
 
+    __module__ = "audmodel.errors"
+
     def __init__(self, message: str, exception: Exception | None = None) -> None:
         Exception.__init__(self, message)
         self.exception = exception if exception is not None else self
@@ -30,18 +32,28 @@ class RepositoryError(AudmodelError, audbackend.BackendError):  # type: ignore[m
 class RepositoryNotFoundError(RepositoryError):
     r"""The repository does not exist."""
 
+    __module__ = "audmodel.errors"
+
 
 class RepositoryUnreachableError(RepositoryError):
     r"""The repository gives no answer."""
+
+    __module__ = "audmodel.errors"
 
 
 class OfflineError(RepositoryUnreachableError):
     r"""The repository must not be asked, since ``AUDMODEL_OFFLINE`` is set."""
 
+    __module__ = "audmodel.errors"
+
 
 class WriteUncertainError(RepositoryError):
     r"""Nobody can tell whether the repository stored something."""
 
+    __module__ = "audmodel.errors"
+
 
 class UnprotectedRepositoryError(RepositoryError):
     r"""The storage does not keep publishers apart that meet."""
+
+    __module__ = "audmodel.errors"

@@ -18,6 +18,8 @@ class LockTimeoutError(CacheBusyError, filelock.Timeout):
 
     """
 
+    __module__ = "audmodel.errors"
+
     def __init__(self, message: str, lock_file: str = "") -> None:
         super().__init__(lock_file)
         self.args = (message,)

@@ -10,6 +10,7 @@ import ipaddress
 import os
 from pathlib import Path
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -19,10 +20,15 @@ import hypothesis
 import pytest
 
 import audmodel
+from tests.parts import pytest_addoption as pytest_addoption
+from tests.parts import pytest_collection_modifyitems as pytest_collection_modifyitems
+from tests.parts import pytest_ignore_collect as pytest_ignore_collect
+from tests.parts import pytest_unconfigure as _report_missing_programs
 
 
 ROOT = Path(__file__).parent.parent
 RELEASE = "1.5.3"
+RELEASED_PYTHON = "AUDMODEL_RELEASED_PYTHON"
 
 # Variables that tell a library under test where to look or who to be.
 FOREIGN_PREFIXES = ("AUDMODEL_", "MINIO_", "ARTIFACTORY_", "AWS_", "XDG_")
@@ -40,8 +46,8 @@ FOREIGN_NAMES = (
 )
 
 # A Python that has the released audmodel. It is read here since no test
-# gets to see the variable.
-_RELEASED_PYTHON = os.environ.get("AUDMODEL_RELEASED_PYTHON")
+# gets to see the variable, which stays for the processes that run tests.
+_RELEASED_PYTHON = os.environ.get(RELEASED_PYTHON)
 
 
 def _foreign_variables() -> list[str]:
@@ -55,7 +61,8 @@ def _foreign_variables() -> list[str]:
 # Nor is anything of the user seen between tests, or while they are collected.
 _FIRST_HOME = tempfile.mkdtemp(prefix="audmodel-tests-")
 for _name in _foreign_variables():
-    del os.environ[_name]
+    if _name != RELEASED_PYTHON:
+        del os.environ[_name]
 os.environ["HOME"] = os.environ["USERPROFILE"] = _FIRST_HOME
 
 hypothesis.settings.register_profile(
@@ -67,8 +74,30 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("default")
 
 
-def pytest_unconfigure() -> None:
+def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(_FIRST_HOME, ignore_errors=True)
+    _report_missing_programs(config)
+
+
+# Signals -------------------------------------------------------------------
+
+
+def _take_signals() -> None:
+    """Let all processes that tests start have the usual answer to each signal.
+
+    A script that runs the tests in the background, and ``nohup``,
+    start them with signals ignored,
+    which every process they start inherits, unless there is a handler.
+
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGALRM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+_take_signals()
 
 
 # Time ----------------------------------------------------------------------

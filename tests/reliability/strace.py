@@ -27,9 +27,8 @@ import time
 from types import TracebackType
 from typing import Any
 
-import pytest
-
 import audmodel
+from tests.parts import skip_without
 
 
 # Calls that change what is on the disk. Not every machine has all of them.
@@ -233,7 +232,8 @@ class Tracer:
         self._folder = folder
         program = shutil.which("strace")
         if program is None:
-            pytest.skip("strace is needed to fail and to kill at calls")
+            # It fails calls, and kills processes at them
+            skip_without("strace")
         self._strace = program
         self._server = subprocess.Popen(
             [python, "-c", _SERVER, json.dumps(modules)],

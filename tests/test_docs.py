@@ -18,6 +18,7 @@ import subprocess
 import sys
 import types
 
+from _pytest.mark import ParameterSet
 import pytest
 import sybil
 from sybil.parsers.rest import CodeBlockParser
@@ -81,16 +82,24 @@ EXAMPLES = sybil.Sybil(
 )
 
 
-def with_examples(*paths: Path) -> list[str]:
+# They are installed for all tests, but not for the quick ones
+PACKAGES = re.compile(
+    r"^ *(>>> )?(import|from) "
+    "(boto3|distributed|numpy|onnx|onnxruntime|PIL|soundfile|torch)",
+    flags=re.MULTILINE,
+)
+
+
+def with_examples(*paths: Path) -> list[ParameterSet]:
     """Files that show something to be run."""
-    return [
-        str(path.relative_to(ROOT))
-        for path in paths
-        if any(
-            mark in path.read_text("utf-8")
-            for mark in (">>> ", ":: python\n", "$ audmodel ")
-        )
-    ]
+    found = []
+    for path in paths:
+        text = path.read_text("utf-8")
+        if any(mark in text for mark in (">>> ", ":: python\n", "$ audmodel ")):
+            marks = [pytest.mark.thorough] if PACKAGES.search(text) else []
+            name = str(path.relative_to(ROOT))
+            found.append(pytest.param(name, marks=marks, id=name))
+    return found
 
 
 def run_examples(name: str, **variables: object) -> None:

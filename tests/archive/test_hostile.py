@@ -25,6 +25,7 @@ from tests.archive.zips import Item
 from tests.archive.zips import build
 from tests.archive.zips import deflate
 from tests.archive.zips import zip64
+from tests.parts import skip_without
 
 
 CASES = list(hostile.cases())
@@ -106,7 +107,7 @@ def test_other_programs_see_the_same_in_what_is_not_refused(
     tmp_path: Path, tool: str
 ) -> None:
     if shutil.which(tool) is None:
-        pytest.skip(f"There is no {tool} on this machine.")
+        skip_without(tool)
     agreed = 0
     others = {}
     for number, (name, data, files) in enumerate(HARMLESS):

@@ -18,7 +18,6 @@ from typing import Any
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
-import numpy as np
 import pytest
 import yaml
 
@@ -316,10 +315,6 @@ Pair = collections.namedtuple("Pair", "a b")
 @pytest.mark.parametrize(
     ("value", "stored"),
     [
-        (np.float64(0.5), 0.5),
-        (np.float32(0.5), 0.5),
-        (np.int64(3), 3),
-        (np.uint8(3), 3),
         (Level.HIGH, 3),
         (True, True),
         (Text("x"), "x"),
@@ -344,7 +339,6 @@ SECONDS = datetime.timedelta(hours=5, seconds=7)
     "value",
     [
         Colour.RED,
-        np.arange(3),
         1j,
         object(),
         Path("x"),

@@ -498,7 +498,7 @@ SET = "multiprocessing.set_start_method({!r})\n"
     ("code", "kind"),
     [
         pytest.param("", FORK, id="one thread"),
-        pytest.param("import numpy\n", FORK, id="numpy"),
+        pytest.param("import numpy\n", FORK, id="numpy", marks=pytest.mark.thorough),
         pytest.param(THREAD, "SpawnProcess", id="threads"),
         pytest.param(HIDDEN_THREAD, "SpawnProcess", id="threads unknown to Python"),
         pytest.param(SET.format("spawn"), "SpawnProcess", id="spawn"),
@@ -519,6 +519,7 @@ with MultiWorker(kinds, 2, reduction=flatten_reduction) as parallel_kinds:
     assert output(code, tmp_path) == kind
 
 
+@pytest.mark.thorough
 def test_random_numbers_differ(tmp_path: Path) -> None:
     code = """\
 import numpy

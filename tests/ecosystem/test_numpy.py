@@ -1,0 +1,45 @@
+"""Values of NumPy are stored as what they are worth, and files are read by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import audmodel
+from audmodel.core import document
+from audmodel.errors import InvalidInputError
+from tests.behaviour.backends import publish
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        (np.float64(0.5), 0.5),
+        (np.float32(0.5), 0.5),
+        (np.int64(3), 3),
+        (np.uint8(3), 3),
+    ],
+)
+def test_numbers_are_stored(value: object, stored: object) -> None:
+    result = document.load(document.dump({"a": value}, "it"), "it")["a"]
+    assert result == stored
+    assert type(result) is type(stored)
+
+
+def test_arrays_are_refused() -> None:
+    for data in ({"a": np.arange(3)}, {"a": [{"b": np.arange(3)}]}):
+        with pytest.raises(InvalidInputError, match="meta"):
+            document.dump(data, "meta")
+
+
+def test_arrays_are_read_from_an_opened_file(
+    repository: audmodel.Repository, tmp_path: Path
+) -> None:
+    root = tmp_path / "model"
+    root.mkdir()
+    np.save(root / "numbers.npy", np.arange(1_500_000, dtype="float32"))
+    uid = publish(root)
+    with audmodel.open(uid, "numbers.npy", num_workers=2) as file:
+        assert np.load(file)[1_400_000] == 1_400_000

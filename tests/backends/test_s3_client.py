@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import hashlib
+import json
 from pathlib import Path
 import socket
 import ssl
@@ -10,12 +13,15 @@ import threading
 from typing import Any
 import warnings
 
+import boto3
+from botocore.credentials import SSOProvider
 import pytest
 import trustme
 
 from audmodel import errors
 from audmodel.core.backend import credentials
 from audmodel.core.backend import s3_client
+from audmodel.core.backend import s3_private
 from audmodel.core.backend import transfer
 from audmodel.core.backend.s3 import S3
 from tests.backends import proxy as faults
@@ -284,6 +290,146 @@ def test_chain_of_boto3(
         S3(weed.url, bucket).read_object("/a", 10)
 
 
+@pytest.fixture
+def profiles(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Profiles of the AWS tools, of which the default may do nothing."""
+    folder = home / ".aws"
+    folder.mkdir()
+    (folder / "credentials").write_text(
+        "[default]\naws_access_key_id = none\naws_secret_access_key = none\n"
+        "[reader]\n"
+        f"aws_access_key_id = {seaweedfs.READER_ACCESS_KEY}\n"
+        f"aws_secret_access_key = {seaweedfs.READER_SECRET_KEY}\n"
+        "[writer]\n"
+        f"aws_access_key_id = {seaweedfs.ACCESS_KEY}\n"
+        f"aws_secret_access_key = {seaweedfs.SECRET_KEY}\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    return folder
+
+
+def test_default_session_of_boto3(weed: seaweedfs.SeaweedFS, profiles: Path) -> None:
+    backend = S3(weed.url, weed.bucket())
+    with pytest.raises(errors.RepositoryError, match="credentials"):
+        backend.write_object("/a", [b"x"])
+    boto3.setup_default_session(profile_name="writer")
+    backend.write_object("/a", [b"x"])
+    boto3.setup_default_session(profile_name="reader")
+    assert backend.read_object("/a", 10) is not None
+    with pytest.raises(errors.RepositoryError, match="access is denied"):
+        backend.write_object("/a", [b"y"])
+    boto3.setup_default_session(
+        aws_access_key_id=seaweedfs.ACCESS_KEY,
+        aws_secret_access_key=seaweedfs.SECRET_KEY,
+    )
+    backend.write_object("/a", [b"y"])
+    boto3.setup_default_session()
+    with pytest.raises(errors.RepositoryError, match="credentials"):
+        backend.write_object("/a", [b"z"])
+
+
+def test_keys_of_a_host_come_before_the_default_session(
+    weed: seaweedfs.SeaweedFS, profiles: Path, keys: None
+) -> None:
+    boto3.setup_default_session(profile_name="reader")
+    S3(weed.url, weed.bucket()).write_object("/a", [b"x"])
+
+
+def test_default_session_decides_on_region_and_certificates(
+    profiles: Path, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    trustme.CA().cert_pem.write_to_path(str(bundle))
+    (profiles / "config").write_text(
+        f"[profile writer]\nregion = eu-north-1\nca_bundle = {bundle}\n",
+        encoding="utf-8",
+    )
+    boto3.setup_default_session(profile_name="writer")
+    client = s3_client.client(s3_client.endpoint("localhost:9000", "b"))
+    assert client.meta.region_name == "eu-north-1"
+    assert client._endpoint.http_session._session._verify == str(bundle)
+    boto3.setup_default_session(profile_name="writer", region_name="here")
+    client = s3_client.client(s3_client.endpoint("localhost:9000", "b"))
+    assert client.meta.region_name == "here"
+
+
+def test_default_session_is_not_made_nor_changed(
+    weed: seaweedfs.SeaweedFS, profiles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = weed.bucket()
+    monkeypatch.setenv("AWS_PROFILE", "writer")
+    S3(weed.url, bucket).write_object("/a", [b"x"])
+    assert boto3.DEFAULT_SESSION is None
+    boto3.setup_default_session()
+    S3(weed.url, bucket).write_object("/a", [b"x"])
+    core = s3_private.core(s3_private.default_session())
+    providers = core.get_component("credential_provider").providers
+    assert any(provider.METHOD == "iam-role" for provider in providers)
+    # What it makes asks whether bodies are welcome, as always
+    client = boto3.client("s3", region_name="us-east-1", endpoint_url=weed.url)
+    asked: list[str] = []
+    client.meta.events.register_last(
+        "before-call.s3", lambda params, **_: asked.extend(params["headers"])
+    )
+    client.put_object(Bucket=bucket, Key="a", Body=bytes(2 * 1024 * 1024))
+    assert "Expect" in asked
+
+
+def test_single_sign_on(
+    weed: seaweedfs.SeaweedFS, profiles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = "https://start.example.com"
+    (profiles / "config").write_text(
+        f"[profile sso]\nsso_start_url = {start}\nsso_region = eu-north-1\n"
+        "sso_account_id = 123456789012\nsso_role_name = publisher\n",
+        encoding="utf-8",
+    )
+    cache = profiles / "sso" / "cache"
+    cache.mkdir(parents=True)
+    # botocore looked for the home of the user when it was imported
+    monkeypatch.setattr(SSOProvider, "_SSO_TOKEN_CACHE_DIR", str(cache))
+    name = hashlib.sha1(start.encode()).hexdigest()  # as the AWS tools name it
+    later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    token = {
+        "startUrl": start,
+        "region": "eu-north-1",
+        "accessToken": "token",
+        "expiresAt": later.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    (cache / f"{name}.json").write_text(json.dumps(token), encoding="utf-8")
+    found = {
+        "accessKeyId": seaweedfs.ACCESS_KEY,
+        "secretAccessKey": seaweedfs.SECRET_KEY,
+        "sessionToken": "",
+        "expiration": int(later.timestamp() * 1000),
+    }
+    asked: list[Request] = []
+
+    def portal(request: Request, forward: Forward) -> Answer | None:
+        asked.append(request)
+        body = json.dumps({"roleCredentials": found}).encode()
+        return faults.status(200, body)(request, forward)
+
+    with Proxy(weed.host) as proxy:
+        proxy.fault = portal
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SSO", proxy.url)
+        boto3.setup_default_session(profile_name="sso")
+        backend = S3(weed.url, weed.bucket())
+        backend.write_object("/a", [b"x"])
+        boto3.setup_default_session()
+        monkeypatch.setenv("AWS_PROFILE", "sso")
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+        backend.write_object("/a", [b"x"])
+    assert len(asked) == 2
+    assert "role_name=publisher" in asked[0].path
+    # Nobody signed on, or not today
+    (cache / f"{name}.json").unlink()
+    boto3.setup_default_session(profile_name="sso")
+    with pytest.raises(errors.RepositoryError, match="no credentials could be had"):
+        backend.write_object("/a", [b"x"])
+
+
 def test_anonymous_access(weed: seaweedfs.SeaweedFS) -> None:
     bucket = weed.bucket("public")
     weed.client().put_object(Bucket=bucket, Key="a", Body=b"x")
@@ -463,8 +609,6 @@ def test_what_is_not_to_be_trusted_is_refused(
     keys: None,
     hasty: None,
 ) -> None:
-    import datetime
-
     monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
     names, settings = ["127.0.0.1"], {}
     if case == "unknown":

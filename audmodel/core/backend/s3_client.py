@@ -1,4 +1,4 @@
-r"""Clients of botocore for hosts, made once and used again."""
+r"""Clients of boto3 for hosts, made once and used again."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from audmodel.core.backend import connections
 from audmodel.core.backend import credentials
 from audmodel.core.backend import s3_answers
+from audmodel.core.backend import s3_private
 from audmodel.core.backend.shared import Shared
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
@@ -52,8 +53,8 @@ class Endpoint:
         connect_timeout: seconds to wait for a connection
         read_timeout: seconds to wait for data
         ca_bundle: file with certificates to trust,
-            ``None`` for those that come with botocore
-        keys: access key and secret key, ``None`` for the chain of botocore
+            ``None`` for those that come with boto3
+        keys: access key and secret key, ``None`` for what boto3 finds
 
     """
 
@@ -179,18 +180,22 @@ _clients: Shared[Any] = Shared()
 def client(endpoint: Endpoint, *, anonymous: bool = False) -> Any:
     r"""Client for an endpoint, the same one as before if nothing changed.
 
+    It is made by the session that ``boto3.setup_default_session()`` set up,
+    and otherwise by one that finds what boto3 finds.
+
     Args:
         endpoint: where and how to reach the host
         anonymous: whether to leave credentials aside
 
     Returns:
-        client of botocore
+        client of boto3
 
     Raises:
         ConfigurationError: if the configuration of botocore cannot be used
         FailureError: if credentials cannot be had
 
     """
+    session = s3_private.default_session()
     chain: tuple[tuple[str, str], ...] = ()
     if endpoint.keys is None and not anonymous:
         chain = tuple(
@@ -201,63 +206,17 @@ def client(endpoint: Endpoint, *, anonymous: bool = False) -> Any:
             item for item in os.environ.items() if item[0].lower().endswith("_proxy")
         )
     )
-    key = (endpoint, anonymous, chain, proxies)
-    return _clients.get(key, lambda: _make(endpoint, anonymous))
+    key = (endpoint, anonymous, session, chain, proxies)
+    return _clients.get(key, lambda: _make(endpoint, anonymous, session))
 
 
-def _make(endpoint: Endpoint, anonymous: bool) -> Any:
-    from botocore import UNSIGNED
-    from botocore import handlers
-    from botocore.config import Config
+def _make(endpoint: Endpoint, anonymous: bool, session: Any) -> Any:
     from botocore.exceptions import BotoCoreError
-    import botocore.session
 
     try:
-        core = botocore.session.get_session()
-        keys = endpoint.keys
-        if keys is not None:
-            core.set_credentials(*keys)
-        elif not anonymous:
-            _skip_metadata_service(core)
-            _check(core.get_credentials())
-        anonymous = anonymous or core.get_credentials() is None
-        ca_bundle = endpoint.ca_bundle or core.get_config_variable("ca_bundle")
-        style: Any = endpoint.addressing_style
-        # A server that wants another one names it, and boto3 listens
-        region = endpoint.region or core.get_config_variable("region") or "us-east-1"
-        core.register_component(
-            "data_loader", _descriptions(core.get_config_variable("data_path"))
-        )
-        # Objects for everything in a bucket, which boto3 adds, take as long again
-        made: Any = core.create_client(
-            "s3",
-            endpoint_url=endpoint.url,
-            region_name=region,
-            verify=ca_bundle or True,
-            config=Config(
-                signature_version=UNSIGNED if anonymous else "s3v4",
-                connect_timeout=endpoint.connect_timeout,
-                read_timeout=endpoint.read_timeout,
-                max_pool_connections=_POOL,
-                tcp_keepalive=True,
-                # Repeating a conditional write blindly gives wrong answers
-                retries={"total_max_attempts": 1},
-                # Many stores do not know the newer checksum headers
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                s3={"addressing_style": style},
-                user_agent_extra="audmodel",
-            ),
-        )
-        # All managers of connections share this dictionary
-        pools = made._endpoint.http_session._pool_classes_by_scheme  # noqa: SLF001
-        pools.update(connections.guarded(pools))
-        # Asking whether a body is welcome takes a round trip for each write
-        made.meta.events.unregister("before-call.s3", handlers.add_expect_header)
-        made._endpoint.http_session = _Session(made._endpoint.http_session)  # noqa: SLF001
-        made.meta.events.register("before-parse.s3", _check_length)
-        made.meta.events.register_first("needs-retry.s3.HeadBucket", _leave_circle)
-        return made
+        if session is None:
+            session = _session(is_looking=endpoint.keys is None and not anonymous)
+        return _guard(_plain(session, endpoint, anonymous))
     except _credential_errors() as error:
         raise s3_answers.unanswered(error) from error
     except ConfigurationError:
@@ -268,6 +227,83 @@ def _make(endpoint: Endpoint, anonymous: bool) -> Any:
         ) from error
 
 
+def _session(*, is_looking: bool) -> Any:
+    r"""Session of our own, which takes what is configured for the AWS tools.
+
+    Args:
+        is_looking: whether it has to find credentials
+
+    Returns:
+        session of boto3
+
+    """
+    import boto3.session
+    import botocore.session
+
+    core = botocore.session.get_session()
+    session = boto3.session.Session(botocore_session=core)
+    core.register_component(
+        "data_loader", _descriptions(core.get_config_variable("data_path"))
+    )
+    if is_looking:
+        # Do not wait for a metadata service on machines that have none
+        core.set_config_variable("metadata_service_timeout", 1)
+        core.set_config_variable("metadata_service_num_attempts", 1)
+        if not _may_be_ec2():
+            s3_private.leave_metadata_service(core)
+    return session
+
+
+def _plain(session: Any, endpoint: Endpoint, anonymous: bool) -> Any:
+    r"""Client as boto3 makes it."""
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    core = s3_private.core(session)
+    keys: dict[str, str] = {}
+    if endpoint.keys is not None:
+        keys["aws_access_key_id"], keys["aws_secret_access_key"] = endpoint.keys
+    elif not anonymous:
+        found = session.get_credentials()
+        _check(found)
+        anonymous = found is None
+    ca_bundle = endpoint.ca_bundle or core.get_config_variable("ca_bundle")
+    style: Any = endpoint.addressing_style
+    return session.client(
+        "s3",
+        endpoint_url=endpoint.url,
+        # A server that wants another one names it, and boto3 listens
+        region_name=endpoint.region or session.region_name or "us-east-1",
+        verify=ca_bundle or True,
+        config=Config(
+            signature_version=UNSIGNED if anonymous else "s3v4",
+            connect_timeout=endpoint.connect_timeout,
+            read_timeout=endpoint.read_timeout,
+            max_pool_connections=_POOL,
+            tcp_keepalive=True,
+            # Repeating a conditional write blindly gives wrong answers
+            retries={"total_max_attempts": 1},
+            # Many stores do not know the newer checksum headers
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"addressing_style": style},
+            user_agent_extra="audmodel",
+        ),
+        **keys,
+    )
+
+
+def _guard(client: Any) -> Any:
+    r"""Let no answer of a server keep a client busy for ever."""
+    pools = s3_private.pool_classes(client)
+    pools.update(connections.guarded(pools))
+    s3_private.stop_asking(client)
+    s3_private.set_http_session(client, _Session(s3_private.http_session(client)))
+    client.meta.events.register("before-parse.s3", _check_length)
+    client.meta.events.register_first("needs-retry.s3.HeadBucket", _leave_circle)
+    return client
+
+
 def closing_on_error(client: Any) -> AbstractContextManager[None]:
     r"""Close the body of an answer that nobody gets to see.
 
@@ -275,16 +311,14 @@ def closing_on_error(client: Any) -> AbstractContextManager[None]:
         client: client that asks inside the block
 
     """
-    session: _Session = client._endpoint.http_session  # noqa: SLF001
+    session: _Session = s3_private.http_session(client)
     return session.closing_on_error()
 
 
 @functools.cache
 def _descriptions(path: str | None) -> Any:
     r"""What reads descriptions of services, once for all clients."""
-    from botocore.loaders import create_loader
-
-    return create_loader(path)
+    return s3_private.descriptions(path)
 
 
 class _Session:
@@ -327,8 +361,7 @@ class _Session:
         """
         from botocore.exceptions import ResponseStreamingError
 
-        streams = request.stream_output
-        request.stream_output = True
+        streams = s3_private.leave_body(request)
         try:
             response = self._session.send(request)
         finally:
@@ -344,7 +377,7 @@ class _Session:
                 # What is left of it has another length
                 response.headers.pop("Content-Length", None)
             # The status says enough about an error
-            response._content = body or b""  # noqa: SLF001
+            s3_private.set_body(response, body or b"")
         else:
             self._local.body = response.raw
         return response
@@ -393,14 +426,6 @@ def _credential_errors() -> tuple[type[Exception], ...]:
         exceptions.SSOError,
         exceptions.TokenRetrievalError,
     )
-
-
-def _skip_metadata_service(session: Any) -> None:
-    r"""Do not wait for a metadata service on machines that have none."""
-    session.set_config_variable("metadata_service_timeout", 1)
-    session.set_config_variable("metadata_service_num_attempts", 1)
-    if not _may_be_ec2():
-        session.get_component("credential_provider").remove("iam-role")
 
 
 def _may_be_ec2(path: str = "/sys/class/dmi/id/sys_vendor") -> bool:

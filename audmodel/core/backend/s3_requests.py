@@ -13,12 +13,12 @@ from typing import Any
 
 from audmodel.core.backend import s3_answers
 from audmodel.core.backend import s3_client
+from audmodel.core.backend import s3_private
 from audmodel.core.backend.connections import finish
 from audmodel.core.backend.remote import Answer
 from audmodel.core.backend.remote import Store
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
-from audmodel.core.backend.transfer import Stream
 
 
 # What answers hold if they arrive as a whole.
@@ -208,10 +208,11 @@ class Bucket(Store):
         found = self.send("get_object", **arguments)
         with contextlib.closing(found["Body"]) as body:
             metadata = found["ResponseMetadata"]
-            # The stream of botocore waits for as many bytes as it is asked for,
-            # for ever if they come one by one
-            stream: Stream = body._raw_stream  # noqa: SLF001
-            yield Answer(metadata["HTTPStatusCode"], metadata["HTTPHeaders"], stream)
+            yield Answer(
+                metadata["HTTPStatusCode"],
+                metadata["HTTPHeaders"],
+                s3_private.stream(body),
+            )
 
     def head(self, path: str) -> dict[str, Any] | None:
         r"""What the storage knows about an object.

@@ -1,0 +1,188 @@
+r"""What is private of boto3 and botocore, and used nevertheless.
+
+Nothing public does the same, as each function says.
+All of it was seen with the versions below,
+and ``tests/backends/test_s3_private.py`` finds out
+whether it is still there, and behaves as it did.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import cast
+
+from audmodel.core.backend.transfer import Stream
+
+
+#: Versions of botocore, the oldest that is allowed first
+SEEN_WITH = ("1.36.0", "1.44.8")
+
+
+def default_session() -> Any:
+    r"""Session that a program set up by ``boto3.setup_default_session()``.
+
+    The functions of boto3 that use it make one if there is none,
+    and with it choose a profile for all that follows.
+
+    Returns:
+        session of boto3, ``None`` if there is none
+
+    """
+    import boto3
+
+    return boto3.DEFAULT_SESSION
+
+
+def core(session: Any) -> Any:
+    r"""Session of botocore behind one of boto3.
+
+    That of boto3 does not say which certificates are configured,
+    and never reads a file with credentials again.
+
+    Args:
+        session: session of boto3
+
+    Returns:
+        session of botocore
+
+    """
+    return session._session  # noqa: SLF001
+
+
+def descriptions(path: str | None) -> Any:
+    r"""What reads descriptions of services.
+
+    That of botocore looks into the folders of all services to find one.
+
+    Args:
+        path: folders with further descriptions
+
+    Returns:
+        loader of botocore
+
+    """
+    from botocore.loaders import create_loader
+
+    class Every(list[str]):
+        def __contains__(self, name: object) -> bool:
+            return True
+
+    loader: Any = create_loader(path)
+    loader.list_available_services = lambda type_name: Every()
+    return loader
+
+
+def leave_metadata_service(core: Any) -> None:
+    r"""Do not look for credentials of the machine.
+
+    There is a variable for it, but not for a single session.
+
+    Args:
+        core: session of botocore
+
+    """
+    core.get_component("credential_provider").remove("iam-role")
+
+
+def stop_asking(client: Any) -> None:
+    r"""Send bodies without asking whether they are welcome.
+
+    That takes a round trip for each write, and cannot be configured.
+
+    Args:
+        client: client for S3
+
+    """
+    from botocore import handlers
+
+    client.meta.events.unregister("before-call.s3", handlers.add_expect_header)
+
+
+def pool_classes(client: Any) -> dict[str, Any]:
+    r"""Classes of pools of connections by scheme, which may be replaced.
+
+    All managers of connections of the client share this dictionary,
+    and there is no way to bring along connections of one's own.
+
+    Args:
+        client: client
+
+    Returns:
+        classes of urllib3
+
+    """
+    return cast(
+        dict[str, Any],
+        client._endpoint.http_session._pool_classes_by_scheme,  # noqa: SLF001
+    )
+
+
+def http_session(client: Any) -> Any:
+    r"""What sends the requests of a client.
+
+    Args:
+        client: client
+
+    Returns:
+        session, with ``send(request)`` and ``close()``
+
+    """
+    return client._endpoint.http_session  # noqa: SLF001
+
+
+def set_http_session(client: Any, session: Any) -> None:
+    r"""Let something else send the requests of a client.
+
+    What is called before a request is sent may answer it,
+    but learns nothing of the answer.
+
+    Args:
+        client: client
+        session: session, with ``send(request)`` and ``close()``
+
+    """
+    client._endpoint.http_session = session  # noqa: SLF001
+
+
+def leave_body(request: Any) -> bool:
+    r"""Do not read the body of the answer while a request is sent.
+
+    It would be read whatever its length.
+
+    Args:
+        request: request of botocore
+
+    Returns:
+        whether it would have been left anyway
+
+    """
+    streams: bool = request.stream_output
+    request.stream_output = True
+    return streams
+
+
+def set_body(response: Any, body: bytes) -> None:
+    r"""Set the body of an answer that was read.
+
+    Args:
+        response: answer of botocore
+        body: its body
+
+    """
+    response._content = body  # noqa: SLF001
+
+
+def stream(body: Any) -> Stream:
+    r"""Body of an answer as urllib3 gives it.
+
+    The stream of botocore waits for as many bytes as it is asked for,
+    for ever if they come one by one.
+
+    Args:
+        body: body of botocore
+
+    Returns:
+        body of urllib3
+
+    """
+    return cast(Stream, body._raw_stream)  # noqa: SLF001

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from typing import Any
 
 import audbackend
 import psutil
@@ -24,17 +25,22 @@ from tests.conftest import OutOfReachError
 from tests.core.conftest import Interpreter
 
 
-def project() -> dict[str, object]:
-    content = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    project: dict[str, object] = content["project"]
-    return project
+def settings() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 # Files ---------------------------------------------------------------------
 
 
-def test_version_is_the_one_of_the_project() -> None:
-    assert audmodel.__version__ == project()["version"]
+def test_version_is_in_one_place() -> None:
+    assert settings()["project"]["dynamic"] == ["version"]
+    path = settings()["tool"]["hatch"]["version"]["path"]
+    found = re.findall(
+        r"""^__version__ = "(.+)"$""", (ROOT / path).read_text("utf-8"), re.MULTILINE
+    )
+    assert found == [audmodel.__version__]
+    for name in ("pyproject.toml", "Makefile", "docs/conf.py"):
+        assert audmodel.__version__ not in (ROOT / name).read_text("utf-8")
 
 
 def test_changelog_names_the_version() -> None:

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 import secrets
 import shutil
+import subprocess
 import sys
 from typing import Any
 
@@ -112,28 +113,18 @@ class Store:
         client.delete_bucket(Bucket=name)
 
 
+# What make writes when audmodel 1.5.3 is installed
+STAMP = ".venv-1.5.3/.ready"
+
+
 def released_python() -> str:
     """A Python that has audmodel 1.5.3, installed if there is none yet."""
-    import subprocess
-
     named = os.environ.get("AUDMODEL_RELEASED_PYTHON")
     if named:
         return os.path.abspath(named)
-    # The one that `make test` installs, and in the same way
-    environment = f"{ROOT}/.venv-1.5.3"
-    python = f"{environment}/bin/python"
-    stamp = Path(environment, ".installed")
-    if not stamp.exists():
-        print(f"Installing audmodel 1.5.3 in {environment} ...", file=sys.stderr)
-        uv = os.environ.get("UV") or shutil.which("uv")
-        what = "audmodel==1.5.3"
-        if uv:
-            create = [uv, "venv", "--quiet", "--clear", "--seed", environment]
-            install = [uv, "pip", "install", "--quiet", "--python", python, what]
-        else:
-            create = [sys.executable, "-m", "venv", "--clear", environment]
-            install = [python, "-m", "pip", "install", "--quiet", what]
-        for command in (create, install):
-            subprocess.run(command, check=True)
-        stamp.touch()
-    return python
+    subprocess.run(
+        ["make", "--no-print-directory", "-C", ROOT, f"PYTHON={sys.executable}", STAMP],
+        check=True,
+        stdout=sys.stderr,
+    )
+    return f"{ROOT}/.venv-1.5.3/bin/python"

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from audmodel import errors
-from audmodel.core.backend import connections
+from audmodel.core.backend import pace
 from audmodel.core.backend import transfer
 from audmodel.core.backend.artifactory import Artifactory
 from audmodel.core.backend.base import ObjectBackend
@@ -134,8 +134,7 @@ def test_an_answer_that_comes_byte_by_byte(
     monkeypatch: pytest.MonkeyPatch,
     answer: Endless,
 ) -> None:
-    monkeypatch.setattr(connections, "SLOWEST_HEAD", 0.2)
-    monkeypatch.setattr(transfer, "SLOWEST_SECONDS", 0.2)
+    monkeypatch.setattr(pace, "STANDSTILL", 0.2)
     with EndlessServer(answer) as server:
         backend = connect(server.url)
         start = time.monotonic()
@@ -195,7 +194,7 @@ def late_answer() -> Iterator[bytes]:
 def test_waiting_without_limit(
     hasty: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(connections, "SLOWEST_HEAD", 0.1)
+    monkeypatch.setattr(pace, "STANDSTILL", 0.1)
     config = tmp_path / "minio.cfg"
     config.write_text("[127.0.0.1]\nread_timeout = None\n")
     monkeypatch.setenv("MINIO_CONFIG_FILE", str(config))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from audmodel import errors
+from audmodel.core.backend import pace
 from audmodel.core.backend import s3_client
 from audmodel.core.backend import transfer
 from audmodel.core.backend.base import TAIL
@@ -308,7 +309,7 @@ def test_what_is_read_in_order_is_asked_for_once(
 def test_a_range_that_comes_byte_by_byte_is_asked_for_again(
     proxied: S3, proxy: Proxy, large: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "SLOWEST_SECONDS", 0.2)
+    monkeypatch.setattr(pace, "STANDSTILL", 0.2)
     with proxied.open_object(large) as reader:
         assert reader is not None
         proxy.fault = faults.first(1, faults.change(trickle=0.02))

@@ -19,8 +19,7 @@ import pytest
 import audmodel
 from audmodel import errors
 from audmodel.core import registry
-from audmodel.core.backend import connections
-from audmodel.core.backend import transfer
+from audmodel.core.backend import pace
 from tests.backends import artifactory_server
 from tests.backends import seaweedfs
 from tests.backends.forget import forget_servers
@@ -116,8 +115,7 @@ def remote(
         audmodel.config.REPOSITORIES = [repository]
         audmodel.config.CACHE_ROOT = str(folder / "cache")
         # What comes too slowly is given up soon
-        monkeypatch.setattr(connections, "SLOWEST_HEAD", 0.3)
-        monkeypatch.setattr(transfer, "SLOWEST_SECONDS", 0.5)
+        monkeypatch.setattr(pace, "STANDSTILL", 0.5)
         yield Remote(repository, proxy, folder, itertools.count())
         forget_servers()
 

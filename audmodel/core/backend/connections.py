@@ -17,6 +17,7 @@ from typing import Any
 from typing import TypeVar
 import weakref
 
+from audmodel.core.backend import pace
 from audmodel.parallel import prefetch
 from audmodel.parallel.waiting import wait_for
 
@@ -24,9 +25,6 @@ from audmodel.parallel.waiting import wait_for
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Seconds for the head of an answer,
-# in addition to those that the server may take to say anything
-SLOWEST_HEAD = 30.0
 # Seconds that requests may take after an interruption
 GRACE = 1.5
 # Seconds after which they have ended for sure
@@ -97,22 +95,6 @@ class Requests:
                     connection.cut()
         for requests in inner:
             requests.end()
-
-    @contextmanager
-    def ending_in(self, seconds: float) -> Iterator[None]:
-        r"""End requests that take longer inside the block.
-
-        Args:
-            seconds: time that they have
-
-        """
-        timer = threading.Timer(seconds, self.end)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
 
     def take(self, connection: Any) -> None:
         r"""Use a connection.
@@ -225,9 +207,10 @@ def finish(function: Callable[[], Result]) -> Result:
         threading.Thread(target=run, daemon=True).start()
         wait_for(done)
     except BaseException:
-        with requests.ending_in(GRACE):
+        if not done.wait(GRACE):
+            requests.end()
             # A thread that was not started, or looks for a host, does not end
-            done.wait(GRACE + _LATE)
+            done.wait(_LATE)
         raise
     if errors:
         try:
@@ -237,11 +220,9 @@ def finish(function: Callable[[], Result]) -> Result:
     return results[0]
 
 
-class _Guarded:
-    r"""Connection of urllib3 that another thread can cut, and that ends by itself."""
+class _Guarded(pace.Connection):
+    r"""Connection of urllib3 that another thread can cut, and that cannot hang."""
 
-    sock: Any
-    timeout: Any
     _socket: Any = None
     _process: int
 
@@ -258,35 +239,12 @@ class _Guarded:
         return super().request(*arguments, **options)  # type: ignore[misc]
 
     def connect(self) -> None:
-        super().connect()  # type: ignore[misc]
+        super().connect()
         # An answer after which the server closes keeps it to itself
         self._socket = self.sock
         self._process = os.getpid()
         if ended():
             self.cut()
-
-    def getresponse(self) -> Any:
-        if self.timeout is None:
-            # Somebody said so
-            return super().getresponse()  # type: ignore[misc]
-        is_late = threading.Event()
-
-        def give_up() -> None:
-            is_late.set()
-            self.cut()
-
-        timer = threading.Timer(self.timeout + SLOWEST_HEAD, give_up)
-        timer.daemon = True
-        timer.start()
-        try:
-            response = super().getresponse()  # type: ignore[misc]
-        finally:
-            timer.cancel()
-        if is_late.is_set():
-            # What arrived may look like an answer
-            response.close()
-            raise ConnectionAbortedError("The answer takes too long.")
-        return response
 
     def cut(self) -> None:
         r"""Let whoever waits for the server learn that it is in vain."""

@@ -207,8 +207,7 @@ class Store(abc.ABC):
                     return Whole(answer, length, None)
                 data = bytearray(length)
                 # What is asked for from its start each time makes no progress
-                if fill(answer.stream, memoryview(data)) < length:
-                    raise FailureError(Kind.LOST, "the data ended early.")
+                fill(answer.stream, memoryview(data))
                 drain(answer.stream)
                 return Whole(answer, length, bytes(data))
 
@@ -331,15 +330,16 @@ class _Run:
             self._position = offset
         self._stop = max(self._stop, offset + len(view))
         retry = reader.store.retry()
-        while view:
+
+        def received(count: int) -> None:
+            self._position += count
+            retry.received(count)
+
+        while self._position < offset + len(view):
             try:
                 if self._answer is None:
                     self._ask()
-                count = fill(self._stream, view, retry.received)
-                self._position += count
-                view = view[count:]
-                if view:
-                    raise FailureError(Kind.LOST, "the data ended early.")
+                fill(self._stream, view[self._position - offset :], received)
             except FailureError as failure:
                 self.close()
                 if failure.kind is Kind.CONDITION:

@@ -28,9 +28,6 @@ LONGEST_PAUSE = 5.0
 
 # Failures are forgotten after so many bytes arrived
 _PROGRESS = 256 * 1024
-# Fewer bytes than this in so many seconds are a standstill
-_SLOWEST = 30 * 1024
-SLOWEST_SECONDS = 30.0
 _PIECE = 256 * 1024
 
 # Answers after which it is open what happened, and those that say that nothing did
@@ -216,7 +213,7 @@ def fill(
     stream: Stream,
     view: memoryview,
     received: Callable[[int], None] = lambda count: None,
-) -> int:
+) -> None:
     r"""Fill a buffer from the body of an answer.
 
     Args:
@@ -224,29 +221,26 @@ def fill(
         view: buffer
         received: called with numbers of bytes that arrived
 
-    Returns:
-        number of bytes, fewer than asked for if the body ends early,
-        the connection breaks, or hardly anything arrives
+    Raises:
+        FailureError: if the body ends early,
+            the connection breaks, or hardly anything arrives
 
     """
     from urllib3.exceptions import HTTPError
 
-    position = mark = 0
-    start = time.monotonic()
-    with contextlib.suppress(HTTPError, OSError):
-        while position < len(view):
+    position = 0
+    while position < len(view):
+        try:
             data = stream.read1(min(_PIECE, len(view) - position))
-            if not data:
-                break
-            view[position : position + len(data)] = data
-            position += len(data)
-            received(len(data))
-            now = time.monotonic()
-            if position - mark >= _SLOWEST:
-                mark, start = position, now
-            elif now - start > SLOWEST_SECONDS:
-                break
-    return position
+        except (HTTPError, OSError) as error:
+            raise FailureError(
+                Kind.LOST, f"the data ended early ({type(error).__name__}).", error
+            ) from error
+        if not data:
+            raise FailureError(Kind.LOST, "the data ended early.")
+        view[position : position + len(data)] = data
+        position += len(data)
+        received(len(data))
 
 
 def read_body(stream: Stream, limit: int) -> bytes | None:
@@ -257,20 +251,23 @@ def read_body(stream: Stream, limit: int) -> bytes | None:
         limit: largest size in bytes
 
     Returns:
-        body, ``None`` if it is longer, or takes for ever
+        body, ``None`` if it is longer
 
     """
     pieces = []
     size = 0
-    start = time.monotonic()
     while data := stream.read1(_PIECE):
         pieces.append(data)
         size += len(data)
-        if size > limit or time.monotonic() - start > SLOWEST_SECONDS:
+        if size > limit:
             return None
     return b"".join(pieces)
 
 
 def drain(stream: Stream) -> None:
     r"""Let go of a connection whose answer was read, so that it is used again."""
-    stream.read(1)
+    from urllib3.exceptions import HTTPError
+
+    # What is wrong with the end of the framing closes the connection
+    with contextlib.suppress(HTTPError, OSError):
+        stream.read(1)

@@ -1,0 +1,1 @@
+from audmodel.core import forks as forks

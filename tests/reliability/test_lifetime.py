@@ -1,0 +1,56 @@
+"""Processes that live long: they fork, start threads, and end in their own way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import audmodel
+from tests.core.conftest import Interpreter
+
+
+# Modules that a first call imports, the last one not by a statement of audmodel
+FIRST_IMPORTS = ("audmodel.core.lookup", "audbackend", "filelock", "blake3", "wave")
+# Ends a process that hangs, before the test does
+PATIENCE = 20
+
+
+@pytest.fixture
+def uid(repository: audmodel.Repository, model_folder: Path) -> str:
+    uid = audmodel.publish(str(model_folder), "name", {}, "1.0.0")
+    audmodel.update_meta(uid, {"uar": 0.7})
+    return uid
+
+
+# Forks ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", FIRST_IMPORTS)
+def test_a_fork_during_the_first_call_of_a_thread_loads(
+    python: Interpreter, uid: str, module: str
+) -> None:
+    code = """
+    import signal, threading
+    is_importing = threading.Event()
+    class Slow:
+        def find_spec(self, name, path=None, target=None):
+            if name == args["module"] and not is_importing.is_set():
+                is_importing.set()
+                time.sleep(0.5)
+    sys.meta_path.insert(0, Slow())
+    def call():
+        audmodel.load(args["uid"], num_workers=2)
+        __import__(args["module"])
+    thread = threading.Thread(target=call)
+    thread.start()
+    assert is_importing.wait(args["patience"])
+    pid = os.fork()
+    if not pid:
+        signal.alarm(args["patience"])
+        call()
+        os._exit(0)
+    thread.join()
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    """
+    assert python.run(code, uid=uid, module=module, patience=PATIENCE) == 0

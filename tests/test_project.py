@@ -17,6 +17,7 @@ from typing import Any
 import audbackend
 import psutil
 import pytest
+import yaml
 
 import audmodel
 from tests.conftest import RELEASE
@@ -60,6 +61,49 @@ def test_package_has_its_data(path: str) -> None:
 def test_make_has_target(target: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert re.search(rf"^{target}:.* ## .+$", makefile, flags=re.MULTILINE)
+
+
+# Workflow ------------------------------------------------------------------
+
+CI_RUN = ROOT / ".ci" / "run"
+WORKFLOW = ROOT / ".github" / "workflows" / "test.yml"
+
+
+def workflow_jobs() -> dict[str, Any]:
+    jobs: dict[str, Any] = yaml.safe_load(WORKFLOW.read_text("utf-8"))["jobs"]
+    return jobs
+
+
+def test_workflow_runs_everything_on_each_python_that_is_supported() -> None:
+    everything = workflow_jobs()["everything"]
+    supported = re.findall(
+        r"^Programming Language :: Python :: (3\.\d+)$",
+        "\n".join(settings()["project"]["classifiers"]),
+        flags=re.MULTILINE,
+    )
+    assert everything["strategy"]["matrix"]["python"] == supported
+    assert ".ci/run" in [step.get("run") for step in everything["steps"]]
+
+
+def test_workflow_runs_commands_that_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for job in workflow_jobs().values():
+        scripts = [step["run"] for step in job["steps"] if "run" in step]
+        for script in scripts:
+            if script.startswith(".ci/"):
+                assert os.access(ROOT / script, os.X_OK), script
+        for case in job.get("strategy", {}).get("matrix", {}).get("include", []):
+            assert "make ${{ matrix.target }}" in scripts
+            assert re.search(rf"^{case['target']}:", makefile, flags=re.MULTILINE)
+
+
+def test_workflow_installs_the_programs_that_tests_run() -> None:
+    wanted = re.findall(r"^ +\[\w+\]=\"?(.+?)\"?$", CI_RUN.read_text("utf-8"), re.M)
+    scripts = [step.get("run", "") for step in workflow_jobs()["everything"]["steps"]]
+    (installing,) = [script for script in scripts if "apt-get install" in script]
+    installed = set(installing.split())
+    assert len(wanted) > 3
+    assert not [names for names in wanted if installed.isdisjoint(names.split())]
 
 
 # Import --------------------------------------------------------------------

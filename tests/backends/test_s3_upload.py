@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 import hashlib
 import os
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from audmodel import errors
+from audmodel.core.backend import s3_answers
 from audmodel.core.backend import s3_client
 from audmodel.core.backend import s3_upload
 from audmodel.core.backend import transfer
@@ -235,6 +237,126 @@ def test_passing_trouble(
     with backend.open_object("/a") as reader:
         assert reader is not None
         assert reader.read(0, reader.size) == content(PART + 1)
+
+
+@pytest.mark.parametrize("code", sorted(s3_answers.BUSY))
+def test_what_passes_is_recognised_by_its_code(
+    backend: S3, proxy: Proxy, code: str
+) -> None:
+    proxy.fault = faults.first(1, faults.s3_error(400, code))
+    with proxy.counting() as requests:
+        backend.write_object("/a", [b"x"])
+    assert len(requests) == 2
+
+
+def test_a_part_that_was_damaged_on_its_way(backend: S3, proxy: Proxy) -> None:
+    proxy.fault = faults.first(
+        1,
+        faults.s3_error(400, "XAmzContentSHA256Mismatch"),
+        when=lambda request: "partNumber=2" in request.path,
+    )
+    backend.write_object("/a", chunks(PART + 1))
+    with backend.open_object("/a") as reader:
+        assert reader is not None
+        assert reader.read(0, reader.size) == content(PART + 1)
+
+
+def with_object_lock(request: Request, forward: Forward) -> Answer | None:
+    """A bucket that keeps what is stored wants to be sure about it."""
+    # The body of a copy is in the storage
+    if request.method == "PUT" and "x-amz-copy-source" not in request.headers:
+        digest = hashlib.md5(request.body).digest()
+        found = request.headers.get("content-md5")
+        if found is None:
+            return faults.s3_error(400, "InvalidRequest")(request, forward)
+        if found != base64.b64encode(digest).decode():
+            return faults.s3_error(400, "BadDigest")(request, forward)
+    return forward()
+
+
+@pytest.mark.parametrize("size", [1, PART + 1])
+def test_a_bucket_with_object_lock(backend: S3, proxy: Proxy, size: int) -> None:
+    proxy.fault = with_object_lock
+    backend.write_object("/a", chunks(size), num_workers=2)
+    assert backend.create_object("/b", b"b")
+    stored = backend.read_object("/b", 10)
+    assert stored is not None
+    assert backend.replace_object("/b", b"c", stored.tag)
+
+
+@pytest.mark.parametrize(
+    ("lines", "headers"),
+    [
+        ("server_side_encryption = AES256", {"": "AES256"}),
+        ("sse_kms_key_id = key", {"": "aws:kms", "-aws-kms-key-id": "key"}),
+        (
+            "server_side_encryption = aws:kms:dsse\nsse_kms_key_id = key",
+            {"": "aws:kms:dsse", "-aws-kms-key-id": "key"},
+        ),
+    ],
+)
+def test_a_bucket_that_demands_encryption(
+    keys: None,
+    hasty: None,
+    proxy: Proxy,
+    bucket: str,
+    home: Path,
+    lines: str,
+    headers: dict[str, str],
+) -> None:
+    config = home / ".config" / "audbackend" / "minio.cfg"
+    config.parent.mkdir(parents=True)
+    config.write_text(f"[{proxy.host}]\n{lines}\n", encoding="utf-8")
+    prefix = "x-amz-server-side-encryption"
+
+    def demand(request: Request, forward: Forward) -> Answer | None:
+        found = {
+            name.removeprefix(prefix): value
+            for name, value in request.headers.items()
+            if name.startswith(prefix)
+        }
+        stores = request.method == "PUT" and "partNumber" not in request.path
+        if stores or request.path.endswith("?uploads"):
+            if found != headers:
+                return faults.s3_error(403, "AccessDenied")(request, forward)
+            # The server of the tests has no keys
+            for name in headers:
+                request.headers.pop(prefix + name)
+            return forward_unsigned(request)
+        # Nothing else may have them
+        assert not found
+        return forward()
+
+    def forward_unsigned(request: Request) -> Answer | None:
+        stored.append(request.path)
+        return faults.status(
+            200,
+            b"<R><UploadId>1</UploadId><CopyObjectResult><ETag>1</ETag>"
+            b"</CopyObjectResult></R>",
+            ETag='"1"',
+            # Its conditions are not put to the test
+            Server="SeaweedFS 30GB 4.48",
+        )(request, lambda: Answer(200, []))
+
+    stored: list[str] = []
+    proxy.fault = demand
+    with S3(proxy.url, bucket) as backend:
+        backend.write_object("/a", [b"x"])
+        assert backend.create_object("/b", b"b")
+        assert backend.replace_object("/b", b"b", '"1"')
+        assert len(stored) == 3
+        # The server does not know the upload that it did not begin
+        with pytest.raises(errors.RepositoryError):
+            backend.write_object("/c", chunks(PART))
+        assert stored[3].endswith("/c?uploads")
+
+
+def test_encryption_that_cannot_be_sent(home: Path) -> None:
+    config = home / ".config" / "audbackend" / "minio.cfg"
+    config.parent.mkdir(parents=True)
+    config.write_text("[a]\nsse_kms_key_id = \u20ac\n", encoding="utf-8")
+    with pytest.raises(errors.ConfigurationError, match="sse_kms_key_id"):
+        s3_client.endpoint("a", "b")
 
 
 def test_completion_that_was_done_twice(backend: S3, proxy: Proxy) -> None:

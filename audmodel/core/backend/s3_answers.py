@@ -19,15 +19,23 @@ _BAD_CREDENTIALS = {
     "InvalidToken",
     "SignatureDoesNotMatch",
 }
-_BUSY = {
+BUSY = {
     # What arrived is not what was sent
     "BadDigest",
+    "IncompleteBody",
+    "XAmzContentChecksumMismatch",
     "XAmzContentSHA256Mismatch",
     "RequestTimeout",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
     "ServiceUnavailable",
     "SlowDown",
     "Throttling",
+    "Throttling.User",
     "ThrottlingException",
+    "TooManyRequests",
+    "TooManyRequestsException",
 }
 _KINDS = {
     401: Kind.DENIED,
@@ -57,7 +65,7 @@ def answered(error: Any) -> FailureError:
     elif code == "RequestTimeTooSkewed":
         kind = Kind.DENIED
         reason = "the clock of this machine differs from that of the server. Set it."
-    elif status in BUSY_STATUS or code in _BUSY:
+    elif status in BUSY_STATUS or code in BUSY:
         kind = Kind.BUSY
     elif status in LOST_STATUS:
         kind = Kind.LOST
@@ -114,10 +122,10 @@ def unanswered(error: Exception) -> FailureError:
 
 
 def code_of(error: Exception | None) -> str:
-    r"""Code of an answer, which is nothing but letters."""
+    r"""Code of an answer, empty if there is none that looks like one."""
     response = getattr(error, "response", None) or {}
     code = str(response.get("Error", {}).get("Code", ""))
-    return code if re.fullmatch("[A-Za-z]{1,64}", code) else ""
+    return code if re.fullmatch("[A-Za-z][A-Za-z0-9._-]{0,63}", code) else ""
 
 
 def is_about_credentials(failure: FailureError) -> bool:

@@ -55,6 +55,8 @@ class Endpoint:
         ca_bundle: file with certificates to trust,
             ``None`` for those that come with boto3
         keys: access key and secret key, ``None`` for what boto3 finds
+        encryption: arguments of requests that store an object,
+            with which the bucket demands that it is encrypted
 
     """
 
@@ -65,6 +67,7 @@ class Endpoint:
     read_timeout: float | None
     ca_bundle: str | None
     keys: tuple[str, str] | None = field(repr=False)
+    encryption: tuple[tuple[str, str], ...] = ()
 
 
 def endpoint(
@@ -125,7 +128,19 @@ def endpoint(
         ),
         _ca_bundle(),
         keys,
+        _encryption(settings, where),
     )
+
+
+def _encryption(settings: dict[str, str], where: str) -> tuple[tuple[str, str], ...]:
+    kind, key = settings.get("server_side_encryption"), settings.get("sse_kms_key_id")
+    credentials.check(f"server_side_encryption and sse_kms_key_id {where}", kind, key)
+    if key:
+        return (
+            ("ServerSideEncryption", kind or "aws:kms"),
+            ("SSEKMSKeyId", key),
+        )
+    return (("ServerSideEncryption", kind),) if kind else ()
 
 
 def _url(host: str, settings: dict[str, str], secure: bool | None) -> str:

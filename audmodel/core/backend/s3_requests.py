@@ -34,6 +34,9 @@ _REQUIRED = {
     "upload_part": "ETag",
 }
 
+# Those that say how an object is encrypted
+_STORING = {"copy_object", "create_multipart_upload", "put_object"}
+
 # Names of metadata of objects
 CHECKSUM = "checksum"
 OWNER = "owner"
@@ -82,6 +85,8 @@ class Bucket(Store):
             FailureError: if it fails
 
         """
+        if operation in _STORING:
+            arguments.update(self.endpoint.encryption)
         is_read = operation.startswith(("get_", "head_", "list_"))
         if not is_read and operation != "upload_part":
             return finish(
@@ -263,15 +268,30 @@ def put_arguments(
         arguments
 
     """
-    digest = hashlib.md5(data, usedforsecurity=False).digest()
     return {
         "Key": key_of(path),
-        "Body": data,
-        # The store refuses what was damaged on its way
-        "ContentMD5": base64.b64encode(digest).decode(),
+        **body_arguments(data),
         "ContentType": content_type(path),
-        "Metadata": {CHECKSUM: checksum or digest.hex(), OWNER: user(), **metadata},
+        "Metadata": {CHECKSUM: checksum or md5(data), OWNER: user(), **metadata},
     }
+
+
+def body_arguments(data: bytes) -> dict[str, Any]:
+    r"""Arguments of a request that sends content.
+
+    A store refuses content that was damaged on its way,
+    and one that keeps objects from being deleted demands a checksum.
+    All of them know this one.
+
+    Args:
+        data: content
+
+    Returns:
+        arguments
+
+    """
+    digest = hashlib.md5(data, usedforsecurity=False).digest()
+    return {"Body": data, "ContentMD5": base64.b64encode(digest).decode()}
 
 
 def key_of(path: str) -> str:

@@ -24,6 +24,7 @@ from audmodel.core.backend.s3_requests import CHECKSUM
 from audmodel.core.backend.s3_requests import OWNER
 from audmodel.core.backend.s3_requests import WRITE_ID
 from audmodel.core.backend.s3_requests import Bucket
+from audmodel.core.backend.s3_requests import body_arguments
 from audmodel.core.backend.s3_requests import content_type
 from audmodel.core.backend.s3_requests import key_of
 from audmodel.core.backend.s3_requests import user
@@ -303,7 +304,7 @@ class _Upload:
             self._path,
             "upload_part",
             PartNumber=number,
-            Body=part,
+            **body_arguments(part),
             **self._upload,
         )
         return {"PartNumber": number, "ETag": answer["ETag"]}

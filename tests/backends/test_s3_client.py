@@ -376,6 +376,96 @@ def test_default_session_is_not_made_nor_changed(
     assert "Expect" in asked
 
 
+def replace(path: Path, content: str) -> None:
+    new = path.with_suffix(".new")
+    new.write_text(content, encoding="utf-8")
+    new.replace(path)
+
+
+def keys_in_a_file(profile: str, access_key: str, secret_key: str) -> str:
+    return (
+        f"[{profile}]\naws_access_key_id = {access_key}\n"
+        f"aws_secret_access_key = {secret_key}\n"
+    )
+
+
+@pytest.mark.parametrize("is_default", [True, False])
+def test_credentials_that_are_rotated(
+    weed: seaweedfs.SeaweedFS,
+    profiles: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_default: bool,
+) -> None:
+    path = profiles / "credentials"
+    backend = S3(weed.url, weed.bucket())
+    replace(path, keys_in_a_file("p", "old", "old"))
+    if is_default:
+        boto3.setup_default_session(profile_name="p")
+    else:
+        monkeypatch.setenv("AWS_PROFILE", "p")
+    with pytest.raises(errors.RepositoryError, match="credentials"):
+        backend.write_object("/a", [b"x"])
+    replace(path, keys_in_a_file("p", seaweedfs.ACCESS_KEY, seaweedfs.SECRET_KEY))
+    backend.write_object("/a", [b"x"])
+    replace(
+        path,
+        keys_in_a_file("p", seaweedfs.READER_ACCESS_KEY, seaweedfs.READER_SECRET_KEY),
+    )
+    with pytest.raises(errors.RepositoryError, match="access is denied"):
+        backend.write_object("/a", [b"x"])
+
+
+@pytest.mark.parametrize("is_default", [True, False])
+def test_credentials_of_a_program_are_had_anew_when_they_are_refused(
+    weed: seaweedfs.SeaweedFS,
+    proxy: Proxy,
+    profiles: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_default: bool,
+) -> None:
+    found = tmp_path / "found.json"
+    calls = tmp_path / "calls"
+    (profiles / "config").write_text(
+        f"[profile p]\ncredential_process = sh -c 'echo >> {calls}; cat {found}'\n",
+        encoding="utf-8",
+    )
+
+    def give(access_key: str, secret_key: str) -> None:
+        keys = {"AccessKeyId": access_key, "SecretAccessKey": secret_key}
+        replace(found, json.dumps({"Version": 1, **keys}))
+
+    if is_default:
+        boto3.setup_default_session(profile_name="p")
+    else:
+        monkeypatch.setenv("AWS_PROFILE", "p")
+    monkeypatch.setattr(s3_client, "_LOOK_AGAIN", 0)
+    give(seaweedfs.ACCESS_KEY, seaweedfs.SECRET_KEY)
+    backend = S3(proxy.url, weed.bucket())
+    backend.write_object("/a", [b"x"])
+    # They expired, and the program knows others
+    give(seaweedfs.READER_ACCESS_KEY, seaweedfs.READER_SECRET_KEY)
+    proxy.fault = faults.first(1, faults.s3_error(400, "ExpiredToken"))
+    assert backend.read_object("/a", 10) is not None
+    give("wrong", "wrong")
+    proxy.fault = faults.first(1, faults.s3_error(403, "InvalidAccessKeyId"))
+    with pytest.raises(errors.RepositoryError, match="credentials"):
+        backend.write_object("/a", [b"x"])
+    give(seaweedfs.ACCESS_KEY, seaweedfs.SECRET_KEY)
+    backend.write_object("/a", [b"x"])
+    # It knows no others, and is not asked again and again
+    proxy.fault = faults.s3_error(403, "InvalidAccessKeyId")
+    monkeypatch.setattr(s3_client, "_LOOK_AGAIN", 60)
+    for _ in range(2):
+        with proxy.counting() as requests, pytest.raises(errors.RepositoryError):
+            backend.write_object("/a", [b"x"])
+        assert len(requests) == 1
+    before = calls.read_text()
+    with pytest.raises(errors.RepositoryError):
+        backend.write_object("/a", [b"x"])
+    assert calls.read_text() == before
+
+
 def test_single_sign_on(
     weed: seaweedfs.SeaweedFS, profiles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -515,6 +605,19 @@ def test_clients_are_used_again(keys: None) -> None:
     endpoint = s3_client.endpoint("http://localhost:9000", "b")
     assert s3_client.client(endpoint) is s3_client.client(endpoint)
     assert s3_client.client(endpoint, anonymous=True) is not s3_client.client(endpoint)
+
+
+def test_clients_of_the_past_are_not_kept(
+    keys: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = s3_client.endpoint("http://localhost:9000", "b")
+    first = s3_client.client(endpoint)
+    for number in range(20):
+        monkeypatch.setenv("HTTP_PROXY", f"http://localhost:{number + 1}")
+        s3_client.client(endpoint)
+    assert len(s3_client._clients._values) == 16
+    monkeypatch.delenv("HTTP_PROXY")
+    assert s3_client.client(endpoint) is not first
 
 
 def test_names_of_hosts() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 import re
 from typing import Any
 
@@ -67,6 +68,26 @@ def test_core(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CA_BUNDLE", "/bundle")
     assert core.get_config_variable("ca_bundle") == "/bundle"
     assert core.get_credentials().access_key == "a"
+
+
+def test_credentials_that_are_read_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = home / "credentials"
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(path))
+
+    def write(key: str) -> None:
+        path.write_text(
+            f"[default]\naws_access_key_id = {key}\naws_secret_access_key = b\n"
+        )
+
+    write("old")
+    session: Any = boto3.session.Session()
+    assert session.get_credentials().access_key == "old"
+    assert not hasattr(session.get_credentials(), "refresh_needed")
+    write("new")
+    assert session.get_credentials().access_key == "old"
+    assert s3_private.read_credentials(session).access_key == "new"
 
 
 def test_descriptions() -> None:

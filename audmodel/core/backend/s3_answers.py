@@ -15,9 +15,13 @@ from audmodel.core.backend.transfer import unsendable
 # Answers about credentials that have nothing to do with the object
 _BAD_CREDENTIALS = {
     "ExpiredToken",
+    "ExpiredTokenException",
     "InvalidAccessKeyId",
+    "InvalidClientTokenId",
     "InvalidToken",
     "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+    "UnrecognizedClientException",
 }
 BUSY = {
     # What arrived is not what was sent
@@ -65,6 +69,9 @@ def answered(error: Any) -> FailureError:
     elif code == "RequestTimeTooSkewed":
         kind = Kind.DENIED
         reason = "the clock of this machine differs from that of the server. Set it."
+    elif code in _BAD_CREDENTIALS:
+        kind = Kind.DENIED
+        reason = f"the server does not accept the credentials ({code})."
     elif status in BUSY_STATUS or code in BUSY:
         kind = Kind.BUSY
     elif status in LOST_STATUS:
@@ -76,8 +83,6 @@ def answered(error: Any) -> FailureError:
             "access is denied. Check the credentials for this host, "
             "and what they permit."
         )
-    elif kind is Kind.DENIED and code in _BAD_CREDENTIALS:
-        reason = f"the server does not accept the credentials ({code})."
     return FailureError(kind, reason, error, retry_after)
 
 

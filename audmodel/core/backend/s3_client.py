@@ -2,6 +2,7 @@ r"""Clients of boto3 for hosts, made once and used again."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import os
 import re
 import sys
 import threading
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -190,6 +192,8 @@ def _ca_bundle() -> str | None:
 
 
 _clients: Shared[Any] = Shared()
+# Seconds until credentials that were refused are looked for once more
+_LOOK_AGAIN = 10.0
 
 
 def client(endpoint: Endpoint, *, anonymous: bool = False) -> Any:
@@ -211,27 +215,87 @@ def client(endpoint: Endpoint, *, anonymous: bool = False) -> Any:
 
     """
     session = s3_private.default_session()
-    chain: tuple[tuple[str, str], ...] = ()
-    if endpoint.keys is None and not anonymous:
-        chain = tuple(
-            sorted(item for item in os.environ.items() if _CHAIN.match(item[0]))
-        )
-    proxies = tuple(
-        sorted(
-            item for item in os.environ.items() if item[0].lower().endswith("_proxy")
-        )
-    )
-    key = (endpoint, anonymous, session, chain, proxies)
+    key = _key(endpoint, anonymous, session)
     return _clients.get(key, lambda: _make(endpoint, anonymous, session))
 
 
+def renewed(endpoint: Endpoint, refused: Any) -> Any:
+    r"""Client with other credentials than those that a server refused.
+
+    They may have been replaced since, as those that last for some hours are.
+
+    Args:
+        endpoint: where and how to reach the host
+        refused: client with the credentials that were refused
+
+    Returns:
+        client of boto3, ``None`` if there are no other credentials
+
+    Raises:
+        ConfigurationError: if the configuration of botocore cannot be used
+        FailureError: if credentials cannot be had
+
+    """
+    wrapper: _Session = s3_private.http_session(refused)
+    if endpoint.keys is not None or not wrapper.may_look_again():
+        return None
+    session = s3_private.default_session()
+    with _translating():
+        if _identity(_find(session or _session(is_looking=True))) == wrapper.identity:
+            return None
+    _clients.forget(_key(endpoint, False, session), refused)
+    return client(endpoint)
+
+
+def _key(endpoint: Endpoint, anonymous: bool, session: Any) -> Hashable:
+    r"""Everything that a client depends on."""
+    chain: list[tuple[str, object]] = []
+    if endpoint.keys is None and not anonymous:
+        chain += [item for item in os.environ.items() if _CHAIN.match(item[0])]
+        # Tools that renew credentials write them there
+        chain += [(path, _state(path)) for path in _files()]
+    proxies = [
+        item for item in os.environ.items() if item[0].lower().endswith("_proxy")
+    ]
+    return endpoint, anonymous, session, tuple(sorted(chain)), tuple(sorted(proxies))
+
+
+def _files() -> list[str]:
+    r"""Files in which the AWS tools look for credentials."""
+    places = (
+        ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+        ("AWS_CONFIG_FILE", "~/.aws/config"),
+    )
+    return [os.path.expanduser(os.environ.get(*place)) for place in places]
+
+
+def _state(path: str) -> tuple[int, ...]:
+    r"""What changes with the content of a file."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def _make(endpoint: Endpoint, anonymous: bool, session: Any) -> Any:
+    with _translating():
+        if session is None:
+            session = _session(is_looking=endpoint.keys is None and not anonymous)
+        found = None
+        if endpoint.keys is None and not anonymous:
+            found = _find(session)
+            anonymous = found is None
+        return _guard(_plain(session, endpoint, anonymous, found), _identity(found))
+
+
+@contextmanager
+def _translating() -> Iterator[None]:
+    r"""Raise errors of ours in place of those of boto3."""
     from botocore.exceptions import BotoCoreError
 
     try:
-        if session is None:
-            session = _session(is_looking=endpoint.keys is None and not anonymous)
-        return _guard(_plain(session, endpoint, anonymous))
+        yield
     except _credential_errors() as error:
         raise s3_answers.unanswered(error) from error
     except ConfigurationError:
@@ -269,19 +333,45 @@ def _session(*, is_looking: bool) -> Any:
     return session
 
 
-def _plain(session: Any, endpoint: Endpoint, anonymous: bool) -> Any:
+def _find(session: Any) -> Any:
+    r"""Credentials as they are now, ``None`` if there are none."""
+    found = session.get_credentials()
+    if found is not None and found.method != "explicit" and not _renews(found):
+        # A session reads files once
+        found = s3_private.read_credentials(session) or found
+    if found is not None:
+        frozen = found.get_frozen_credentials()
+        credentials.hide(frozen.access_key, frozen.secret_key, frozen.token)
+        credentials.check(
+            "The credentials of the AWS tools", frozen.access_key, frozen.token
+        )
+    return found
+
+
+def _renews(found: Any) -> bool:
+    r"""Whether credentials renew themselves."""
+    return hasattr(found, "refresh_needed")
+
+
+def _identity(found: Any) -> int | None:
+    r"""What tells credentials from others, and does not tell them."""
+    return None if found is None else hash(found.get_frozen_credentials())
+
+
+def _plain(session: Any, endpoint: Endpoint, anonymous: bool, found: Any) -> Any:
     r"""Client as boto3 makes it."""
     from botocore import UNSIGNED
     from botocore.config import Config
 
     core = s3_private.core(session)
-    keys: dict[str, str] = {}
+    keys: dict[str, str | None] = {}
     if endpoint.keys is not None:
         keys["aws_access_key_id"], keys["aws_secret_access_key"] = endpoint.keys
-    elif not anonymous:
-        found = session.get_credentials()
-        _check(found)
-        anonymous = found is None
+    elif found is not None and not _renews(found):
+        frozen = found.get_frozen_credentials()
+        keys["aws_access_key_id"] = frozen.access_key
+        keys["aws_secret_access_key"] = frozen.secret_key
+        keys["aws_session_token"] = frozen.token
     ca_bundle = endpoint.ca_bundle or core.get_config_variable("ca_bundle")
     style: Any = endpoint.addressing_style
     return session.client(
@@ -308,12 +398,13 @@ def _plain(session: Any, endpoint: Endpoint, anonymous: bool) -> Any:
     )
 
 
-def _guard(client: Any) -> Any:
+def _guard(client: Any, identity: int | None) -> Any:
     r"""Let no answer of a server keep a client busy for ever."""
     pools = s3_private.pool_classes(client)
     pools.update(connections.guarded(pools))
     s3_private.stop_asking(client)
-    s3_private.set_http_session(client, _Session(s3_private.http_session(client)))
+    session = _Session(s3_private.http_session(client), identity)
+    s3_private.set_http_session(client, session)
     client.meta.events.register("before-parse.s3", _check_length)
     client.meta.events.register_first("needs-retry.s3.HeadBucket", _leave_circle)
     return client
@@ -341,12 +432,23 @@ class _Session:
 
     Args:
         session: session of botocore
+        identity: what tells the credentials from others
 
     """
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, identity: int | None) -> None:
+        self.identity = identity
         self._session = session
         self._local = threading.local()
+        self._looked = -_LOOK_AGAIN
+
+    def may_look_again(self) -> bool:
+        r"""Whether it is time to look for other credentials."""
+        now = time.monotonic()
+        if now - self._looked < _LOOK_AGAIN:
+            return False
+        self._looked = now
+        return True
 
     @contextmanager
     def closing_on_error(self) -> Iterator[None]:
@@ -452,12 +554,3 @@ def _may_be_ec2(path: str = "/sys/class/dmi/id/sys_vendor") -> bool:
     except OSError:
         return False
     return "Amazon" in vendor or "Xen" in vendor
-
-
-def _check(found: Any) -> None:
-    if found is not None:
-        frozen = found.get_frozen_credentials()
-        credentials.hide(frozen.access_key, frozen.secret_key, frozen.token)
-        credentials.check(
-            "The credentials of the AWS tools", frozen.access_key, frozen.token
-        )

@@ -37,7 +37,7 @@ def core(session: Any) -> Any:
     r"""Session of botocore behind one of boto3.
 
     That of boto3 does not say which certificates are configured,
-    and never reads a file with credentials again.
+    and looks for credentials only once.
 
     Args:
         session: session of boto3
@@ -47,6 +47,19 @@ def core(session: Any) -> Any:
 
     """
     return session._session  # noqa: SLF001
+
+
+def read_credentials(session: Any) -> Any:
+    r"""Credentials that are found now, whatever was found before.
+
+    Args:
+        session: session of boto3
+
+    Returns:
+        credentials, ``None`` if there are none
+
+    """
+    return core(session).get_component("credential_provider").load_credentials()
 
 
 def descriptions(path: str | None) -> Any:

@@ -118,10 +118,24 @@ class Bucket(Store):
         self, operation: str, arguments: dict[str, Any], *, anonymous: bool
     ) -> dict[str, Any]:
         client = s3_client.client(self.endpoint, anonymous=anonymous)
-        with s3_client.closing_on_error(client):
+        try:
             return self._ask(client, operation, arguments)
+        except FailureError as failure:
+            if anonymous or not s3_answers.is_about_credentials(failure):
+                raise
+            renewed = s3_client.renewed(self.endpoint, client)
+            if renewed is None:
+                raise
+        # A request that is refused changes nothing
+        return self._ask(renewed, operation, arguments)
 
     def _ask(
+        self, client: Any, operation: str, arguments: dict[str, Any]
+    ) -> dict[str, Any]:
+        with s3_client.closing_on_error(client):
+            return self._answer(client, operation, arguments)
+
+    def _answer(
         self, client: Any, operation: str, arguments: dict[str, Any]
     ) -> dict[str, Any]:
         from botocore.exceptions import BotoCoreError

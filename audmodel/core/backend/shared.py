@@ -18,9 +18,14 @@ class Shared(Generic[Value]):
 
     A child process must not share connections with its parent,
     and makes its own.
+
+    Args:
+        most: number of values that are kept, those that were used last
+
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 16) -> None:
+        self._most = most
         self._values: dict[Hashable, Value] = {}
         self._start_anew()
         os.register_at_fork(after_in_child=self._start_anew)
@@ -42,6 +47,21 @@ class Shared(Generic[Value]):
 
         """
         with self._lock:
-            if key not in self._values:
-                self._values[key] = make()
-            return self._values[key]
+            value = self._values.pop(key) if key in self._values else make()
+            self._values[key] = value
+            if len(self._values) > self._most:
+                # Requests that still use it end first
+                del self._values[next(iter(self._values))]
+            return value
+
+    def forget(self, key: Hashable, value: Value) -> None:
+        r"""Make a new value the next time, unless that was done.
+
+        Args:
+            key: what the value was made for
+            value: value that is of no use any more
+
+        """
+        with self._lock:
+            if self._values.get(key) is value:
+                del self._values[key]

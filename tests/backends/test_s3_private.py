@@ -24,7 +24,7 @@ from tests.backends.proxy import Proxy
 
 def locked(name: str) -> str:
     text = (seaweedfs.ROOT / "requirements" / f"{name}.txt").read_text()
-    found = re.search(r"^botocore==(\S+)", text, re.MULTILINE)
+    found = re.search(r"^boto3==(\S+)", text, re.MULTILINE)
     assert found is not None
     return found[1]
 

@@ -14,7 +14,7 @@ from typing import cast
 from audmodel.core.backend.transfer import Stream
 
 
-#: Versions of botocore, the oldest that is allowed first
+#: Versions of boto3, the oldest that is allowed first
 SEEN_WITH = ("1.36.0", "1.44.8")
 
 

@@ -45,7 +45,7 @@ def run() -> NoReturn:
     try:
         sys.stdout.flush()
     except (AttributeError, OSError):
-        _abandon_stdout()
+        _abandon(1)
     if code == commands.INTERRUPTED:
         # A shell goes on with the next command unless the signal ended this one
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -96,10 +96,10 @@ def _run(args: argparse.Namespace) -> int:
     try:
         output.write(f"{text}\n" if text else "")
     except BrokenPipeError:
-        _abandon_stdout()
+        _abandon(1)
         return commands.BROKEN_PIPE
     except OSError as error:
-        _abandon_stdout()
+        _abandon(1)
         raise OSError(f"The result cannot be written: {error.strerror}.") from error
     return result.code
 
@@ -157,15 +157,15 @@ def _say(name: str, text: str) -> None:
     try:
         print(f"{name}: {output.printable(text)}", file=sys.stderr, flush=True)
     except OSError:
-        pass
+        _abandon(2)
 
 
 def _is_terminal(stream: object) -> bool:
     return stream is not None and bool(getattr(stream, "isatty", bool)())
 
 
-def _abandon_stdout() -> None:
-    r"""Let nothing be written to stdout when the process ends."""
+def _abandon(descriptor: int) -> None:
+    r"""Let what is left be written nowhere, so that the exit code stays ours."""
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
+    os.dup2(null, descriptor)
     os.close(null)

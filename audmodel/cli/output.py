@@ -90,7 +90,8 @@ def _plain(value: Any) -> Any:
         return None
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
-    return value
+    # Times, paths, and numbers that JSON does not have
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -140,8 +140,14 @@ def read(
         found = registry.header(model)
         return None if found is None else found[0]
 
+    def readable(model: ModelId) -> Header | None:
+        found = header(model)
+        if found is not None:
+            _ = found.parameters  # raises if they are not data
+        return found
+
     for model, found in _read_all(
-        header, models, num_workers, catalogue.problems
+        readable, models, num_workers, catalogue.problems
     ).items():
         if wanted.matches(found):
             catalogue.headers[model] = found

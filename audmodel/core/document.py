@@ -4,7 +4,8 @@ Headers, metadata, aliases and configuration are YAML,
 written by anybody who can write to a repository.
 Reading one never constructs anything but plain values:
 what ``yaml.SafeLoader`` knows,
-and the tuples that earlier releases wrote.
+and the values that earlier releases wrote with tags of Python,
+as far as they are data, see ``python_tags``.
 Size, depth and expansion are limited,
 and whatever is wrong with a document raises one typed error.
 
@@ -14,14 +15,17 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Mapping
+from dataclasses import dataclass
 import datetime
 import itertools
 import numbers
+import re
 from typing import Any
 from typing import cast
 
 import yaml
 
+from audmodel.core import python_tags
 from audmodel.errors import InvalidDataError
 from audmodel.errors import InvalidDocumentError
 
@@ -43,6 +47,7 @@ _FLOAT_TAG = f"{_YAML_TAG}float"
 _INT_TAG = f"{_YAML_TAG}int"
 _TAGS = {
     _TUPLE_TAG,
+    *python_tags.TAGS,
     *(
         f"{_YAML_TAG}{name}"
         for name in (
@@ -97,26 +102,38 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
 _Loader.add_constructor(_TUPLE_TAG, _Loader.construct_tuple)
 _Loader.add_constructor(_FLOAT_TAG, _Loader.construct_number)
 _Loader.add_constructor(_INT_TAG, _Loader.construct_number)
+for _tag, _constructor in python_tags.CONSTRUCTORS.items():
+    _Loader.add_constructor(_tag, _constructor)
 
 
 class _Dumper(yaml.SafeDumper):
     r"""Dumper that writes what audmodel 1.x writes for plain values."""
 
-    def represent_tuple(self, data: tuple[Any, ...]) -> yaml.Node:
-        return self.represent_sequence(_TUPLE_TAG, data)
 
-    def represent_ordered_set(self, data: set[Any]) -> yaml.Node:
-        # The order of a set differs from one process to the next
-        items = sorted(data, key=lambda item: (type(item).__name__, repr(item)))
-        return self.represent_mapping(f"{_YAML_TAG}set", dict.fromkeys(items))
+class _FastDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    r"""Dumper that is several times faster, and writes some texts in another way."""
 
 
-_Dumper.add_representer(tuple, _Dumper.represent_tuple)
-_Dumper.add_representer(set, _Dumper.represent_ordered_set)
-_Dumper.add_multi_representer(dict, lambda dumper, data: dumper.represent_dict(data))
+def _represent_tuple(dumper: Any, data: tuple[Any, ...]) -> yaml.Node:
+    return cast(yaml.Node, dumper.represent_sequence(_TUPLE_TAG, data))
 
 
-def dump(data: Mapping[str, object], label: str) -> bytes:
+def _represent_set(dumper: Any, data: set[Any]) -> yaml.Node:
+    # The order of a set differs from one process to the next
+    items = sorted(data, key=lambda item: (type(item).__name__, repr(item)))
+    return cast(
+        yaml.Node, dumper.represent_mapping(f"{_YAML_TAG}set", dict.fromkeys(items))
+    )
+
+
+for _class in (_Dumper, _FastDumper):
+    _class.add_representer(tuple, _represent_tuple)
+    _class.add_representer(set, _represent_set)
+    for _type in python_tags.TYPES:
+        _class.add_representer(_type, python_tags.represent)
+
+
+def dump(data: Mapping[str, object], label: str, *, depth: int = 0) -> bytes:
     r"""Write a dictionary as YAML document.
 
     Args:
@@ -124,6 +141,7 @@ def dump(data: Mapping[str, object], label: str) -> bytes:
             numbers of other libraries, e.g. ``numpy``,
             are written as Python's own
         label: name of the argument, for messages
+        depth: levels that the document will have around ``data``
 
     Returns:
         content of the document
@@ -131,30 +149,54 @@ def dump(data: Mapping[str, object], label: str) -> bytes:
     Raises:
         InvalidDataError: if ``data`` is no dictionary,
             holds objects,
-            or is larger than a document may be
+            or is larger or deeper than a document may be
 
     """
+    return _write(data, label, depth)[0]
+
+
+def stored_form(data: Mapping[str, object], label: str) -> dict[str, Any]:
+    r"""What is read after a dictionary was written.
+
+    Args:
+        data: plain values, arbitrarily nested
+        label: name of the argument, for messages
+
+    Returns:
+        dictionary of Python's own types
+
+    Raises:
+        InvalidDataError: if ``data`` cannot be written
+
+    """
+    return _write(data, label, 0)[1]
+
+
+def _write(
+    data: Mapping[str, object], label: str, depth: int
+) -> tuple[bytes, dict[str, Any]]:
+    r"""Content of a document, and what is read from it."""
     if not isinstance(data, Mapping):
         raise InvalidDataError(
             f"'{label}' has to be a dictionary, not {type(data).__name__}."
         )
     try:
-        plain = _plain(data, label, 0)
-        text = yaml.dump(plain, Dumper=_Dumper, sort_keys=False)
+        plain = _Plain(label).convert(data, label, depth)
+        dumper: Any = _FastDumper if _is_simple(plain) else _Dumper
+        text = yaml.dump(plain, Dumper=dumper, sort_keys=False)
         content = text.encode("ascii")
         # Written is only what can be read again
-        copy = load(content, label)
-        same = yaml.dump(copy, Dumper=_Dumper, sort_keys=False) == text
+        stored = load(content, label)
     except InvalidDataError:
         raise
     # PyYAML raises ValueError, e.g. for numbers with thousands of digits
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise InvalidDataError(f"'{label}' cannot be stored: {error}") from error
-    if not same:
+    if not _is_same(plain, stored):
         raise InvalidDataError(
             f"'{label}' cannot be stored, since reading it gives other values."
         )
-    return content
+    return content, stored
 
 
 def show(data: Mapping[str, object], *, ascii_only: bool = False) -> str:
@@ -174,44 +216,130 @@ def show(data: Mapping[str, object], *, ascii_only: bool = False) -> str:
     return text
 
 
-def _plain(value: Any, where: str, depth: int) -> Any:
-    r"""Value with the same content made of Python's own types."""
-    if depth > MAX_DEPTH:
-        raise InvalidDataError(f"{where} is nested more than {MAX_DEPTH} times.")
-    if value is None or type(value) in _PLAIN_TYPES:
-        return value
-    if isinstance(value, Mapping):
-        return {
-            _plain(key, where, depth + 1): _plain(item, f"{where}[{key!r}]", depth + 1)
-            for key, item in value.items()
-        }
-    if isinstance(value, list | tuple | set | frozenset):
-        items = [_plain(item, where, depth + 1) for item in value]
+class _Plain:
+    r"""Makes values with the same content of Python's own types.
+
+    Args:
+        label: name of the argument, for messages
+
+    """
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._count = 0
+
+    def convert(self, value: Any, where: str, depth: int) -> Any:
+        self._count += 1
+        if self._count > MAX_NODES:
+            raise InvalidDataError(
+                f"'{self._label}' has more than {MAX_NODES} values, "
+                "keys of dictionaries included."
+            )
+        if value is None or type(value) in _PLAIN_TYPES:
+            return value
+        if isinstance(value, Mapping | list | tuple | set | frozenset):
+            if depth >= MAX_DEPTH:
+                raise InvalidDataError(
+                    f"'{self._label}' is nested too deep, more than {MAX_DEPTH} levels."
+                )
+            return self._collection(value, where, depth + 1)
+        if isinstance(value, str):
+            return str.__str__(value)
+        for kind, plain in _NUMBERS:
+            if isinstance(value, kind):
+                return plain(value)
+        raise InvalidDataError(
+            f"{where} is of type {type(value).__name__} and cannot be stored. "
+            "Use strings, numbers, dates, times, paths, "
+            "and lists, tuples, sets, or dictionaries of them."
+        )
+
+    def _collection(self, value: Any, where: str, depth: int) -> Any:
+        if isinstance(value, Mapping):
+            return {
+                self.convert(key, where, depth): self.convert(
+                    item, f"{where}[{key!r}]", depth
+                )
+                for key, item in value.items()
+            }
+        items = [self.convert(item, where, depth) for item in value]
         if isinstance(value, list | tuple):
             return items if isinstance(value, list) else tuple(items)
         return set(items)
+
+
+# From the narrowest kind on
+_NUMBERS: tuple[tuple[type, type], ...] = (
+    (numbers.Integral, int),
+    (numbers.Real, float),
+    (numbers.Complex, complex),
+)
+_PLAIN_TYPES = {
+    bool,
+    int,
+    float,
+    str,
+    bytes,
+    datetime.date,
+    datetime.datetime,
+    *python_tags.TYPES,
+}
+# libyaml writes other texts, long and empty keys, and keys that are
+# no scalars in another way than PyYAML, which earlier releases used
+_SIMPLE_TEXT = re.compile(r"[ -~]*")
+_SIMPLE_KEY = re.compile(r"[ -~]{1,100}")
+
+
+def _is_simple(value: Any, pattern: re.Pattern[str] = _SIMPLE_TEXT) -> bool:
+    r"""Whether libyaml writes the same bytes for a plain value as PyYAML."""
     if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if isinstance(value, numbers.Real):
-        return float(value)
-    raise InvalidDataError(
-        f"{where} is of type {type(value).__name__} and cannot be stored. "
-        "Use strings, numbers, dates, and lists, tuples, sets, "
-        "or dictionaries of them."
-    )
+        return pattern.fullmatch(value) is not None
+    if isinstance(value, dict):
+        return all(
+            isinstance(key, str) and _is_simple(key, _SIMPLE_KEY) and _is_simple(item)
+            for key, item in value.items()
+        )
+    if isinstance(value, list | tuple):
+        return all(map(_is_simple, value))
+    return value is None or type(value) in (bool, int, float, datetime.date)
 
 
-_PLAIN_TYPES = {bool, int, float, str, bytes, datetime.date, datetime.datetime}
+def _is_same(value: Any, other: Any) -> bool:
+    r"""Whether two plain values are of the same types and equal."""
+    if type(value) is not type(other):
+        return False
+    if isinstance(value, dict):
+        return _is_same(list(value.items()), list(other.items()))
+    if isinstance(value, list | tuple):
+        return len(value) == len(other) and all(map(_is_same, value, other))
+    if isinstance(value, float) and value == 0:
+        return repr(value) == repr(other)
+    if isinstance(value, datetime.datetime):
+        return bool(value.isoformat() == other.isoformat())
+    # Not a number does not equal itself
+    return bool(value == other) or repr(value) == repr(other)
 
 
-def load(content: bytes, source: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Unreadable:
+    r"""Stands for a value that is not plain data.
+
+    Args:
+        reason: why it cannot be read
+
+    """
+
+    reason: str
+
+
+def load(content: bytes, source: str, *, optional: str | None = None) -> dict[str, Any]:
     r"""Read a YAML document that holds a dictionary.
 
     Args:
         content: content of the document
         source: where the document comes from, for messages
+        optional: key whose value may be anything that is valid YAML.
+            It is :class:`Unreadable` if it is not plain data
 
     Returns:
         the dictionary, empty for an empty document
@@ -237,15 +365,18 @@ def load(content: bytes, source: str) -> dict[str, Any]:
             if node is None:
                 return {}
             _check_expansion(node)
-            data = loader.construct_document(node)
+            apart = _take_out(node, optional)
+            data = _construct(loader, node)
+            if apart is not None and isinstance(data, dict):
+                data[optional] = _construct_if_possible(loader, apart)
         finally:
             loader.dispose()
     # PyYAML raises whatever its converters raise,
     # e.g. AttributeError, OverflowError, RecursionError
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise InvalidDocumentError(
-            f"{source} cannot be read, since it is not plain YAML data: {reason[:300]}"
+            f"{source} cannot be read, "
+            f"since it is not plain YAML data: {_reason(error)}"
         ) from error
     if data is None:
         return {}  # what audmodel 1.x writes for metadata that was not given
@@ -255,6 +386,33 @@ def load(content: bytes, source: str) -> dict[str, Any]:
             f"it holds a {type(data).__name__} instead of a dictionary."
         )
     return cast(dict[str, Any], data)
+
+
+def _take_out(root: yaml.Node, name: str | None) -> yaml.Node | None:
+    r"""Remove a key from a dictionary, and give the node of its value."""
+    if name is None or not isinstance(root, yaml.MappingNode):
+        return None
+    for index, (key, value) in enumerate(root.value):
+        if isinstance(key, yaml.ScalarNode) and key.value == name:
+            del root.value[index]
+            return cast(yaml.Node, value)
+    return None
+
+
+def _construct(loader: Any, node: yaml.Node) -> Any:
+    _check_tags(node)
+    return loader.construct_document(node)
+
+
+def _construct_if_possible(loader: Any, node: yaml.Node) -> Any:
+    try:
+        return _construct(loader, node)
+    except Exception as error:  # noqa: BLE001 - converters raise anything, see above
+        return Unreadable(_reason(error))
+
+
+def _reason(error: Exception) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:300]
 
 
 def _check_directives(content: bytes) -> None:
@@ -269,7 +427,7 @@ def _check_directives(content: bytes) -> None:
 
 
 def _check_events(content: bytes) -> None:
-    r"""Refuse foreign tags and great depth before anything is built."""
+    r"""Refuse great depth and many values before anything is built."""
     depth = 0
     for number, event in enumerate(yaml.parse(content, Loader=_Loader)):
         if number > 2 * MAX_NODES:
@@ -280,9 +438,24 @@ def _check_events(content: bytes) -> None:
             depth -= 1
         if depth > MAX_DEPTH:
             raise yaml.YAMLError(f"nested more than {MAX_DEPTH} times")
-        tag = getattr(event, "tag", None)
-        if tag not in (None, "!") and tag not in _TAGS:
-            raise yaml.YAMLError(f"tag {str(tag)[:100]!r} is not allowed")
+
+
+def _check_tags(root: yaml.Node) -> None:
+    r"""Refuse foreign tags before anything is constructed."""
+    nodes, seen = [root], {id(root)}
+    while nodes:
+        node = nodes.pop()
+        if node.tag not in _TAGS:
+            raise yaml.YAMLError(f"tag {str(node.tag)[:100]!r} is not allowed")
+        if isinstance(node, yaml.ScalarNode):
+            continue
+        items = node.value
+        if isinstance(node, yaml.MappingNode):
+            items = itertools.chain.from_iterable(node.value)
+        for item in items:
+            if id(item) not in seen:
+                seen.add(id(item))
+                nodes.append(item)
 
 
 def _check_expansion(root: yaml.Node) -> None:

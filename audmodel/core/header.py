@@ -14,7 +14,8 @@ from audmodel.core.uid import ModelId
 from audmodel.errors import InvalidDocumentError
 
 
-_KEYS = ("author", "date", "name", "parameters", "subgroup", "version")
+_PARAMETERS = "parameters"
+_KEYS = ("author", "date", "name", _PARAMETERS, "subgroup", "version")
 _ARCHIVE = "archive"
 _DIGEST = re.compile(r"blake3:([0-9a-f]{64})")
 _LOCATION = re.compile(r"[A-Za-z0-9/._-]{1,1024}", re.A)
@@ -43,7 +44,8 @@ class Header:
         author: who published the model
         date: when it was published
         name: name of the model
-        parameters: parameters of the model
+        params: parameters of the model,
+            or why they cannot be read
         subgroup: subgroup of the model, may be empty
         version: version of the model
         archive: identity of the archive,
@@ -54,26 +56,47 @@ class Header:
     author: str
     date: datetime.date | str
     name: str
-    parameters: Mapping[str, Any]
+    params: Mapping[str, Any] | document.Unreadable
     subgroup: str
     version: str
     archive: ArchiveIdentity | None
 
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        r"""Parameters of the model.
+
+        Raises:
+            InvalidDocumentError: if they are not plain data
+
+        """
+        if isinstance(self.params, document.Unreadable):
+            raise InvalidDocumentError(
+                f"The parameters of the model {self.name!r} of version {self.version} "
+                f"are not plain data and cannot be read: {self.params.reason}. "
+                "Its files can be loaded, and its other properties can be read."
+            )
+        return self.params
+
     def public(self) -> dict[str, Any]:
         r"""Header as the user sees it."""
         header = {key: getattr(self, key) for key in _KEYS}
-        header["parameters"] = dict(self.parameters)
+        header[_PARAMETERS] = dict(self.parameters)
         return header
 
-    def dump(self) -> bytes:
-        r"""Header as it is stored."""
+    def dump(self, label: str = "header") -> bytes:
+        r"""Header as it is stored.
+
+        Args:
+            label: what is said to be wrong if it cannot be stored
+
+        """
         stored = self.public()
         if self.archive is not None:
             stored[_ARCHIVE] = {
                 "digest": f"blake3:{self.archive.digest.hex()}",
                 "size": self.archive.size,
             }
-        return document.dump(stored, "header")
+        return document.dump(stored, label)
 
     @property
     def location(self) -> str:
@@ -96,15 +119,16 @@ def parse(content: bytes, model: ModelId, source: str) -> Header:
         InvalidDocumentError: if it is not the header of this model
 
     """
-    data = document.load(content, source)
+    data = document.load(content, source, optional=_PARAMETERS)
     for key in _KEYS:
         if key not in data:
             raise InvalidDocumentError(f"{source} lacks the key '{key}'.")
     for key in ("name", "version"):
         if not isinstance(data[key], str):
             raise InvalidDocumentError(f"'{key}' in {source} is not a string.")
-    if not isinstance(data["parameters"], dict):
-        raise InvalidDocumentError(f"'parameters' in {source} is not a dictionary.")
+    params = data[_PARAMETERS]
+    if not isinstance(params, dict | document.Unreadable):
+        raise InvalidDocumentError(f"'{_PARAMETERS}' in {source} is not a dictionary.")
     if data["version"] != model.version:
         raise InvalidDocumentError(
             f"{source} is of version {data['version'][:100]!r} "
@@ -114,7 +138,7 @@ def parse(content: bytes, model: ModelId, source: str) -> Header:
         str(data["author"]),
         data["date"] if isinstance(data["date"], datetime.date) else str(data["date"]),
         data["name"],
-        data["parameters"],
+        params,
         "" if data["subgroup"] is None else str(data["subgroup"]),
         data["version"],
         _identity(data.get(_ARCHIVE), source),

@@ -145,7 +145,9 @@ def parameters(
     Raises:
         TypeError: if ``uid`` is not a string
         ConfigurationError: if the configuration cannot be used
-        InvalidDocumentError: if the header of the model is not valid
+        InvalidDocumentError: if the header of the model is not valid,
+            or the parameters are not plain data,
+            which does not keep the model from being loaded
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used

@@ -2,11 +2,14 @@ r"""Model IDs, versions and aliases: what is a valid one, and which is it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping
+import contextlib
 from dataclasses import dataclass
 import hashlib
 import re
 
+from audmodel.errors import InvalidDataError
 from audmodel.errors import InvalidIdError
 from audmodel.errors import InvalidInputError
 
@@ -17,6 +20,10 @@ _VERSION = r"\d{1,18}\.\d{1,18}\.\d{1,18}(?:-[A-Za-z0-9._-]{1,64})?"
 _ID = re.compile(rf"(?P<short>{_LEGACY}|{_SHORT})(?:-(?P<version>{_VERSION}))?", re.A)
 _VERSION_PATTERN = re.compile(_VERSION, re.A)
 _ALIAS = re.compile(r"[A-Za-z0-9._-]{1,128}", re.A)
+# Suffixes by which other tools order a version before the one without
+_PRERELEASE = re.compile(
+    r"-(?:a|alpha|b|beta|c|rc|pre|preview|dev|nightly|snapshot)(?![a-z])", re.A | re.I
+)
 # One part of a path on a backend, compare ``audbackend``'s rule for paths
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,200}", re.A)
 # Object stores allow 1,024 characters for everything
@@ -148,13 +155,18 @@ def is_version(version: str) -> bool:
     return _VERSION_PATTERN.fullmatch(version) is not None
 
 
+def is_prerelease(version: str) -> bool:
+    r"""Whether the suffix of a version says that the version itself is to come."""
+    return _PRERELEASE.search(version) is not None
+
+
 def is_short(short: str) -> bool:
     r"""Whether a string is the first part of a model ID."""
     match = _ID.fullmatch(short)
     return match is not None and match["version"] is None
 
 
-def sort_versions(versions: set[str]) -> list[str]:
+def sort_versions(versions: Iterable[str]) -> list[str]:
     r"""Sort versions from oldest to newest.
 
     As in earlier releases,
@@ -239,6 +251,10 @@ def short_id(name: str, params: Mapping[str, object], subgroup: str | None) -> s
     It is the last 8 digits of the MD5 sum
     of subgroup, name and parameters sorted by name,
     as it was from the first release on.
+    Parameters count as they are stored,
+    so that the ID can be computed from what is read again.
+    Those that cannot be stored count as they are:
+    earlier releases published models with some of them.
 
     Args:
         name: name of the model
@@ -252,6 +268,10 @@ def short_id(name: str, params: Mapping[str, object], subgroup: str | None) -> s
         InvalidInputError: if the names of ``params`` cannot be sorted
 
     """
+    from audmodel.core import document
+
+    with contextlib.suppress(InvalidDataError):
+        params = document.stored_form(params, "params")
     try:
         ordered = dict(sorted(params.items()))
     except TypeError as error:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import collections
 import datetime
+import enum
+import fractions
+import hashlib
 from pathlib import Path
+import time
+import types
 from typing import Any
+import zoneinfo
 
 from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
 import audmodel
+from audmodel.core import document
 from audmodel.core import uid as ids
+from audmodel.errors import InvalidDataError
 from tests.behaviour.backends import publish
 
 
@@ -146,6 +155,146 @@ def test_order_of_versions() -> None:
 @given(st.lists(st.from_regex(ids._VERSION_PATTERN, fullmatch=True), max_size=5))
 def test_any_versions_can_be_sorted(versions: list[str]) -> None:
     assert sorted(ids.sort_versions(set(versions))) == sorted(set(versions))
+
+
+def test_versions_that_differ_in_zeros_only() -> None:
+    versions = ["01.0.0", "1.0.0", "1.0.0-01", "1.0.0-1"]
+    for order in (versions, versions[::-1]):
+        assert ids.sort_versions(order) == versions
+
+
+@pytest.mark.parametrize(
+    "version", ["1.0.0-rc1", "1.0.0-RC.1", "1.0.0-beta", "1.0.0-a2", "2.0.0-dev"]
+)
+def test_version_that_looks_like_one_before(
+    repository: audmodel.Repository, model_folder: Path, version: str
+) -> None:
+    with pytest.warns(UserWarning, match=rf"'{version}' counts as newer"):
+        uid = publish(model_folder, version=version)
+    publish(model_folder, version=version.split("-")[0])
+    assert audmodel.latest_version(uid) == version
+
+
+@pytest.mark.parametrize("version", ["1.0.0-prod", "1.0.0-arm", "1.0.0-1", "1.0.0-bf"])
+def test_other_suffixes(
+    repository: audmodel.Repository, model_folder: Path, version: str
+) -> None:
+    # Warnings are errors
+    assert publish(model_folder, version=version).endswith(version)
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+class Name(enum.StrEnum):
+    CNN = "cnn"
+
+
+Pair = collections.namedtuple("Pair", "a b")
+
+VALUES = {
+    "fraction": (fractions.Fraction(1, 2), fractions.Fraction(1, 2)),
+    "ordered dictionary": (
+        collections.OrderedDict(b=Level.HIGH, a=2),
+        {"b": 3, "a": 2},
+    ),
+    "dictionary with default": (collections.defaultdict(list, a=[1]), {"a": [1]}),
+    "mapping": (types.MappingProxyType({"a": 1}), {"a": 1}),
+    "integer enum": (Level.HIGH, 3),
+    "text enum": (Name.CNN, "cnn"),
+    "named tuple": (Pair(1, 2), (1, 2)),
+    "time with zone": (
+        datetime.datetime(2026, 1, 1, tzinfo=zoneinfo.ZoneInfo("Etc/GMT-2")),
+        datetime.datetime(
+            2026, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=2))
+        ),
+    ),
+    "second of two equal times": (
+        datetime.datetime(2026, 1, 1, fold=1),
+        datetime.datetime(2026, 1, 1),
+    ),
+    "path": (Path("a/b"), Path("a/b")),
+    "time span": (datetime.timedelta(1), datetime.timedelta(1)),
+}
+
+
+@pytest.mark.parametrize(("value", "plain"), VALUES.values(), ids=VALUES)
+def test_values_count_as_they_are_stored(
+    repository: audmodel.Repository, model_folder: Path, value: object, plain: object
+) -> None:
+    for name, mapping in (("a", {"x": value}), ("b", {"x": [{"y": (value,)}]})):
+        uid = publish(model_folder, name=name, params=mapping)
+        assert uid == audmodel.uid(name, mapping, "1.0.0")
+        stored = audmodel.parameters(uid)
+        assert uid == audmodel.uid(audmodel.name(uid), stored, audmodel.version(uid))
+    assert audmodel.uid("a", {"x": value}) == audmodel.uid("a", {"x": plain})
+    assert audmodel.uid("a", {"x": plain}) == short_id_of_the_release("a", {"x": plain})
+
+
+def short_id_of_the_release(name: str, params: dict[str, Any]) -> str:
+    """ID of plain parameters, which never changes."""
+    text = f".{name}{dict(sorted(params.items()))}"
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[-8:]
+
+
+plain_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(exclude_categories=["Cs"]))
+    | st.binary()
+    | st.dates()
+    | st.datetimes().map(lambda time: time.replace(fold=0))
+    | st.timedeltas()
+    | st.times().map(lambda time: time.replace(fold=0)),
+    lambda inner: (
+        st.lists(inner)
+        | st.lists(inner).map(tuple)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner)
+    ),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), plain_values))
+def test_ids_of_plain_parameters_stay(params: dict[str, Any]) -> None:
+    assert audmodel.uid("n", params) == short_id_of_the_release("n", params)
+    stored = document.load(document.dump(params, "params"), "params")
+    assert audmodel.uid("n", stored) == audmodel.uid("n", params)
+
+
+def test_parameters_that_cannot_be_stored_count_as_they_are() -> None:
+    params: dict[str, Any] = {"x": range(3)}
+    assert audmodel.uid("n", params) == short_id_of_the_release("n", params)
+
+
+def test_parameters_that_are_nested_too_deep(
+    repository: audmodel.Repository, model_folder: Path
+) -> None:
+    def nested(depth: int) -> dict[str, Any]:
+        value: dict[str, Any] = {}
+        for _ in range(depth - 1):
+            value = {"x": value}
+        return value
+
+    publish(model_folder, params=nested(63))
+    for depth in (64, 65, 66, 200):
+        with pytest.raises(InvalidDataError, match="'params' is nested"):
+            publish(model_folder, params=nested(depth))
+
+
+def test_parameters_that_are_too_many(
+    repository: audmodel.Repository, model_folder: Path
+) -> None:
+    for count in (99_995, 100_000, 300_000):
+        # With the first one it is the header that has more
+        params = {f"k{n}": n for n in range(count)}
+        start = time.process_time()
+        with pytest.raises(InvalidDataError, match="'params' has more"):
+            publish(model_folder, params=params)
+        assert time.process_time() - start < 2 or count < 100_000
 
 
 def test_location_that_is_too_long() -> None:

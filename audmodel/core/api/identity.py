@@ -121,6 +121,12 @@ def uid(
     r"""Model ID for given arguments.
 
     The order of the parameters does not matter.
+    Numbers of other libraries count as those of Python,
+    and all kinds of dictionaries as plain ones,
+    since that is how they are stored:
+    the ID of a model follows from what
+    :func:`audmodel.name`, :func:`audmodel.parameters`,
+    and :func:`audmodel.subgroup` give for it.
 
     Args:
         name: name of the model

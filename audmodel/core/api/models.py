@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import datetime
 import os
 from typing import overload
+import warnings
 
 from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
@@ -220,7 +221,9 @@ def publish(
         name: name of the model, e.g. the framework that runs it
         params: parameters of the model,
             what another model has to differ in to be another model
-        version: version of the model, e.g. ``'1.0.0'`` or ``'1.0.0-prod'``
+        version: version of the model, e.g. ``'1.0.0'`` or ``'1.0.0-prod'``.
+            A suffix makes it newer, also one like ``-rc1``,
+            about which there is a warning
         repository: where to publish,
             the first one of ``audmodel.config.REPOSITORIES`` if it is ``None``
         alias: alias that points to the model afterwards
@@ -294,6 +297,13 @@ def publish(
         os.makedirs(os.path.join(host, place.name), exist_ok=True)
     if alias:
         check_not_hidden(alias, place)
+    if ids.is_prerelease(version):
+        warnings.warn(
+            f"The version '{version}' counts as newer than the one without suffix, "
+            "and is what an ID without version leads to. "
+            "Give candidates a lower number, e.g. '0.9.0', and an alias.",
+            stacklevel=2,
+        )
     with (
         open_registry(place) as registry,
         progress_bar(f"Publish {planned.model}", verbose=verbose) as start_progress,
@@ -347,7 +357,7 @@ def publication(
     from audmodel.core.publishing import Publication
 
     meta_content = document.dump(meta if meta is not None else {}, "meta")
-    document.dump(params, "params")
+    document.dump(params, "params", depth=1)
     _check_ordered(params)
     model = ModelId(ids.short_id(name, params, subgroup), version)
     header = Header(
@@ -359,7 +369,8 @@ def publication(
         version,
         None,
     )
-    header.dump()
+    # Everything else in it is short
+    header.dump("params")
     files = folder.scan(root)
     place = _publish_repository(repository)
     planned = Publication(

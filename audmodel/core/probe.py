@@ -5,6 +5,7 @@ import contextlib
 from dataclasses import dataclass
 import secrets
 
+from audmodel.core import document
 from audmodel.core.backend import conditions
 from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.base import ObjectBackend
@@ -13,6 +14,8 @@ from audmodel.errors import AudmodelError
 
 
 _OBJECTS = 8
+# Attempts to replace a record that others change at the same time
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,46 @@ def probe(backend: ObjectBackend) -> tuple[Check, ...]:
         RepositoryError: if nothing can be stored or removed
 
     """
-    return (*conditions.check(backend.conditional), _fresh(backend), _ranges(backend))
+    checks = [
+        *conditions.check(backend.conditional),
+        _existing(backend),
+        _fresh(backend),
+        _ranges(backend),
+    ]
+    return tuple(check for check in checks if check is not None)
+
+
+def _existing(backend: ObjectBackend) -> Check | None:
+    r"""Whether a record of long ago can be replaced.
+
+    Some storages treat what was stored under other settings
+    unlike what is stored now.
+    The record stays the same.
+    """
+    name = "replace an existing record"
+    path = _changeable(backend)
+    try:
+        for _ in range(_ATTEMPTS):
+            stored = (
+                None if path is None else backend.read_object(path, document.MAX_BYTES)
+            )
+            if path is None or stored is None:
+                return None
+            if backend.conditional.replace_object(path, stored.data, stored.tag):
+                return Check(name, True, "done", "Metadata and aliases can be changed.")
+        seen = "it was refused"
+    except conditions.UnsupportedError as error:
+        seen = f"it was refused: {error}"
+    return Check(name, False, seen, "Metadata and aliases cannot be changed.")
+
+
+def _changeable(backend: ObjectBackend) -> str | None:
+    r"""Path of a record that may change, ``None`` if there is none."""
+    for folder, end in (("/_alias/", ".alias.yaml"), ("/_uid/", ".meta.yaml")):
+        for path in backend.list_objects(folder):
+            if path.endswith(end):
+                return path
+    return None
 
 
 def _fresh(backend: ObjectBackend) -> Check:

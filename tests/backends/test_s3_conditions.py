@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import audmodel
 from audmodel import errors
 from audmodel.core.backend import conditions
 from audmodel.core.backend import transfer
@@ -163,6 +164,73 @@ def test_a_refused_write_is_not_looked_up(backend: S3, proxy: Proxy) -> None:
     ):
         backend.create_object("/a", b"x")
     assert len(requests) == 1
+
+
+def test_a_condition_that_holds_is_refused_now_and_then(
+    backend: S3, proxy: Proxy
+) -> None:
+    refuse = faults.s3_error(412, "PreconditionFailed")
+    proxy.fault = faults.first(3, refuse, when=is_write)
+    assert backend.create_object("/a", b"old")
+    known = tag(backend, "/a")
+    proxy.fault = faults.first(3, refuse, when=is_write)
+    assert backend.replace_object("/a", b"new", known)
+    assert read(backend, "/a") == b"new"
+
+
+@pytest.mark.parametrize("code", [404, 412])
+def test_a_store_that_refuses_conditions_that_hold(
+    backend: S3, proxy: Proxy, code: int
+) -> None:
+    assert backend.create_object("/a", b"old")
+    known = tag(backend, "/a")
+    name = {404: "NoSuchKey", 412: "PreconditionFailed"}[code]
+    proxy.fault = faults.first(1000, faults.s3_error(code, name), when=is_write)
+    with (
+        proxy.counting() as requests,
+        pytest.raises(errors.UnprotectedRepositoryError, match="condition holds"),
+    ):
+        backend.replace_object("/a", b"new", known)
+    assert len(requests) == 8
+    # It is known from now on
+    with (
+        proxy.counting() as requests,
+        pytest.raises(errors.UnprotectedRepositoryError, match="condition holds"),
+    ):
+        backend.create_object("/b", b"new")
+    assert not requests
+    proxy.fault = None
+    backend.unprotected = True
+    assert backend.replace_object("/a", b"new", known)
+
+
+def test_a_real_store_that_refuses_conditions_that_hold(
+    keys: None, hasty: None, weed: seaweedfs.SeaweedFS
+) -> None:
+    def version(status: str) -> None:
+        weed.client().put_bucket_versioning(
+            Bucket=bucket, VersioningConfiguration={"Status": status}
+        )
+
+    bucket = weed.bucket()
+    path = "/_alias/production/1.0.0/production-1.0.0.alias.yaml"
+    repository = audmodel.Repository(bucket, weed.url, "s3")
+    version("Enabled")
+    with S3(weed.url, bucket) as backend:
+        assert backend.create_object(path, b"old")
+        report = audmodel.check_repository(repository)
+        assert report.ok
+        assert "replace an existing record" in str(report)
+        assert read(backend, path) == b"old"
+        # What was stored before cannot be replaced from now on
+        version("Suspended")
+        report = audmodel.check_repository(repository)
+        assert not report.ok
+        assert "FAIL replace an existing record" in str(report)
+        assert "condition holds" in str(report)
+        with pytest.raises(errors.UnprotectedRepositoryError, match="suspended"):
+            backend.replace_object(path, b"new", tag(backend, path))
+        assert read(backend, path) == b"old"
 
 
 # Stores without conditions ----------------------------------------------------

@@ -112,8 +112,14 @@ def _create(writer: Writer, path: str) -> tuple[bool, str, str]:
 
 def _replace(writer: Writer, path: str) -> tuple[bool, str, str]:
     writer.create_object(path, b"begin")
-    stored = writer.read_object(path, _LIMIT)
-    tag = "" if stored is None else stored.tag
+    # By itself it has to succeed
+    if not writer.replace_object(path, b"alone", _tag(writer, path)):
+        return (
+            False,
+            "an object was not replaced although it was unchanged",
+            "Metadata and aliases cannot be changed.",
+        )
+    tag = _tag(writer, path)
     winners = race(REPLACERS, lambda data: writer.replace_object(path, data, tag))
     stale = writer.replace_object(path, b"stale", tag)
     right = len(winners) == 1 and not stale and _content(writer, path) == winners[0]
@@ -127,8 +133,7 @@ def _replace(writer: Writer, path: str) -> tuple[bool, str, str]:
 
 
 def _replace_missing(writer: Writer, path: str) -> tuple[bool, str, str]:
-    stored = writer.read_object(path, _LIMIT)
-    tag = "" if stored is None else stored.tag
+    tag = _tag(writer, path)
     writer.delete_object(path)
     done = writer.replace_object(path, b"again", tag)
     if done or _content(writer, path) is not None:
@@ -160,6 +165,11 @@ def race(count: int, write: Callable[[bytes], bool]) -> list[bytes]:
         prefetch_requests(run, range(count), num_workers=count, ahead=count)
     ) as results:
         return [data for data in results if data is not None]
+
+
+def _tag(writer: Writer, path: str) -> str:
+    stored = writer.read_object(path, _LIMIT)
+    return "" if stored is None else stored.tag
 
 
 def _content(writer: Writer, path: str) -> bytes | None:

@@ -23,6 +23,10 @@ from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
 
 
+_REFUSED = (Kind.ABSENT, Kind.CONDITION)
+# How often a store may refuse a condition that holds.
+# Others may have replaced the object, and restored it, in between
+_REFUSALS = 4
 # What is wrong with conditions, empty if nothing is.
 # By URL and bucket, as finding out takes many requests.
 # It ends with the process: another server may stand there tomorrow
@@ -148,11 +152,13 @@ class ConditionalWrites:
 
         Raises:
             RepositoryError: if the object cannot be stored
-            UnsupportedError: if the store refuses conditions
+            UnsupportedError: if the store refuses conditions,
+                also those that hold
             WriteUncertainError: if nobody can tell whether it was
 
         """
         what = f"Could not {action} '{self._bucket.url(path)}'"
+        refusals = 0
         write_id = secrets.token_hex(16)
         arguments = put_arguments(path, data, **{WRITE_ID: write_id})
         retry = self._bucket.retry()
@@ -173,8 +179,12 @@ class ConditionalWrites:
                 )
                 if outcome is not None:
                     return outcome
+            if refusal.kind in _REFUSED:
+                refusals += 1
+                if refusals == _REFUSALS and not in_doubt:
+                    raise conditions.UnsupportedError(_holds(action, refusal))
             try:
-                retry.pause(refusal.as_busy(Kind.CONFLICT), what)
+                retry.pause(refusal.as_busy(Kind.CONFLICT, *_REFUSED), what)
             except RepositoryError as error:
                 if not in_doubt:
                     raise
@@ -191,7 +201,7 @@ class ConditionalWrites:
         in_doubt: bool,
     ) -> bool | None:
         r"""Whether a write was done, ``None`` if it may be sent again."""
-        refused = refusal.kind in (Kind.ABSENT, Kind.CONDITION)
+        refused = refusal.kind in _REFUSED
         if not refused and not refusal.as_busy(Kind.CONFLICT).is_transient:
             return None
         try:
@@ -203,8 +213,8 @@ class ConditionalWrites:
             raise _uncertain(what, error) from error
         if answer.get("Metadata", {}).get(WRITE_ID) == write_id:
             return True
-        unchanged = answer.get("ETag") == condition.get("IfMatch")
-        return None if unchanged and not refused else False
+        holds = answer.get("ETag") == condition.get("IfMatch")
+        return None if holds else False
 
     # ------------------------------------------------------------ support
 
@@ -252,6 +262,15 @@ class ConditionalWrites:
     def _test(self) -> str:
         failed = [check for check in conditions.check(self) if not check.ok]
         return "; ".join(f"{check.name}: {check.seen}" for check in failed)
+
+
+def _holds(action: str, refusal: FailureError) -> str:
+    return (
+        f"it refuses to {action} an object whose condition holds, "
+        f"{_REFUSALS} times in a row: {refusal.reason} "
+        "Some do so while versioning of the bucket is suspended, "
+        "or behind a proxy that changes headers"
+    )
 
 
 def _uncertain(what: str, error: RepositoryError) -> WriteUncertainError:

@@ -83,17 +83,17 @@ class FailureError(Exception):
         r"""Whether the same request may succeed the next time."""
         return self.kind in (Kind.NOT_REACHED, Kind.LOST, Kind.BUSY)
 
-    def as_busy(self, kind: Kind) -> FailureError:
+    def as_busy(self, *kinds: Kind) -> FailureError:
         r"""The same failure, one that is worth another attempt if it is of a kind.
 
         Args:
-            kind: kind that may pass
+            kinds: kinds that may pass
 
         Returns:
             failure
 
         """
-        if self.kind is not kind:
+        if self.kind not in kinds:
             return self
         return FailureError(Kind.BUSY, self.reason, self.cause, self.retry_after)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from dataclasses import field
 import http.client
 import itertools
+import re
 import socket
 import struct
 import threading
@@ -123,8 +124,10 @@ class Proxy(LoopbackServer):
     def forward(self, request: Request) -> Answer:
         connection = http.client.HTTPConnection(self.upstream, timeout=60)
         try:
+            # Clients that know of the proxy say where to as well
+            path = re.sub("^http://[^/]*", "", request.path)
             connection.putrequest(
-                request.method, request.path, skip_host=True, skip_accept_encoding=True
+                request.method, path, skip_host=True, skip_accept_encoding=True
             )
             for name, value in request.headers.items():
                 if name not in ("connection", "expect"):
@@ -188,6 +191,20 @@ class _Handler(Handler):
         self.wfile.flush()
         return going_on
 
+    def do_CONNECT(self) -> None:  # noqa: N802
+        """Let a client speak to a server itself, which TLS is for."""
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.proxy.log(Request(self.command, self.path, headers, b""))
+        self.close_connection = True
+        host, _, port = self.path.rpartition(":")
+        with socket.create_connection((host, int(port))) as server:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            self.wfile.flush()
+            back = threading.Thread(target=_copy, args=[server, self.connection])
+            back.start()
+            _copy(self.connection, server)
+            back.join()
+
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_request  # noqa: N815
 
     def send_raw(self, chunks: Iterable[bytes]) -> None:
@@ -237,6 +254,13 @@ class _Handler(Handler):
         )
         self.connection.close()
         raise ConnectionAbortedError
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
 
 
 # Faults ----------------------------------------------------------------------

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from dataclasses import replace
 import hashlib
 import os
 from pathlib import Path
 import time
 
 import pytest
+import trustme
 
 from audmodel import errors
 from audmodel.core.backend import artifactory_requests
@@ -25,6 +27,8 @@ from tests.backends.artifactory_server import User
 from tests.backends.artifactory_server import artifactory
 from tests.backends.interface import check_interface
 from tests.backends.proxy import Proxy
+from tests.backends.test_s3_client import TlsServer
+from tests.backends.test_s3_client import tls
 
 
 MIB = 1024 * 1024
@@ -258,6 +262,40 @@ def test_a_byte_flips(backend: RemoteBackend, proxy: Proxy) -> None:
     proxy.fault = faults.change(body=flip)
     with pytest.raises(errors.RepositoryError, match="does not have the checksum"):
         read(backend, "/a")
+
+
+# Proxies that clients know of ----------------------------------------------------
+
+
+def test_behind_a_proxy(
+    place: Place, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy.url)
+    # Not even the server itself can be reached
+    place = replace(place, server="127.0.0.1:1")
+    for _ in range(2):
+        with place.backend(place.server) as backend:
+            for name in ("/a", "/b"):
+                backend.write_object(name, [b"x"])
+                assert read(backend, name) == b"x"
+            assert sorted(backend.list_objects("/")) == ["/a", "/b"]
+    assert len(proxy.requests) >= 10
+    assert proxy.connections <= 2
+
+
+def test_tls_through_a_proxy(
+    place: Place, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    bundle = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    monkeypatch.setenv("https_proxy", proxy.url)
+    with TlsServer(tls(authority, "127.0.0.1")) as server:
+        host = f"127.0.0.1:{server.port}"
+        backend = place.backend_class(f"https://{host}{place.path}", place.name)
+        assert [read(backend, "/a") for _ in range(3)] == [b"x"] * 3
+    assert [(r.method, r.path) for r in proxy.requests] == [("CONNECT", host)] * 3
 
 
 # Processes, and the interface of audbackend -------------------------------------

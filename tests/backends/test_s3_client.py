@@ -664,6 +664,7 @@ class TlsServer:
                     self.requests += bool(connection.recv(10000))
                     connection.sendall(
                         b'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: 1\r\n'
+                        b"X-JFrog-Version: 7\r\n"
                         b"Connection: close\r\n\r\nx"
                     )
 

@@ -260,6 +260,8 @@ class _Guarded(pace.Connection):
 @functools.cache
 def _guarded(pool: type) -> type:
     connection = pool.ConnectionCls  # type: ignore[attr-defined]
+    if issubclass(connection, _Guarded):
+        return pool
     changed = type(connection.__name__, (_Guarded, connection), {})
     return type(pool.__name__, (pool,), {"ConnectionCls": changed})
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import contextlib
 from contextlib import contextmanager
 from functools import partial
-import threading
 from typing import TypeVar
 import warnings
 
@@ -17,6 +16,7 @@ from audmodel.core.config import config
 from audmodel.core.config import is_embedded
 from audmodel.core.registry import Registry
 from audmodel.core.repository import Repository
+from audmodel.core.workers import start_thread
 
 
 Answer = TypeVar("Answer")
@@ -176,14 +176,17 @@ def _run(
             # The traceback of an exception would refer to this frame and back
             del future
 
-    def start(repository: Repository) -> Future[Answer | None]:
+    def start(repository: Repository) -> Future[Answer | None] | None:
         future: Future[Answer | None] = Future()
         # Whoever has an answer does not wait for a host that is down,
         # nor does the end of the process
-        threading.Thread(target=run, args=(repository, future), daemon=True).start()
-        return future
+        return future if start_thread(partial(run, repository, future)) else None
 
-    def wait(future: Future[Answer | None]) -> Answer | None:
+    def wait(
+        repository: Repository, future: Future[Answer | None] | None
+    ) -> Answer | None:
+        if future is None:
+            return ask(repository)
         try:
             return result_of(future)
         except BaseException:
@@ -194,4 +197,4 @@ def _run(
 
     futures = [start(repository) for repository in remaining]
     for repository, future in zip(remaining, futures, strict=True):
-        yield repository, partial(wait, future)
+        yield repository, partial(wait, repository, future)

@@ -1,8 +1,10 @@
-r"""Number of workers."""
+r"""Workers: their number, and threads for them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import os
+import threading
 
 from audmodel.errors import InvalidInputError
 
@@ -33,3 +35,21 @@ def check_num_workers(num_workers: int | None) -> int:
             f"'num_workers' has to be a positive integer or None, not {num_workers!r}."
         )
     return num_workers
+
+
+def start_thread(function: Callable[[], object]) -> bool:
+    r"""Run a function in a thread that the end of the process does not wait for.
+
+    Args:
+        function: what to run
+
+    Returns:
+        ``False`` if the system allows no more threads,
+        and the function will not run
+
+    """
+    try:
+        threading.Thread(target=function, daemon=True).start()
+    except RuntimeError:
+        return False
+    return True

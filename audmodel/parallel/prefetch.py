@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import os
 import threading
 from typing import TYPE_CHECKING
+from typing import TypeAlias
 from typing import TypeVar
 
 from audmodel.parallel.waiting import result_of
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+# An item and what becomes its result, until a thread takes them
+_Call: TypeAlias = "list[tuple[Item, Future[Result]]]"
 
 
 def prefetch(
@@ -35,6 +38,9 @@ def prefetch(
 
     ``function`` runs in threads
     while the consumer is busy with earlier results.
+    If the system allows no more threads,
+    it goes on with those there are,
+    and with the calling one.
     Results come in the order of ``items``.
     However slow the consumer
     and however long ``items``,
@@ -148,13 +154,15 @@ def _in_threads(
     on_abort: Callable[[], None] | None,
 ) -> Generator[Result, None, None]:
     # Imported here as it costs more than the rest of the package
+    from concurrent.futures import Future
     from concurrent.futures import ThreadPoolExecutor
 
     own_threads: set[int] = set()
-    pending: deque[Future[Result]] = deque()
+    pending: deque[tuple[_Call[Item, Result], Future[Result]]] = deque()
     failure: Exception | None = None
     exhausted = False
     complete = False
+    lacks_threads = False
     executor = ThreadPoolExecutor(
         num_workers,
         thread_name_prefix="audmodel-prefetch",
@@ -172,16 +180,30 @@ def _in_threads(
                     exhausted = True
                     failure = error
                 else:
-                    pending.append(executor.submit(function, item))
+                    future: Future[Result] = Future()
+                    call = [(item, future)]
                     # The call owns the item from here on,
                     # a reference would keep it alive beyond it
                     del item
+                    pending.append((call, future))
+                    try:
+                        executor.submit(_run, function, call)
+                    except RuntimeError:
+                        # The system, or the end of the program, allows no more
+                        lacks_threads = True
+                    del call, future
             if not pending:
                 break
+            while lacks_threads and not pending[0][1].done():
+                # This thread does what none of the others has begun
+                left = [call for call, _ in pending if call]
+                if not left:
+                    break
+                _run(function, left[0])
             # Neither future nor result gets a name:
             # the consumer holds the only reference to a result,
             # and an exception is not tied into a cycle with this frame
-            yield result_of(pending.popleft())
+            yield result_of(pending.popleft()[1])
         if failure is not None:
             raise failure
         complete = True
@@ -199,3 +221,21 @@ def _in_threads(
                 # may be closed from whatever thread collects it,
                 # and a worker cannot wait for itself
                 executor.shutdown(wait=threading.get_ident() not in own_threads)
+
+
+def _run(function: Callable[[Item], Result], call: _Call[Item, Result]) -> None:
+    """Call a function, in the first thread that takes the call."""
+    try:
+        item, future = call.pop()
+    except IndexError:
+        return
+    try:
+        future.set_result(function(item))
+    # It is raised where the result is waited for
+    except BaseException as error:
+        future.set_exception(error)
+        if not isinstance(error, Exception):
+            raise
+    finally:
+        # The traceback of an exception would refer to this frame and back
+        del item, future

@@ -398,6 +398,78 @@ def test_workers_run_at_the_same_time() -> None:
     assert sorted(results) == [0, 0, 1, 1, 2, 2]
 
 
+# Threads that the system does not allow ---------------------------------------
+
+
+@pytest.fixture
+def few_threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many more threads can be started."""
+    left = [0]
+    start = threading.Thread.start
+
+    def start_one(thread: threading.Thread) -> None:
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+    return left
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 2])
+def test_it_goes_on_with_the_threads_there_are(
+    few_threads: list[int], allowed: int
+) -> None:
+    few_threads[0] = allowed
+    calls = []
+
+    def call(item: int) -> int:
+        calls.append(item)
+        time.sleep(0.002)
+        return 2 * item
+
+    results = list(prefetch(call, range(50), num_workers=4))
+    assert results == [2 * item for item in range(50)]
+    # No call is made twice
+    assert sorted(calls) == list(range(50))
+    assert worker_threads() == []
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 2])
+def test_all_threads_are_busy(few_threads: list[int], allowed: int) -> None:
+    few_threads[0] = allowed
+    together = threading.Barrier(allowed + 1)
+    results = prefetch(lambda _: together.wait(10), range(6), num_workers=4)
+    assert sorted(results) == sorted(list(range(allowed + 1)) * (6 // (allowed + 1)))
+
+
+def test_an_interruption_with_few_threads_is_not_late(few_threads: list[int]) -> None:
+    few_threads[0] = 1
+    gate = threading.Event()
+
+    def interrupted(item: int) -> None:
+        if item:
+            gate.set()
+            raise KeyboardInterrupt
+        # The first one is at work in the only thread
+        assert gate.wait(10)
+        time.sleep(0.3)
+
+    with pytest.raises(KeyboardInterrupt):
+        next(prefetch(interrupted, range(3), num_workers=3))
+
+
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_failure_with_few_threads(few_threads: list[int], allowed: int) -> None:
+    few_threads[0] = allowed
+    results = prefetch(lambda item: 1 // item, [1, 1, 0, 1], num_workers=3)
+    assert [next(results), next(results)] == [1, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert worker_threads() == []
+
+
 def test_items_are_read_in_the_thread_of_the_consumer() -> None:
     readers = []
 

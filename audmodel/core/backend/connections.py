@@ -18,6 +18,7 @@ from typing import TypeVar
 import weakref
 
 from audmodel.core.backend import pace
+from audmodel.core.workers import start_thread
 from audmodel.parallel import prefetch
 from audmodel.parallel.waiting import wait_for
 
@@ -184,7 +185,8 @@ def finish(function: Callable[[], Result]) -> Result:
         result of the function
 
     """
-    if getattr(_local, "is_finishing", False):
+    if threading.current_thread() is not threading.main_thread():
+        # Only the main thread is interrupted
         return function()
     requests = _current() or Requests()
     results: list[Result] = []
@@ -193,7 +195,6 @@ def finish(function: Callable[[], Result]) -> Result:
     done = threading.Event()
 
     def run() -> None:
-        _local.is_finishing = True
         try:
             with requests.here():
                 results.append(function())
@@ -204,7 +205,8 @@ def finish(function: Callable[[], Result]) -> Result:
             done.set()
 
     try:
-        threading.Thread(target=run, daemon=True).start()
+        if not start_thread(run):
+            return function()
         wait_for(done)
     except BaseException:
         if not done.wait(GRACE):

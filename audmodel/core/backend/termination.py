@@ -13,6 +13,7 @@ from typing import Any
 
 from audmodel.core.backend.connections import GRACE
 from audmodel.core.backend.connections import Requests
+from audmodel.core.workers import start_thread
 
 
 class TerminatedError(SystemExit):
@@ -73,10 +74,10 @@ def terminable() -> Iterator[None]:
         except queue.Empty:
             requests.end()
 
-    watcher = threading.Thread(target=watch, daemon=True)
     try:
         _is_active = True
-        watcher.start()
+        # Without it, requests have the time that they always have
+        start_thread(watch)
         with (
             requests.here(),
             _handling(signal.SIGTERM, signal.SIG_DFL, terminate),

@@ -42,12 +42,15 @@ class Result:
         data: for programs, shown as JSON
         text: for people, without line break at the end
         code: exit code
+        verbatim: whether no character of the text is escaped,
+            as of paths that a shell reads
 
     """
 
     data: object
     text: str
     code: int = OK
+    verbatim: bool = False
 
 
 @dataclass(frozen=True)

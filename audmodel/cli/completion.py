@@ -28,7 +28,7 @@ def _completion(args: argparse.Namespace) -> Result:
     from audmodel.cli import parser
 
     script = _SCRIPTS[args.shell](list(_walk(parser.build(), "")))
-    return Result({"shell": args.shell, "script": script}, script)
+    return Result({"shell": args.shell, "script": script}, script, verbatim=True)
 
 
 COMPLETION = Command(

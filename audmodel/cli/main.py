@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001
         code = _code(error)
         if args.debug or code == commands.INTERNAL:
-            traceback.print_exc()
+            _show(output.printable_lines(traceback.format_exc().rstrip("\n")))
         if code == commands.INTERNAL:
             _say(name, "error: This should not have happened, please report it.")
         else:
@@ -92,7 +92,7 @@ def _run(args: argparse.Namespace) -> int:
         raise OSError("Standard output is closed, there is no place for the result.")
     with arguments.only(args.lookup):
         result: commands.Result = args.command.run(args)
-    text = output.to_json(result.data) if args.json else result.text
+    text = _text(result, as_json=args.json)
     try:
         output.write(f"{text}\n" if text else "")
     except BrokenPipeError:
@@ -102,6 +102,12 @@ def _run(args: argparse.Namespace) -> int:
         _abandon(1)
         raise OSError(f"The result cannot be written: {error.strerror}.") from error
     return result.code
+
+
+def _text(result: commands.Result, *, as_json: bool) -> str:
+    if as_json:
+        return output.to_json(result.data)
+    return result.text if result.verbatim else output.printable_lines(result.text)
 
 
 def _code(error: Exception) -> int:
@@ -153,9 +159,14 @@ class _Handler(logging.Handler):
 
 
 def _say(name: str, text: str) -> None:
-    r"""Show a message on stderr, as long as somebody listens."""
+    r"""Show a message on stderr, in one line."""
+    _show(f"{name}: {output.printable(text)}")
+
+
+def _show(text: str) -> None:
+    r"""Show printable text on stderr, as long as it can be written there."""
     try:
-        print(f"{name}: {output.printable(text)}", file=sys.stderr, flush=True)
+        print(text, file=sys.stderr, flush=True)
     except OSError:
         _abandon(2)
 

@@ -150,7 +150,7 @@ def _load(args: argparse.Namespace) -> Result:
         verbose=args.verbose,
     )
     data = [{"uid": uid, "path": path} for uid, path in zip(args.uid, paths)]
-    return Result(data, "\n".join(paths))
+    return Result(data, "\n".join(paths), verbatim=True)
 
 
 LOAD = Command(

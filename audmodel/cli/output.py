@@ -152,6 +152,19 @@ def printable(text: str) -> str:
     )
 
 
+def printable_lines(text: str) -> str:
+    r"""Lines that do nothing to a terminal but show, see :func:`printable`.
+
+    Args:
+        text: any text, with line breaks between lines
+
+    Returns:
+        text with escapes in place of what cannot be printed
+
+    """
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def size(count: int) -> str:
     r"""Number of bytes for people.
 

@@ -133,6 +133,22 @@ for _class in (_Dumper, _FastDumper):
         _class.add_representer(_type, python_tags.represent)
 
 
+class _Shown(_Dumper):
+    r"""Dumper that quotes what cannot be printed, so that it can be escaped."""
+
+    def analyze_scalar(self, scalar: str) -> Any:
+        analysis = super().analyze_scalar(scalar)
+        if not _is_printable(scalar):
+            # Only double quotes have escapes
+            analysis.allow_flow_plain = analysis.allow_block_plain = False
+            analysis.allow_single_quoted = analysis.allow_block = False
+        return analysis
+
+
+def _is_printable(text: str) -> bool:
+    return text.replace("\n", "").isprintable()
+
+
 def dump(data: Mapping[str, object], label: str, *, depth: int = 0) -> bytes:
     r"""Write a dictionary as YAML document.
 
@@ -207,11 +223,13 @@ def show(data: Mapping[str, object], *, ascii_only: bool = False) -> str:
         ascii_only: whether to write other characters as escapes
 
     Returns:
-        text of a document with the same content
+        text of a document with the same content.
+        Characters that cannot be printed are in double quotes,
+        where escapes of Python are those of YAML
 
     """
     text: str = yaml.dump(
-        data, Dumper=_Dumper, sort_keys=False, allow_unicode=not ascii_only
+        data, Dumper=_Shown, sort_keys=False, allow_unicode=not ascii_only
     )
     return text
 

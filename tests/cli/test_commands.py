@@ -286,6 +286,51 @@ def test_names_of_others_do_nothing_to_a_terminal(
     assert answer.data["author"] == "me\x07\u202e"
 
 
+# Changes the direction of what follows, clears a screen, is not seen, ends a line
+STRANGE = "a\u202eb\u2066\x1b[2J\x9b\u200b\u2028z"
+
+
+def test_no_text_of_a_repository_does_anything_to_a_terminal(
+    call: Call, place: audmodel.Repository, model_folder: Path
+) -> None:
+    uid = audmodel.publish(
+        str(model_folder),
+        "x",
+        {STRANGE: STRANGE},
+        "1.0.0",
+        author=STRANGE,
+        meta={STRANGE: [STRANGE, {"line": f"first\n{STRANGE}"}]},
+    )
+    for options in ((), ("--debug",)):
+        for args in (
+            ("info", uid),
+            ("ls",),
+            ("meta", "show", uid),
+            ("meta", "update", uid, "more=1"),
+            ("files", uid),
+            ("verify", uid, "--remote"),
+            ("load", uid, "--dry-run"),
+        ):
+            answer = call(*args, *options)
+            assert answer.code == 0
+            shown = (answer.out + answer.err).replace("\n", "")
+            assert shown.isprintable(), args
+    assert yaml.safe_load(call("meta", "show", uid).out) == audmodel.meta(uid)
+
+
+def test_no_error_does_anything_to_a_terminal(
+    call: Call, uid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise audmodel.errors.ArchiveError(STRANGE)
+
+    monkeypatch.setattr(audmodel, "load", fail)
+    answer = call("load", uid, "--debug")
+    assert "Traceback" in answer.err
+    assert "\\u202e" in answer.err
+    assert answer.err.replace("\n", "").isprintable()
+
+
 def test_versions(call: Call, uid: str, model_folder: Path) -> None:
     audmodel.publish(str(model_folder), "onnx", PARAMS, "2.0.0", subgroup="emotion.cnn")
     assert call("versions", "small").out == "1.0.0\n2.0.0\n"

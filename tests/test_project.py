@@ -63,6 +63,13 @@ def test_make_has_target(target: str) -> None:
     assert re.search(rf"^{target}:.* ## .+$", makefile, flags=re.MULTILINE)
 
 
+def test_each_dependency_has_its_reasons() -> None:
+    page = (ROOT / "docs" / "decisions" / "dependencies.rst").read_text("utf-8")
+    explained = re.findall(r"^``(.+)``$", page, flags=re.MULTILINE)
+    dependencies = settings()["project"]["dependencies"]
+    assert explained == [entry.partition(">=")[0] for entry in dependencies]
+
+
 # Workflow ------------------------------------------------------------------
 
 CI_RUN = ROOT / ".ci" / "run"
@@ -155,6 +162,20 @@ def test_import_takes_less_than_a_tenth_of_a_second() -> None:
 def test_import_needs_no_network_and_writes_nothing(home: Path) -> None:
     run_python("import audmodel")
     assert list(home.iterdir()) == []
+
+
+def test_yaml_of_other_programs_stays_as_it_is(home: Path) -> None:
+    code = """
+import yaml
+def dumped():
+    return [yaml.dump({"b": 1, "a": 2}), yaml.safe_dump({"b": 1, "a": 2})]
+before = dumped()
+import audmodel
+audmodel.config.REPOSITORIES
+assert "audmodel.core.document" in __import__("sys").modules
+print(dumped() == before)
+"""
+    assert run_python(code) == "True"
 
 
 # Layers --------------------------------------------------------------------

@@ -185,7 +185,11 @@ PUBLIC = "audmodel.core.api"
 KNOWS = {
     "audmodel.parallel": (),
     "audmodel.core.archive": ("audmodel.parallel",),
-    "audmodel.core.backend": ("audmodel.core.disk", "audmodel.parallel"),
+    "audmodel.core.backend": (
+        "audmodel.core.disk",
+        "audmodel.core.workers",
+        "audmodel.parallel",
+    ),
     "audmodel.core.cache": (
         "audmodel.core.config",
         "audmodel.core.disk",

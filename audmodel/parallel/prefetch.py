@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
+import importlib
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -38,7 +39,7 @@ def prefetch(
 
     ``function`` runs in threads
     while the consumer is busy with earlier results.
-    If the system allows no more threads,
+    If the system allows no more threads, or the interpreter ends,
     it goes on with those there are,
     and with the calling one.
     Results come in the order of ``items``.
@@ -114,7 +115,7 @@ def prefetch(
     iterator = iter(items)
     # The work is in generators of their own,
     # as the checks above would otherwise wait for the first result
-    if num_workers == 1:
+    if num_workers == 1 or not _has_executors():
         return _in_calling_thread(function, iterator)
     return _in_threads(function, iterator, num_workers, ahead, on_abort)
 
@@ -138,6 +139,16 @@ def positive_int(name: str, value: object) -> int:
     return value
 
 
+def _has_executors() -> bool:
+    """Whether the interpreter still lends threads, which it does not while it ends."""
+    try:
+        # Imported here as it costs more than the rest of the package
+        importlib.import_module("concurrent.futures.thread")
+    except RuntimeError:
+        return False
+    return True
+
+
 def _in_calling_thread(
     function: Callable[[Item], Result],
     iterator: Iterator[Item],
@@ -153,7 +164,6 @@ def _in_threads(
     ahead: int,
     on_abort: Callable[[], None] | None,
 ) -> Generator[Result, None, None]:
-    # Imported here as it costs more than the rest of the package
     from concurrent.futures import Future
     from concurrent.futures import ThreadPoolExecutor
 

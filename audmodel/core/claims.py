@@ -131,7 +131,7 @@ class Claim:
         self.fence()
         if self._backend.create_object(path, data):
             return
-        stored = self._backend.read_object(path, document.MAX_BYTES)
+        stored = self._backend.read_damaged(path, document.MAX_BYTES)
         self.fence()
         if stored is None or not self._backend.replace_object(path, data, stored.tag):
             raise self._conflict()
@@ -242,7 +242,7 @@ def _take_over(registry: Registry, model: ModelId, path: str, data: bytes) -> bo
         RepositoryError: if the claim cannot be had
 
     """
-    seen = registry.backend.read_object(path, document.MAX_BYTES)
+    seen = registry.backend.read_damaged(path, document.MAX_BYTES)
     # However long that took, nobody was watched yet
     start = time.monotonic()
     stored = seen
@@ -278,7 +278,7 @@ def _take_over(registry: Registry, model: ModelId, path: str, data: bytes) -> bo
                 "Remove it, whatever it is, if nobody publishes the model."
             )
         time.sleep(_POLL_INTERVAL)
-        stored = registry.backend.read_object(path, document.MAX_BYTES)
+        stored = registry.backend.read_damaged(path, document.MAX_BYTES)
 
 
 def _busy(model: ModelId, data: bytes) -> PublishConflictError:

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 import contextlib
 import copy
+from functools import partial
 import random
 import time
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from audmodel.core.backend.base import ObjectBackend
     from audmodel.core.backend.base import ObjectReader
+    from audmodel.core.backend.base import StoredObject
 
 
 # Attempts to change an object that others change at the same time
@@ -215,7 +217,8 @@ class Registry:
 
         path = self.record_path(model, "meta")
         source = f"The metadata of model {model}"
-        return self._change(path, change, "meta", source, replaces=replace)
+        rebuild = dict if replace else None
+        return self._change(path, change, "meta", source, rebuild=rebuild)
 
     # ------------------------------------------------------------ aliases
 
@@ -305,7 +308,7 @@ class Registry:
             return {"uid": str(model)}
 
         path, source = self._alias_path(name), f"The alias '{name}'"
-        self._change(path, change, "alias", source, is_new=is_new, replaces=True)
+        self._change(path, change, "alias", source, is_new=is_new, rebuild=dict)
         for other in previous:
             if other != model:
                 self._settle(other, name)
@@ -318,14 +321,20 @@ class Registry:
         and whoever moves an alias looks at both lists,
         so that the last one leaves them in agreement.
         """
+        from audmodel.core.backend.errors import DamagedObjectError
+
         for _ in range(_ATTEMPTS):
-            listed = name in self.listed_aliases(model)
-            if listed == (self.alias(name) == model):
+            listed: bool | None = None
+            # A list that is damaged is made anew when it is changed
+            with contextlib.suppress(InvalidDocumentError, DamagedObjectError):
+                listed = name in self.listed_aliases(model)
+            wanted = self.alias(name) == model
+            if listed is wanted:
                 return
-            if listed:
-                self._unlist_alias(model, name)
-            else:
+            if wanted:
                 self._list_alias(model, name)
+            else:
+                self._unlist_alias(model, name)
 
     def _list_alias(self, model: ModelId, name: str, *, is_new: bool = False) -> None:
         path, source = self.list_path(model), f"The list of aliases of {model}"
@@ -333,7 +342,8 @@ class Registry:
         def change(current: dict[str, Any]) -> dict[str, Any]:
             return {"aliases": sorted({*_names(current, source), name})}
 
-        self._change(path, change, "alias", source, is_new=is_new)
+        rebuild = partial(self._recount, model)
+        self._change(path, change, "alias", source, is_new=is_new, rebuild=rebuild)
 
     def _unlist_alias(self, model: ModelId, name: str) -> None:
         path, source = self.list_path(model), f"The list of aliases of {model}"
@@ -341,7 +351,20 @@ class Registry:
         def change(current: dict[str, Any]) -> dict[str, Any]:
             return {"aliases": sorted({*_names(current, source)} - {name})}
 
-        self._change(path, change, "alias", source)
+        rebuild = partial(self._recount, model)
+        self._change(path, change, "alias", source, rebuild=rebuild)
+
+    def _recount(self, model: ModelId) -> dict[str, Any]:
+        r"""List of aliases of a model as the aliases themselves tell."""
+        names = []
+        from audmodel.core.backend.errors import DamagedObjectError
+
+        for name in self.alias_names():
+            # One that is damaged points to no model
+            with contextlib.suppress(InvalidDocumentError, DamagedObjectError):
+                if self.alias(name) == model:
+                    names.append(name)
+        return {"aliases": names}
 
     @staticmethod
     def _alias_path(name: str) -> str:
@@ -357,7 +380,7 @@ class Registry:
         source: str,
         *,
         is_new: bool = False,
-        replaces: bool = False,
+        rebuild: Callable[[], dict[str, Any]] | None = None,
     ) -> tuple[dict[str, Any], bytes]:
         r"""Read, change and write a document, without losing a change of others.
 
@@ -368,8 +391,8 @@ class Registry:
             label: what the content is, for messages
             source: what the document is, for messages
             is_new: whether to try without reading first
-            replaces: whether nothing of the current content is kept,
-                so that it may be damaged
+            rebuild: gives the content in place of one that is damaged,
+                which is an error without it
 
         Returns:
             new content and its stored form
@@ -380,19 +403,18 @@ class Registry:
         for attempt in range(_ATTEMPTS):
             stored = None
             if attempt or not is_new:
-                stored = self.backend.read_object(path, document.MAX_BYTES)
+                read = self.backend.read_object
+                if rebuild is not None:
+                    read = self.backend.read_damaged
+                stored = read(path, document.MAX_BYTES)
             current: dict[str, Any] = {}
             if stored is not None:
-                try:
-                    current = document.load(stored.data, source)
-                except InvalidDocumentError:
-                    if not replaces:
-                        raise
+                current = _load(stored, source, rebuild)
             changed = change(current)
             data = document.dump(changed, label)
             if stored is None:
                 done = self.backend.create_object(path, data)
-            elif stored.data == data:
+            elif stored.data == data and not stored.is_damaged:
                 done = True
             else:
                 done = self.backend.replace_object(path, data, stored.tag)
@@ -404,6 +426,19 @@ class Registry:
             f"{source} was changed by others {_ATTEMPTS} times in a row "
             "while it was to be changed here. Try again later."
         )
+
+
+def _load(
+    stored: StoredObject, source: str, rebuild: Callable[[], dict[str, Any]] | None
+) -> dict[str, Any]:
+    if stored.is_damaged and rebuild is not None:
+        return rebuild()
+    try:
+        return document.load(stored.data, source)
+    except InvalidDocumentError:
+        if rebuild is None:
+            raise
+        return rebuild()
 
 
 def merge(current: dict[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:

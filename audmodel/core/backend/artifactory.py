@@ -79,11 +79,10 @@ class Artifactory(RemoteBackend):
 
     # ------------------------------------------------------------ small objects
 
-    def _checked(self, answer: Answer, data: bytes) -> StoredObject | None:
+    def _checked(self, answer: Answer, data: bytes) -> StoredObject:
         digest = hashlib.sha256(data).hexdigest()
-        if answer.headers.get("x-checksum-sha256") not in (None, digest):
-            return None
-        return StoredObject(data, digest)
+        expected = answer.headers.get("x-checksum-sha256")
+        return StoredObject(data, digest, expected not in (None, digest))
 
     def create_object(self, path: str, data: bytes) -> bool:  # noqa: D102
         # Artifactory has no conditional writes: look first, then write
@@ -103,7 +102,7 @@ class Artifactory(RemoteBackend):
         return True
 
     def replace_object(self, path: str, data: bytes, tag: str) -> bool:  # noqa: D102
-        current = self.read_object(path, limit=LARGEST_JSON)
+        current = self.read_damaged(path, limit=LARGEST_JSON)
         if current is None or current.tag != tag:
             return False
         self._put(path, data)

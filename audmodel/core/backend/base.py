@@ -41,11 +41,13 @@ class StoredObject:
     Args:
         data: the content
         tag: changes whenever the content changes
+        is_damaged: whether the content is not what was stored
 
     """
 
     data: bytes
     tag: str
+    is_damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -239,10 +241,35 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
             the object, or ``None`` if there is none
 
         Raises:
+            DamagedObjectError: if the content is not what was stored
             RepositoryError: if the object cannot be read,
                 or is larger than ``limit``
 
         """
+
+    def read_damaged(self, path: str, limit: int) -> StoredObject | None:
+        r"""Content of a small object that is to be replaced, whatever it is.
+
+        Args:
+            path: path of the object
+            limit: largest size in bytes
+
+        Returns:
+            the object, or ``None`` if there is none
+
+        Raises:
+            RepositoryError: if the object cannot be read,
+                or is larger than ``limit``
+
+        """
+        from audmodel.core.backend.errors import DamagedObjectError
+
+        try:
+            return self.read_object(path, limit)
+        except DamagedObjectError as error:
+            if error.stored is None:
+                raise
+            return error.stored
 
     @abc.abstractmethod
     def create_object(self, path: str, data: bytes) -> bool:

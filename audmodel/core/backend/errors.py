@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import audbackend
 
+from audmodel.core.backend.base import StoredObject
 from audmodel.errors import AudmodelError
 
 
@@ -45,6 +46,20 @@ class OfflineError(RepositoryUnreachableError):
     r"""The repository must not be asked, since ``AUDMODEL_OFFLINE`` is set."""
 
     __module__ = "audmodel.errors"
+
+
+class DamagedObjectError(RepositoryError):
+    r"""The content of an object is not what was stored.
+
+    Args:
+        message: what happened, why, and what to do
+        stored: the object as it is, ``None`` after pickling
+
+    """
+
+    def __init__(self, message: str, stored: StoredObject | None = None) -> None:
+        super().__init__(message)
+        self.stored = stored
 
 
 class WriteUncertainError(RepositoryError):

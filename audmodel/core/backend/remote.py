@@ -21,6 +21,7 @@ from audmodel.core.backend.base import Ranges
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.connections import Requests
 from audmodel.core.backend.connections import prefetch_requests
+from audmodel.core.backend.errors import DamagedObjectError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
@@ -33,6 +34,8 @@ from audmodel.core.backend.transfer import fill
 Result = TypeVar("Result")
 
 CHUNK = 4 * 1024 * 1024
+# How often an object is read whose checksum is another one
+_READS = 4
 # No object is larger, and Python makes no number of thousands of digits
 _NUMBER = "[0-9]{1,19}"
 _CONTENT_RANGE = re.compile(f"bytes ({_NUMBER})-({_NUMBER})/({_NUMBER})")
@@ -385,7 +388,7 @@ class RemoteBackend(ObjectBackend):
 
     def read_object(self, path: str, limit: int) -> StoredObject | None:  # noqa: D102
         what = f"Could not read '{self.object_url(path)}'"
-        for _ in range(2):
+        for _ in range(_READS):
             whole = self._store.read("read", path, limit)
             if whole is None:
                 return None
@@ -394,17 +397,18 @@ class RemoteBackend(ObjectBackend):
                     f"{what}: it has {whole.length} bytes, allowed are {limit}."
                 )
             stored = self._checked(whole.answer, whole.data)
-            if stored is not None:
+            if not stored.is_damaged:
                 return stored
             # It may have been damaged on its way
-        raise RepositoryError(
+        raise DamagedObjectError(
             f"{what}: its content does not have the checksum it was stored with. "
-            "It was damaged, or changed by another tool."
+            "It was damaged, or changed by another tool.",
+            stored,
         )
 
     @abc.abstractmethod
-    def _checked(self, answer: Answer, data: bytes) -> StoredObject | None:
-        r"""Object that was read, ``None`` if its checksum is another one."""
+    def _checked(self, answer: Answer, data: bytes) -> StoredObject:
+        r"""Object that was read, compared with its checksum."""
 
     @contextmanager
     def open_object(  # noqa: D102

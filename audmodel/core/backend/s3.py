@@ -61,11 +61,10 @@ class S3(RemoteBackend):
         self._store: Bucket = Bucket(endpoint, repository)
         self._writes = ConditionalWrites(self._store)
 
-    def _checked(self, answer: Answer, data: bytes) -> StoredObject | None:
+    def _checked(self, answer: Answer, data: bytes) -> StoredObject:
         expected = answer.headers.get(f"x-amz-meta-{CHECKSUM}", "")
-        if _MD5.fullmatch(expected) and md5(data) != expected:
-            return None
-        return StoredObject(data, answer.tag)
+        is_damaged = _MD5.fullmatch(expected) is not None and md5(data) != expected
+        return StoredObject(data, answer.tag, is_damaged)
 
     def create_object(self, path: str, data: bytes) -> bool:  # noqa: D102
         return self._writes.create(path, data, unprotected=self.unprotected)

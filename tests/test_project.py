@@ -70,6 +70,21 @@ def test_each_dependency_has_its_reasons() -> None:
     assert explained == [entry.partition(">=")[0] for entry in dependencies]
 
 
+FOLDERS = "audmodel|benchmarks|cli|core|docs|examples|requirements|tests|[.]ci"
+
+
+def test_files_that_readers_are_sent_to_exist() -> None:
+    missing = []
+    for page in [*ROOT.glob("*.rst"), *(ROOT / "docs").rglob("*.rst")]:
+        for name in re.findall(
+            rf"``((?:{FOLDERS})/[\w./-]+)``", page.read_text("utf-8")
+        ):
+            base = ROOT / "audmodel" if re.match("cli|core", name) else ROOT
+            if not (base / name).exists() and not (base / f"{name}.py").exists():
+                missing.append(f"{page.name}: {name}")
+    assert missing == []
+
+
 # Workflow ------------------------------------------------------------------
 
 CI_RUN = ROOT / ".ci" / "run"

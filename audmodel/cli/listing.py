@@ -7,6 +7,7 @@ import argparse
 import audmodel
 from audmodel.cli import arguments
 from audmodel.cli import output
+from audmodel.cli import values
 from audmodel.cli.command import Command
 from audmodel.cli.command import Result
 
@@ -35,7 +36,7 @@ def _list(args: argparse.Namespace) -> Result:
     models = audmodel.models(
         name=args.name,
         subgroup=args.subgroup,
-        params=dict(map(arguments.read_pair, args.param)),
+        params=dict(map(values.read_pair, args.param)),
         alias=args.alias,
         author=args.author,
         cache_root=args.cache_root,

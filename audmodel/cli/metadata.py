@@ -8,6 +8,7 @@ from typing import Any
 import audmodel
 from audmodel.cli import arguments
 from audmodel.cli import output
+from audmodel.cli import values
 from audmodel.cli.command import Command
 from audmodel.cli.command import Result
 
@@ -47,7 +48,7 @@ def _update(args: argparse.Namespace) -> Result:
     return _result(
         audmodel.update_meta(
             args.uid,
-            arguments.read_values(args.meta),
+            values.read_values(args.meta),
             replace=args.replace,
             cache_root=args.cache_root,
         )

@@ -7,6 +7,7 @@ import argparse
 import audmodel
 from audmodel.cli import arguments
 from audmodel.cli import output
+from audmodel.cli import values
 from audmodel.cli.command import Command
 from audmodel.cli.command import Result
 
@@ -73,7 +74,7 @@ def _publish(args: argparse.Namespace) -> Result:
     model = (
         args.root,
         args.name,
-        arguments.read_values(args.params),
+        values.read_values(args.params),
         args.version,
     )
     options = {
@@ -81,7 +82,7 @@ def _publish(args: argparse.Namespace) -> Result:
         "author": args.author,
         "compression": args.compression,
         "date": args.date,
-        "meta": arguments.read_values(args.meta),
+        "meta": values.read_values(args.meta),
         "subgroup": args.subgroup,
         "repository": place,
     }

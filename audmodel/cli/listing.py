@@ -24,7 +24,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="only models with this parameter, whose value is read as YAML; "
+        help="only models with this parameter, whose value is read as JSON or YAML; "
         "may be repeated",
     )
     arguments.num_workers(parser)

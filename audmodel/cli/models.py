@@ -25,8 +25,8 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE|KEY=VALUE",
         action="append",
         default=[],
-        help="parameters of the model: YAML file, '-' for stdin, "
-        "or one parameter whose value is read as YAML; "
+        help="parameters of the model: YAML or JSON file, '-' for stdin, "
+        "or one parameter whose value is read as JSON or YAML; "
         "may be repeated, later ones go before earlier ones",
     )
     parser.add_argument(
@@ -130,6 +130,8 @@ def _load_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _load(args: argparse.Namespace) -> Result:
+    from audmodel.core.find import resolve
+
     if args.dry_run:
         return _plan(
             [
@@ -142,15 +144,22 @@ def _load(args: argparse.Namespace) -> Result:
                 for uid in args.uid
             ]
         )
+    uids = args.uid
+    if args.json:
+        # What is reported is what is loaded, even if an alias is moved meanwhile
+        uids = [str(resolve(uid, args.cache_root)) for uid in args.uid]
     paths = audmodel.load(
-        args.uid,
+        uids,
         files=args.files,
         cache_root=args.cache_root,
         timeout=args.timeout,
         num_workers=args.num_workers,
         verbose=args.verbose,
     )
-    data = [{"uid": uid, "path": path} for uid, path in zip(args.uid, paths)]
+    data = [
+        {"uid": uid, **_alias(given), "path": path}
+        for given, uid, path in zip(args.uid, uids, paths, strict=True)
+    ]
     return Result(data, "\n".join(paths), verbatim=True)
 
 
@@ -163,6 +172,13 @@ LOAD = Command(
     "What is in the cache already is not loaded again, "
     "and a load that was interrupted goes on where it stopped.",
 )
+
+
+def _alias(given: str) -> dict[str, str]:
+    r"""Alias that a user gave, if it is one."""
+    from audmodel.core import uid as ids
+
+    return {"alias": given} if isinstance(ids.parse(given), ids.Alias) else {}
 
 
 def _plan(transfers: list[audmodel.Transfer]) -> Result:

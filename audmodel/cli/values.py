@@ -1,12 +1,38 @@
-r"""Parameters and metadata that a user gives as files, and one by one."""
+r"""Parameters and metadata that a user gives as files, and one by one.
+
+Text that is JSON is read as JSON, any other as YAML.
+YAML takes some numbers of JSON for text, e.g. ``1e-05``,
+and a model with this parameter would have another ID
+than one that was published in Python.
+
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import json
+import re
 import sys
 from typing import Any
+import warnings
 
 from audmodel.errors import InvalidDocumentError
 from audmodel.errors import InvalidInputError
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import yaml
+
+
+# Numbers as others write them
+_NUMBER = re.compile(
+    r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|NaN|[-+]?Infinity", re.ASCII
+)
+# Times, octal numbers and answers as few expect them
+_UNEXPECTED = re.compile(
+    r"[-+]?\d+(:\d+)+(\.\d*)?|[-+]?0\d+|y|n|yes|no|on|off", re.ASCII | re.IGNORECASE
+)
 
 
 def read_values(items: list[str]) -> dict[str, Any]:
@@ -20,7 +46,8 @@ def read_values(items: list[str]) -> dict[str, Any]:
         values
 
     Raises:
-        InvalidInputError: if one is not plain YAML data
+        InvalidInputError: if one is not plain data,
+            or there is no such file
         OSError: if a file cannot be read
 
     """
@@ -46,15 +73,27 @@ def read_pair(item: str) -> tuple[str, Any]:
 
     Raises:
         InvalidInputError: if it is not of this form,
-            or the value is not plain YAML data
+            or the value is not plain data
 
     """
     key, equals, text = item.partition("=")
     if not (key and equals):
         raise InvalidInputError(f"{item!r} has to be of the form KEY=VALUE.")
-    values = _parse(f"value: {text}".encode(errors="replace"), f"The value of '{key}'")
+    try:
+        return key, _read_json(text)
+    except ValueError:
+        pass
+    content = f"value: {text}".encode(errors="replace")
+    values = _read_yaml(content, f"The value of '{key}'")
     if set(values) != {"value"}:
         raise InvalidInputError(f"The value of '{key}' has to be a single one.")
+    _warn_about_text(content, {"value": key})
+    if _UNEXPECTED.fullmatch(text) and not isinstance(values["value"], str):
+        warnings.warn(
+            f"'{text}' of '{key}' is read as {values['value']!r}. "
+            f"Write '{key}=\"{text}\"' if text is meant.",
+            stacklevel=2,
+        )
     return key, values["value"]
 
 
@@ -64,12 +103,49 @@ def _read_file(path: str) -> dict[str, Any]:
     if path == "-":
         content = sys.stdin.buffer.read(document.MAX_BYTES + 1)
     else:
-        with open(path, "rb") as file:
-            content = file.read(document.MAX_BYTES + 1)
-    return _parse(content, "What stdin gives" if path == "-" else f"'{path}'")
+        try:
+            with open(path, "rb") as file:
+                content = file.read(document.MAX_BYTES + 1)
+        except FileNotFoundError as error:
+            raise InvalidInputError(
+                f"There is no file '{path}'. Write KEY=VALUE for one value, "
+                "or the path of a YAML or JSON file for several."
+            ) from error
+    if len(content) <= document.MAX_BYTES:
+        try:
+            values = _read_json(content.decode())
+        except ValueError:
+            pass
+        else:
+            if isinstance(values, dict):
+                return values
+    values = _read_yaml(content, "What stdin gives" if path == "-" else f"'{path}'")
+    _warn_about_text(content, {})
+    return values
 
 
-def _parse(content: bytes, source: str) -> dict[str, Any]:
+def _read_json(text: str) -> Any:
+    r"""Value of JSON, unless YAML has to say what is wrong with it."""
+    try:
+        return json.loads(
+            text, parse_constant=_refuse_constant, object_pairs_hook=_unique
+        )
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON.")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("A key stands twice.")
+    return values
+
+
+def _read_yaml(content: bytes, source: str) -> dict[str, Any]:
     from audmodel.core import document
 
     try:
@@ -77,3 +153,40 @@ def _parse(content: bytes, source: str) -> dict[str, Any]:
     except InvalidDocumentError as error:
         # A mistake of the user, nothing that is stored is damaged
         raise InvalidInputError(str(error)) from error
+
+
+def _warn_about_text(content: bytes, names: dict[str, str]) -> None:
+    r"""Warn about numbers that YAML takes for text.
+
+    Args:
+        content: document that was read before
+        names: names of keys that a user knows by another one
+
+    """
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    root = yaml.compose(content, Loader=loader)
+    for key, text in _plain_text(root, ""):
+        if _NUMBER.fullmatch(text):
+            warnings.warn(
+                f"'{text}' of '{names.get(key, key)}' is text and no number, "
+                "which YAML writes like 1.0e-5 or .nan. "
+                "Put it in quotes if text is meant.",
+                stacklevel=2,
+            )
+
+
+def _plain_text(node: yaml.Node | None, key: str) -> Iterator[tuple[str, str]]:
+    r"""Text without quotes, with the key that it belongs to."""
+    import yaml
+
+    if isinstance(node, yaml.ScalarNode):
+        if node.tag == "tag:yaml.org,2002:str" and not node.style:
+            yield key, node.value
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _plain_text(item, key)
+    elif isinstance(node, yaml.MappingNode):
+        for name, item in node.value:
+            yield from _plain_text(item, str(name.value))

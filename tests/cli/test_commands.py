@@ -48,7 +48,7 @@ BASE = ("--name", "onnx", "--version", "1.0.0")
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (("--params", "nothing.yaml"), 1, "No such file or directory: 'nothing.yaml'"),
+        (("--params", "nothing.yaml"), 1, "There is no file 'nothing.yaml'"),
         (("--params", "."), 1, "Is a directory"),
         (("--params", "bad.yaml"), 1, "'bad.yaml' cannot be read"),
         (("--params", "list.yaml"), 1, "list instead of a dictionary"),
@@ -244,8 +244,10 @@ def test_load_several(call: Call, uid: str) -> None:
     path = audmodel.load(uid)
     assert answer.data == [
         {"uid": uid, "path": path},
-        {"uid": "small", "path": path},
+        {"uid": uid, "alias": "small", "path": path},
     ]
+    latest = call("load", uid.partition("-")[0], "--json")
+    assert latest.data == [{"uid": uid, "path": path}]
     answer = call("load", uid, "small")
     assert answer.out == f"{path}\n{path}\n"
 

@@ -1,0 +1,101 @@
+"""Parameters and metadata on the command line are what they are in Python."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import audmodel
+from tests.cli.conftest import Call
+
+
+BASE = ("--name", "onnx", "--version", "1.0.0")
+NUMBERS = [1e-05, 1e5, 5e-324, 1.5e300, 1e22, -2e-7, 0.1, 3, -(2**70), True, None]
+TEXTS = ["1e-05", "12:30", "0123", "no", "a: b", "# c", "\u2028", "tab\tquote\"'", ""]
+
+
+@pytest.mark.parametrize("value", [*NUMBERS, *TEXTS, [1e-05, {"a": 1e7}]], ids=repr)
+@pytest.mark.parametrize("how", ["pair", "file"])
+def test_json_is_read_as_json(
+    call: Call,
+    place: audmodel.Repository,
+    model_folder: Path,
+    tmp_path: Path,
+    value: object,
+    how: str,
+) -> None:
+    params = {"key": value}
+    item = f"key={json.dumps(value)}"
+    if how == "file":
+        file = tmp_path / "params"
+        file.write_text(json.dumps(params, indent="\t"))
+        item = str(file)
+    answer = call("publish", model_folder, *BASE, "--params", item)
+    assert (answer.code, answer.err) == (0, "")
+    uid = answer.out.strip()
+    assert uid == audmodel.uid("onnx", params, "1.0.0")
+    read = audmodel.parameters(uid)["key"]
+    assert (read, type(read)) == (value, type(value))
+    if how == "pair":
+        assert call("ls", "--json", "--param", item).data[0]["uid"] == uid
+
+
+@pytest.mark.parametrize("text", [".5e3", "+1e5", "NaN", "-Infinity"])
+@pytest.mark.parametrize("how", ["pair", "list", "yaml", "meta"])
+def test_a_number_that_stays_text_is_a_warning(
+    call: Call, uid: str, model_folder: Path, tmp_path: Path, text: str, how: str
+) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(f"model: cnn10\nsgd: [{{key: {text}}}]\n")
+    if how == "meta":
+        answer = call("meta", "update", uid, f"key={text}")
+    else:
+        items = {"pair": f"key={text}", "list": f"key=[{text}]", "yaml": str(file)}
+        answer = call("publish", model_folder, *BASE, "--params", items[how])
+    assert answer.code == 0
+    assert f"warning: '{text}' of 'key' is text and no number" in answer.err
+    assert answer.err.count("warning") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("12:30", 750), ("0123", 83), ("no", False), ("On", True), ("0o17", None)],
+)
+def test_text_that_becomes_something_else_is_a_warning(
+    call: Call, uid: str, text: str, value: object
+) -> None:
+    answer = call("meta", "update", uid, f"key={text}")
+    assert answer.code == 0
+    if value is None:
+        assert (audmodel.meta(uid)["key"], answer.err) == (text, "")
+        return
+    assert audmodel.meta(uid)["key"] == value
+    assert f"warning: '{text}' of 'key' is read as {value}" in answer.err
+    quoted = call("meta", "update", uid, f'key="{text}"')
+    assert (audmodel.meta(uid)["key"], quoted.err) == (text, "")
+
+
+@pytest.mark.parametrize(
+    "text", ["'1e-5'", '"NaN"', "1e-5 s", "v1.e3", "2026-01-01", "a", "1.0.0", "[1, b]"]
+)
+def test_plain_text_is_no_warning(call: Call, uid: str, text: str) -> None:
+    answer = call("meta", "update", uid, f"key={text}")
+    assert (answer.code, answer.err) == (0, "")
+
+
+def test_json_with_a_key_twice_is_refused(
+    call: Call, uid: str, model_folder: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "params.json"
+    file.write_text('{"a": 1, "a": 2}')
+    answer = call("publish", model_folder, *BASE, "--params", file)
+    assert (answer.code, answer.out) == (1, "")
+    assert "'a' stands twice" in answer.err
+
+
+def test_what_is_neither_file_nor_pair(call: Call, uid: str) -> None:
+    answer = call("meta", "update", uid, "lr")
+    assert (answer.code, answer.out) == (1, "")
+    assert "There is no file 'lr'. Write KEY=VALUE for one value" in answer.err

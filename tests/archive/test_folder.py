@@ -71,6 +71,7 @@ def test_path_is_expanded(tmp_path: Path, home: Path) -> None:
     assert file.path == str(home / "model/a")
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("label", ODD_NAMES)
 def test_odd_names_are_published(
     label: str, tmp_path: Path, repository: audmodel.Repository

@@ -177,6 +177,7 @@ COUNT = 65_535 + 10
 HUGE = 2**32 + 5 * MIB
 
 
+@pytest.mark.thorough
 def test_readers_accept_more_members_than_fit_into_16_bits(tmp_path: Path) -> None:
     # As many names for the same two files
     make_folder(tmp_path / "model", {"a": b"", "b": b"b"})
@@ -192,6 +193,7 @@ def test_readers_accept_more_members_than_fit_into_16_bits(tmp_path: Path) -> No
         run([*command.split(), path])
 
 
+@pytest.mark.thorough
 def test_readers_accept_more_than_4_gib(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

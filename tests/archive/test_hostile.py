@@ -37,6 +37,7 @@ def test_there_are_many() -> None:
     assert sum(files is None for _, _, files in CASES) >= 150
 
 
+@pytest.mark.sample(60)
 @pytest.mark.parametrize(
     ("archive", "files"),
     [case[1:] for case in CASES],
@@ -76,6 +77,7 @@ def test_archive(
 HARMLESS = [(name, data, files) for name, data, files in CASES if files is not None]
 
 
+@pytest.mark.sample(12)
 @pytest.mark.parametrize(
     ("archive", "files"),
     [case[1:] for case in HARMLESS],

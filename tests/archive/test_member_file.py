@@ -261,6 +261,7 @@ def test_reading_to_the_end_ends_no_requests(
     assert not ended
 
 
+@pytest.mark.thorough
 def test_memory(tmp_path: Path) -> None:
     code = """
 import contextlib, os, sys, io
@@ -357,6 +358,7 @@ calls: dict[str, Callable[[io.BufferedReader], object]] = {
 }
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("num_workers", [1, 3])
 @pytest.mark.parametrize("error", [ConnectionError, KeyboardInterrupt])
 @pytest.mark.parametrize("call", sorted(calls))

@@ -8,6 +8,8 @@ import shutil
 import sys
 import zipfile
 
+import pytest
+
 from audmodel.core.archive import format
 from benchmarks.common.bench import Client
 from tests.archive.tools import run_python
@@ -17,6 +19,7 @@ MB = 1_000_000
 LIMIT = 250
 
 
+@pytest.mark.thorough
 def test_memory_of_publishing_and_loading(tmp_path: Path) -> None:
     root, host, cache = (tmp_path / name for name in ("model", "host", "cache"))
     (host / "models").mkdir(parents=True)
@@ -91,6 +94,7 @@ for number, (name, data, files) in enumerate(hostile.cases()):
     assert int(run_python(MEASURE + code + PRINT, tmp_path)) < 50
 
 
+@pytest.mark.thorough
 def test_memory_of_the_largest_directory(tmp_path: Path) -> None:
     code = f"""
 count = {format.MAX_MEMBERS}

@@ -147,6 +147,7 @@ def test_whatever_is_left_is_completed(
 # Names ---------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @settings(max_examples=400)
 @given(name=st.one_of(st.text(max_size=40), st.text("./\\ab\0:~ \n", max_size=12)))
 @example("..")
@@ -170,6 +171,7 @@ def test_no_name_escapes(name: str) -> None:
 # Damage --------------------------------------------------------------------
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("_", range(4))
 def test_mutations_are_refused_or_without_effect(_: int, tmp_path: Path) -> None:
     archives = mutate.seeds()
@@ -189,6 +191,7 @@ def test_mutations_are_refused_or_without_effect(_: int, tmp_path: Path) -> None
     assert set(results) == {"refused", "right"}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", range(8))
 def test_every_flipped_bit_is_noticed_or_without_effect(
     kind: int, tmp_path: Path

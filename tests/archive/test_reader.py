@@ -345,6 +345,7 @@ def test_member_whose_parts_are_right_and_checksum_is_not(tmp_path: Path) -> Non
 # Failures ------------------------------------------------------------------
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("kind", ["new", "old"])
 @pytest.mark.parametrize(
     "error", [RepositoryError, KeyboardInterrupt, ZeroDivisionError]

@@ -149,6 +149,7 @@ WRONG = {
 }
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("num_workers", [1, 4])
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_wrong_content_is_replaced(
@@ -276,6 +277,7 @@ GARBAGE = [
 ]
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("num_workers", [1, 3])
 @pytest.mark.parametrize("garbage", GARBAGE)
 def test_garbage_in_staging_is_not_trusted_and_does_not_escape(
@@ -400,6 +402,7 @@ def fetched(log: Path) -> int:
     return sum(map(int, log.read_text().split())) if log.exists() else 0
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", ["one file", "many files", "earlier release"])
 @pytest.mark.parametrize("num_workers", [1, 4])
 def test_load_killed_at_half_fetches_only_the_rest(

@@ -195,6 +195,7 @@ def contents() -> dict[str, bytes]:
     }
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", contents())
 def test_higher_compression_is_smaller_or_equal(name: str, tmp_path: Path) -> None:
     root = make_folder(tmp_path, {"content": contents()[name]})
@@ -219,6 +220,7 @@ def test_text_shrinks_and_0_stores(tmp_path: Path) -> None:
         assert len(data) < len(stored) * 0.6
 
 
+@pytest.mark.thorough
 def test_default_stores_what_shrinks_by_less_than_a_tenth(tmp_path: Path) -> None:
     root = make_folder(tmp_path, {"weights": floats(2 * MIB), "text": text(5 * MIB)})
     methods = {member.name: member.method for member in parse(write(root)).members}
@@ -312,6 +314,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("when", ["before", "during", "after"])
 @pytest.mark.parametrize("size", ["small", "large"])

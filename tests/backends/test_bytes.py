@@ -97,6 +97,7 @@ def uid(
     return uid
 
 
+@pytest.mark.sample(1)
 def test_one_file_of_a_large_model(
     uid: str, moved: Callable[[], tuple[int, int]]
 ) -> None:
@@ -111,6 +112,7 @@ def test_one_file_of_a_large_model(
     assert audmodel.plan_load(uid, files="tokenizer").bytes == 0
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("num_workers", [1, 4])
 def test_plan_is_what_happens(
     uid: str, num_workers: int, moved: Callable[[], tuple[int, int]]
@@ -153,6 +155,7 @@ def test_plan_goes_on_from_what_was_interrupted(
     assert (planned.bytes, planned.requests) == moved()
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", ["wrong", "folder", "link", "second name", "mode"])
 def test_plan_with_what_does_not_belong_there(
     repository: audmodel.Repository,
@@ -193,6 +196,7 @@ def test_plan_with_what_does_not_belong_there(
         assert (planned.bytes, planned.requests) == moved()
 
 
+@pytest.mark.sample(1)
 def test_plan_after_a_power_failure(
     uid: str, moved: Callable[[], tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +213,7 @@ def test_plan_after_a_power_failure(
     assert planned.bytes < SIZE // 2
 
 
+@pytest.mark.thorough
 def test_many_small_files_at_the_end(
     repository: audmodel.Repository, tmp_path: Path, moved: Callable[[], Any]
 ) -> None:

@@ -134,6 +134,7 @@ def test_it_reads_what_we_publish(
     ]
 
 
+@pytest.mark.sample(1)
 def test_we_read_what_it_publishes(
     released: Released, repository: audmodel.Repository, model: Path
 ) -> None:
@@ -185,6 +186,7 @@ def test_a_model_cannot_be_published_twice(
     assert error == "RuntimeError"
 
 
+@pytest.mark.sample(1)
 def test_objects_have_the_same_metadata(
     released: Released,
     repository: audmodel.Repository,
@@ -227,6 +229,7 @@ def describe(weed: seaweedfs.SeaweedFS, bucket: str) -> dict[str, tuple[str, ...
     }
 
 
+@pytest.mark.sample(1)
 def test_audbackend_validates_what_we_publish(
     released: Released, repository: audmodel.Repository, model: Path
 ) -> None:

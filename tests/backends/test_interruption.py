@@ -123,6 +123,7 @@ def hang_when(
     return begun
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("after", [None, 1000])
 @pytest.mark.parametrize("num_workers", [1, 4])
 def test_loading_from_a_server_that_hangs(
@@ -152,6 +153,7 @@ def test_loading_from_a_server_that_hangs(
     assert stderr.rstrip().endswith("KeyboardInterrupt")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("action", "asked"),
     [
@@ -199,6 +201,7 @@ def test_reading_from_a_server_that_hangs(
     assert stderr.rstrip().endswith("KeyboardInterrupt")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
     ("action", "num_workers"), [("publish", 1), ("publish", 4), ("command", 1)]
@@ -226,6 +229,7 @@ def test_publishing_to_a_server_that_hangs(
     assert "Traceback" not in stderr or action == "publish"
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_publishing_to_s3_leaves_nothing_behind(
     keys: None,

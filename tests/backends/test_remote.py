@@ -147,6 +147,7 @@ def test_a_host_that_takes_no_connections_is_reported_soon(
 # Trouble that passes ----------------------------------------------------------
 
 
+@pytest.mark.sample(6)
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(
     "fault",
@@ -201,6 +202,7 @@ def test_opening_takes_one_request(
     assert reader.read(size, 0) == b""
 
 
+@pytest.mark.sample(6)
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(
     "fault",
@@ -319,6 +321,7 @@ def test_a_child_process_makes_its_own_connections(
     assert proxy.connections == 2
 
 
+@pytest.mark.sample(1)
 def test_interface_of_audbackend(place: Place, tmp_path: Path) -> None:
     name = f"new-{place.name}"
     check_interface(place.backend_class, place.url(place.server), name, tmp_path)

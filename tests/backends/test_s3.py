@@ -134,6 +134,7 @@ def test_invalid_bucket(keys: None, weed: seaweedfs.SeaweedFS) -> None:
         backend.read_object("/a", 100)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("status", "code", "error", "message"),
     [

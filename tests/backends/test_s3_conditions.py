@@ -69,6 +69,7 @@ LOST = [
 ]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("fault", LOST)
 @pytest.mark.parametrize("count", [1, 2])
 def test_our_write_is_recognised(

@@ -181,6 +181,7 @@ def test_parts_are_sent_while_chunks_are_made(backend: S3, proxy: Proxy) -> None
     assert len(proxy.requests) == 6
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("num_workers", [1, 2, 4])
 def test_memory_is_bounded(backend: S3, proxy: Proxy, num_workers: int) -> None:
     made = 0
@@ -212,6 +213,7 @@ def test_memory_is_bounded(backend: S3, proxy: Proxy, num_workers: int) -> None:
 # Trouble ----------------------------------------------------------------------
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "fault",
     [
@@ -390,6 +392,7 @@ class BrokenError(Exception):
     pass
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("num_workers", [1, 3])
 @pytest.mark.parametrize("error", [BrokenError, KeyboardInterrupt, SystemExit])
 def test_making_chunks_fails(
@@ -489,6 +492,7 @@ with S3(sys.argv[1], sys.argv[2]) as backend:
 """
 
 
+@pytest.mark.sample(1)
 @pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("num_workers", [1, 3])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -88,6 +88,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_s3(
     hasty: None,

@@ -45,6 +45,7 @@ def test_publish_needs_its_arguments(
 BASE = ("--name", "onnx", "--version", "1.0.0")
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
@@ -700,6 +701,7 @@ def test_cache_prune(call: Call, uid: str, args: tuple[str, ...], stays: bool) -
 # Each once as a process ----------------------------------------------------
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "line",
     [

@@ -114,6 +114,7 @@ def no_repository(call: Callable[[], Any]) -> Any:
 # Bad input ------------------------------------------------------------------------
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize(
     "file",
@@ -350,6 +351,7 @@ def names_of(paths: list[str], uid: str) -> list[str]:
     return found
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("num_workers", [1, 4])
 @pytest.mark.parametrize("ahead", [1, 3, 64])
 def test_all_files_come_in_order_and_stay(
@@ -420,6 +422,7 @@ def many(repository: audmodel.Repository, tmp_path: Path) -> str:
     return publish(root)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("num_workers", [1, 3])
 @pytest.mark.parametrize("ahead", [1, 5, 12])
 def test_no_more_files_are_begun_than_allowed(
@@ -472,6 +475,7 @@ def test_small_files_are_written_at_once_where_that_takes_time(
     assert most == (2 if is_shared else 1)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("num_workers", [1, 4])
 @pytest.mark.parametrize("stop", ["break", "close", "error", "forget"])
 def test_consumers_that_stop_early(

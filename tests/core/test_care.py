@@ -386,6 +386,7 @@ CHURN = """
 """
 
 
+@pytest.mark.thorough
 def test_prune_while_others_load(uids: list[str], python: Interpreter) -> None:
     patterns = [None, None, None, "model.onnx"]
     results = python.run_many(CHURN, 4, uid=uids[0], patterns=patterns)

@@ -208,6 +208,7 @@ HOSTILE = {
 }  # fmt: skip
 
 
+@pytest.mark.sample(20)
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_documents(
     data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -489,6 +490,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.thorough
 @settings(max_examples=50)
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), values))
 def test_what_is_written_can_be_read(data: dict[str, Any]) -> None:

@@ -105,6 +105,7 @@ def test_modes(repository: audmodel.Repository, model_folder: Path, mode: int) -
     assert not loaded.stat().st_mode & (stat.S_ISUID | stat.S_ISGID)
 
 
+@pytest.mark.thorough
 def test_ten_thousand_files(repository: audmodel.Repository, tmp_path: Path) -> None:
     root = tmp_path / "many"
     pattern = random.Random(0)

@@ -118,6 +118,7 @@ def test_short_id_that_was_never_asked_for(
     assert "latest version in the cache" in caplog.text
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     "ask",
     [

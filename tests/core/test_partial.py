@@ -506,6 +506,7 @@ TOGETHER = """
 """
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("locks", ["work", "do nothing"])
 def test_many_processes(
     repository: audmodel.Repository,

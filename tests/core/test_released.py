@@ -197,6 +197,7 @@ def test_released_publishes_we_load(
         )
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("compression", [0, 1, 9])
 def test_we_publish_released_loads(
     repository: audmodel.Repository,
@@ -221,6 +222,7 @@ def test_we_publish_released_loads(
     assert "exists already" in errors
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("publisher", ["released", "python"])
 @pytest.mark.parametrize("first_reader", ["released", "python"])
 def test_everybody_reads_the_same(

@@ -238,6 +238,7 @@ def test_handler_must_not_be_a_coroutine_function() -> None:
         FlowStep(Async())
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", ["batch_size", "num_workers"])
 @pytest.mark.parametrize("value", [0, -1, True, 2.0, None])
 def test_sizes_of_a_step_are_checked(name: str, value: Any) -> None:
@@ -245,6 +246,7 @@ def test_sizes_of_a_step_are_checked(name: str, value: Any) -> None:
         FlowStep(Add(), **{name: value})
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, True, "1", None])
 def test_batch_timeout_is_checked(value: Any) -> None:
     with pytest.raises(ValueError, match=f"batch_timeout must .* but is {value!r}"):
@@ -267,6 +269,7 @@ def test_task_must_be_a_task(task: Any) -> None:
     run(main())
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf, True, "1"])
 def test_timeout_is_checked(value: Any) -> None:
     async def main() -> None:
@@ -553,6 +556,7 @@ def test_exception_reaches_exactly_the_tasks_of_its_batch() -> None:
     run(main())
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "error",
     [

@@ -120,6 +120,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 # Arguments -----------------------------------------------------------------
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("value", [0, -2, True, 1.0, "2"])
 def test_number_of_processes_is_checked(value: Any) -> None:
     with pytest.raises(ValueError, match=f"n_processes must .* {value!r}"):
@@ -303,6 +304,7 @@ def test_futures_that_never_report_their_cancellation_do_not_block() -> None:
 # Splitting -----------------------------------------------------------------
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 4, 5, 7, 8, 9, 100])
 @pytest.mark.parametrize("n_processes", [1, 2, 3, 4, 8])
 def test_every_element_is_processed_exactly_once_and_in_order(
@@ -350,6 +352,7 @@ def test_list_of_the_caller_is_left_alone(
 # Signatures ----------------------------------------------------------------
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "function",
     [same, call_with, keyword_only, Scaler(2).apply, Scaler.apply, Scaler.double],
@@ -370,6 +373,7 @@ def test_callable_has_the_signature_of_the_function(
         assert parallel_function.__doc__ == function.__doc__
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("function", "batched_arg", "args", "kwargs", "expected"),
     [

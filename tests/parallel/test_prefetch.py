@@ -51,6 +51,7 @@ class Gate:
 # Arguments -----------------------------------------------------------------
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", ["num_workers", "ahead"])
 @pytest.mark.parametrize("value", [0, -1, True, False, 1.0, "2", [2]])
 def test_numbers_are_checked_at_the_call(name: str, value: Any) -> None:
@@ -347,6 +348,7 @@ def test_interpreter_ends_while_a_generator_is_open() -> None:
 # Work ----------------------------------------------------------------------
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("num_workers", [1, 2, 7])
 @pytest.mark.parametrize("ahead", [1, 2, 50, None])
 @pytest.mark.parametrize("length", [0, 1, 2, 20])
@@ -521,6 +523,7 @@ def test_no_more_than_ahead_are_started_and_not_taken(
     assert excess <= 0
 
 
+@pytest.mark.thorough
 def test_slow_consumer_of_ten_thousand_items_needs_flat_memory() -> None:
     size = 100_000
     alive = most = 0

@@ -300,6 +300,7 @@ def interrupts() -> Iterator[None]:
     signal.signal(signal.SIGUSR1, before)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.usefixtures("interrupts")
 @pytest.mark.parametrize("method", ["kill", "join"])
 @pytest.mark.parametrize("then", ["call", "close"])
@@ -335,6 +336,7 @@ def test_second_interrupt_loses_no_process(
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("function", "error", "text"),
     [
@@ -494,6 +496,7 @@ HIDDEN_THREAD = "_thread.start_new_thread(time.sleep, (2,))\n"
 SET = "multiprocessing.set_start_method({!r})\n"
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
@@ -659,6 +662,7 @@ with MultiWorker(sleep, 2) as parallel_sleep:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("sleeping", ["", THREAD], indirect=True)
 @pytest.mark.parametrize("to_all", [True, False])

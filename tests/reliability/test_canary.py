@@ -21,6 +21,10 @@ from tests.reliability.remote import place as place
 from tests.reliability.test_wire import FAULTS
 
 
+# Of each family of faults
+pytestmark = pytest.mark.sample(1)
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_faults(
     place: Remote,

@@ -23,6 +23,10 @@ from tests.reliability.strace import SYNCING
 from tests.reliability.strace import Tracer
 
 
+# Of each family of faults
+pytestmark = pytest.mark.sample(1)
+
+
 Count = Callable[[str, int], None]
 
 ERRORS = ("ENOSPC", "EIO", "EDQUOT", "EROFS", "EMFILE")
@@ -97,6 +101,7 @@ def test_load(
     count("faults of the disk: load, next one whole", tried)
 
 
+@pytest.mark.thorough
 def test_load_some_files(
     repository: audmodel.Repository,
     model: Path,
@@ -131,6 +136,7 @@ def test_load_some_files(
     assert failed
 
 
+@pytest.mark.thorough
 def test_publish(
     repository: audmodel.Repository,
     model: Path,

@@ -26,6 +26,10 @@ from tests.reliability.remote import Remote
 from tests.reliability.remote import place as place
 
 
+# Of each family of faults
+pytestmark = pytest.mark.sample(1)
+
+
 MIB = 1024 * 1024
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import hypothesis
 from hypothesis import strategies as st
+import pytest
 import yaml
 
 from audmodel.core import document
@@ -37,6 +38,10 @@ from tests.archive.tools import write_old
 from tests.archive.zips import DEFLATED
 from tests.archive.zips import Item
 from tests.archive.zips import build
+
+
+# Of each family of faults
+pytestmark = pytest.mark.sample(1)
 
 
 TORTURE = int(os.environ.get("TORTURE", "0"))
@@ -206,6 +211,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.thorough
 @hypothesis.given(data=st.dictionaries(st.text(max_size=10), VALUES, max_size=5))
 @fuzz(300, 10_000)
 def test_what_is_written_is_read(count: Count, data: dict[str, Any]) -> None:
@@ -222,6 +228,7 @@ def test_what_is_written_is_read(count: Count, data: dict[str, Any]) -> None:
 # Names ----------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @hypothesis.given(
     value=st.one_of(
         st.text(max_size=80),

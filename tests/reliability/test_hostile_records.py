@@ -31,6 +31,10 @@ from tests.behaviour.backends import publish
 from tests.reliability.remote import remote
 
 
+# Of each family of faults
+pytestmark = pytest.mark.sample(1)
+
+
 MIB = 1024 * 1024
 MODEL = ModelId("deadbeef", "1.0.0")
 HEADER = (
@@ -407,6 +411,7 @@ def arena(
     return tmp_path
 
 
+@pytest.mark.thorough
 @hypothesis.given(data=st.data())
 @hypothesis.settings(
     # Each looks at all files there are, which get more

@@ -34,6 +34,10 @@ from tests.backends.proxy import lose_answer
 from tests.conftest import ROOT
 
 
+# Of each family of faults
+pytestmark = pytest.mark.sample(1)
+
+
 Count = Callable[[str, int], None]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -26,6 +26,10 @@ from tests.reliability.strace import Run
 from tests.reliability.strace import Tracer
 
 
+# Of each family of faults
+pytestmark = pytest.mark.sample(1)
+
+
 Count = Callable[[str, int], None]
 
 
@@ -316,6 +320,7 @@ def test_set_alias(
         assert is_empty_of_temporaries(place)
 
 
+@pytest.mark.thorough
 def test_update_meta(
     place: Place,
     deaths: Deaths,

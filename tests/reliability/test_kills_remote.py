@@ -36,6 +36,10 @@ from tests.reliability.strace import MODULES
 from tests.reliability.strace import Tracer
 
 
+# Of each family of faults
+pytestmark = pytest.mark.sample(1)
+
+
 Count = Callable[[str, int], None]
 # Prepares a run of some code, and gives its arguments
 Prepare = Callable[[], dict[str, Any]]
@@ -200,6 +204,7 @@ def test_load(workers: int, deaths: Deaths) -> None:
     assert absent
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("workers", [1, 4])
 def test_publish(workers: int, deaths: Deaths) -> None:
     place = deaths.place
@@ -255,6 +260,7 @@ def test_publish(workers: int, deaths: Deaths) -> None:
     assert audmodel.leftovers(place.repository, days=0) == []
 
 
+@pytest.mark.thorough
 def test_set_alias(deaths: Deaths) -> None:
     place = deaths.place
     root = place.model(1000)
@@ -284,6 +290,7 @@ def test_set_alias(deaths: Deaths) -> None:
         audmodel.set_alias(alias, other)
 
 
+@pytest.mark.thorough
 def test_update_meta(deaths: Deaths) -> None:
     uid = publish(deaths.place.model(1000), version=deaths.place.version())
     code = "audmodel.update_meta(args['uid'], {'b': args['b']})"

@@ -30,6 +30,10 @@ from tests.behaviour.backends import publish
 from tests.behaviour.backends import store
 
 
+# Of each family of faults
+pytestmark = pytest.mark.sample(1)
+
+
 DEAD = ModelId("deadbeef", "1.0.0")
 
 

@@ -11,6 +11,10 @@ import audmodel
 from tests.core.conftest import Interpreter
 
 
+# Of each family of faults
+pytestmark = pytest.mark.sample(1)
+
+
 # Modules that a first call imports, the last one not by a statement of audmodel
 FIRST_IMPORTS = ("audmodel.core.lookup", "audbackend", "filelock", "blake3", "wave")
 # Ends a process that hangs, before the test does

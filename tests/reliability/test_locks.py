@@ -30,6 +30,10 @@ from tests.core.test_cache import needs_root
 from tests.reliability.strace import Tracer
 
 
+# Of each family of faults
+pytestmark = pytest.mark.sample(1)
+
+
 @pytest.fixture
 def uid(repository: audmodel.Repository, model_folder: Path) -> str:
     return publish(model_folder)

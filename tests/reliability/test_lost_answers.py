@@ -27,6 +27,10 @@ from tests.reliability.remote import attempt
 from tests.reliability.remote import remote
 
 
+# Of each family of faults
+pytestmark = pytest.mark.sample(1)
+
+
 WRITES = ["publish", "set_alias", "update_meta"]
 
 

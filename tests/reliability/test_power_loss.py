@@ -34,6 +34,10 @@ from tests.reliability.strace import Run
 from tests.reliability.strace import Tracer
 
 
+# Of each family of faults
+pytestmark = pytest.mark.sample(1)
+
+
 class Disk:
     """What is on a disk for sure.
 

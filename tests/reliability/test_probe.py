@@ -28,6 +28,10 @@ from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 
 
+# Of each family of faults
+pytestmark = pytest.mark.sample(1)
+
+
 @pytest.fixture
 def careless(tmp_path: Path, cache: Path, keys: None) -> Iterator[audmodel.Repository]:
     """A repository on a store that ignores all conditions, and says it were AWS."""
@@ -66,6 +70,7 @@ def stored(tmp_path: Path) -> set[str]:
     return {path.name for path in (tmp_path / "data").rglob("*") if path.is_file()}
 
 
+@pytest.mark.thorough
 def test_careless_store(careless: audmodel.Repository, tmp_path: Path) -> None:
     report = audmodel.check_repository(careless)
     assert not report.ok
@@ -80,6 +85,7 @@ def test_careless_store(careless: audmodel.Repository, tmp_path: Path) -> None:
     assert stored(tmp_path) == set()
 
 
+@pytest.mark.thorough
 def test_careless_store_is_refused(
     careless: audmodel.Repository, model_folder: Path, tmp_path: Path
 ) -> None:
@@ -89,6 +95,7 @@ def test_careless_store_is_refused(
     assert stored(tmp_path) == set()
 
 
+@pytest.mark.thorough
 def test_careless_store_that_is_wanted(
     careless: audmodel.Repository, home: Path, model_folder: Path
 ) -> None:

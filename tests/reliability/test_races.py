@@ -25,6 +25,10 @@ from tests.core.conftest import Interpreter
 from tests.reliability.conftest import patience
 
 
+# Of each family of faults
+pytestmark = pytest.mark.sample(1)
+
+
 Count = Callable[[str, int], None]
 
 # Runs a function in forks of a process that has imported everything

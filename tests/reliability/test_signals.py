@@ -23,6 +23,10 @@ from tests.reliability.conftest import patience
 from tests.reliability.test_races import RACE
 
 
+# Of each family of faults
+pytestmark = pytest.mark.sample(1)
+
+
 Count = Callable[[str, int], None]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -35,6 +35,10 @@ from tests.behaviour.backends import files
 from tests.behaviour.backends import s3
 
 
+# Of each family of faults
+pytestmark = pytest.mark.sample(1)
+
+
 VERSIONS = strategies.sampled_from(["1.0.0", "1.1.0", "2.0.0"])
 ALIASES = strategies.sampled_from(["best", "small"])
 CLIENTS = strategies.sampled_from([0, 1])

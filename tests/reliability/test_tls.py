@@ -20,6 +20,10 @@ from tests.backends.test_s3_client import TlsServer
 from tests.backends.test_s3_client import tls
 
 
+# Of each family of faults
+pytestmark = pytest.mark.sample(1)
+
+
 # What may be set, apart from whom to trust
 OPTIONS = {
     "nothing": "",

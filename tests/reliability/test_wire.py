@@ -24,6 +24,10 @@ from tests.reliability.remote import place as place
 from tests.reliability.remote import requests_of
 
 
+# Of each family of faults
+pytestmark = pytest.mark.sample(1)
+
+
 MIB = 1024 * 1024
 
 

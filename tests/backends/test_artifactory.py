@@ -436,7 +436,7 @@ def test_opening_with_a_wrong_answer(backend: Artifactory, proxy: Proxy) -> None
         backend.open_object("/a"),
     ):
         pass
-    proxy.fault = faults.change(Content_Length=None)
+    proxy.fault = faults.change(Content_Length=None, X_Checksum_Sha256=None)
     with pytest.raises(errors.RepositoryError, match="does not say how large"):
         read(backend, "/a")
 

@@ -380,9 +380,9 @@ def test_opening_with_a_wrong_range(proxied: S3, proxy: Proxy, value: str) -> No
         pass
 
 
-def test_opening_an_answer_without_length(proxied: S3, proxy: Proxy) -> None:
+def test_an_answer_without_length_or_checksum(proxied: S3, proxy: Proxy) -> None:
     proxied.write_object("/a", [b"0123456789"])
-    proxy.fault = faults.change(Content_Length=None)
+    proxy.fault = faults.change(Content_Length=None, x_amz_meta_checksum=None)
     with pytest.raises(errors.RepositoryError, match="does not say how large"):
         proxied.read_object("/a", 100)
 

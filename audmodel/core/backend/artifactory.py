@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _SMALL = 8 * MIB
 # The server answers when it has checked and filed everything
 DEPLOY_TIMEOUT = 120.0
+# Header of an object
+_CHECKSUM = "x-checksum-sha256"
 
 
 class Artifactory(RemoteBackend):
@@ -79,9 +81,12 @@ class Artifactory(RemoteBackend):
 
     # ------------------------------------------------------------ small objects
 
+    def _has_checksum(self, answer: Answer) -> bool:
+        return _CHECKSUM in answer.headers
+
     def _checked(self, answer: Answer, data: bytes) -> StoredObject:
         digest = hashlib.sha256(data).hexdigest()
-        expected = answer.headers.get("x-checksum-sha256")
+        expected = answer.headers.get(_CHECKSUM)
         return StoredObject(data, digest, expected not in (None, digest))
 
     def create_object(self, path: str, data: bytes) -> bool:  # noqa: D102

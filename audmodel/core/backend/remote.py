@@ -27,8 +27,10 @@ from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
 from audmodel.core.backend.transfer import Retry
 from audmodel.core.backend.transfer import Stream
+from audmodel.core.backend.transfer import cut_off
 from audmodel.core.backend.transfer import drain
 from audmodel.core.backend.transfer import fill
+from audmodel.core.backend.transfer import read_body
 
 
 Result = TypeVar("Result")
@@ -39,10 +41,12 @@ _READS = 4
 # No object is larger, and Python makes no number of thousands of digits
 _NUMBER = "[0-9]{1,19}"
 _CONTENT_RANGE = re.compile(f"bytes ({_NUMBER})-({_NUMBER})/({_NUMBER})")
+_WEAK = "W/"
 _NO_RANGES = (
     "the server does not give byte ranges. A proxy on the way may be the reason."
 )
 _WRONG_RANGE = "the server gave other bytes than it was asked for."
+_NO_LENGTH = "the server does not say how large it is."
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,19 @@ class Answer:
     def length(self) -> int | None:
         r"""Length of the body, if the server says it."""
         value = self.headers.get("content-length", "")
-        return int(value) if re.fullmatch(_NUMBER, value) else None
+        if re.fullmatch(_NUMBER, value):
+            return int(value)
+        found = self.range if self.status == 206 else None
+        # Some proxies leave out the one, and none the other
+        return None if found is None else found[1] - found[0] + 1
+
+    @property
+    def has_end(self) -> bool:
+        r"""Whether the body ends before the connection does, and all of it arrived."""
+        return (
+            "content-length" in self.headers
+            or self.headers.get("transfer-encoding", "").lower() == "chunked"
+        )
 
     @property
     def range(self) -> tuple[int, int, int] | None:
@@ -73,10 +89,27 @@ class Answer:
         return (int(match[1]), int(match[2]), int(match[3])) if match else None
 
     @property
+    def is_whole(self) -> bool:
+        r"""Whether the body is that of the whole object."""
+        if self.status != 206:
+            return True
+        found = self.range
+        return found is not None and found[:2] == (0, found[2] - 1)
+
+    @property
     def tag(self) -> str:
         r"""What changes with the content of the object."""
         headers = self.headers
-        return headers.get("etag") or headers.get("last-modified") or ""
+        tag = headers.get("etag") or headers.get("last-modified") or ""
+        return tag.removeprefix(_WEAK)
+
+    @property
+    def is_weak(self) -> bool:
+        r"""Whether the tag cannot be a condition of a request for bytes.
+
+        Proxies that may change how content is encoded make tags weak.
+        """
+        return self.headers.get("etag", "").startswith(_WEAK)
 
 
 @dataclass(frozen=True)
@@ -85,13 +118,13 @@ class Whole:
 
     Args:
         answer: the answer
-        length: length of the body
+        length: length of the body, ``None`` if it is not known
         data: body, ``None`` if it is too long
 
     """
 
     answer: Answer
-    length: int
+    length: int | None
     data: bytes | None
 
 
@@ -201,18 +234,20 @@ class Store(abc.ABC):
 
         def attempt() -> Whole:
             with self.get(path, bytes_) as answer:
+                if not bytes_ and not answer.is_whole:
+                    raise FailureError(Kind.LOST, _WRONG_RANGE)
                 length = answer.length
                 if length is None:
-                    raise FailureError(
-                        Kind.OTHER, "the server does not say how large it is."
-                    )
+                    data = _read_to_end(answer.stream, limit)
+                    return Whole(answer, None if data is None else len(data), data)
                 if length > limit:
                     return Whole(answer, length, None)
-                data = bytearray(length)
+                buffer = bytearray(length)
                 # What is asked for from its start each time makes no progress
-                fill(answer.stream, memoryview(data))
-                drain(answer.stream)
-                return Whole(answer, length, bytes(data))
+                fill(answer.stream, memoryview(buffer))
+                if answer.has_end:
+                    drain(answer.stream)
+                return Whole(answer, length, bytes(buffer))
 
         try:
             return self.repeat(action, path, attempt, (Kind.ABSENT, Kind.RANGE))
@@ -252,9 +287,23 @@ class Store(abc.ABC):
                 min(TAIL, size),
             ):
                 raise RepositoryError(f"{what}: {_WRONG_RANGE}")
-        if whole.data is None:
+        elif whole.data is not None and not whole.answer.has_end:
+            raise RepositoryError(f"{what}: {_NO_LENGTH}")
+        if whole.data is None or size is None:
             raise RepositoryError(f"{what}: {_NO_RANGES}")
-        return RemoteReader(self, path, size, whole.data, whole.answer.tag)
+        tag = whole.answer.tag
+        condition = "" if whole.answer.is_weak else tag
+        return RemoteReader(self, path, size, whole.data, tag, condition)
+
+
+def _read_to_end(stream: Stream, limit: int) -> bytes | None:
+    r"""Body of unknown length, ``None`` if it is too long."""
+    from urllib3.exceptions import HTTPError
+
+    try:
+        return read_body(stream, limit)
+    except (HTTPError, OSError) as error:
+        raise cut_off(error) from error
 
 
 class RemoteReader(ObjectReader):
@@ -266,16 +315,24 @@ class RemoteReader(ObjectReader):
         size: size of the object in bytes
         tail: the last bytes of the object
         tag: changes with the content of the object
+        condition: the same as a condition of requests, empty for none
 
     """
 
     def __init__(
-        self, store: Store, path: str, size: int, tail: bytes, tag: str
+        self,
+        store: Store,
+        path: str,
+        size: int,
+        tail: bytes,
+        tag: str,
+        condition: str,
     ) -> None:
         super().__init__(size, tail)
         self.store = store
         self.path = path
         self.tag = tag
+        self.condition = condition
         self.requests = Requests()
 
     def end_reads(self) -> None:  # noqa: D102
@@ -313,6 +370,7 @@ class _Run:
         self._stop = stop
         self._answer: contextlib.ExitStack | None = None
         self._stream: Stream
+        self._has_end: bool
 
     def readinto(self, offset: int, view: memoryview) -> None:
         r"""Fill a buffer with the bytes from an offset on."""
@@ -351,7 +409,8 @@ class _Run:
                     ) from failure
                 retry.pause(failure, what)
         if self._position == self._stop and self._answer is not None:
-            drain(self._stream)
+            if self._has_end:
+                drain(self._stream)
             self.close()
 
     def _ask(self) -> None:
@@ -360,7 +419,7 @@ class _Run:
         first, last = self._position, self._stop - 1
         with contextlib.ExitStack() as stack:
             answer = stack.enter_context(
-                reader.store.get(reader.path, f"bytes={first}-{last}", reader.tag)
+                reader.store.get(reader.path, f"bytes={first}-{last}", reader.condition)
             )
             if answer.status != 206:
                 raise FailureError(Kind.OTHER, _NO_RANGES)
@@ -370,8 +429,10 @@ class _Run:
             ):
                 raise FailureError(Kind.LOST, _WRONG_RANGE)
             if answer.tag != reader.tag:
-                raise FailureError(reader.store.other_tag, _WRONG_RANGE)
+                kind = reader.store.other_tag if reader.condition else Kind.CONDITION
+                raise FailureError(kind, _WRONG_RANGE)
             self._stream = answer.stream
+            self._has_end = answer.has_end
             self._answer = stack.pop_all()
 
     def close(self) -> None:
@@ -393,9 +454,12 @@ class RemoteBackend(ObjectBackend):
             if whole is None:
                 return None
             if whole.data is None:
+                size = f"more than {limit}" if whole.length is None else whole.length
                 raise RepositoryError(
-                    f"{what}: it has {whole.length} bytes, allowed are {limit}."
+                    f"{what}: it has {size} bytes, allowed are {limit}."
                 )
+            if not whole.answer.has_end and not self._has_checksum(whole.answer):
+                raise RepositoryError(f"{what}: {_NO_LENGTH}")
             stored = self._checked(whole.answer, whole.data)
             if not stored.is_damaged:
                 return stored
@@ -405,6 +469,10 @@ class RemoteBackend(ObjectBackend):
             "It was damaged, or changed by another tool.",
             stored,
         )
+
+    @abc.abstractmethod
+    def _has_checksum(self, answer: Answer) -> bool:
+        r"""Whether it would be noticed that some of an object did not arrive."""
 
     @abc.abstractmethod
     def _checked(self, answer: Answer, data: bytes) -> StoredObject:

@@ -61,6 +61,10 @@ class S3(RemoteBackend):
         self._store: Bucket = Bucket(endpoint, repository)
         self._writes = ConditionalWrites(self._store)
 
+    def _has_checksum(self, answer: Answer) -> bool:
+        expected = answer.headers.get(f"x-amz-meta-{CHECKSUM}", "")
+        return _MD5.fullmatch(expected) is not None
+
     def _checked(self, answer: Answer, data: bytes) -> StoredObject:
         expected = answer.headers.get(f"x-amz-meta-{CHECKSUM}", "")
         is_damaged = _MD5.fullmatch(expected) is not None and md5(data) != expected

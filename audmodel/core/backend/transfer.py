@@ -233,14 +233,27 @@ def fill(
         try:
             data = stream.read1(min(_PIECE, len(view) - position))
         except (HTTPError, OSError) as error:
-            raise FailureError(
-                Kind.LOST, f"the data ended early ({type(error).__name__}).", error
-            ) from error
+            raise cut_off(error) from error
         if not data:
             raise FailureError(Kind.LOST, "the data ended early.")
         view[position : position + len(data)] = data
         position += len(data)
         received(len(data))
+
+
+def cut_off(error: Exception) -> FailureError:
+    r"""What it means that the body of an answer cannot be read.
+
+    Args:
+        error: what the library that reads it says
+
+    Returns:
+        failure
+
+    """
+    return FailureError(
+        Kind.LOST, f"the data ended early ({type(error).__name__}).", error
+    )
 
 
 def read_body(stream: Stream, limit: int) -> bytes | None:

@@ -141,7 +141,7 @@ def find_repository(text: str) -> audmodel.Repository:
             )
         return audmodel.Repository(name, host, backend)
     configured = audmodel.config.REPOSITORIES
-    found = [place for place in configured if place.name == text]
+    found = [place for place in dict.fromkeys(configured) if place.name == text]
     if not found:
         names = ", ".join(place.name for place in configured) or "none"
         raise InvalidInputError(

@@ -41,6 +41,11 @@ def open_registry(repository: Repository) -> Iterator[Registry]:
         yield Registry(backend)
 
 
+def configured() -> list[Repository]:
+    r"""Repositories that are configured, each of them once."""
+    return list(dict.fromkeys(config.REPOSITORIES))
+
+
 def first(
     question: Callable[[Registry], Answer | None],
     repositories: Sequence[Repository] | None = None,
@@ -64,7 +69,7 @@ def first(
 
     """
     if repositories is None:
-        repositories = config.REPOSITORIES
+        repositories = configured()
     with contextlib.closing(_ask(repositories, question)) as answers:
         for repository, answer in answers:
             if answer is not None:
@@ -93,7 +98,7 @@ def each(
 
     """
     if repositories is None:
-        repositories = config.REPOSITORIES
+        repositories = configured()
     answers = _ask(repositories, question)
     return [(place, answer) for place, answer in answers if answer is not None]
 

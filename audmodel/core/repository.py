@@ -45,10 +45,15 @@ class Repository:
     r"""Place where models are stored.
 
     It has an attribute for each argument.
+    Repositories are equal if they are the same place,
+    however it is spelled:
+    links, ``'~'``, relative paths, and slashes at the end of folders,
+    and schemes, default ports, case of host names,
+    and regions of AWS do not matter.
 
     Args:
         name: name of the repository
-        host: folder, host name, or URL
+        host: folder, which may be a :class:`pathlib.Path`, host name, or URL
         backend: name of the backend, see :attr:`backend_registry`
         unprotected: whether to publish to an S3 storage
             that does not keep publishers apart that meet,
@@ -57,6 +62,10 @@ class Repository:
     Examples:
         >>> Repository("models", "/data", "file-system")
         Repository('models', '/data', 'file-system')
+        >>> Repository("models", "/data", "file-system") == Repository(
+        ...     "models", pathlib.Path("/data/"), "file-system"
+        ... )
+        True
 
     """
 
@@ -71,10 +80,15 @@ class Repository:
     r"""Classes of backends by name."""
 
     def __init__(
-        self, name: str, host: str, backend: str, *, unprotected: bool = False
+        self,
+        name: str,
+        host: str | os.PathLike[str],
+        backend: str,
+        *,
+        unprotected: bool = False,
     ) -> None:
         self.name = name
-        self.host = host
+        self.host: str = os.fspath(host) if isinstance(host, os.PathLike) else host
         self.backend = backend
         self.unprotected = unprotected
 
@@ -84,10 +98,17 @@ class Repository:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Repository):
             return NotImplemented
-        return str(self) == str(other)
+        return self._identity == other._identity
 
     def __hash__(self) -> int:
-        return hash(str(self))
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[str, ...]:
+        from audmodel.core import place
+
+        backend = self.backend_registry.data.get(self.backend, self.backend)
+        return place.identity(backend, self.host, self.name)
 
     @classmethod
     def register(cls, backend_name: str, backend_class: type) -> None:

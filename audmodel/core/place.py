@@ -1,0 +1,61 @@
+r"""Which storage a repository is, however it is spelled."""
+
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import urlsplit
+
+
+_FOLDER = "audmodel.core.backend.filesystem:FileSystem"
+_S3 = "audmodel.core.backend.s3:S3"
+_ARTIFACTORY = "audmodel.core.backend.artifactory:Artifactory"
+_DEFAULT_PORTS = (None, 80, 443)
+# Names of buckets are unique among all regions
+_AMAZON = re.compile(r"s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com")
+
+
+def identity(backend: object, host: str, name: str) -> tuple[str, ...]:
+    r"""What is equal for repositories that are the same.
+
+    Folders are the same if their paths lead to the same place,
+    links are followed.
+    Servers are the same if host name and port are;
+    ports that HTTP and HTTPS use by default count as one.
+    Of storages of a kind that is not known here,
+    host and name have to be spelled alike.
+
+    Args:
+        backend: class of the backend, or where to import it from
+        host: host of the repository
+        name: name of the repository
+
+    Returns:
+        values to compare
+
+    """
+    kind = backend if isinstance(backend, str) else _class_name(backend)
+    if kind == _FOLDER:
+        path = os.path.join(os.path.expanduser(host), name)
+        return kind, os.path.realpath(path)
+    if kind in (_S3, _ARTIFACTORY):
+        try:
+            return kind, *_server(host), name
+        except ValueError:
+            pass  # it is no URL, which an attempt to use it says
+    return kind, host, name
+
+
+def _server(host: str) -> tuple[str, str, str]:
+    r"""Host name, port and path of a server."""
+    url = urlsplit(host if "://" in host else f"https://{host}")
+    port = "" if url.port in _DEFAULT_PORTS else str(url.port)
+    server = (url.hostname or "").rstrip(".")
+    if _AMAZON.fullmatch(server):
+        server = "s3.amazonaws.com"
+    return server, port, url.path.rstrip("/")
+
+
+def _class_name(backend: object) -> str:
+    kind = backend if isinstance(backend, type) else type(backend)
+    return f"{kind.__module__}:{kind.__qualname__}"

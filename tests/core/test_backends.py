@@ -469,3 +469,33 @@ def test_cache_that_a_class_for_files_cannot_use(
     for call in calls:
         with pytest.raises(audmodel.errors.CacheError, match="file/cache"):
             call()
+
+
+def test_folder_that_cannot_be_listed(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uid = publish(model_folder)
+    root = Path(repository.host) / "models"
+    for folder in ("lost+found", "private"):
+        (root / folder).mkdir()
+    scandir = os.scandir
+
+    def scan(path: str | int) -> object:
+        if os.path.basename(str(path)) in ("lost+found", *secret):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    secret: list[str] = []
+    monkeypatch.setattr(os, "scandir", scan)
+    assert audmodel.leftovers(repository, days=0) == []
+    secret.append("private")
+    with pytest.raises(RepositoryError, match=f"'{root / 'private'}' cannot be read"):
+        audmodel.leftovers(repository, days=0)
+    # Only at the top of the repository
+    secret.clear()
+    (root / "torch" / "lost+found").mkdir()
+    with pytest.raises(RepositoryError, match=r"'.*torch/lost.found' cannot be read"):
+        audmodel.leftovers(repository, days=0)
+    assert audmodel.exists(uid)

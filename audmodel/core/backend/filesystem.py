@@ -145,8 +145,16 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
         paths: list[str] = []
 
         def refuse(error: OSError) -> None:
+            # Made by the file system at the top of a disk, for root only
+            is_reserved = error.filename == os.path.join(self._root, "lost+found")
+            if is_reserved and isinstance(error, PermissionError):
+                return
             if not isinstance(error, FileNotFoundError):
-                raise error
+                raise RepositoryError(
+                    f"Could not list '{folder}' of the repository, since its folder "
+                    f"'{error.filename}' cannot be read: {error.strerror}.",
+                    error,
+                ) from error
 
         with self._translate_errors("list", folder):
             for root, _, names in os.walk(self._expand(folder), onerror=refuse):

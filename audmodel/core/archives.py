@@ -18,6 +18,7 @@ from audmodel.core.find import Found
 from audmodel.core.find import find
 from audmodel.core.find import resolve
 from audmodel.core.lookup import open_registry
+from audmodel.core.uid import ModelId
 from audmodel.errors import ArchiveError
 from audmodel.errors import ArchiveMismatchError
 from audmodel.errors import AudmodelError
@@ -96,7 +97,7 @@ def open_archive(found: Found) -> Iterator[Archive]:
             raise write_error(entry.root, error) from error
 
 
-def find_directory(uid: str, cache_root: str | None) -> format.Directory:
+def find_directory(uid: str | ModelId, cache_root: str | None) -> format.Directory:
     r"""Directory of the archive of a model, from the cache if it is there.
 
     Args:
@@ -119,7 +120,7 @@ def find_directory(uid: str, cache_root: str | None) -> format.Directory:
     directory = index.read(CacheEntry(cache_root, model))
     if directory is not None:
         return directory
-    with open_archive(find(str(model), cache_root)) as archive:
+    with open_archive(find(model, cache_root)) as archive:
         return archive.directory
 
 

@@ -101,12 +101,12 @@ def load_all(
     from audmodel.core.cache.errors import LockTimeoutError
 
     def prepare(entry: CacheEntry) -> tuple[Found, bool]:
-        found = find(str(entry.model), entry.root)
+        found = find(entry.model, entry.root)
         identity = found.header.archive
         if identity is not None:
             size = identity.size
         else:
-            size = find_directory(str(entry.model), entry.root).size
+            size = find_directory(entry.model, entry.root).size
         # It keeps as many workers busy as it has parts
         return found, size > num_workers * format.PART_SIZE
 

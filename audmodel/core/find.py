@@ -2,6 +2,7 @@ r"""Find models in the configured repositories and in the cache."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from audmodel.core import uid as ids
@@ -12,7 +13,6 @@ from audmodel.core.repository import Repository
 from audmodel.core.uid import Alias
 from audmodel.core.uid import ModelId
 from audmodel.core.uid import ShortId
-from audmodel.errors import InvalidInputError
 from audmodel.errors import ModelNotFoundError
 
 
@@ -42,12 +42,12 @@ class Found:
         return self.entry.model
 
 
-def resolve(uid: str, cache_root: str | None) -> ModelId:
+def resolve(uid: str | ModelId, cache_root: str | None) -> ModelId:
     r"""ID of one version of a model for any kind of ID.
 
     Without network it is the one that was known last.
     """
-    parsed = ids.parse(uid)
+    parsed = uid if isinstance(uid, ModelId) else ids.parse(uid)
     if isinstance(parsed, ModelId):
         return parsed
     from audmodel.core.backend.errors import OfflineError
@@ -64,7 +64,7 @@ def resolve(uid: str, cache_root: str | None) -> ModelId:
     if model is None:
         raise ModelNotFoundError(missing_message(uid))
     known.remember(root, parsed, model)
-    return model
+    return dataclasses.replace(model, alias=str(parsed))
 
 
 def _look_up(parsed: ShortId | Alias) -> ModelId | None:
@@ -74,7 +74,7 @@ def _look_up(parsed: ShortId | Alias) -> ModelId | None:
     return ModelId(parsed.short, found[-1]) if found else None
 
 
-def find(uid: str, cache_root: str | None) -> Found:
+def find(uid: str | ModelId, cache_root: str | None) -> Found:
     r"""Find a model in the configured repositories."""
     from audmodel.core.backend.errors import OfflineError
     from audmodel.core.lookup import first
@@ -87,7 +87,7 @@ def find(uid: str, cache_root: str | None) -> Found:
             f"What is needed of the model '{model}' is not in the cache. {error}"
         ) from error
     if found is None:
-        raise ModelNotFoundError(missing_message(uid))
+        raise ModelNotFoundError(missing_message(model))
     place, (header, content) = found
     entry = CacheEntry(cache_root, model)
     entry.keep(entry.header_file, content)
@@ -109,7 +109,7 @@ def find_header(uid: str, cache_root: str | None) -> Header:
             return header_module.parse(content, model, f"'{entry.header_file}'")
         except InvalidDocumentError:
             pass  # it is fetched again
-    return find(str(model), cache_root).header
+    return find(model, cache_root).header
 
 
 def find_versions(short: str) -> list[str]:
@@ -151,16 +151,23 @@ def alias_target(name: str) -> ModelId | None:
     return None if found is None else found[1]
 
 
-def missing_message(uid: str) -> str:
+def missing_message(uid: str | ModelId) -> str:
     r"""What an error says about a model that was not found.
 
     Args:
-        uid: what the user asked for
+        uid: what the user asked for,
+            or the model that it leads to
 
     Returns:
         message
 
     """
+    if isinstance(uid, ModelId) and uid.alias and ids.is_alias(uid.alias):
+        return (
+            f"The alias '{uid.alias}' points to the model '{uid}', "
+            f"which does not exist in {places()}. "
+            "Let it point to another model with audmodel.set_alias()."
+        )
     return f"A model with ID '{uid}' does not exist in {places()}."
 
 
@@ -169,27 +176,3 @@ def places() -> str:
     if not config.REPOSITORIES:
         return "any repository, since none is configured"
     return " or ".join(str(repository) for repository in config.REPOSITORIES)
-
-
-def check_not_hidden(alias: str, place: Repository) -> None:
-    r"""Raise an error if an alias would never be found.
-
-    Args:
-        alias: name of the alias
-        place: where it is to be set
-
-    Raises:
-        InvalidInputError: if a repository that comes first has such an alias
-        RepositoryError: if a repository cannot be used
-
-    """
-    from audmodel.core.lookup import first
-
-    repositories = config.REPOSITORIES
-    position = repositories.index(place) if place in repositories else 0
-    found = first(lambda registry: registry.alias(alias), repositories[:position])
-    if found is not None:
-        raise InvalidInputError(
-            f"The alias '{alias}' exists in {found[0]}, which comes before {place}. "
-            "Choose another name, or change the order of the repositories."
-        )

@@ -19,13 +19,14 @@ from audmodel.core.cache.slot import Slot
 from audmodel.core.cache.staging import is_kept
 from audmodel.core.cache.staging import is_reused
 from audmodel.core.config import is_embedded
+from audmodel.core.conflicts import check_found
+from audmodel.core.conflicts import check_free
 from audmodel.core.contents import absent
 from audmodel.core.contents import cached_path
 from audmodel.core.contents import selected
 from audmodel.core.find import find
 from audmodel.core.lookup import open_registry
 from audmodel.core.publishing import Publication
-from audmodel.core.publishing import check_absent
 from audmodel.core.repository import Repository
 from audmodel.core.results import Transfer
 
@@ -58,7 +59,7 @@ def load(
     uid = str(entry.model)
     if cached_path(entry, patterns) is not None:
         return Transfer(uid, 0, 0, 0, 0, exact=True)
-    with open_archive(find(uid, entry.root)) as archive:
+    with open_archive(find(entry.model, entry.root)) as archive:
         has_ranges = isinstance(archive.backend, ObjectBackend)
         directory, size = archive.directory, archive.reader.size
         is_other = archive.is_other
@@ -129,9 +130,10 @@ def publish(publication: Publication, place: Repository) -> Transfer:
         total += encoding.local_header_length(file.name, file.size)
         total += encoding.record_length(file.name, file.size)
     requests = _RECORDS + (_ALIAS if publication.alias else 0)
+    check_found(publication.model, place)
     try:
         with open_registry(place) as registry:
-            check_absent(registry, publication.model)
+            check_free(registry, publication.model, publication.header)
             requests += registry.backend.write_requests(total)
     except RepositoryNotFoundError:
         # It is made when something is published

@@ -22,6 +22,8 @@ from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.termination import terminable
 from audmodel.core.claims import claimed
+from audmodel.core.conflicts import check_free
+from audmodel.core.conflicts import exists_message
 from audmodel.core.header import ArchiveIdentity
 from audmodel.core.header import Header
 from audmodel.core.registry import Registry
@@ -81,7 +83,7 @@ def publish(
 
     """
     model = publication.model
-    check_absent(registry, model)
+    check_free(registry, model, publication.header)
     with terminable(), claimed(registry, model) as claim:
         # It may have been published just before the claim was ours
         check_absent(registry, model)
@@ -128,7 +130,7 @@ def publish(
         header = dataclasses.replace(publication.header, archive=identity)
         path = registry.record_path(model, "header")
         if not registry.backend.create_object(path, header.dump()):
-            raise ModelExistsError(_exists(model))
+            raise ModelExistsError(exists_message(model))
         if publication.alias:
             _set_alias(registry, publication.alias, model)
 
@@ -169,11 +171,4 @@ def check_absent(registry: Registry, model: ModelId) -> None:
     """
     path = registry.record_path(model, "header")
     if registry.backend.read_object(path, document.MAX_BYTES) is not None:
-        raise ModelExistsError(_exists(model))
-
-
-def _exists(model: ModelId) -> str:
-    return (
-        f"A model with ID '{model}' exists already. "
-        "Publish under another version, or change the parameters."
-    )
+        raise ModelExistsError(exists_message(model))

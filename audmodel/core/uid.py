@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 import contextlib
 from dataclasses import dataclass
+from dataclasses import field
 import hashlib
 import re
 
@@ -40,11 +41,13 @@ class ModelId:
         short: first part of the ID, shared by all versions:
             8 characters, or 36 for models of the first generation
         version: version of the model
+        alias: alias or short ID that led to it, for messages
 
     """
 
     short: str
     version: str
+    alias: str | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.short}-{self.version}"

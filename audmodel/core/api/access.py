@@ -125,7 +125,7 @@ def open(
     entry = CacheEntry(cache_root, model)
     opened = opening.open_cached(entry, file)
     if opened is None:
-        found = find(str(model), cache_root)
+        found = find(model, cache_root)
         opened = opening.open_archived(found, file, num_workers)
     while opened is None:
         load(
@@ -224,7 +224,7 @@ def stream(
     paths = cached_files(CacheEntry(cache_root, model), patterns)
     if paths is not None:
         return iter(paths)
-    found = find(str(model), cache_root)
+    found = find(model, cache_root)
     return _stream(found, patterns, ahead, timeout, num_workers, verbose)
 
 

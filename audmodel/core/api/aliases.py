@@ -3,13 +3,16 @@ r"""Aliases of models."""
 from __future__ import annotations
 
 import contextlib
+import warnings
 
 from audmodel.core import uid as ids
 from audmodel.core.find import alias_target
-from audmodel.core.find import check_not_hidden
 from audmodel.core.find import find
 from audmodel.core.find import places
 from audmodel.core.find import resolve
+from audmodel.core.repository import Repository
+from audmodel.core.repository import check_type
+from audmodel.core.workers import check_num_workers
 from audmodel.errors import AliasNotFoundError
 from audmodel.errors import ModelNotFoundError
 
@@ -50,6 +53,55 @@ def aliases(
     with open_registry(found.place) as registry:
         names = registry.listed_aliases(found.model)
     return sorted(name for name in names if alias_target(name) == found.model)
+
+
+def all_aliases(
+    *, repository: Repository | None = None, num_workers: int | None = 1
+) -> dict[str, str]:
+    r"""All aliases, and the models that they point to.
+
+    Aliases of models that do not exist are among them.
+
+    Args:
+        repository: repository to look at,
+            all that are configured if it is ``None``
+        num_workers: number of records that are read at the same time,
+            ``None`` chooses a number for the machine
+
+    Returns:
+        model ID of each alias, in alphabetical order.
+        If several repositories have an alias,
+        it is that of the first of them
+
+    Raises:
+        TypeError: if ``repository`` is not a repository
+        ValueError: if ``num_workers`` is not a positive integer
+        ConfigurationError: if the configuration cannot be used
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.all_aliases()
+        {'emotion-small': '3e120e8d-1.0.0'}
+
+    """
+    from audmodel.core import catalogue
+    from audmodel.core.lookup import each
+
+    workers = check_num_workers(num_workers)
+    problems: list[str] = []
+    found = each(
+        lambda registry: catalogue.read_aliases(
+            registry, problems, num_workers=workers
+        ),
+        None if repository is None else [check_type(repository)],
+    )
+    for problem in problems:
+        warnings.warn(f"{problem} It is left out.", stacklevel=2)
+    targets: dict[str, str] = {}
+    for _, models in found:
+        for name, model in models.items():
+            targets.setdefault(name, str(model))
+    return dict(sorted(targets.items()))
 
 
 def resolve_alias(
@@ -131,10 +183,11 @@ def set_alias(
         '3e120e8d-1.0.0'
 
     """
+    from audmodel.core.conflicts import check_alias_found
     from audmodel.core.lookup import open_registry
 
     ids.check_alias(alias)
     found = find(uid, cache_root)
-    check_not_hidden(alias, found.place)
+    check_alias_found(alias, found.place)
     with open_registry(found.place) as registry:
         registry.set_alias(alias, found.model)

@@ -3,6 +3,7 @@ r"""Which models there are: IDs and versions."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+import dataclasses
 import os
 
 from audmodel.core import uid as ids
@@ -79,7 +80,11 @@ def latest_version(uid: str) -> str:
     ids.parse(uid)
     found = versions(uid)
     if not found:
-        raise ModelNotFoundError(missing_message(uid))
+        model = alias_target(uid) if ids.is_alias(uid) else None
+        if model is None:
+            raise ModelNotFoundError(missing_message(uid))
+        model = dataclasses.replace(model, alias=uid)
+        raise ModelNotFoundError(missing_message(model))
     return found[-1]
 
 

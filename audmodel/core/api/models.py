@@ -13,7 +13,6 @@ from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.config import config
 from audmodel.core.config import is_embedded
-from audmodel.core.find import check_not_hidden
 from audmodel.core.find import find
 from audmodel.core.find import resolve
 from audmodel.core.repository import Repository
@@ -146,7 +145,7 @@ def load(
 
     path = cached_path(entry, patterns)
     if path is None:
-        found = find(str(model), cache_root)
+        found = find(model, cache_root)
         with progress_bar(f"Load {model}", verbose=verbose) as start_progress:
             path = batch.load(
                 found,
@@ -258,7 +257,9 @@ def publish(
         InvalidFolderError: if ``root`` holds no files,
             or something that cannot be published
         InvalidInputError: if another argument is not valid
-        ModelExistsError: if the repository holds the model already
+        ModelExistsError: if the repository, or one that is searched before,
+            holds the model already,
+            or another model with the same short ID
         PublishConflictError: if somebody else publishes it at the moment
         RepositoryError: if the repository cannot be used
 
@@ -289,6 +290,8 @@ def publish(
     )
 
     from audmodel.core import publishing
+    from audmodel.core.conflicts import check_alias_found
+    from audmodel.core.conflicts import check_found
     from audmodel.core.lookup import open_registry
     from audmodel.core.progress import progress_bar
 
@@ -296,7 +299,8 @@ def publish(
         host = os.path.expanduser(place.host)
         os.makedirs(os.path.join(host, place.name), exist_ok=True)
     if alias:
-        check_not_hidden(alias, place)
+        check_alias_found(alias, place)
+    check_found(planned.model, place)
     if ids.is_prerelease(version):
         warnings.warn(
             f"The version '{version}' counts as newer than the one without suffix, "

@@ -122,7 +122,9 @@ def plan_publish(
         InvalidFolderError: if ``root`` holds no files,
             or something that cannot be published
         InvalidInputError: if another argument is not valid
-        ModelExistsError: if the repository holds the model already
+        ModelExistsError: if the repository, or one that is searched before,
+            holds the model already,
+            or another model with the same short ID
         RepositoryError: if the repository cannot be used
 
     Examples:

@@ -92,7 +92,7 @@ def verify(
     with progress_bar(f"Verify {model}", verbose=verbose) as start_progress:
         if remote:
             return verification.verify_remote(
-                find(str(model), cache_root),
+                find(model, cache_root),
                 num_workers=num_workers,
                 start_progress=start_progress,
             )
@@ -103,6 +103,6 @@ def verify(
         )
     if not differences or not repair:
         return result
-    found = find(str(model), cache_root)
+    found = find(model, cache_root)
     with slot.lock(timeout=timeout):
         return verification.repair(found, slot, num_workers=num_workers)

@@ -1,0 +1,160 @@
+r"""What keeps a model from being published: others of its ID.
+
+A model ID has to lead to one model.
+Its first part has 32 bits, which two models can share by chance,
+and several repositories are searched in their order.
+
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import contextlib
+from typing import Any
+import warnings
+
+from audmodel.core import document
+from audmodel.core import uid as ids
+from audmodel.core.config import config
+from audmodel.core.header import Header
+from audmodel.core.registry import Registry
+from audmodel.core.repository import Repository
+from audmodel.core.uid import ModelId
+from audmodel.errors import InvalidDocumentError
+from audmodel.errors import InvalidInputError
+from audmodel.errors import ModelExistsError
+
+
+_SHOWN = 200
+
+
+def check_free(registry: Registry, model: ModelId, header: Header) -> None:
+    r"""Raise an error if a repository has the model, or another one of its short ID.
+
+    Args:
+        registry: where the model is to be published
+        model: ID of the model
+        header: its header
+
+    Raises:
+        ModelExistsError: if it has
+        RepositoryError: if the repository cannot be read
+
+    """
+    versions = registry.versions(model.short)
+    if model.version in versions:
+        raise ModelExistsError(exists_message(model))
+    for version in reversed(ids.sort_versions(versions)):
+        # One header is enough, as all were compared when they were published
+        with contextlib.suppress(InvalidDocumentError):
+            found = registry.header(ModelId(model.short, version))
+            if found is not None:
+                _check_same_model(model, header, found[0])
+                return
+
+
+def check_found(model: ModelId, place: Repository) -> None:
+    r"""Raise an error if a model would never be found where it is published.
+
+    Args:
+        model: ID of the model
+        place: where it is to be published
+
+    Raises:
+        ModelExistsError: if a repository that is searched before has the model
+        RepositoryError: if such a repository cannot be used
+
+    """
+    from audmodel.core.backend.errors import OfflineError
+    from audmodel.core.backend.errors import RepositoryUnreachableError
+    from audmodel.core.lookup import first
+
+    try:
+        found = first(
+            lambda registry: model.version in registry.versions(model.short) or None,
+            before(place),
+        )
+    except OfflineError:
+        return
+    except RepositoryUnreachableError as error:
+        warnings.warn(
+            f"{error} Whether it holds the model '{model}' is not known.", stacklevel=3
+        )
+        return
+    if found is not None:
+        raise ModelExistsError(
+            f"The model '{model}' exists in {found[0]}, which is searched before "
+            f"{place}, where it would never be found. "
+            "Publish it under another version, or change the order of repositories. "
+            "A mirror is made by copying all objects of a repository."
+        )
+
+
+def check_alias_found(alias: str, place: Repository) -> None:
+    r"""Raise an error if an alias would never be found where it is set.
+
+    Args:
+        alias: name of the alias
+        place: where it is to be set
+
+    Raises:
+        InvalidInputError: if a repository that is searched before has such an alias
+        RepositoryError: if such a repository cannot be used
+
+    """
+    from audmodel.core.lookup import first
+
+    found = first(lambda registry: registry.alias(alias), before(place))
+    if found is not None:
+        raise InvalidInputError(
+            f"The alias '{alias}' exists in {found[0]}, which comes before {place}. "
+            "Choose another name, or change the order of the repositories."
+        )
+
+
+def before(place: Repository) -> list[Repository]:
+    r"""Repositories that are searched before one, none if it is not configured."""
+    repositories = config.REPOSITORIES
+    position = repositories.index(place) if place in repositories else 0
+    return repositories[:position]
+
+
+def exists_message(model: ModelId) -> str:
+    r"""What an error says about a model that was published before."""
+    return (
+        f"A model with ID '{model}' exists already. "
+        "Publish under another version, or change the parameters."
+    )
+
+
+def _check_same_model(model: ModelId, header: Header, other: Header) -> None:
+    names = (header.name, header.subgroup)
+    # Parameters of earlier releases may be unreadable
+    if names == (other.name, other.subgroup) and (
+        isinstance(other.params, document.Unreadable)
+        or _in_order(document.stored_form(header.parameters, "params"))
+        == _in_order(other.parameters)
+    ):
+        return
+    raise ModelExistsError(
+        f"The ID '{model}' cannot be used for {_description(header)}, "
+        f"since by chance another model has the short ID '{model.short}' already: "
+        f"{_description(other)} of version {other.version}. "
+        "Add a parameter, or choose another name."
+    )
+
+
+def _in_order(params: Mapping[str, Any]) -> str:
+    r"""Text that is the same for the same values, NaN included."""
+    return repr(sorted(params.items()))
+
+
+def _description(header: Header) -> str:
+    if isinstance(header.params, document.Unreadable):
+        params = "parameters that cannot be read"
+    else:
+        params = repr(dict(header.params))
+    if len(params) > _SHOWN:
+        params = f"{params[:_SHOWN]}…"
+    name = f"{header.subgroup}.{header.name}" if header.subgroup else header.name
+    return f"'{name}' with {params}"

@@ -13,6 +13,7 @@ from audmodel import errors as errors
 from audmodel.core.api.access import open as open
 from audmodel.core.api.access import stream as stream
 from audmodel.core.api.aliases import aliases as aliases
+from audmodel.core.api.aliases import all_aliases as all_aliases
 from audmodel.core.api.aliases import resolve_alias as resolve_alias
 from audmodel.core.api.aliases import set_alias as set_alias
 from audmodel.core.api.cache import cached as cached
@@ -98,6 +99,7 @@ __all__ = [
     "set_alias",
     "resolve_alias",
     "aliases",
+    "all_aliases",
     # Cache
     "cached",
     "remove_cached",

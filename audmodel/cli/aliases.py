@@ -6,6 +6,7 @@ import argparse
 
 import audmodel
 from audmodel.cli import arguments
+from audmodel.cli import output
 from audmodel.cli.command import Command
 from audmodel.cli.command import Result
 
@@ -33,15 +34,30 @@ SET = Command(
 )
 
 
+def _list_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "uid",
+        metavar="UID",
+        nargs="?",
+        help="model ID or alias, without it all aliases are listed with their models",
+    )
+    arguments.cache_root(parser)
+    arguments.lookup(parser)
+
+
 def _list(args: argparse.Namespace) -> Result:
+    if args.uid is None:
+        targets = audmodel.all_aliases(num_workers=None)
+        data = [{"alias": name, "uid": uid} for name, uid in targets.items()]
+        return Result(data, output.table(("alias", "uid"), list(targets.items())))
     names = audmodel.aliases(args.uid, cache_root=args.cache_root)
     return Result(names, "\n".join(names))
 
 
 LIST = Command(
     "alias list",
-    "list the aliases that point to a model",
-    arguments.model,
+    "list the aliases that point to a model, or all of them",
+    _list_arguments,
     _list,
     "audmodel alias list 3e120e8d-1.0.0",
 )

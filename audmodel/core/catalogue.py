@@ -119,8 +119,7 @@ def read(
 
     """
     catalogue = Catalogue()
-    names = registry.alias_names()
-    targets = _read_all(registry.alias, names, num_workers, catalogue.problems)
+    targets = read_aliases(registry, catalogue.problems, num_workers=num_workers)
     catalogue.aliases.update(targets)
     models = registry.models()
     if wanted.alias is not None:
@@ -152,6 +151,26 @@ def read(
         if wanted.matches(found):
             catalogue.headers[model] = found
     return catalogue
+
+
+def read_aliases(
+    registry: Registry, problems: list[str], *, num_workers: int
+) -> dict[str, ModelId]:
+    r"""Read all aliases of a repository.
+
+    Args:
+        registry: where they are
+        problems: gets what is wrong with those that cannot be read
+        num_workers: number of threads
+
+    Returns:
+        model that each alias points to, whether it exists or not
+
+    Raises:
+        RepositoryError: if the repository cannot be listed
+
+    """
+    return _read_all(registry.alias, registry.alias_names(), num_workers, problems)
 
 
 def _read_all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,60 @@ from tests.behaviour.backends import store
 @pytest.fixture
 def first(repository: audmodel.Repository, model_folder: Path) -> str:
     return publish(model_folder)
+
+
+def test_all_aliases(
+    other_repository: audmodel.Repository,
+    repository: audmodel.Repository,
+    model_folder: Path,
+) -> None:
+    assert audmodel.all_aliases() == {}
+    first = publish(model_folder, alias="b")
+    second = publish(model_folder, version="2.0.0", repository=other_repository)
+    audmodel.set_alias("a", second)
+    audmodel.set_alias("c", first)
+    lost = b"uid: deadbeef-1.0.0"
+    store(repository, "/_alias/d/1.0.0/d-1.0.0.alias.yaml", lost)
+    # It is hidden by the one of the first repository
+    store(other_repository, "/_alias/c/1.0.0/c-1.0.0.alias.yaml", lost)
+    store(other_repository, "/_alias/e/1.0.0/e-1.0.0.alias.yaml", b"[")
+    with pytest.warns(UserWarning, match="alias 'e'"):
+        targets = audmodel.all_aliases(num_workers=2)
+    expected = {"a": second, "b": first, "c": first, "d": "deadbeef-1.0.0"}
+    assert targets == expected
+    assert list(targets) == sorted(targets)
+    only = audmodel.all_aliases(repository=repository)
+    assert only == {"b": first, "c": first, "d": "deadbeef-1.0.0"}
+
+
+def test_alias_of_a_model_that_is_gone(
+    repository: audmodel.Repository, model_folder: Path
+) -> None:
+    lost = b"uid: deadbeef-1.0.0"
+    store(repository, "/_alias/lost/1.0.0/lost-1.0.0.alias.yaml", lost)
+    readers: list[Callable[[str], object]] = [
+        audmodel.load,
+        audmodel.header,
+        audmodel.meta,
+        audmodel.url,
+        audmodel.files,
+        audmodel.plan_load,
+        audmodel.aliases,
+        audmodel.latest_version,
+        lambda uid: audmodel.load([uid]),
+        lambda uid: audmodel.load(uid, files="x"),
+        lambda uid: audmodel.open(uid, "x"),
+        lambda uid: list(audmodel.stream(uid)),
+        lambda uid: audmodel.set_alias("other", uid),
+        lambda uid: audmodel.update_meta(uid, {}),
+    ]
+    for read in readers:
+        with pytest.raises(
+            audmodel.errors.ModelNotFoundError,
+            match=r"alias 'lost' points to the model 'deadbeef-1\.0\.0'",
+        ):
+            read("lost")
+    assert audmodel.resolve_alias("lost") == "deadbeef-1.0.0"
 
 
 @pytest.fixture

@@ -207,9 +207,7 @@ def test_path_with_equals_sign_is_a_file(
         ("a\x1b[31mb", r"\x1b[31mb"),
     ],
 )
-@pytest.mark.parametrize(
-    "words", [("load",), ("info",), ("alias", "list"), ("meta", "show")], ids=str
-)
+@pytest.mark.parametrize("words", [("load",), ("info",), ("meta", "show")], ids=str)
 def test_model_that_does_not_exist(
     call: Call,
     place: audmodel.Repository,
@@ -379,6 +377,11 @@ def test_alias_set_wrong(
 def test_alias_list(call: Call, uid: str) -> None:
     audmodel.set_alias("prod", uid)
     assert call("alias", "list", uid).out == "prod\nsmall\n"
+    assert call("alias", "list").out == (f"ALIAS  UID\nprod   {uid}\nsmall  {uid}\n")
+    assert call("alias", "list", "--json").data == [
+        {"alias": "prod", "uid": uid},
+        {"alias": "small", "uid": uid},
+    ]
     assert call("alias", "list", "prod", "--json").data == ["prod", "small"]
 
 

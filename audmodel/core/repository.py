@@ -62,9 +62,10 @@ class Repository:
     Examples:
         >>> Repository("models", "/data", "file-system")
         Repository('models', '/data', 'file-system')
-        >>> Repository("models", "/data", "file-system") == Repository(
-        ...     "models", pathlib.Path("/data/"), "file-system"
+        >>> first, second = (
+        ...     Repository("models", host, "file-system") for host in ("/data", "/data/")
         ... )
+        >>> first == second
         True
 
     """

@@ -63,7 +63,8 @@ class Repository:
         >>> Repository("models", "/data", "file-system")
         Repository('models', '/data', 'file-system')
         >>> first, second = (
-        ...     Repository("models", host, "file-system") for host in ("/data", "/data/")
+        ...     Repository("models", host, "file-system")
+        ...     for host in ("/data", "/data/")
         ... )
         >>> first == second
         True

@@ -58,19 +58,38 @@ def _leftovers_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=arguments.count,
         default=7,
-        help="only what was stored so many days ago, or earlier (default: 7)",
+        help="only what was stored so many times 24 hours ago, or earlier (default: 7)",
     )
-    parser.add_argument("--remove", action="store_true", help="remove what is found")
+    parser.add_argument(
+        "--remove",
+        action="store_true",
+        help="remove what is proven to be left by a publisher",
+    )
+    parser.add_argument(
+        "--unproven",
+        action="store_true",
+        help="with --remove: remove the rest as well. "
+        "Look at it first, a backup may be about to be restored",
+    )
 
 
 def _leftovers(args: argparse.Namespace) -> Result:
-    found = audmodel.leftovers(_repository(args), remove=args.remove, days=args.days)
+    found = audmodel.leftovers(
+        _repository(args),
+        remove=args.remove,
+        days=args.days,
+        unproven=args.unproven,
+    )
     rows = [
-        (left.date, left.kind, "yes" if left.removed else "no", left.path)
+        (left.date, left.kind, _yes(left.proven), _yes(left.removed), left.path)
         for left in found
     ]
-    text = output.table(("date", "kind", "removed", "path"), rows)
+    text = output.table(("date", "kind", "proven", "removed", "path"), rows)
     return Result(found, text)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 LEFTOVERS = Command(
@@ -79,5 +98,6 @@ LEFTOVERS = Command(
     _leftovers_arguments,
     _leftovers,
     "audmodel repository leftovers --days 30 --remove",
-    "It does no harm, but takes room. What is alive is never touched.",
+    "It takes room. What is alive is never touched, "
+    "and what may be a backup that is being restored stays.",
 )

@@ -10,22 +10,26 @@ on the same machine at once, elsewhere after a while.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from collections.abc import Iterable
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 import logging
 import os
 import secrets
 import socket
+import threading
 import time
 from typing import Any
 
 from audmodel.core import disk
 from audmodel.core import document
+from audmodel.core.backend.connections import GRACE
+from audmodel.core.backend.connections import Requests
 from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.errors import WriteUncertainError
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
+from audmodel.core.workers import start_thread
 from audmodel.errors import InvalidDocumentError
 from audmodel.errors import PublishConflictError
 
@@ -51,46 +55,120 @@ class Claim:
     Args:
         registry: where to publish
         model: ID of the model
-        data: stored form of the claim
+        archive: path of the archive that it is about
+        found: tag of the archive that was there before
 
     """
 
     #: Whether another publisher had it, who is dead
     is_taken_over = False
 
-    def __init__(self, registry: Registry, model: ModelId, data: bytes) -> None:
+    def __init__(
+        self, registry: Registry, model: ModelId, archive: str, found: str | None
+    ) -> None:
         self._backend = registry.backend
+        self._archive = archive
+        self._found = found
+        self._lock = threading.Lock()
         self._model = model
         self._path = registry.record_path(model, "claim")
         # Forms in which it may be stored, as a storage may not say whether it is
-        self._forms = {data}
+        self._forms: set[bytes] = set()
         self._renewed = _now()
+
+    def new_form(self) -> bytes:
+        r"""Form in which the claim is going to be stored."""
+        data = _data(self._archive, self._found)
+        _own.add(data)
+        self._forms.add(data)
+        return data
+
+    def new_form_after(self, data: bytes) -> bytes:
+        r"""Form in which it is going to be stored in place of that of a dead publisher.
+
+        Args:
+            data: claim of the dead publisher
+
+        Returns:
+            form
+
+        """
+        if archive_of(data) == self._archive:
+            # What is there by now may be of the dead one
+            self._found = _found_by(data)
+        return self.new_form()
 
     def renew(self) -> None:
         r"""Show that the publisher is alive, and make sure the claim is ours.
 
         Raises:
-            PublishConflictError: if somebody else took the claim over
+            PublishConflictError: if another publisher took the claim over
+            RepositoryError: if it cannot be renewed
 
         """
+        with self._lock:
+            self._renew()
+
+    def _renew(self) -> None:
         stored = self._backend.read_object(self._path, document.MAX_BYTES)
         if stored is None or stored.data not in self._forms:
-            raise self._conflict()
-        data = _data()
-        _own.add(data)
-        self._forms.add(data)
+            raise self.conflict()
+        data = self.new_form()
         if not self._backend.replace_object(self._path, data, stored.tag):
-            raise self._conflict()
+            raise self.conflict()
         _own.difference_update(self._forms - {data})
         self._forms = {data}
         self._renewed = _now()
 
-    def renewing(self, chunks: Iterable[bytes]) -> Generator[bytes, None, None]:
-        r"""Renew the claim from time to time while chunks are taken."""
-        for chunk in chunks:
-            if self._age() > RENEW_INTERVAL:
+    @contextmanager
+    def renewing(self) -> Iterator[Callable[[], None]]:
+        r"""Renew the claim from time to time, however long the block takes.
+
+        Requests inside the block end if that fails.
+
+        Yields:
+            function that raises an error if it failed
+
+        Raises:
+            PublishConflictError: if another publisher took the claim over
+            RepositoryError: if it cannot be renewed
+
+        """
+        requests = Requests()
+        is_over = threading.Event()
+        has_ended = threading.Event()
+        failures: list[Exception] = []
+
+        def run() -> None:
+            with requests.here():
+                try:
+                    while not is_over.wait(RENEW_INTERVAL):
+                        self.renew()
+                except (PublishConflictError, RepositoryError) as error:
+                    failures.append(error)
+                    requests.end()
+                finally:
+                    has_ended.set()
+
+        def check() -> None:
+            if failures:
+                raise failures[0]
+            if not has_thread and self._age() > RENEW_INTERVAL:
                 self.renew()
-            yield chunk
+
+        with requests.here():
+            has_thread = start_thread(run)
+            try:
+                yield check
+            except RepositoryError:
+                check()
+                raise
+            finally:
+                is_over.set()
+                if has_thread and not has_ended.wait(GRACE):
+                    requests.end()
+                    has_ended.wait()
+        check()
 
     def fence(self) -> None:
         r"""Make sure that nobody took the claim over, if that is possible.
@@ -105,7 +183,7 @@ class Claim:
 
     def _look(self) -> None:
         if not self._is_stored():
-            raise self._conflict()
+            raise self.conflict()
 
     def _is_weak(self) -> bool:
         return bool(self._backend.weakness) or self._backend.unprotected
@@ -134,44 +212,66 @@ class Claim:
         stored = self._backend.read_damaged(path, document.MAX_BYTES)
         self.fence()
         if stored is None or not self._backend.replace_object(path, data, stored.tag):
-            raise self._conflict()
+            raise self.conflict()
 
-    def discard(self, path: str) -> None:
+    def discard(self, path: str, tag: str | None = None) -> None:
         r"""Delete an object, unless it belongs to somebody else by now.
 
         It follows an error, which it does not hide.
 
         Args:
             path: path of the object
+            tag: tag of the object, that of the one which is there if not given
 
         """
         try:
-            is_ours = self._is_stored()
+            if tag is None:
+                found = self._backend.stat_object(path)
+                if found is None:
+                    return
+                tag = found.tag
+            # What was there while the claim is ours is of no other publisher
+            if self._is_stored():
+                self._backend.delete_object(path, tag)
         except RepositoryError as error:
-            logger.warning("Left over is '%s', the claim is unknown: %s", path, error)
-            return
-        if is_ours:
-            self._delete(path)
-
-    def _delete(self, path: str) -> None:
-        try:
-            # If the first attempt gave up the claim, others may have it by the next
-            self._backend.delete_object(path, before_repeat=self._look)
-        except PublishConflictError:
-            pass  # it is gone, or is of somebody else
-        except RepositoryError as error:
-            logger.warning("Left over is '%s', which can be deleted: %s", path, error)
+            logger.warning("Left over is '%s': %s", path, error)
 
     def release(self) -> None:
         r"""Give up the claim if it is still ours."""
         _own.difference_update(self._forms)
-        if self._age() > RENEW_INTERVAL or self._is_weak():
-            self.discard(self._path)
-        else:
-            # Too young to have been taken over, which saves a look
-            self._delete(self._path)
+        try:
+            if len(self._forms) == 1:
+                # Storages that compute tags in another way keep it
+                [data] = self._forms
+                if self._backend.delete_object(self._path, self._backend.tag_of(data)):
+                    return
+            stored = self._backend.read_object(self._path, document.MAX_BYTES)
+            if stored is not None and stored.data in self._forms:
+                self._backend.delete_object(self._path, stored.tag)
+        except RepositoryError as error:
+            logger.warning("Left over is '%s': %s", self._path, error)
 
-    def _conflict(self) -> PublishConflictError:
+    def leave(self) -> None:
+        r"""Let the claim expire, as a write of its publisher may be on its way.
+
+        It does not name the process any longer,
+        which may live on without publishing.
+        """
+        _own.difference_update(self._forms)
+        try:
+            stored = self._backend.read_object(self._path, document.MAX_BYTES)
+            if stored is not None and stored.data in self._forms:
+                data = _data(self._archive, self._found, is_left=True)
+                self._backend.replace_object(self._path, data, stored.tag)
+        except RepositoryError as error:
+            logger.warning("'%s' expires when this process ends: %s", self._path, error)
+
+    def is_in_doubt(self, error: BaseException | None) -> bool:
+        r"""Whether a write may still be carried out after an error."""
+        return self._backend.has_late_writes and isinstance(error, WriteUncertainError)
+
+    def conflict(self) -> PublishConflictError:
+        r"""Error for a publisher that is not the only one."""
         return PublishConflictError(
             f"Somebody else took over publishing '{self._model}', "
             "who began at the same moment, "
@@ -184,12 +284,16 @@ class Claim:
 
 
 @contextmanager
-def claimed(registry: Registry, model: ModelId) -> Iterator[Claim]:
+def claimed(registry: Registry, model: ModelId, archive: str) -> Iterator[Claim]:
     r"""Keep publishers of a model away.
+
+    The claim is given up afterwards,
+    unless a write may still be carried out.
 
     Args:
         registry: where they publish
         model: ID of the model
+        archive: path of its archive
 
     Yields:
         claim
@@ -200,38 +304,45 @@ def claimed(registry: Registry, model: ModelId) -> Iterator[Claim]:
 
     """
     path = registry.record_path(model, "claim")
-    data = _data()
-    claim = Claim(registry, model, data)
-    is_ours = False
-    _own.add(data)
+    before = registry.backend.stat_object(archive)
+    claim = Claim(registry, model, archive, before.tag if before else None)
+    failure: BaseException | None = None
     try:
-        if not registry.backend.create_object(path, data):
-            claim.is_taken_over = _take_over(registry, model, path, data)
-        is_ours = True
+        if not registry.backend.create_object(path, claim.new_form()):
+            claim.is_taken_over = _take_over(registry, model, path, claim)
+    except BaseException:
+        # It may have been stored all the same
+        claim.release()
+        raise
+    try:
         yield claim
+    except WriteUncertainError as error:
+        failure = error
+        raise
     finally:
-        if is_ours:
-            claim.release()
+        if claim.is_in_doubt(failure):
+            claim.leave()
         else:
-            _own.discard(data)
-            # It may have been stored all the same
-            claim.discard(path)
+            claim.release()
 
 
-def _data() -> bytes:
+def _data(archive: str, found: str | None, *, is_left: bool = False) -> bytes:
+    process = None if is_left else os.getpid()
     return document.dump(
         {
             "id": secrets.token_hex(16),
+            "archive": archive,
+            "found": found,
             "host": socket.gethostname(),
             "space": _process_space(),
-            "process": os.getpid(),
-            "start": _process_start(os.getpid()),
+            "process": process,
+            "start": process and _process_start(process),
         },
         "claim",
     )
 
 
-def _take_over(registry: Registry, model: ModelId, path: str, data: bytes) -> bool:
+def _take_over(registry: Registry, model: ModelId, path: str, claim: Claim) -> bool:
     r"""Take over the claim of a dead publisher, refuse if it is alive.
 
     Returns:
@@ -251,13 +362,14 @@ def _take_over(registry: Registry, model: ModelId, path: str, data: bytes) -> bo
         waited = time.monotonic() - start
         if stored is None:
             # Its publisher is done, or gave up
-            if registry.backend.create_object(path, data):
+            if registry.backend.create_object(path, claim.new_form()):
                 return False
         elif seen is None or stored.data != seen.data:
             raise _busy(model, stored.data)
         elif (alive := is_alive(stored.data)) is False or waited > TIMEOUT:
             if alive:
                 raise _busy(model, stored.data)
+            data = claim.new_form_after(stored.data)
             if registry.backend.replace_object(path, data, stored.tag):
                 return True
         elif not announced:
@@ -293,6 +405,53 @@ def _read_claim(data: bytes) -> dict[str, Any]:
         return document.load(data, "A claim")
     except InvalidDocumentError:
         return {}  # not a claim of ours, it expires like any other
+
+
+def archive_of(data: bytes) -> str | None:
+    r"""Path of the archive that a publisher stores.
+
+    Args:
+        data: stored form of its claim
+
+    Returns:
+        path, ``None`` if the claim does not tell
+
+    """
+    archive = _read_claim(data).get("archive")
+    return archive if isinstance(archive, str) else None
+
+
+def has_stored(data: bytes, path: str, tag: str) -> bool:
+    r"""Whether a publisher has stored an archive.
+
+    Args:
+        data: stored form of its claim
+        path: path of the archive
+        tag: tag of the archive
+
+    Returns:
+        whether the archive was not there before
+
+    """
+    return archive_of(data) == path and _found_by(data) != tag
+
+
+def has_stored_all(data: bytes) -> bool:
+    r"""Whether there was no archive before a publisher began.
+
+    Args:
+        data: stored form of its claim
+
+    Returns:
+        whether nothing of the model is older than the claim
+
+    """
+    return archive_of(data) is not None and _found_by(data) is None
+
+
+def _found_by(data: bytes) -> str | None:
+    found = _read_claim(data).get("found")
+    return None if found is None else str(found)
 
 
 def _publisher(data: bytes) -> str:

@@ -7,7 +7,6 @@ its name when the folder was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 import contextlib
 import errno
 import functools
@@ -70,18 +69,20 @@ def sync_tree(root: str) -> None:
         sync_folder(folder)
 
 
-def make_folders(path: str) -> None:
-    r"""Make a folder and those above it that are missing, durably."""
-    missing = list(_missing(path))
-    os.makedirs(path, exist_ok=True)
-    for folder in reversed(missing):
-        sync_folder(os.path.dirname(folder))
+def sync_names(path: str, top: str) -> None:
+    r"""Make the names of a folder and of those above it durable.
 
+    Args:
+        path: folder
+        top: folder above it at which to stop
 
-def _missing(path: str) -> Iterator[str]:
-    while not os.path.isdir(path):
-        yield path
-        path = os.path.dirname(path)
+    """
+    parent = os.path.abspath(path)
+    while parent not in (os.path.abspath(top), os.sep):
+        parent = os.path.dirname(parent)
+        # It may belong to others, who let it be passed and not read
+        with contextlib.suppress(PermissionError):
+            sync_folder(parent)
 
 
 def is_shared(path: str, mounts: str = "/proc/self/mountinfo") -> bool:

@@ -1,15 +1,16 @@
 r"""What publishers that died left in a repository.
 
-All of it is harmless: a model exists if its header does.
-The next publisher of the same model replaces what it finds.
-But it takes room.
+None of it is needed: a model exists if its header does.
+But not all that has no header was left by a publisher.
+A backup may be about to be restored, a header may be deleted by mistake.
+So only what a claim of a dead publisher accounts for is removed,
+unless more is asked for.
 
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Generator
 from collections.abc import Iterator
 import contextlib
 import dataclasses
@@ -21,6 +22,8 @@ from audmodel.core import claims
 from audmodel.core import document
 from audmodel.core import uid as ids
 from audmodel.core.backend import conditions
+from audmodel.core.backend.base import Upload
+from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.errors import InvalidDocumentError
@@ -30,7 +33,7 @@ from audmodel.errors import PublishConflictError
 
 _RECORDS = "/_uid/"
 _ALIASES = "/_alias/"
-_REMOVABLE = {
+_DESCRIPTIONS = {
     "archive": "archive of a model that was not published",
     "metadata": "metadata of a model that was not published",
     "claim": "right to publish of a publisher that is gone",
@@ -42,7 +45,7 @@ _REMOVABLE = {
 
 @dataclass(frozen=True)
 class Leftover:
-    r"""Something that nobody needs.
+    r"""Something that no model needs.
 
     Args:
         path: path of the object in the repository
@@ -53,6 +56,9 @@ class Leftover:
         uid: ID of the model it belongs to, if it belongs to one
         date: when it was stored
         removed: whether it was removed
+        proven: whether it is certain that a dead publisher left it.
+            Otherwise it may be part of a backup that is being restored,
+            or of a model whose header was lost
 
     """
 
@@ -63,10 +69,13 @@ class Leftover:
     uid: str | None
     date: str
     removed: bool = False
+    proven: bool = False
 
     def __str__(self) -> str:
-        what = _REMOVABLE.get(self.kind, f"alias of the missing model {self.uid}")
+        what = _DESCRIPTIONS.get(self.kind, f"alias of the missing model {self.uid}")
         state = ", removed" if self.removed else ""
+        if not self.proven and not self.removed:
+            state = ", not proven to be left by a publisher"
         return f"{self.path} ({what}, {self.date}{state})"
 
 
@@ -75,17 +84,22 @@ class _Candidate:
     r"""Something that may be left over, and how to remove it."""
 
     found: Leftover
+    time: datetime.datetime
     model: ModelId | None
-    remove: Callable[[], None]
+    archive: str
+    remove: Callable[[], bool]
 
 
-def find(registry: Registry, *, remove: bool, days: int) -> list[Leftover]:
+def find(
+    registry: Registry, *, remove: bool, days: int, unproven: bool
+) -> list[Leftover]:
     r"""Find what dead publishers left.
 
     Args:
         registry: where to look
         remove: whether to remove it
-        days: days since it was stored
+        days: periods of 24 hours since it was stored
+        unproven: whether to remove as well what others may have left
 
     Returns:
         what was found, by path
@@ -94,62 +108,76 @@ def find(registry: Registry, *, remove: bool, days: int) -> list[Leftover]:
         RepositoryError: if the repository cannot be read or changed
 
     """
-    today = datetime.datetime.now(datetime.UTC).date()
     try:
-        latest = today - datetime.timedelta(days)
+        latest = _now(registry, remove) - datetime.timedelta(days)
     except OverflowError:
         return []  # nothing is older than the calendar
-    candidates = [
-        candidate
-        for candidate in _Search(registry).candidates()
-        if candidate.found.date <= latest.isoformat()
-    ]
-    if not remove:
-        found = [candidate.found for candidate in candidates]
-    else:
-        found = _remove(registry, candidates)
+    candidates = [c for c in _Search(registry).candidates() if c.time <= latest]
+    found = [candidate.found for candidate in candidates]
+    if remove:
+        chosen = [
+            candidate
+            for candidate in candidates
+            if candidate.found.kind != "alias" and (candidate.found.proven or unproven)
+        ]
+        removed = _remove(registry, chosen)
+        found = [
+            dataclasses.replace(leftover, removed=leftover in removed)
+            for leftover in found
+        ]
     return sorted(found, key=lambda leftover: leftover.path)
 
 
-def _remove(registry: Registry, candidates: list[_Candidate]) -> list[Leftover]:
+def _now(registry: Registry, remove: bool) -> datetime.datetime:
+    r"""Time by the clock of the storage."""
+    try:
+        return registry.backend.now()
+    except RepositoryError:
+        if remove:
+            raise
+        # Those who only may read see more, or less, than could be removed
+        return datetime.datetime.now(datetime.UTC)
+
+
+def _remove(registry: Registry, candidates: list[_Candidate]) -> set[Leftover]:
     by_model: dict[ModelId | None, list[_Candidate]] = {}
     for candidate in candidates:
         by_model.setdefault(candidate.model, []).append(candidate)
-    found = []
+    removed: set[Leftover] = set()
     for model, group in by_model.items():
         if model is None:
-            for candidate in group:
-                candidate.remove()
-            done = group
+            removed |= {c.found for c in group if c.remove()}
         else:
-            done = _remove_of(registry, model, group)
-        for candidate in group:
-            removed = candidate in done and candidate.found.kind in _REMOVABLE
-            found.append(dataclasses.replace(candidate.found, removed=removed))
-    return found
+            removed |= _remove_of(registry, model, group)
+    return removed
 
 
 def _remove_of(
     registry: Registry, model: ModelId, group: list[_Candidate]
-) -> list[_Candidate]:
-    r"""Remove what is left of one model, unless somebody publishes it."""
-    path = registry.record_path(model, "claim")
-    stored = registry.backend.read_object(path, document.MAX_BYTES)
+) -> set[Leftover]:
+    r"""Remove what is left of one model, unless it is being published."""
+    backend = registry.backend
+    stored = backend.read_object(
+        registry.record_path(model, "claim"), document.MAX_BYTES
+    )
     if stored is not None and claims.is_alive(stored.data):
-        return []
+        return set()
+    archive = (stored and claims.archive_of(stored.data)) or group[0].archive
+    removed = set()
     try:
-        # Whoever has the claim is alone
-        with claims.claimed(registry, model) as claim:
+        # Who has the claim is alone
+        with claims.claimed(registry, model, archive) as claim:
             path = registry.record_path(model, "header")
-            if registry.backend.read_object(path, document.MAX_BYTES) is not None:
+            if backend.read_object(path, document.MAX_BYTES) is not None:
                 # Nothing but claims and uploads is left of a published model
                 group = [c for c in group if c.found.kind in ("claim", "upload")]
             for candidate in group:
                 claim.fence()
-                candidate.remove()
+                if candidate.remove():
+                    removed.add(candidate.found)
     except PublishConflictError:
-        return []
-    return group
+        return {leftover for leftover in removed if leftover.kind != "claim"}
+    return removed
 
 
 class _Search:
@@ -163,78 +191,127 @@ class _Search:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._backend = registry.backend
-        self._paths = self._backend.list_objects("/")
+        self._paths = _own_paths(self._backend.list_objects("/"))
         self._published = {
             model for path in self._paths if (model := _record(path, "header"))
         }
+        # Claims that may be of dead publishers
+        self._claims: dict[ModelId, bytes] = {}
 
     def candidates(self) -> Iterator[_Candidate]:
         r"""What may be left over."""
-        pointed = yield from self._aliases()
+        for path in self._paths:
+            if model := _record(path, "claim"):
+                yield from self._claim(path, model)
+        pointed: set[ModelId] = set()
+        for path in self._paths:
+            if (alias := _alias(path)) and (target := self._target(alias)):
+                pointed.add(target)
+                if target not in self._published:
+                    yield from self._object(path, "alias", target)
+        # A list is needed if the model is published again
+        known = self._published | pointed
         for path in self._paths:
             if path.startswith(conditions.FOLDER):
                 yield from self._object(path, "probe", None)
-            elif (model := _archive(path)) or (model := _record(path, "meta")):
-                if model not in self._published:
-                    kind = "archive" if path.endswith(".zip") else "metadata"
-                    yield from self._object(path, kind, model)
-            elif model := _record(path, "claim"):
-                yield from self._claim(path, model)
-            # It is needed if the model is published again
-            elif (model := _list(path)) and model not in self._published | pointed:
+            elif (model := _archive(path)) and model not in self._published:
+                yield from self._object(path, "archive", model)
+            elif (model := _record(path, "meta")) and model not in self._published:
+                yield from self._object(path, "metadata", model)
+            elif (model := _list(path)) and model not in known:
                 yield from self._object(path, "list of aliases", model)
         for upload in self._backend.list_uploads("/"):
-            model = None if upload.is_dead else _archive(upload.path)
-            # Others may use the bucket for something else
-            if upload.is_dead or model:
-                yield _Candidate(
-                    Leftover(upload.path, "upload", _name(model), upload.date),
-                    model,
-                    partial(self._backend.abort_upload, upload),
-                )
+            yield from self._upload(upload)
 
     def _object(
         self, path: str, kind: str, model: ModelId | None
     ) -> Iterator[_Candidate]:
-        import audbackend
+        state = self._backend.stat_object(path)
+        if state is None:
+            return  # it is gone by now
+        proven = self._is_proven(path, kind, model, state.tag)
+        yield _Candidate(
+            Leftover(path, kind, _name(model), _day(state.time), proven=proven),
+            state.time,
+            model,
+            path,
+            partial(self._backend.delete_object, path, state.tag),
+        )
 
-        # It may be gone by now
-        with contextlib.suppress(audbackend.BackendError):
-            date = self._backend.date(path)
-            yield _Candidate(
-                Leftover(path, kind, _name(model), date),
-                model,
-                lambda: self._backend.delete_object(path),
-            )
+    def _is_proven(self, path: str, kind: str, model: ModelId | None, tag: str) -> bool:
+        if kind in ("claim", "probe"):
+            return True
+        claim = self._claims.get(model) if model else None
+        if claim is None:
+            return False
+        if kind == "archive":
+            return claims.has_stored(claim, path, tag)
+        return kind == "metadata" and claims.has_stored_all(claim)
 
     def _claim(self, path: str, model: ModelId) -> Iterator[_Candidate]:
         stored = self._backend.read_object(path, document.MAX_BYTES)
-        if stored is not None and not claims.is_alive(stored.data):
-            for candidate in self._object(path, "claim", model):
-                # Whoever took it over gives it up
-                yield dataclasses.replace(candidate, remove=lambda: None)
+        if stored is None or claims.is_alive(stored.data):
+            return
+        self._claims[model] = stored.data
+        for candidate in self._object(path, "claim", model):
+            # Who takes it over gives it up
+            yield dataclasses.replace(candidate, remove=lambda: True)
 
-    def _aliases(self) -> Generator[_Candidate, None, set[ModelId]]:
-        r"""Aliases of models that do not exist.
+    def _upload(self, upload: Upload) -> Iterator[_Candidate]:
+        model = None if upload.is_dead else _archive(upload.path)
+        # Others may use the bucket for something else
+        if not upload.is_dead and model is None:
+            return
+        claim = self._claims.get(model) if model else None
+        proven = upload.is_dead or (
+            claim is not None and claims.archive_of(claim) == upload.path
+        )
 
-        Returns:
-            models that have an alias
+        def abort() -> bool:
+            self._backend.abort_upload(upload)
+            return True
 
-        """
-        pointed: set[ModelId] = set()
-        for path in self._paths:
-            name = path.removeprefix(_ALIASES).split("/")[0]
-            if not path.startswith(_ALIASES) or not ids.is_alias(name):
-                continue
-            with contextlib.suppress(InvalidDocumentError):
-                model = self._registry.alias(name)
-                if model is None:
-                    continue
-                pointed.add(model)
-                if model not in self._published:
-                    for candidate in self._object(path, "alias", model):
-                        yield dataclasses.replace(candidate, remove=lambda: None)
-        return pointed
+        date = _day(upload.time)
+        yield _Candidate(
+            Leftover(upload.path, "upload", _name(model), date, proven=proven),
+            upload.time,
+            model,
+            upload.path,
+            abort,
+        )
+
+    def _target(self, alias: str) -> ModelId | None:
+        with contextlib.suppress(InvalidDocumentError):
+            return self._registry.alias(alias)
+        return None
+
+
+def _own_paths(paths: list[str]) -> list[str]:
+    r"""Paths that are not of another repository in a folder of this one."""
+    others = {
+        path[: path.index(folder) + 1]
+        for path in paths
+        for folder in (_RECORDS, _ALIASES)
+        if path.find(folder) > 0
+    }
+    return [path for path in paths if not others.intersection(_folders(path))]
+
+
+def _folders(path: str) -> Iterator[str]:
+    r"""Folders that a path leads through, each with a slash at its end."""
+    for position, letter in enumerate(path):
+        if letter == "/":
+            yield path[: position + 1]
+
+
+def _day(time: datetime.datetime) -> str:
+    return time.astimezone(datetime.UTC).date().isoformat()
+
+
+def _alias(path: str) -> str | None:
+    r"""Alias that a record is of."""
+    name = path.removeprefix(_ALIASES).split("/")[0]
+    return name if path.startswith(_ALIASES) and ids.is_alias(name) else None
 
 
 def _name(model: ModelId | None) -> str | None:

@@ -7,6 +7,7 @@ import secrets
 
 from audmodel.core import document
 from audmodel.core.backend import conditions
+from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.conditions import Check
@@ -118,7 +119,7 @@ def _fresh(backend: ObjectBackend) -> Check:
     late: set[str] = set()
     with contextlib.ExitStack() as cleanup:
         for path in paths:
-            cleanup.callback(backend.delete_object, path)
+            cleanup.callback(backend.delete_object, path, ANY)
             data = secrets.token_hex(8).encode()
             backend.write_object(path, [data])
             if _content(backend, path) != data:
@@ -161,7 +162,7 @@ def _ranges(backend: ObjectBackend) -> Check:
         return ""
 
     with contextlib.ExitStack() as cleanup:
-        cleanup.callback(backend.delete_object, path)
+        cleanup.callback(backend.delete_object, path, ANY)
         backend.write_object(path, [data])
         trouble = _trouble(read)
     if trouble:

@@ -10,6 +10,8 @@ since the archive has a place that follows from the ID.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Iterable
 from collections.abc import Sequence
 import contextlib
 import dataclasses
@@ -17,10 +19,14 @@ from dataclasses import dataclass
 import logging
 
 from audmodel.core import document
+from audmodel.core.archive import end
 from audmodel.core.archive.input import InputFile
 from audmodel.core.archive.writer import ArchiveWriter
+from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.errors import WriteUncertainError
 from audmodel.core.backend.termination import terminable
+from audmodel.core.claims import Claim
 from audmodel.core.claims import claimed
 from audmodel.core.conflicts import check_free
 from audmodel.core.conflicts import exists_message
@@ -28,6 +34,7 @@ from audmodel.core.header import ArchiveIdentity
 from audmodel.core.header import Header
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
+from audmodel.errors import ArchiveError
 from audmodel.errors import InvalidDocumentError
 from audmodel.errors import ModelExistsError
 from audmodel.errors import PublishConflictError
@@ -77,62 +84,201 @@ def publish(
 
     Raises:
         ModelExistsError: if the model was published before
-        PublishConflictError: if somebody else publishes it at the moment
+        PublishConflictError: if another publisher is at work
         FileChangedError: if a file changes in the meantime
         RepositoryError: if something cannot be stored
+        WriteUncertainError: if something may be stored later
 
     """
     model = publication.model
     check_free(registry, model, publication.header)
-    with terminable(), claimed(registry, model) as claim:
-        # It may have been published just before the claim was ours
-        check_absent(registry, model)
-        writer = ArchiveWriter(
-            publication.files,
-            compression=publication.compression,
-            num_workers=num_workers,
-            progress=progress,
-        )
-        archive = registry.archive_path(model, publication.header.location)
-        meta = registry.record_path(model, "meta")
-        if claim.is_taken_over:
-            _abort_uploads(registry, archive)
-        with contextlib.ExitStack() as cleanup:
-            # An error does not say that nothing was stored
-            cleanup.callback(claim.discard, archive)
-            # Workers end with the upload, whatever holds on to its error
-            with contextlib.closing(claim.renewing(writer)) as chunks:
-                try:
-                    registry.backend.write_object(
-                        archive,
-                        chunks,
-                        tmp_root=publication.tmp_root,
-                        num_workers=num_workers,
-                        before_commit=claim.fence,
-                    )
-                except RepositoryError:
-                    # Who took the claim over has removed what was uploaded
-                    claim.fence()
-                    raise
-            try:
+    path = registry.archive_path(model, publication.header.location)
+    with terminable():
+        with claimed(registry, model, path) as claim:
+            # It may have been published just before the claim was ours
+            check_absent(registry, model)
+            writer = ArchiveWriter(
+                publication.files,
+                compression=publication.compression,
+                num_workers=num_workers,
+                progress=progress,
+            )
+            if claim.is_taken_over:
+                _abort_uploads(registry, path)
+            with contextlib.ExitStack() as cleanup:
+                archive = _Archive(registry.backend, path, writer)
+                cleanup.push(_discarding(claim, path))
+                archive.store(claim, publication.tmp_root, num_workers)
+                cleanup.callback(claim.discard, path, archive.tag)
+                meta = registry.record_path(model, "meta")
+                cleanup.push(_discarding(claim, meta))
                 claim.replace(meta, publication.meta)
-            except PublishConflictError:
-                raise
-            except BaseException:
-                # Here as well
-                claim.discard(meta)
-                raise
-            cleanup.callback(claim.discard, meta)
-            claim.fence()
-            # From here on the outcome is up to the header
-            cleanup.pop_all()
-        identity = ArchiveIdentity(writer.size, writer.digest)
-        header = dataclasses.replace(publication.header, archive=identity)
-        path = registry.record_path(model, "header")
-        if not registry.backend.create_object(path, header.dump()):
-            raise ModelExistsError(exists_message(model))
+                claim.fence()
+                # From here on the outcome is up to the header
+                cleanup.pop_all()
+            header = dataclasses.replace(publication.header, archive=archive.identity)
+            _commit(registry, model, header, claim, archive)
         if publication.alias:
             _set_alias(registry, publication.alias, model)
+
+
+class _Archive:
+    r"""Archive in a repository.
+
+    Args:
+        backend: connection to the repository
+        path: path of the archive
+        writer: makes the archive
+
+    """
+
+    def __init__(
+        self, backend: ObjectBackend, path: str, writer: ArchiveWriter
+    ) -> None:
+        self._backend = backend
+        self._path = path
+        self._writer = writer
+        self.tag = ""
+
+    def store(self, claim: Claim, tmp_root: str | None, num_workers: int) -> None:
+        r"""Store the archive, in place of what a dead publisher left.
+
+        Args:
+            claim: right to do so
+            tmp_root: folder for temporary files
+            num_workers: number of parallel uploads
+
+        Raises:
+            PublishConflictError: if the claim is lost,
+                or another program stores the archive
+
+        """
+        left = self._backend.stat_object(self._path)
+        with (
+            claim.renewing() as check,
+            # Workers end with the upload, whatever refers to its error
+            contextlib.closing(_checked(self._writer, check)) as chunks,
+        ):
+            try:
+                tag = self._backend.write_object(
+                    self._path,
+                    chunks,
+                    tmp_root=tmp_root,
+                    num_workers=num_workers,
+                    before_commit=claim.fence,
+                    replaces=left.tag if left else None,
+                    new_tag=claim.is_taken_over,
+                )
+            except WriteUncertainError:
+                raise
+            except RepositoryError:
+                # Who took the claim over has removed what was uploaded
+                claim.fence()
+                raise
+        if tag is None:
+            raise claim.conflict()
+        self.tag = tag
+
+    @property
+    def identity(self) -> ArchiveIdentity:
+        r"""What the header says of the archive."""
+        return ArchiveIdentity(self._writer.size, self._writer.digest)
+
+    def is_stored(self) -> bool:
+        r"""Whether the archive is there, and not that of another program."""
+        found = self._backend.stat_object(self._path)
+        if found is None or found.tag == self.tag:
+            return found is not None
+        # Some storages change tags of what stays as it is
+        with self._backend.open_object(self._path) as reader:
+            if reader is None or reader.size != self._writer.size:
+                return False
+            try:
+                return end.digest(end.read(reader)) == self.identity.digest
+            except ArchiveError:
+                return False
+
+
+def _checked(
+    chunks: Iterable[bytes], check: Callable[[], None]
+) -> Generator[bytes, None, None]:
+    for chunk in chunks:
+        check()
+        yield chunk
+
+
+def _discarding(claim: Claim, path: str) -> Callable[..., None]:
+    r"""Exit that discards what was stored before an error.
+
+    It may be of another program after a conflict,
+    and may be stored later if its outcome is unknown.
+    """
+
+    def discard(_: object, error: BaseException | None, __: object) -> None:
+        if not isinstance(error, PublishConflictError) and not claim.is_in_doubt(error):
+            claim.discard(path)
+
+    return discard
+
+
+def _commit(
+    registry: Registry, model: ModelId, header: Header, claim: Claim, archive: _Archive
+) -> None:
+    r"""Store the header, and make sure that it is that of the archive.
+
+    Earlier versions know no claims,
+    and a header of a publisher that gave up may be stored late.
+
+    Raises:
+        ModelExistsError: if another publisher was faster
+        PublishConflictError: if another program replaced the archive
+
+    """
+    path = registry.record_path(model, "header")
+    backend = registry.backend
+    data = header.dump()
+    if not backend.create_object(path, data) and not _replace_header(
+        registry, model, data, claim, archive
+    ):
+        raise ModelExistsError(exists_message(model))
+    if not archive.is_stored():
+        # It names an archive that is not there
+        stored = backend.read_object(path, document.MAX_BYTES)
+        if stored is not None and stored.data == data:
+            backend.delete_object(path, stored.tag)
+        raise PublishConflictError(
+            f"Another program stored an archive of '{model}' at the same moment, "
+            "and the model was not published. "
+            "Earlier versions of audmodel do that. "
+            "Let only one program publish a model, and try again."
+        )
+
+
+def _replace_header(
+    registry: Registry, model: ModelId, data: bytes, claim: Claim, archive: _Archive
+) -> bool:
+    r"""Replace a header that is not that of the archive.
+
+    Returns:
+        whether it was replaced
+
+    Raises:
+        PublishConflictError: if another publisher took the claim over
+
+    """
+    found = registry.header(model)
+    if found is None or found[0].archive == archive.identity:
+        return False
+    if not archive.is_stored():
+        return False
+    claim.renew()
+    path = registry.record_path(model, "header")
+    stored = registry.backend.read_object(path, document.MAX_BYTES)
+    return (
+        stored is not None
+        and stored.data == found[1]
+        and registry.backend.replace_object(path, data, stored.tag)
+    )
 
 
 def _abort_uploads(registry: Registry, path: str) -> None:

@@ -408,14 +408,14 @@ def test_file_that_ends_early_is_an_error(
 class Failing(FileSystem):
     """Repository whose disk is full after the first bytes."""
 
-    def write_object(self, path: str, chunks: Any, **arguments: Any) -> None:
+    def write_object(self, path: str, chunks: Any, **arguments: Any) -> str | None:
         def some() -> Iterator[bytes]:
             for number, chunk in enumerate(chunks):
                 if number == 3:
                     raise RepositoryError("The disk is full.")
                 yield chunk
 
-        super().write_object(path, some(), **arguments)
+        return super().write_object(path, some(), **arguments)
 
 
 def test_failing_repository_stops_the_workers_and_keeps_nothing(

@@ -385,6 +385,7 @@ class _Handler(Handler):
         own: bool = True,
     ) -> None:
         self.send_response_only(status)
+        self.send_header("Date", self.date_time_string())
         if own:
             self.send_header("X-Artifactory-Id", "stand-in")
             self.send_header("Set-Cookie", "SESSION=must-not-come-back; Path=/")

@@ -16,6 +16,7 @@ from audmodel import errors
 from audmodel.core.backend import artifactory_requests
 from audmodel.core.backend import transfer
 from audmodel.core.backend.artifactory import Artifactory
+from audmodel.core.backend.base import ANY
 from tests.backends import proxy as faults
 from tests.backends.artifactory_server import ArtifactoryServer
 from tests.backends.artifactory_server import User
@@ -130,7 +131,7 @@ def test_who_must_not_write(server: ArtifactoryServer) -> None:
             call()
     as_user(server, "tester").write_object("/a", [b"x"])
     with pytest.raises(errors.RepositoryError, match="access is denied"):
-        backend.delete_object("/a")
+        backend.delete_object("/a", ANY)
 
 
 # Listing ----------------------------------------------------------------------
@@ -370,7 +371,7 @@ def test_only_absent_means_absent(
         lambda: backend.write_object("/a", [b"x"]),
         lambda: backend.create_object("/a", b"x"),
         lambda: backend.replace_object("/a", b"x", "tag"),
-        lambda: backend.delete_object("/a"),
+        lambda: backend.delete_object("/a", ANY),
     ):
         with pytest.raises(error, match=message) as info:
             call()

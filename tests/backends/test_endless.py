@@ -17,6 +17,7 @@ from audmodel import errors
 from audmodel.core.backend import pace
 from audmodel.core.backend import transfer
 from audmodel.core.backend.artifactory import Artifactory
+from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.s3 import S3
 from tests.backends import proxy as faults
@@ -104,7 +105,7 @@ def test_an_endless_error(
         for call in (
             lambda: backend.read_object("/a", 100),
             lambda: backend.list_objects("/a/"),
-            lambda: backend.delete_object("/a"),
+            lambda: backend.delete_object("/a", ANY),
         ):
             server.sent = 0
             with pytest.raises(errors.RepositoryError, match="403"):
@@ -221,7 +222,7 @@ def test_credentials_do_not_follow_to_another_host(
             lambda: backend.read_object("/a", 100),
             lambda: backend.list_objects("/a/"),
             lambda: backend.write_object("/a", [b"x"]),
-            lambda: backend.delete_object("/a"),
+            lambda: backend.delete_object("/a", ANY),
         ):
             with pytest.raises(errors.RepositoryError):
                 call()
@@ -242,7 +243,7 @@ def test_what_is_permanent_is_asked_once(
         backend = connect(proxy.url)
         calls: list[Callable[[], object]] = [
             lambda: backend.read_object("/a", 100),
-            lambda: backend.delete_object("/a"),
+            lambda: backend.delete_object("/a", ANY),
             lambda: backend.write_object("/a", [b"x"]),
         ]
         for call in calls:

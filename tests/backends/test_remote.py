@@ -18,6 +18,7 @@ from audmodel import errors
 from audmodel.core.backend import artifactory_requests
 from audmodel.core.backend import s3_client
 from audmodel.core.backend.artifactory import Artifactory
+from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.remote import RemoteBackend
 from audmodel.core.backend.s3 import S3
@@ -98,7 +99,7 @@ def test_absent(backend: RemoteBackend) -> None:
     assert not backend.exists("/a/b")
     with backend.open_object("/a/b") as reader:
         assert reader is None
-    backend.delete_object("/a/b")
+    backend.delete_object("/a/b", ANY)
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"x" * 100])
@@ -113,7 +114,7 @@ def test_small_object(backend: RemoteBackend, data: bytes) -> None:
         assert reader is not None
         assert reader.size == len(data)
         assert reader.read(0, reader.size) == data
-    backend.delete_object("/a/b.yaml")
+    backend.delete_object("/a/b.yaml", ANY)
     assert read(backend, "/a/b.yaml") is None
 
 
@@ -181,7 +182,7 @@ def test_passing_trouble_is_survived(
     backend.write_object("/a", [b"other"])
     assert read(backend, "/a") == b"other"
     proxy.fault = faults.first(2, fault)
-    backend.delete_object("/a")
+    backend.delete_object("/a", ANY)
     assert read(backend, "/a") is None
 
 

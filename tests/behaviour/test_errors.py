@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import audmodel
+from audmodel.core.backend.base import ANY
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
@@ -439,7 +440,7 @@ def test_damaged_archive(
     data = bytearray(content(repository)[path])
     if kind == "missing":
         with repository.connect() as backend:
-            backend.delete_object(path)
+            backend.delete_object(path, ANY)
     else:
         if kind == "empty":
             data.clear()

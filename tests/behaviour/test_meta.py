@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import audmodel
+from audmodel.core.backend.base import ANY
 from tests.behaviour.backends import content
 from tests.behaviour.backends import publish
 from tests.behaviour.backends import store
@@ -136,7 +137,7 @@ def test_missing_record_is_empty_metadata(
 ) -> None:
     uid = publish(model_folder, meta={"a": 1})
     with repository.connect() as backend:
-        backend.delete_object(record(uid))
+        backend.delete_object(record(uid), ANY)
     assert audmodel.meta(uid) == {}
     assert audmodel.update_meta(uid, {"b": 2}) == {"b": 2}
     assert audmodel.meta(uid) == {"b": 2}

@@ -15,6 +15,7 @@ import audbackend
 import pytest
 
 import audmodel
+from audmodel.core.backend.base import ANY
 from audmodel.errors import RepositoryError
 from tests.behaviour.backends import Plain
 from tests.behaviour.backends import content
@@ -60,8 +61,8 @@ def test_small_objects(any_repository: audmodel.Repository) -> None:
         assert stored.data == b"two"
         with pytest.raises(RepositoryError, match="/a/b"):
             backend.read_object("/a/b", 2)
-        backend.delete_object("/a/b")
-        backend.delete_object("/a/b")
+        backend.delete_object("/a/b", ANY)
+        backend.delete_object("/a/b", ANY)
         assert backend.read_object("/a/b", 10) is None
         assert backend.replace_object("/a/b", b"x", stored.tag) is False
     assert content(any_repository) == {}
@@ -140,7 +141,7 @@ def test_file_in_the_way_of_a_folder(
         for change in (
             lambda: backend.create_object("/a/b", b""),
             lambda: backend.write_object("/a/b", [b""]),
-            lambda: backend.delete_object("/a/b"),
+            lambda: backend.delete_object("/a/b", ANY),
             lambda: backend.list_objects("/a/"),
             lambda: backend.replace_object("/a/b", b"", ""),
         ):

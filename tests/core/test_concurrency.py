@@ -19,6 +19,7 @@ import audmodel
 from audmodel.core import claims
 from audmodel.core import disk
 from audmodel.core import document
+from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.filesystem import FileSystem
 from audmodel.errors import PublishConflictError
@@ -123,9 +124,10 @@ STOP = """
             if args["when"] == "within " + path[-3:]:
                 chunks = list(chunks)
                 self.stop()
-            super().write_object(path, chunks, **kwargs)
+            tag = super().write_object(path, chunks, **kwargs)
             if args["when"] == "after " + path[-3:]:
                 self.stop()
+            return tag
         def create_object(self, path, data):
             kind = path.split(".")[-2]
             if args["when"] == "before " + kind:
@@ -272,7 +274,7 @@ def test_claim_that_goes_away_is_waited_for(
             if path == claim_path(uid):
                 reads.append(path)
                 if len(reads) == 3:
-                    self.delete_object(path)
+                    self.delete_object(path, ANY)
             return super().read_object(path, limit)
 
     with repository.connect() as backend:
@@ -335,7 +337,7 @@ def test_claim_that_an_interruption_left(
         create_object(self, path, data)
         raise KeyboardInterrupt
 
-    def interrupt_delete(self: FileSystem, path: str, **_: Any) -> None:
+    def interrupt_delete(self: FileSystem, path: str, tag: str) -> bool:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -387,7 +389,7 @@ def test_claim_of_a_living_process(
 ) -> None:
     monkeypatch.setattr(claims, "TIMEOUT", 0.3)
     uid = audmodel.uid("torch", {}, "1.0.0")
-    claim = claims._data()
+    claim = claims._data("/a.zip", None)
     monkeypatch.setattr(claims, "_own", {claim})
     with repository.connect() as backend:
         backend.create_object(claim_path(uid), claim)
@@ -402,7 +404,7 @@ def test_claim_that_this_process_could_not_give_up(
 ) -> None:
     uid = audmodel.uid("torch", {}, "1.0.0")
     with repository.connect() as backend:
-        backend.create_object(claim_path(uid), claims._data())
+        backend.create_object(claim_path(uid), claims._data("/a.zip", None))
     assert audmodel.publish(str(model_folder), "torch", {}, "1.0.0") == uid
 
 
@@ -422,7 +424,7 @@ def running(*, dead: bool = False) -> Iterator[bytes]:
 
 def claim_of(process: object, start: object) -> bytes:
     """Claim that says it is of a process of this machine."""
-    own = document.load(claims._data(), "it")
+    own = document.load(claims._data("/a.zip", None), "it")
     return document.dump({**own, "process": process, "start": start}, "it")
 
 
@@ -549,9 +551,9 @@ class Failing(FileSystem):
         self._check("create", path)
         return super().create_object(path, data)
 
-    def delete_object(self, path: str, **kwargs: Any) -> None:
+    def delete_object(self, path: str, tag: str) -> bool:
         self._check("delete", path)
-        super().delete_object(path, **kwargs)
+        return super().delete_object(path, tag)
 
 
 @pytest.fixture
@@ -733,7 +735,7 @@ def test_two_wait_for_the_same_claim(
             # The one before gives its claim up while it is looked at
             if path == claim_path(uid) and not looks:
                 looks.append(path)
-                self.delete_object(path)
+                self.delete_object(path, ANY)
                 return None
             return stored
 
@@ -757,7 +759,7 @@ def test_two_take_over_the_same_claim(
             return super().replace_object(path, data, tag)
 
     with repository.connect() as backend:
-        dead = claims._data().replace(
+        dead = claims._data("/a.zip", None).replace(
             str(os.getpid()).encode(), str(2**22 + 1).encode()
         )
         backend.create_object(claim_path(uid), dead)

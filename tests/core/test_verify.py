@@ -15,6 +15,7 @@ import pytest
 import audmodel
 from audmodel.core import disk
 from audmodel.core import verification
+from audmodel.core.backend.base import ANY
 from audmodel.errors import ArchiveError
 from audmodel.errors import InvalidInputError
 from audmodel.errors import NotCachedError
@@ -319,7 +320,7 @@ def test_damaged_archive(
 
 def test_archive_that_is_gone(uid: str, repository: audmodel.Repository) -> None:
     with repository.connect() as backend:
-        backend.delete_object(archive_path(repository))
+        backend.delete_object(archive_path(repository), ANY)
     with pytest.raises(ArchiveError, match="does not exist"):
         audmodel.verify(uid, remote=True)
 

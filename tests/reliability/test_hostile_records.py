@@ -250,7 +250,7 @@ def test_numbers_that_nobody_can_show(
     monkeypatch.setattr(claims, "_POLL_INTERVAL", 0.05)
     uid = audmodel.uid("torch", {"of": "somebody"}, "1.0.0")
     claim = Registry.record_path(ModelId(*uid.split("-")), "claim")
-    own = claims._data().decode().splitlines()
+    own = claims._data("/a.zip", None).decode().splitlines()
     lines = "\n".join(
         f"process: {number}" if line.startswith("process") else line for line in own
     )

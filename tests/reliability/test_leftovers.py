@@ -18,6 +18,7 @@ import pytest
 
 import audmodel
 from audmodel.core import claims
+from audmodel.core.backend.filesystem import FileSystem
 from audmodel.core.backend.s3 import S3
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
@@ -51,14 +52,16 @@ def path_of(model: ModelId, kind: str) -> str:
     return Registry.record_path(model, kind)
 
 
-def dead_claim() -> bytes:
+def dead_claim(
+    model: ModelId = DEAD, location: str = "sub/torch", found: str | None = None
+) -> bytes:
     """Claim of a process of this machine that is gone."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     start = claims._process_start(os.getpid())
     assert start
     return (
-        claims._data()
+        claims._data(Registry.archive_path(model, location), found)
         .replace(f"process: {os.getpid()}".encode(), f"process: {process.pid}".encode())
         .replace(start.encode(), b"1")
     )
@@ -94,7 +97,9 @@ def test_leftovers(anywhere: audmodel.Repository, model_folder: Path) -> None:
     assert paths(found) == expected
     found = audmodel.leftovers(anywhere, days=0, remove=True)
     assert paths(found) == expected
-    assert all(leftover.removed for leftover in found)
+    # A publisher lists aliases after it has published
+    assert paths([f for f in found if not f.removed]) == {Registry.list_path(DEAD)}
+    assert [f.proven for f in found] == [f.removed for f in found]
     assert {leftover.uid for leftover in found} == {str(DEAD), None}
     assert {leftover.kind for leftover in found} == {
         "archive",
@@ -103,7 +108,9 @@ def test_leftovers(anywhere: audmodel.Repository, model_folder: Path) -> None:
         "list of aliases",
         "probe",
     }
-    assert all("removed" in str(leftover) for leftover in found)
+    assert all("removed" in str(f) or "not proven" in str(f) for f in found)
+    [found_last] = audmodel.leftovers(anywhere, days=0, remove=True, unproven=True)
+    assert found_last.removed
     assert content(anywhere) == before
     assert audmodel.leftovers(anywhere, days=0) == []
     assert files(audmodel.load(uid)) == files(model_folder)
@@ -134,7 +141,7 @@ def test_claims_of_the_living_and_of_others(
         path_of(DEAD, "claim"),
         path_of(ModelId("deadbeef", "2.0.0"), "claim"),
     )
-    living = claims._data()
+    living = claims._data("/a.zip", None)
     monkeypatch.setattr(claims, "_own", {living})
     store(repository, mine, living)
     meta = path_of(DEAD, "meta")
@@ -151,7 +158,7 @@ def test_claims_of_the_living_and_of_others(
         store(repository, theirs, claim)
 
     monkeypatch.setattr(time, "sleep", renew)
-    found = audmodel.leftovers(repository, days=0, remove=True)
+    found = audmodel.leftovers(repository, days=0, remove=True, unproven=True)
     assert paths(found) == {meta, theirs, archive}
     assert not any(leftover.removed for leftover in found)
     assert content(repository).keys() == {mine, meta, theirs, archive}
@@ -160,7 +167,7 @@ def test_claims_of_the_living_and_of_others(
     monkeypatch.setattr(claims, "_own", {living})
     monkeypatch.setattr(claims, "TIMEOUT", 0.2)
     monkeypatch.setattr(claims, "_POLL_INTERVAL", 0.05)
-    found = audmodel.leftovers(repository, days=0, remove=True)
+    found = audmodel.leftovers(repository, days=0, remove=True, unproven=True)
     assert {f.path for f in found if f.removed} == {theirs, archive}
     assert content(repository).keys() == {mine, meta}
 
@@ -184,7 +191,7 @@ def test_a_model_that_is_published_in_the_meantime(
         return claimed(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(claims, "claimed", late)
-    found = audmodel.leftovers(repository, days=0, remove=True)
+    found = audmodel.leftovers(repository, days=0, remove=True, unproven=True)
     assert {leftover.kind for leftover in found} == {"archive", "metadata"}
     assert content(repository) == before
     assert files(audmodel.load(uid)) == files(model_folder)
@@ -196,7 +203,7 @@ def test_alias_of_a_missing_model_is_reported_only(
     uid = publish(model_folder, alias="best")
     model = ModelId(*uid.split("-"))
     Path(repository.host, repository.name + path_of(model, "header")).unlink()
-    found = audmodel.leftovers(repository, days=0, remove=True)
+    found = audmodel.leftovers(repository, days=0, remove=True, unproven=True)
     [alias] = [leftover for leftover in found if leftover.kind == "alias"]
     assert not alias.removed
     assert alias.path == "/_alias/best/1.0.0/best-1.0.0.alias.yaml"
@@ -246,20 +253,29 @@ def listing(repository: audmodel.Repository) -> dict[str, bytes]:
     return {str(p): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
-def test_age(repository: audmodel.Repository) -> None:
-    path = path_of(DEAD, "meta")
-    store(repository, path, b"{}")
+def test_age(repository: audmodel.Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = path_of(DEAD, "claim")
+    store(repository, path, dead_claim())
     file = Path(repository.host, repository.name + path)
+    stored = datetime.datetime.fromtimestamp(file.stat().st_ctime, datetime.UTC)
     assert audmodel.leftovers(repository) == []
-    long_ago = time.time() - 9 * 24 * 3600
-    os.utime(file, (long_ago, long_ago))
+    age = datetime.timedelta(days=7)
+
+    def now(_: FileSystem) -> datetime.datetime:
+        return stored + age
+
+    monkeypatch.setattr(FileSystem, "now", now)
     [found] = audmodel.leftovers(repository)
-    assert found.path == path
-    assert not found.removed
-    day = datetime.datetime.fromtimestamp(long_ago, datetime.UTC).date()
-    assert abs(datetime.date.fromisoformat(found.date) - day) <= datetime.timedelta(1)
+    assert (found.path, found.removed) == (path, False)
+    assert found.date == stored.date().isoformat()
+    # Days are periods of 24 hours
+    age -= datetime.timedelta(seconds=1)
+    assert audmodel.leftovers(repository, remove=True) == []
+    age += datetime.timedelta(days=10)
     assert audmodel.leftovers(repository, days=20, remove=True) == []
     assert file.exists()
+    assert audmodel.leftovers(repository, days=16, remove=True)
+    assert not file.exists()
 
 
 def test_temporary_files(repository: audmodel.Repository, model_folder: Path) -> None:
@@ -312,8 +328,12 @@ def test_uploads(
             (archive, "upload", str(DEAD))
         ] * 2
         assert audmodel.leftovers(repository) == []
+        # Earlier versions leave no claims
         found = audmodel.leftovers(repository, days=0, remove=True)
-        assert all(leftover.removed for leftover in found)
+        assert not any(leftover.removed for leftover in found)
+        store(repository, path_of(DEAD, "claim"), dead_claim(location="torch"))
+        found = audmodel.leftovers(repository, days=0, remove=True)
+        assert all(leftover.removed and leftover.proven for leftover in found)
         left = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
         assert [upload["UploadId"] for upload in left] == begun[2:]
         # Once more does no harm
@@ -381,6 +401,7 @@ def test_publishers_at_work(
             for number in range(len(folders)):
                 model = ModelId("deadbeef", f"{turn}.{number}.0")
                 store(repository, path_of(model, "meta"), b"{}")
+                store(repository, path_of(model, "claim"), dead_claim(model))
         with ThreadPoolExecutor(len(folders) + 1) as executor:
             cleaner = executor.submit(clean)
             results = list(executor.map(work, range(len(folders))))

@@ -179,8 +179,8 @@ class LateList(FileSystem):
 class Undying(FileSystem):
     """Deletes nothing."""
 
-    def delete_object(self, path: str, **kwargs: Any) -> None:
-        pass
+    def delete_object(self, path: str, tag: str) -> bool:
+        return True
 
 
 class Shifted(FileSystem):
@@ -199,8 +199,8 @@ class Shifted(FileSystem):
 class Truncated(FileSystem):
     """Stores a part of what it is given."""
 
-    def write_object(self, path: str, chunks: Any, **arguments: Any) -> None:
-        super().write_object(path, itertools.islice(chunks, 0), **arguments)
+    def write_object(self, path: str, chunks: Any, **arguments: Any) -> str | None:
+        return super().write_object(path, itertools.islice(chunks, 0), **arguments)
 
 
 class Forgetful(FileSystem):

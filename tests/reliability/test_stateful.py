@@ -131,7 +131,9 @@ class Steps(RuleBasedStateMachine):
             patch.setattr(
                 claims,
                 "_data",
-                lambda: data().replace(b"\nstart: ", b"\nstart: x"),
+                lambda *args, **kwargs: data(*args, **kwargs).replace(
+                    b"\nstart: ", b"\nstart: x"
+                ),
             )
             for name in CALLS:
                 patch.setattr(cls, name, dying(name, getattr(cls, name)))

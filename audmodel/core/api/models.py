@@ -9,6 +9,7 @@ import os
 from typing import overload
 import warnings
 
+from audmodel.core import disk
 from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.config import config
@@ -296,8 +297,9 @@ def publish(
     from audmodel.core.progress import progress_bar
 
     if is_embedded(place):
-        host = os.path.expanduser(place.host)
-        os.makedirs(os.path.join(host, place.name), exist_ok=True)
+        folder = os.path.join(os.path.expanduser(place.host), place.name)
+        os.makedirs(folder, exist_ok=True)
+        disk.sync_names(folder, os.path.expanduser("~"))
     if alias:
         check_alias_found(alias, place)
     check_found(planned.model, place)

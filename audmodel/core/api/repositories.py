@@ -60,28 +60,43 @@ def check_repository(repository: Repository) -> RepositoryReport:
 
 
 def leftovers(
-    repository: Repository, *, remove: bool = False, days: int = 7
+    repository: Repository,
+    *,
+    remove: bool = False,
+    days: int = 7,
+    unproven: bool = False,
 ) -> list[Leftover]:
     r"""Find what publishers that died left in a repository.
 
-    It does no harm, and no model is made of it,
-    but it takes room:
+    No model is made of it, but it takes room:
     archives and metadata of models that were never committed,
     claims, unfinished uploads, temporary files,
     and lists of aliases of models that do not exist.
     Aliases of models that do not exist are reported and never removed.
 
+    Removed is only what a claim of a dead publisher accounts for,
+    what a dead process of this file system was writing,
+    and what a test of the storage left.
+    What else has no header is reported as not ``proven``, and stays:
+    a backup may be about to be restored,
+    a header may have been deleted by mistake,
+    and earlier versions of audmodel leave no claims.
+    Another repository in a folder of this one is not looked at.
+
     What is alive is never touched:
     what belongs to a model is removed
     by a process that took the right to publish this model,
-    and after it made sure that the model does not exist.
-    Earlier versions of audmodel do not know that right,
-    which is what ``days`` is for.
+    after it made sure that the model does not exist,
+    and only if it is still what was found.
 
     Args:
         repository: the repository
         remove: whether to remove what is found
-        days: look only for what was stored so many days ago, or earlier
+        days: look only for what was stored so many times 24 hours ago,
+            or earlier, by the clock of the storage.
+            In a folder the time of the last change of the file counts as well
+        unproven: whether to remove also what is not proven.
+            Look at it first, and never do it while a backup is restored
 
     Returns:
         what was found, by path, and whether it was removed
@@ -106,4 +121,4 @@ def leftovers(
     if days < 0:
         raise InvalidInputError(f"'days' must not be negative, but is {days}.")
     with open_registry(check_type(repository)) as registry:
-        return leftovers.find(registry, remove=remove, days=days)
+        return leftovers.find(registry, remove=remove, days=days, unproven=unproven)

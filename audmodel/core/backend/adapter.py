@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import contextmanager
+import datetime
 import hashlib
 import os
 import tempfile
@@ -13,9 +14,11 @@ from typing import cast
 
 import audbackend
 
+from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.base import ObjectReader
+from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
@@ -68,6 +71,8 @@ class _Adapter:
         "Let only one process at a time publish, and change aliases and metadata."
     )
     unprotected = False
+    has_late_writes = True
+    deletes_blindly = True
 
     def __init__(self, backend: audbackend.backend.Base) -> None:
         self._backend = backend
@@ -103,18 +108,33 @@ class _Adapter:
         return True
 
     def replace_object(self, path: str, data: bytes, tag: str) -> bool:
-        current = self.read_object(path, limit=2**62)
-        if current is None or current.tag != tag:
+        if not self._has_tag(path, tag):
             return False
         self.write_object(path, [data])
         return True
 
-    def delete_object(
-        self, path: str, *, before_repeat: Callable[[], None] = lambda: None
-    ) -> None:
-        if self._exists(path):
-            with _translate_errors("delete", path):
-                self._backend.remove_file(path)
+    def stat_object(self, path: str) -> ObjectState | None:
+        if not self._exists(path):
+            return None
+        with _translate_errors("look up", path):
+            tag = f"md5-{self._backend.checksum(path)}"
+            return ObjectState(tag, _latest(str(self._backend.date(path))))
+
+    def delete_object(self, path: str, tag: str) -> bool:
+        if not self._exists(path):
+            return True
+        if not self._has_tag(path, tag):
+            return False
+        with _translate_errors("delete", path):
+            self._backend.remove_file(path)
+        return True
+
+    def now(self) -> datetime.datetime:
+        # The class tells days of files, and no time
+        return datetime.datetime.now(datetime.UTC)
+
+    def tag_of(self, data: bytes) -> str:
+        return hashlib.sha256(data).hexdigest()
 
     def list_objects(self, folder: str) -> list[str]:
         with _translate_errors("list", folder):
@@ -147,21 +167,25 @@ class _Adapter:
         tmp_root: str | None = None,
         num_workers: int = 1,
         before_commit: Callable[[], None] = lambda: None,
-    ) -> None:
+        replaces: str | None = ANY,
+        new_tag: bool = False,
+    ) -> str | None:
+        digest = hashlib.md5(usedforsecurity=False)
         with tempfile.TemporaryDirectory(dir=tmp_root) as folder:
             file = os.path.join(folder, "object")
             with open(file, "wb") as stream:
-                stream.writelines(chunks)
+                for chunk in chunks:
+                    digest.update(chunk)
+                    stream.write(chunk)
             before_commit()
+            if not self._may_write(path, replaces):
+                return None
             with _translate_errors("write", path):
                 self._backend.put_file(file, path)
+        return f"md5-{digest.hexdigest()}"
 
     def write_requests(self, size: int) -> int:
         return 1  # the class stores files
-
-    def date(self, path: str) -> str:
-        with _translate_errors("look up", path):
-            return str(self._backend.date(path))
 
     def list_uploads(self, prefix: str) -> list[Upload]:
         return []  # the class knows of none
@@ -170,9 +194,32 @@ class _Adapter:
         host = str(self._backend.host).rstrip("/")
         return f"{host}/{self._backend.repository}{path}"
 
+    def _may_write(self, path: str, replaces: str | None) -> bool:
+        return self._has_tag(path, replaces) or not self._exists(path)
+
+    def _has_tag(self, path: str, tag: str | None) -> bool:
+        r"""Whether a tag is that of a file, or says that there is none."""
+        if tag == ANY:
+            return True
+        found: ObjectState | StoredObject | None
+        if tag is not None and not tag.startswith("md5-"):
+            found = self.read_object(path, limit=2**62)
+        else:
+            found = self.stat_object(path)
+        return tag == (found.tag if found else None)
+
     def _exists(self, path: str) -> bool:
         with _translate_errors("look up", path):
             return bool(self._backend.exists(path))
+
+
+def _latest(date: str) -> datetime.datetime:
+    r"""Latest time at which a day may have ended, in any time zone."""
+    try:
+        day = datetime.datetime.fromisoformat(date[:10]).replace(tzinfo=datetime.UTC)
+        return day + datetime.timedelta(hours=24 + 12)
+    except (OverflowError, ValueError):
+        return datetime.datetime.max.replace(tzinfo=datetime.UTC)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
+import datetime
 import hashlib
 import itertools
 import tempfile
@@ -20,7 +21,9 @@ from audmodel.core.backend.artifactory_requests import LARGEST_JSON
 from audmodel.core.backend.artifactory_requests import MIB
 from audmodel.core.backend.artifactory_requests import Checksums
 from audmodel.core.backend.artifactory_requests import Server
+from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import Buffer
+from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.remote import CHUNK
@@ -28,6 +31,7 @@ from audmodel.core.backend.remote import Answer
 from audmodel.core.backend.remote import RemoteBackend
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
+from audmodel.core.backend.transfer import server_time
 from audmodel.errors import ConfigurationError
 
 
@@ -113,16 +117,47 @@ class Artifactory(RemoteBackend):
         self._put(path, data)
         return True
 
-    def delete_object(  # noqa: D102
-        self, path: str, *, before_repeat: Callable[[], None] = lambda: None
-    ) -> None:
-        with contextlib.suppress(FailureError):
-            self._store.call(
-                "delete",
-                path,
-                lambda: self._store.send("DELETE", self.object_url(path)),
-                before_repeat=before_repeat,
+    def stat_object(self, path: str) -> ObjectState | None:  # noqa: D102
+        try:
+            found = self._description(path)
+            return ObjectState(
+                str(found["checksums"]["sha256"]),
+                datetime.datetime.fromisoformat(found["lastModified"]),
             )
+        except FileNotFoundError:
+            return None
+        except (KeyError, TypeError, ValueError):
+            raise RepositoryError(
+                f"Could not look up '{self.object_url(path)}': "
+                "the response has no checksum, or no time."
+            ) from None
+
+    def delete_object(self, path: str, tag: str) -> bool:  # noqa: D102
+        def attempt() -> bool:
+            # Others may have stored the next one since the last attempt
+            if not self._has_tag(path, tag):
+                return self.stat_object(path) is None
+            self._store.send("DELETE", self.object_url(path)).close()
+            return True
+
+        try:
+            return self._store.repeat("delete", path, attempt, (Kind.ABSENT,))
+        except FailureError:
+            return True
+
+    @property
+    def deletes_blindly(self) -> bool:  # noqa: D102
+        return True
+
+    def now(self) -> datetime.datetime:  # noqa: D102
+        what = f"Could not get the time of '{self._url}'"
+
+        def attempt() -> datetime.datetime:
+            url = self._store.storage_url("/")
+            with contextlib.closing(self._store.send("GET", url)) as response:
+                return server_time(response.headers, what)
+
+        return self._store.repeat("look up", "/", attempt, ())
 
     # ------------------------------------------------------------ listing
 
@@ -185,7 +220,9 @@ class Artifactory(RemoteBackend):
         tmp_root: str | None = None,
         num_workers: int = 1,
         before_commit: Callable[[], None] = lambda: None,
-    ) -> None:
+        replaces: str | None = ANY,
+        new_tag: bool = False,
+    ) -> str | None:
         remaining = iter(chunks)
         pieces: list[Buffer] = []
         size = 0
@@ -196,8 +233,11 @@ class Artifactory(RemoteBackend):
                 break
         else:
             before_commit()
-            self._put(path, b"".join(pieces))
-            return
+            if not self._may_write(path, replaces):
+                return None
+            data = b"".join(pieces)
+            self._put(path, data)
+            return self.tag_of(data)
         # The checksums that go ahead of the content
         # are not known before all of it was made.
         # The file has no name, and is gone with the process
@@ -207,7 +247,20 @@ class Artifactory(RemoteBackend):
                 checksums.update(chunk)
                 file.write(chunk)
             before_commit()
+            if not self._may_write(path, replaces):
+                return None
             self._put_large(path, file, checksums)
+            return checksums.sha256
+
+    def _may_write(self, path: str, replaces: str | None) -> bool:
+        return self._has_tag(path, replaces) or not self._exists(path)
+
+    def _has_tag(self, path: str, tag: str | None) -> bool:
+        r"""Whether a tag is that of an object, or says that there is none."""
+        if tag == ANY:
+            return True
+        found = self.stat_object(path)
+        return tag == (found.tag if found else None)
 
     def _put(self, path: str, data: bytes) -> None:
         try:
@@ -268,9 +321,12 @@ class Artifactory(RemoteBackend):
             send,
             body=True,
             expected=(Kind.ABSENT, Kind.DENIED),
+            is_write=True,
         )
         if not checksums.match(answer.get("checksums", {})):
-            self.delete_object(path)
+            stored = self.stat_object(path)
+            if stored is not None:
+                self.delete_object(path, stored.tag)
             raise RepositoryError(
                 f"Could not store '{self.object_url(path)}': "
                 "the server has another checksum of it."
@@ -339,8 +395,7 @@ class Artifactory(RemoteBackend):
             self.write_object(dst_path, iter(lambda: file.read(CHUNK), b""))
 
     def _remove_file(self, path: str) -> None:
-        self._description(path)
-        self.delete_object(path)
+        self.delete_object(path, self._existing_state(path).tag)
 
     def _size(self, path: str) -> int:
         return int(self._description(path)["size"])

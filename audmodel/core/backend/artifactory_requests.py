@@ -74,6 +74,11 @@ class Checksums:
             digest.update(data)
 
     @property
+    def sha256(self) -> str:
+        r"""The one that serves as tag."""
+        return self._digests["sha256"].hexdigest()
+
+    @property
     def headers(self) -> dict[str, str]:
         r"""Headers with which the server checks what it receives."""
         return {
@@ -183,7 +188,7 @@ class Server(Store):
         *,
         body: bool = False,
         expected: Container[Kind] = (Kind.ABSENT,),
-        before_repeat: Callable[[], None] = lambda: None,
+        is_write: bool = False,
     ) -> dict[str, Any]:
         r"""Send a request as often as makes sense.
 
@@ -193,7 +198,7 @@ class Server(Store):
             send: sends it once
             body: whether the body of the answer is of interest
             expected: failures that mean something to the caller
-            before_repeat: called before it is sent once more
+            is_write: whether it stores something
 
         Returns:
             body of the answer
@@ -208,7 +213,7 @@ class Server(Store):
             with contextlib.closing(send()) as answer:
                 return _json(answer, required=body)
 
-        return self.repeat(action, path, attempt, expected, before_repeat=before_repeat)
+        return self.repeat(action, path, attempt, expected, is_write=is_write)
 
     @contextmanager
     def get(  # noqa: D102
@@ -302,8 +307,10 @@ def _answered(answer: requests.Response) -> FailureError:
         416: Kind.RANGE,
     }.get(status, Kind.OTHER)
     reason = f"the server answered {status}."
-    if status in BUSY_STATUS | LOST_STATUS:
+    if status in BUSY_STATUS:
         kind = Kind.BUSY
+    elif status in LOST_STATUS:
+        kind = Kind.LOST
     elif status == 401:
         reason = "the server does not accept the credentials (401)."
     elif status == 403:

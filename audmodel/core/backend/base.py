@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from contextlib import contextmanager
 from dataclasses import dataclass
+import datetime
+import hashlib
 from typing import ClassVar
 from typing import Protocol
 from typing import TypeAlias
@@ -28,6 +30,8 @@ import audbackend
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
+# Stands for any object, and for none, where a tag is asked for
+ANY = "*"
 # End of an object that comes with opening it.
 # Holds the directory of most archives,
 # and the whole of small ones.
@@ -51,20 +55,35 @@ class StoredObject:
 
 
 @dataclass(frozen=True)
+class ObjectState:
+    r"""What a storage says of an object without its content.
+
+    Args:
+        tag: changes whenever the object is written,
+            though not every storage tells equal contents apart
+        time: when it was written, by the clock of the storage
+
+    """
+
+    tag: str
+    time: datetime.datetime
+
+
+@dataclass(frozen=True)
 class Upload:
-    r"""Object that somebody began to write and may never finish.
+    r"""Unfinished write of an object.
 
     Args:
         path: path that the object would have
-        id: what tells it from other uploads
-        date: day on which it was begun, ``YYYY-MM-DD``
-        is_dead: whether it is certain that nobody goes on with it
+        id: identifies the upload
+        time: when it was begun, by the clock of the storage
+        is_dead: whether it is certain that its writer is gone
 
     """
 
     path: str
     id: str
-    date: str
+    time: datetime.datetime
     is_dead: bool = False
 
 
@@ -191,8 +210,11 @@ class Writer(Protocol):
     def replace_object(self, path: str, data: bytes, tag: str) -> bool:
         r"""Replace a small object if it is unchanged."""
 
-    def delete_object(self, path: str) -> None:
-        r"""Delete an object, which may be absent."""
+    def stat_object(self, path: str) -> ObjectState | None:
+        r"""State of an object."""
+
+    def delete_object(self, path: str, tag: str) -> bool:
+        r"""Delete an object if it is unchanged."""
 
 
 class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
@@ -211,6 +233,8 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
     weakness: ClassVar[str] = ""
     #: Whether to write even if nothing keeps them apart
     unprotected = False
+    #: Whether a write that was not answered may still be carried out later
+    has_late_writes: ClassVar[bool] = True
 
     @property
     def conditional(self) -> Writer:
@@ -305,21 +329,69 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
         """
 
     @abc.abstractmethod
-    def delete_object(
-        self, path: str, *, before_repeat: Callable[[], None] = lambda: None
-    ) -> None:
-        r"""Delete an object, which may be absent.
+    def stat_object(self, path: str) -> ObjectState | None:
+        r"""State of an object.
 
         Args:
             path: path of the object
-            before_repeat: called before the storage is asked once more,
-                as it may have done it, and others have stored the next one.
-                It may raise an error, which ends the attempts
+
+        Returns:
+            state, or ``None`` if there is no such object
+
+        Raises:
+            RepositoryError: if the storage does not tell
+
+        """
+
+    @abc.abstractmethod
+    def delete_object(self, path: str, tag: str) -> bool:
+        r"""Delete an object if it is unchanged.
+
+        It is one step unless :attr:`deletes_blindly` says otherwise.
+
+        Args:
+            path: path of the object
+            tag: tag that the object had when it was read, written or looked at,
+                :data:`ANY` if nothing else can be there
+
+        Returns:
+            ``False`` if another object is there, which stays,
+            ``True`` if none is there any more
 
         Raises:
             RepositoryError: if the object cannot be deleted
 
         """
+
+    @property
+    def deletes_blindly(self) -> bool:
+        r"""Whether an object may be deleted that was replaced since it was looked at.
+
+        The storage compares nothing when it deletes,
+        so that a write between look and deletion is lost.
+        """
+        return False
+
+    @abc.abstractmethod
+    def now(self) -> datetime.datetime:
+        r"""Time by the clock that gives objects their times.
+
+        Raises:
+            RepositoryError: if the storage does not tell
+
+        """
+
+    def tag_of(self, data: bytes) -> str:
+        r"""Tag that a small object probably has.
+
+        Args:
+            data: content of the object
+
+        Returns:
+            tag
+
+        """
+        return hashlib.sha256(data).hexdigest()
 
     @abc.abstractmethod
     def list_objects(self, folder: str) -> list[str]:
@@ -365,10 +437,11 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
         tmp_root: str | None = None,
         num_workers: int = 1,
         before_commit: Callable[[], None] = lambda: None,
-    ) -> None:
-        r"""Write an object, replacing an older one.
+        replaces: str | None = ANY,
+        new_tag: bool = False,
+    ) -> str | None:
+        r"""Write an object.
 
-        Nobody else may write it at the same time.
         The object becomes visible as a whole
         after the last chunk was taken,
         and not at all if ``chunks`` or the storage raise an error.
@@ -381,9 +454,19 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
             num_workers: number of parallel uploads
             before_commit: called right before the object becomes visible,
                 and keeps it from doing so by raising an error
+            replaces: tag of the object that it may replace if there is one,
+                ``None`` if there must be none, :data:`ANY` for any
+            new_tag: whether the same content may have been stored before,
+                by a writer that is still about to delete it.
+                Where tags are made of the content, it gets another one if possible
+
+        Returns:
+            tag of the object, or ``None`` if it was not written,
+            since another object is there
 
         Raises:
             RepositoryError: if the object cannot be written
+            WriteUncertainError: if it may be written later
 
         """
 

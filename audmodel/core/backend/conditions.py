@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import secrets
 import threading
 
+from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import Writer
 from audmodel.core.backend.connections import prefetch_requests
 from audmodel.core.backend.errors import RepositoryError
@@ -74,14 +75,14 @@ def check(writer: Writer) -> list[Check]:
         # One goes ahead, since whoever may not write need not try 32 times
         replace = _attempt("replace if unchanged", _replace, writer, path)
         missing = _attempt("replace what is missing", _replace_missing, writer, path)
-        writer.delete_object(path)
+        writer.delete_object(path, ANY)
         create = _attempt("create if absent", _create, writer, path)
     except BaseException:
         # It does not hide the error that it follows
         with contextlib.suppress(RepositoryError):
-            writer.delete_object(path)
+            writer.delete_object(path, ANY)
         raise
-    writer.delete_object(path)
+    writer.delete_object(path, ANY)
     return [create, replace, missing]
 
 
@@ -134,7 +135,7 @@ def _replace(writer: Writer, path: str) -> tuple[bool, str, str]:
 
 def _replace_missing(writer: Writer, path: str) -> tuple[bool, str, str]:
     tag = _tag(writer, path)
-    writer.delete_object(path)
+    writer.delete_object(path, ANY)
     done = writer.replace_object(path, b"again", tag)
     if done or _content(writer, path) is not None:
         return False, "it was stored", "A publisher that was given up may come back."

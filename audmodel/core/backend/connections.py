@@ -160,6 +160,9 @@ def prefetch_requests(
 
     """
     requests = Requests()
+    outer = _current()
+    if outer is not None:
+        outer.adopt(requests)
 
     def call(item: Item) -> Result:
         with requests.here():

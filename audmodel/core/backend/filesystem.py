@@ -17,16 +17,19 @@ import os
 import random
 import re
 import secrets
+import tempfile
 import time
 from typing import IO
 
 import audbackend
 
 from audmodel.core import disk
+from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.base import ObjectReader
+from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
@@ -43,6 +46,8 @@ _LOCK_TIMEOUT = 30.0
 # Longest pause between two looks at a lock
 _LOCK_PAUSE = 0.02
 _LOCK_MODE = 0o664
+# Begin of tags that name a file and not its content
+_INODE = "inode-"
 
 
 class FileReader(ObjectReader):
@@ -87,8 +92,13 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
 
     """
 
+    # What the operating system has not done when a call returns, it never does
+    has_late_writes = False
+
     def __init__(self, host: str, repository: str) -> None:
         super().__init__(os.path.expanduser(host), repository)
+        # Folders whose names are on the disk
+        self._durable: set[str] = set()
 
     def read_object(self, path: str, limit: int) -> StoredObject | None:  # noqa: D102
         with self._translate_errors("read", path):
@@ -106,40 +116,60 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
     def create_object(self, path: str, data: bytes) -> bool:  # noqa: D102
         with self._translate_errors("create", path):
             target = self._expand(path)
-            with _temporary(target, [data]) as temporary:
+            # Even if it exists, the next one to write this object tries again
+            with self._temporary(target, [data]) as (temporary, _):
                 try:
                     if not disk.link(temporary, target):
-                        self._move(temporary, target)
+                        self._move(temporary, target, None)
                 except FileExistsError:
                     return False
-                finally:
-                    # The next one to write this object tries again
-                    disk.remove(temporary)
             self._sync_name(target)
         return True
 
     def replace_object(self, path: str, data: bytes, tag: str) -> bool:  # noqa: D102
         with self._translate_errors("replace", path):
             target = self._expand(path)
-            try:
-                with self._exclusive(os.path.dirname(target)):
-                    with open(target, "rb", opener=disk.open_file) as file:
-                        current = file.read()
-                    if _tag(current) != tag:
-                        return False
-                    self._put(target, [data])
-            except FileNotFoundError:
+            # A look before saves most of those who come too late a write
+            if not _has_tag(target, tag):
                 return False
+            with (
+                self._temporary(target, [data]) as (temporary, _),
+                self._exclusive(os.path.dirname(target)),
+            ):
+                if not _has_tag(target, tag):
+                    return False
+                os.replace(temporary, target)
+            self._sync_name(target)
         return True
 
-    def delete_object(  # noqa: D102
-        self, path: str, *, before_repeat: Callable[[], None] = lambda: None
-    ) -> None:
+    def stat_object(self, path: str) -> ObjectState | None:  # noqa: D102
+        with self._translate_errors("look at", path):
+            try:
+                status = os.stat(self._expand(path))
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        return ObjectState(_identity(status), _time(status))
+
+    def delete_object(self, path: str, tag: str) -> bool:  # noqa: D102
         with (
             self._translate_errors("delete", path),
             contextlib.suppress(FileNotFoundError),
         ):
-            os.unlink(self._expand(path))
+            target = self._expand(path)
+            # What takes the place of an object waits for this lock
+            with self._exclusive(os.path.dirname(target)):
+                if not _has_tag(target, tag):
+                    return not os.path.exists(target)
+                os.unlink(target)
+        return True
+
+    def now(self) -> datetime.datetime:  # noqa: D102
+        # The server of a network share has a clock of its own
+        with (
+            self._translate_errors("create a file in", "/"),
+            tempfile.TemporaryFile(dir=self._root) as file,
+        ):
+            return _time(os.fstat(file.fileno()))
 
     def list_objects(self, folder: str) -> list[str]:  # noqa: D102
         paths: list[str] = []
@@ -188,7 +218,9 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
         tmp_root: str | None = None,
         num_workers: int = 1,
         before_commit: Callable[[], None] = lambda: None,
-    ) -> None:
+        replaces: str | None = ANY,
+        new_tag: bool = False,
+    ) -> str | None:
         failures: list[OSError] = []
 
         def content() -> Iterator[Buffer]:
@@ -198,28 +230,31 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
                 failures.append(error)
                 raise
 
+        target = self._expand(path)
         try:
-            self._put(self._expand(path), content(), before_commit)
+            tag = self._put(target, content(), before_commit, replaces)
         except OSError as error:
             # What cannot be read is no problem of the repository
             if error in failures:
                 raise
             with self._translate_errors("write", path):
                 raise
+        if tag is not None:
+            self._sync_name(target)
+        return tag
 
     def list_uploads(self, prefix: str) -> list[Upload]:  # noqa: D102
         uploads = []
-        for path in self.list_objects(prefix):
+        for path in self.list_objects(f"{os.path.dirname(prefix).rstrip('/')}/"):
             folder, name = os.path.split(path)
             match = _TEMPORARY.fullmatch(name)
-            if match is None:
+            target = f"{folder.rstrip('/')}/{match['name']}" if match else ""
+            if not target.startswith(prefix):
                 continue
             # A file that is locked, or that cannot be locked, may be in use
             with contextlib.suppress(OSError), _locked(self._expand(path)) as fd:
-                changed = os.fstat(fd).st_mtime
-                date = datetime.datetime.fromtimestamp(changed, datetime.UTC).date()
-                target = f"{folder.rstrip('/')}/{match['name']}"
-                uploads.append(Upload(target, path, date.isoformat(), is_dead=True))
+                time = _time(os.fstat(fd))
+                uploads.append(Upload(target, path, time, is_dead=True))
         return uploads
 
     def abort_upload(self, upload: Upload) -> None:  # noqa: D102
@@ -234,24 +269,40 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
     def object_url(self, path: str) -> str:  # noqa: D102
         return str(os.path.normpath(self._expand(path)))
 
-    def _move(self, temporary: str, target: str) -> None:
-        r"""Move a file in unless there is one, where there are no hard links."""
-        with self._exclusive(os.path.dirname(target)):
-            if os.path.lexists(target):
-                raise FileExistsError(errno.EEXIST, "File exists", target)
-            os.replace(temporary, target)
-
     def _put(
         self,
         target: str,
         chunks: Iterable[Buffer],
         before_commit: Callable[[], None] = lambda: None,
-    ) -> None:
-        r"""Write a file beside its place and move it in."""
-        with _temporary(target, chunks) as temporary:
+        replaces: str | None = ANY,
+        new_tag: bool = False,
+    ) -> str | None:
+        r"""Write a file beside its place and move it in.
+
+        Returns:
+            its tag, or ``None`` if it may not replace what is there
+
+        """
+        with self._temporary(target, chunks) as (temporary, fd):
             before_commit()
+            tag = _identity(os.fstat(fd))
+            try:
+                self._move(temporary, target, replaces)
+            except FileExistsError:
+                return None
+        return tag
+
+    def _move(self, temporary: str, target: str, replaces: str | None) -> None:
+        r"""Move a file in.
+
+        Raises:
+            FileExistsError: if it may not replace what is there
+
+        """
+        with self._exclusive(os.path.dirname(target)):
+            if os.path.lexists(target) and not _has_tag(target, replaces):
+                raise FileExistsError(errno.EEXIST, "File exists", target)
             os.replace(temporary, target)
-        self._sync_name(target)
 
     def _sync_name(self, path: str) -> None:
         r"""Make the name of a file durable that everybody sees already."""
@@ -263,6 +314,35 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
                 f"{error.strerror}. Read it before you try again.",
                 error,
             ) from error
+
+    @contextmanager
+    def _temporary(
+        self, target: str, chunks: Iterable[Buffer]
+    ) -> Iterator[tuple[str, int]]:
+        r"""Complete, durable file beside its later place, removed if still there."""
+        folder, name = os.path.split(target)
+        self._make_folders(folder)
+        prefix = f".{name}~"
+        _remove_abandoned(folder, prefix)
+        path, fd = _create_locked(folder, prefix)
+        try:
+            for chunk in chunks:
+                _write(fd, memoryview(chunk))
+            os.fsync(fd)
+            yield path, fd
+        finally:
+            disk.remove(path)
+            os.close(fd)
+
+    def _make_folders(self, folder: str) -> None:
+        r"""Make folders, and their names durable.
+
+        A process that made them may have ended before it did the second.
+        """
+        os.makedirs(folder, exist_ok=True)
+        if folder not in self._durable:
+            disk.sync_names(folder, self._root)
+            self._durable.add(folder)
 
     @contextmanager
     def _exclusive(self, folder: str) -> Iterator[None]:
@@ -303,28 +383,6 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
                 f"The repository folder '{self._root}' does not exist. "
                 "Create it, or correct the repository's host and name."
             )
-
-
-@contextmanager
-def _temporary(target: str, chunks: Iterable[Buffer]) -> Iterator[str]:
-    r"""Complete, durable file beside its later place."""
-    folder, name = os.path.split(target)
-    disk.make_folders(folder)
-    prefix = f".{name}~"
-    _remove_abandoned(folder, prefix)
-    path, fd = _create_locked(folder, prefix)
-    try:
-        try:
-            for chunk in chunks:
-                _write(fd, memoryview(chunk))
-            os.fsync(fd)
-            yield path
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-            raise
-    finally:
-        os.close(fd)
 
 
 @functools.cache
@@ -429,3 +487,34 @@ def _write(fd: int, view: memoryview) -> None:
 
 def _tag(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _identity(status: os.stat_result) -> str:
+    r"""Tag of a file of any size, which a new file does not share."""
+    return (
+        f"{_INODE}{status.st_dev}-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
+    )
+
+
+def _has_tag(path: str, tag: str | None) -> bool:
+    r"""Whether a tag is that of a file, or says that there is none."""
+    if tag == ANY:
+        return True
+    if tag is None:
+        return not os.path.lexists(path)
+    try:
+        if tag.startswith(_INODE):
+            return _identity(os.stat(path)) == tag
+        with open(path, "rb", opener=disk.open_file) as file:
+            return _tag(file.read()) == tag
+    except FileNotFoundError:
+        return False
+
+
+def _time(status: os.stat_result) -> datetime.datetime:
+    r"""When a file was written, moved or restored from a backup."""
+    seconds = max(status.st_mtime, status.st_ctime)
+    try:
+        return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    except (OverflowError, ValueError):
+        return datetime.datetime.max.replace(tzinfo=datetime.UTC)

@@ -17,6 +17,7 @@ from typing import TypeVar
 from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.base import ObjectReader
+from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import Ranges
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.connections import Requests
@@ -31,6 +32,7 @@ from audmodel.core.backend.transfer import cut_off
 from audmodel.core.backend.transfer import drain
 from audmodel.core.backend.transfer import fill
 from audmodel.core.backend.transfer import read_body
+from audmodel.core.backend.transfer import uncertain
 
 
 Result = TypeVar("Result")
@@ -181,7 +183,7 @@ class Store(abc.ABC):
         attempt: Callable[[], Result],
         expected: Container[Kind],
         *,
-        before_repeat: Callable[[], None] = lambda: None,
+        is_write: bool = False,
     ) -> Result:
         r"""Do something as often as makes sense.
 
@@ -190,7 +192,7 @@ class Store(abc.ABC):
             path: path of the object it is about
             attempt: does it once
             expected: failures that mean something to the caller
-            before_repeat: called before it is done once more
+            is_write: whether it stores something
 
         Returns:
             result of ``attempt``
@@ -198,9 +200,11 @@ class Store(abc.ABC):
         Raises:
             FailureError: if it fails as expected
             RepositoryError: if it fails
+            WriteUncertainError: if a write may be carried out later
 
         """
         retry = self.retry()
+        in_doubt = False
         while True:
             try:
                 return attempt()
@@ -209,8 +213,14 @@ class Store(abc.ABC):
                     self.found_absent()
                 if failure.kind in expected:
                     raise
-                retry.pause(failure, f"Could not {action} '{self.url(path)}'")
-            before_repeat()
+                in_doubt = in_doubt or (is_write and failure.kind is Kind.LOST)
+                what = f"Could not {action} '{self.url(path)}'"
+                try:
+                    retry.pause(failure, what)
+                except RepositoryError as error:
+                    if in_doubt:
+                        raise uncertain(what, error) from error
+                    raise
 
     def read(
         self, action: str, path: str, limit: int, bytes_: str = ""
@@ -494,6 +504,12 @@ class RemoteBackend(ObjectBackend):
         if reader is None:
             raise self._missing(path)
         return reader
+
+    def _existing_state(self, path: str) -> ObjectState:
+        state = self.stat_object(path)
+        if state is None:
+            raise self._missing(path)
+        return state
 
     def _missing(self, path: str) -> FileNotFoundError:
         return FileNotFoundError(f"There is no object '{self.object_url(path)}'.")

@@ -12,7 +12,9 @@ from typing import Any
 
 from audmodel.core.backend import s3_client
 from audmodel.core.backend import s3_upload
+from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import Buffer
+from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
@@ -26,6 +28,7 @@ from audmodel.core.backend.s3_requests import Bucket
 from audmodel.core.backend.s3_requests import key_of
 from audmodel.core.backend.s3_requests import md5
 from audmodel.core.backend.transfer import FailureError
+from audmodel.core.backend.transfer import server_time
 
 
 _MD5 = re.compile("[0-9a-f]{32}")
@@ -76,10 +79,23 @@ class S3(RemoteBackend):
     def replace_object(self, path: str, data: bytes, tag: str) -> bool:  # noqa: D102
         return self._writes.replace(path, data, tag, unprotected=self.unprotected)
 
-    def delete_object(  # noqa: D102
-        self, path: str, *, before_repeat: Callable[[], None] = lambda: None
-    ) -> None:
-        self._writes.delete_object(path, before_repeat=before_repeat)
+    def stat_object(self, path: str) -> ObjectState | None:  # noqa: D102
+        return self._writes.stat_object(path)
+
+    def delete_object(self, path: str, tag: str) -> bool:  # noqa: D102
+        return self._writes.delete_object(path, tag)
+
+    @property
+    def deletes_blindly(self) -> bool:  # noqa: D102
+        return self._writes.deletes_blindly
+
+    def now(self) -> datetime.datetime:  # noqa: D102
+        response = self._store.require("look up", "/", "head_bucket")
+        what = f"Could not get the time of '{self._store.endpoint.url}'"
+        return server_time(response["ResponseMetadata"]["HTTPHeaders"], what)
+
+    def tag_of(self, data: bytes) -> str:  # noqa: D102
+        return f'"{md5(data)}"'
 
     @property
     def conditional(self) -> ConditionalWrites:  # noqa: D102
@@ -96,14 +112,31 @@ class S3(RemoteBackend):
         tmp_root: str | None = None,
         num_workers: int = 1,
         before_commit: Callable[[], None] = lambda: None,
-    ) -> None:
-        s3_upload.store(
+        replaces: str | None = ANY,
+        new_tag: bool = False,
+    ) -> str | None:
+        def put(data: bytes) -> str | None:
+            if replaces == ANY:
+                self._store.put(path, data)
+                done = True
+            elif replaces is None:
+                done = self.create_object(path, data)
+            else:
+                done = self.replace_object(path, data, replaces) or (
+                    self.stat_object(path) is None and self.create_object(path, data)
+                )
+            return self.tag_of(data) if done else None
+
+        return s3_upload.store(
             self._store,
             path,
             chunks,
+            put,
             num_workers=num_workers,
             before_commit=before_commit,
+            replaces=replaces,
             is_alone=True,
+            new_tag=new_tag,
         )
 
     def write_requests(self, size: int) -> int:  # noqa: D102
@@ -172,7 +205,7 @@ class S3(RemoteBackend):
 
     def _delete(self) -> None:
         for path in self.list_objects("/"):
-            self.delete_object(path)
+            self._remove_file(path)
         self._store.require("delete", "/", "delete_bucket")
 
     def _ls_dirs(self, path: str) -> list[str]:
@@ -190,11 +223,15 @@ class S3(RemoteBackend):
     ) -> None:
         with open(src_path, "rb") as file:
             chunks = iter(lambda: file.read(CHUNK), b"")
-            s3_upload.store(self._store, dst_path, chunks, checksum=checksum)
+
+            def put(data: bytes) -> str:
+                self._store.put(dst_path, data, checksum)
+                return self.tag_of(data)
+
+            s3_upload.store(self._store, dst_path, chunks, put, checksum=checksum)
 
     def _remove_file(self, path: str) -> None:
-        self._head(path)
-        self.delete_object(path)
+        self.delete_object(path, self._existing_state(path).tag)
 
     def _size(self, path: str) -> int:
         return int(self._head(path)["ContentLength"])

@@ -3,7 +3,6 @@ r"""Writes under a condition, and what stores make of them."""
 from __future__ import annotations
 
 from collections.abc import Callable
-import contextlib
 import os
 import re
 import secrets
@@ -11,16 +10,18 @@ import threading
 from urllib.parse import urlsplit
 
 from audmodel.core.backend import conditions
+from audmodel.core.backend.base import ANY
+from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import UnprotectedRepositoryError
-from audmodel.core.backend.errors import WriteUncertainError
 from audmodel.core.backend.s3_requests import WRITE_ID
 from audmodel.core.backend.s3_requests import Bucket
 from audmodel.core.backend.s3_requests import key_of
 from audmodel.core.backend.s3_requests import put_arguments
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
+from audmodel.core.backend.transfer import uncertain
 
 
 _REFUSED = (Kind.ABSENT, Kind.CONDITION)
@@ -36,6 +37,8 @@ _lock = threading.Lock()
 # or do so since before they honoured conditions
 _AWS = re.compile(r"[a-z0-9.-]+\.amazonaws\.com(\.cn)?")
 _SERVERS = re.compile(r"SeaweedFS .*\b(4\.(1[89]|[2-9]\d)|[5-9]\.\d+)")
+# Those that compare tags before they delete. Others ignore the condition
+_COMPARES_DELETES = re.compile(r"SeaweedFS .*\b(4\.(4[89]|[5-9]\d)|[5-9]\.\d+)")
 
 
 def _start_anew() -> None:
@@ -130,18 +133,45 @@ class ConditionalWrites:
             return None
         return StoredObject(whole.data, whole.answer.tag)
 
-    def delete_object(
-        self, path: str, *, before_repeat: Callable[[], None] = lambda: None
-    ) -> None:
-        r"""Delete an object, which may be absent."""
-        with contextlib.suppress(FailureError):
-            self._bucket.repeat(
-                "delete",
-                path,
-                lambda: self._bucket.send("delete_object", Key=key_of(path)),
-                (Kind.ABSENT,),
-                before_repeat=before_repeat,
-            )
+    def stat_object(self, path: str) -> ObjectState | None:
+        r"""State of an object."""
+        found = self._bucket.head(path)
+        if found is None:
+            return None
+        return ObjectState(str(found["ETag"]), found["LastModified"])
+
+    def delete_object(self, path: str, tag: str) -> bool:
+        r"""Delete an object if it is unchanged, as far as the store cares."""
+
+        def attempt() -> bool:
+            if tag != ANY and self.deletes_blindly:
+                # A later attempt may meet the object of others
+                found = self.stat_object(path)
+                if found is None or found.tag != tag:
+                    return found is None
+            self._bucket.send("delete_object", Key=key_of(path), **condition)
+            return True
+
+        condition = {} if tag == ANY else {"IfMatch": tag}
+
+        try:
+            expected = (Kind.ABSENT, Kind.CONDITION, Kind.UNSUPPORTED)
+            return self._bucket.repeat("delete", path, attempt, expected)
+        except FailureError as failure:
+            found = self.stat_object(path)
+            if found is None or found.tag != tag:
+                return found is None
+            if failure.kind is not Kind.UNSUPPORTED:
+                what = f"Could not delete '{self._bucket.url(path)}'"
+                raise failure.error(what) from failure
+            return self.delete_object(path, ANY)
+
+    @property
+    def deletes_blindly(self) -> bool:
+        r"""Whether the store may delete what has another tag."""
+        return not (
+            self._is_aws() or _COMPARES_DELETES.match(self._bucket.server) is not None
+        )
 
     def _put(self, action: str, path: str, data: bytes, **condition: str) -> bool:
         r"""Store an object under a condition, and be sure about the outcome.
@@ -189,7 +219,7 @@ class ConditionalWrites:
                 if not in_doubt:
                     raise
                 # A write on its way may still arrive
-                raise _uncertain(what, error) from error
+                raise uncertain(what, error) from error
 
     def _outcome(
         self,
@@ -210,7 +240,7 @@ class ConditionalWrites:
             if refusal.kind is Kind.BUSY and not in_doubt:
                 raise
             what = f"Could not find out about '{self._bucket.url(path)}'"
-            raise _uncertain(what, error) from error
+            raise uncertain(what, error) from error
         if answer.get("Metadata", {}).get(WRITE_ID) == write_id:
             return True
         holds = answer.get("ETag") == condition.get("IfMatch")
@@ -254,10 +284,11 @@ class ConditionalWrites:
         return None
 
     def _is_known_store(self) -> bool:
+        return self._is_aws() or _SERVERS.match(self._bucket.server) is not None
+
+    def _is_aws(self) -> bool:
         url = urlsplit(self._bucket.endpoint.url)
-        return (
-            url.scheme == "https" and _AWS.fullmatch(url.hostname or "") is not None
-        ) or _SERVERS.match(self._bucket.server) is not None
+        return url.scheme == "https" and _AWS.fullmatch(url.hostname or "") is not None
 
     def _test(self) -> str:
         failed = [check for check in conditions.check(self) if not check.ok]
@@ -270,12 +301,4 @@ def _holds(action: str, refusal: FailureError) -> str:
         f"{_REFUSALS} times in a row: {refusal.reason} "
         "Some do so while versioning of the bucket is suspended, "
         "or behind a proxy that changes headers"
-    )
-
-
-def _uncertain(what: str, error: RepositoryError) -> WriteUncertainError:
-    return WriteUncertainError(
-        f"{what}: an answer was lost, and nobody can tell whether it was stored "
-        f"({error}) Look at what is there before you try again.",
-        error,
     )

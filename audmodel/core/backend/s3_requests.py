@@ -264,7 +264,17 @@ class Bucket(Store):
 
         """
         arguments = put_arguments(path, data, checksum)
-        self.require("store", path, "put_object", **arguments)
+        what = f"Could not store '{self.url(path)}'"
+        try:
+            self.repeat(
+                "store",
+                path,
+                lambda: self.send("put_object", **arguments),
+                (Kind.ABSENT, Kind.CONDITION, Kind.RANGE),
+                is_write=True,
+            )
+        except FailureError as failure:
+            raise failure.error(what) from failure
 
 
 def put_arguments(

@@ -7,7 +7,6 @@ from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
-import datetime
 import hashlib
 import itertools
 import logging
@@ -15,6 +14,7 @@ import secrets
 from typing import Any
 
 from audmodel.core.backend import s3_answers
+from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.base import Upload
 from audmodel.core.backend.connections import finish
@@ -30,6 +30,7 @@ from audmodel.core.backend.s3_requests import key_of
 from audmodel.core.backend.s3_requests import user
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
+from audmodel.core.backend.transfer import uncertain
 
 
 logger = logging.getLogger("audmodel")
@@ -41,6 +42,7 @@ PART_SIZE = 8 * MIB
 # An object has 10,000 parts at most.
 # Some stores want parts of one size, so that it grows late
 PARTS_OF_ONE_SIZE = 2500
+_QUOTE = '"'
 # How often parts are removed that are still being stored
 _ABORTS = 5
 # Objects up to this size get their checksum added once it is known
@@ -51,36 +53,51 @@ def store(
     bucket: Bucket,
     path: str,
     chunks: Iterable[Buffer],
+    put: Callable[[bytes], str | None],
     *,
     num_workers: int = 1,
     checksum: str | None = None,
     before_commit: Callable[[], None] = lambda: None,
+    replaces: str | None = ANY,
     is_alone: bool = False,
-) -> None:
+    new_tag: bool = False,
+) -> str | None:
     r"""Store an object of any size.
 
     Args:
         bucket: where to store it
         path: path of the object
         chunks: content, in order
+        put: stores a small object, and gives its tag if it did
         num_workers: number of threads that send parts
         checksum: MD5 of the content, if it is known
         before_commit: called right before the object becomes visible
+        replaces: tag of the object that it may replace if there is one,
+            ``None`` if there must be none, as far as the store cares
         is_alone: whether it is certain that nobody else stores it at the same time
+        new_tag: whether it gets another tag than the same content had before.
+            Tags are made of the digests of parts
+
+    Returns:
+        tag of the object, ``None`` if another one is there
 
     Raises:
         RepositoryError: if it cannot be stored
+        WriteUncertainError: if it may be stored later
 
     """
-    with contextlib.closing(parts_of(chunks)) as parts:
+    smallest = PART_SIZE
+    if new_tag:
+        smallest += secrets.randbelow(MIB)
+    with contextlib.closing(parts_of(chunks, smallest)) as parts:
         first = next(parts, b"")
-        if len(first) < PART_SIZE:
+        if len(first) < PART_SIZE and not new_tag:
             before_commit()
-            bucket.put(path, first, checksum)
-            return
-        _Upload(bucket, path, checksum, is_alone=is_alone).run(
-            itertools.chain([first], parts), num_workers, before_commit
-        )
+            return put(first)
+        upload = _Upload(bucket, path, checksum, replaces, is_alone=is_alone)
+        # A copy would have the tag of an object that was never in parts
+        upload.may_amend = not new_tag
+        return upload.run(itertools.chain([first], parts), num_workers, before_commit)
 
 
 def uploads(bucket: Bucket, prefix: str) -> list[Upload]:
@@ -107,9 +124,10 @@ def uploads(bucket: Bucket, prefix: str) -> list[Upload]:
             Prefix=key_of(prefix),
             **marker,
         )
-        for entry in answer.get("Uploads", []):
-            date = entry["Initiated"].astimezone(datetime.UTC).strftime("%Y-%m-%d")
-            found.append(Upload(f"/{entry['Key']}", entry["UploadId"], date))
+        found += [
+            Upload(f"/{entry['Key']}", entry["UploadId"], entry["Initiated"])
+            for entry in answer.get("Uploads", [])
+        ]
         following = {
             "KeyMarker": answer.get("NextKeyMarker", ""),
             "UploadIdMarker": answer.get("NextUploadIdMarker", ""),
@@ -154,18 +172,21 @@ def abort(bucket: Bucket, path: str, upload: str) -> None:
     raise RepositoryError(f"{what}: the server keeps them.")
 
 
-def parts_of(chunks: Iterable[Buffer]) -> Generator[bytes, None, None]:
+def parts_of(
+    chunks: Iterable[Buffer], smallest: int = PART_SIZE
+) -> Generator[bytes, None, None]:
     r"""Chunks of any size as parts of the size they are stored in.
 
     Args:
         chunks: content, in order
+        smallest: size of the first part
 
     Yields:
         parts
 
     """
     number = 0
-    room = part_size(number)
+    room = part_size(number, smallest)
     pieces: list[Buffer] = []
     for chunk in chunks:
         view = memoryview(chunk if isinstance(chunk, bytes) else bytes(chunk))
@@ -174,7 +195,7 @@ def parts_of(chunks: Iterable[Buffer]) -> Generator[bytes, None, None]:
             pieces = []
             view = view[room:]
             number += 1
-            room = part_size(number)
+            room = part_size(number, smallest)
         if len(view):
             pieces.append(view)
             room -= len(view)
@@ -182,17 +203,18 @@ def parts_of(chunks: Iterable[Buffer]) -> Generator[bytes, None, None]:
         yield b"".join(pieces)
 
 
-def part_size(number: int) -> int:
+def part_size(number: int, smallest: int = PART_SIZE) -> int:
     r"""Size of a part of a large object.
 
     Args:
         number: number of the part, from 0
+        smallest: size of the first part
 
     Returns:
         size in bytes
 
     """
-    return int(PART_SIZE * 4 ** (number // PARTS_OF_ONE_SIZE))
+    return int(smallest * 4 ** (number // PARTS_OF_ONE_SIZE))
 
 
 def num_requests(size: int) -> int:
@@ -220,16 +242,30 @@ class _Upload:
         bucket: where to store it
         path: path of the object
         checksum: MD5 of the content, if it is known
+        replaces: tag of the object that it may replace
         is_alone: whether uploads of the same object are our own for sure
 
     """
 
+    #: Whether the checksum may be added by a copy
+    may_amend = True
+
     def __init__(
-        self, bucket: Bucket, path: str, checksum: str | None, *, is_alone: bool
+        self,
+        bucket: Bucket,
+        path: str,
+        checksum: str | None,
+        replaces: str | None,
+        *,
+        is_alone: bool,
     ) -> None:
         self._bucket = bucket
         self._path = path
         self._checksum = checksum
+        # A second fence only: stores are known that let two uploads pass it
+        self._condition = {} if replaces == ANY else {"IfMatch": replaces}
+        if replaces is None:
+            self._condition = {"IfNoneMatch": "*"}
         self._is_alone = is_alone
         self._in_doubt = False
         self._write_id = secrets.token_hex(16)
@@ -242,8 +278,13 @@ class _Upload:
         parts: Iterator[bytes],
         num_workers: int,
         before_commit: Callable[[], None],
-    ) -> None:
-        r"""Send all parts, and make the object visible."""
+    ) -> str | None:
+        r"""Send all parts, and make the object visible.
+
+        Returns:
+            tag of the object, ``None`` if another one is there
+
+        """
         try:
             finish(self._begin)
             stored = prefetch_requests(
@@ -261,13 +302,16 @@ class _Upload:
             raise
         finally:
             self._abort_forgotten()
-        if self._wants_checksum:
-            self._amend(tag)
+        if tag is None:
+            self._abort(self._upload["UploadId"])
+        elif self._wants_checksum:
+            tag = self._amend(tag)
+        return tag
 
     @property
     def _wants_checksum(self) -> bool:
         r"""Whether the checksum is not known, and will be added."""
-        return self._checksum is None and self._size <= AMEND_SIZE
+        return self.may_amend and self._checksum is None and self._size <= AMEND_SIZE
 
     def _begin(self) -> None:
         metadata = {OWNER: user(), WRITE_ID: self._write_id}
@@ -309,30 +353,79 @@ class _Upload:
         )
         return {"PartNumber": number, "ETag": answer["ETag"]}
 
-    def _complete(self, parts: list[dict[str, Any]]) -> str:
+    def _complete(self, parts: list[dict[str, Any]]) -> str | None:
         r"""Make the object visible.
 
         Returns:
-            tag of the object
+            tag of the object, ``None`` if another one is there
+
+        Raises:
+            RepositoryError: if it cannot be made visible
+            WriteUncertainError: if it may become visible later
 
         """
         what = f"Could not store '{self._bucket.url(self._path)}'"
         retry = self._bucket.retry()
+        in_doubt = False
         while True:
             try:
                 answer = self._bucket.send(
                     "complete_multipart_upload",
                     MultipartUpload={"Parts": parts},
                     **self._upload,
+                    **self._condition,
                 )
                 return str(answer["ETag"])
             except FailureError as failure:
+                refusal = failure
+            in_doubt = in_doubt or refusal.kind is Kind.LOST
+            is_gone = s3_answers.code_of(refusal.cause) == "NoSuchUpload"
+            refused = bool(self._condition) and refusal.kind is Kind.CONDITION
+            if is_gone or refused:
                 # The answer to an earlier attempt may have been lost
-                if s3_answers.code_of(failure.cause) == "NoSuchUpload":
-                    answer = self._bucket.head(self._path) or {}
-                    if answer.get("Metadata", {}).get(WRITE_ID) == self._write_id:
-                        return str(answer["ETag"])
-                retry.pause(failure.as_busy(Kind.CONFLICT), what)
+                found = self._bucket.head(self._path)
+                if found is not None and self._is_ours(found):
+                    return str(found["ETag"])
+                if refused and (found is not None or "IfMatch" not in self._condition):
+                    return None
+                if refused:
+                    # What it should replace is gone
+                    self._condition = {"IfNoneMatch": "*"}
+                    continue
+            if self._condition and refusal.kind is Kind.UNSUPPORTED:
+                self._condition = {}
+                continue
+            try:
+                retry.pause(refusal.as_busy(Kind.CONFLICT), what)
+            except RepositoryError as error:
+                if not in_doubt:
+                    raise
+                return self._settle(what, error)
+
+    def _settle(self, what: str, error: RepositoryError) -> str:
+        r"""Find out what became of a completion without answer.
+
+        What was aborted is not completed later.
+
+        Returns:
+            tag of the object
+
+        Raises:
+            RepositoryError: if it is not stored
+            WriteUncertainError: if it may be stored later
+
+        """
+        try:
+            abort(self._bucket, self._path, self._upload["UploadId"])
+            found = self._bucket.head(self._path)
+        except RepositoryError as second:
+            raise uncertain(what, second) from error
+        if found is None or not self._is_ours(found):
+            raise error
+        return str(found["ETag"])
+
+    def _is_ours(self, found: dict[str, Any]) -> bool:
+        return bool(found.get("Metadata", {}).get(WRITE_ID) == self._write_id)
 
     def _abort(self, upload: str | None) -> None:
         r"""Remove what was stored, without hiding the error that it follows."""
@@ -360,16 +453,20 @@ class _Upload:
             if upload.path == self._path and upload.id != known:
                 self._abort(upload.id)
 
-    def _amend(self, tag: str) -> None:
+    def _amend(self, tag: str) -> str:
         r"""Add the checksum, which was not known when the object was begun.
 
         Nothing here needs it,
         but ``audbackend`` compares it if it is asked to validate.
         It is done by a copy inside the storage,
         most of which only write the new metadata.
+
+        Returns:
+            tag of the object afterwards
+
         """
         try:
-            self._bucket.send(
+            answer = self._bucket.send(
                 "copy_object",
                 CopySource={"Bucket": self._bucket.name, "Key": self._upload["Key"]},
                 CopySourceIfMatch=tag,
@@ -384,3 +481,6 @@ class _Upload:
                 self._bucket.url(self._path),
                 failure.reason,
             )
+            return tag
+        changed = str(answer.get("CopyObjectResult", {}).get("ETag", tag))
+        return f'"{changed.strip(_QUOTE)}"'

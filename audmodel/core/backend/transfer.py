@@ -3,7 +3,10 @@ r"""What all storages behind HTTP have in common: failures, retries, bodies."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 import contextlib
+import datetime
+import email.utils
 import enum
 import logging
 import random
@@ -14,6 +17,7 @@ from audmodel.core.backend import connections
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.errors import RepositoryUnreachableError
+from audmodel.core.backend.errors import WriteUncertainError
 
 
 logger = logging.getLogger("audmodel")
@@ -138,6 +142,44 @@ def unsendable(error: Exception) -> FailureError:
         f"the request cannot be sent ({type(error).__name__}). "
         "Check host, credentials and proxy.",
     )
+
+
+def uncertain(what: str, error: RepositoryError) -> WriteUncertainError:
+    r"""Error of a write whose outcome is unknown.
+
+    Args:
+        what: what was tried
+        error: why the outcome could not be found out
+
+    Returns:
+        error
+
+    """
+    return WriteUncertainError(
+        f"{what}: an answer was lost, and nobody can tell whether it was stored "
+        f"({error}) Look at what is there before you try again.",
+        error,
+    )
+
+
+def server_time(headers: Mapping[str, str], what: str) -> datetime.datetime:
+    r"""Time by the clock of a server.
+
+    Args:
+        headers: headers of a response, whose names are found in lower case
+        what: what was tried
+
+    Returns:
+        time
+
+    Raises:
+        RepositoryError: if the response does not tell
+
+    """
+    try:
+        return email.utils.parsedate_to_datetime(headers.get("date", ""))
+    except ValueError:
+        raise RepositoryError(f"{what}: the response has no date.") from None
 
 
 class Retry:

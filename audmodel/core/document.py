@@ -207,7 +207,9 @@ def _write(
         raise
     # PyYAML raises ValueError, e.g. for numbers with thousands of digits
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise InvalidDataError(f"'{label}' cannot be stored: {error}") from error
+        raise InvalidDataError(
+            f"'{label}' cannot be stored: {_reason(error)}."
+        ) from error
     if not _is_same(plain, stored):
         raise InvalidDataError(
             f"'{label}' cannot be stored, since reading it gives other values."
@@ -394,7 +396,7 @@ def load(content: bytes, source: str, *, optional: str | None = None) -> dict[st
     except Exception as error:
         raise InvalidDocumentError(
             f"{source} cannot be read, "
-            f"since it is not plain YAML data: {_reason(error)}"
+            f"since it is not plain YAML data: {_reason(error)}."
         ) from error
     if data is None:
         return {}  # what audmodel 1.x writes for metadata that was not given
@@ -430,7 +432,8 @@ def _construct_if_possible(loader: Any, node: yaml.Node) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:300]
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return text[:300]
 
 
 def _check_directives(content: bytes) -> None:

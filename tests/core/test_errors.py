@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 import copy
 import inspect
 import pickle
@@ -13,6 +15,7 @@ import pytest
 
 import audmodel
 from audmodel import errors
+from tests.conftest import ROOT
 
 
 NAMES = sorted(name for name in dir(errors) if name.endswith("Error"))
@@ -118,3 +121,38 @@ def test_public_functions_name_the_error(name: str) -> None:
         if base.__name__ in NAMES and base is not errors.AudmodelError
     ]
     assert any(case in documented for case in cases) or name == "AudmodelError"
+
+
+# Messages are sentences ------------------------------------------------------
+
+# Their messages stand inside others
+FRAGMENTS = {"ArchiveError", "ArchiveMismatchError"}
+
+
+def messages() -> Iterator[tuple[str, list[ast.expr]]]:
+    """Places that raise an error of ours, and the parts of its message."""
+    for path in sorted((ROOT / "audmodel").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = getattr(getattr(node, "func", None), "id", "")
+            if isinstance(node, ast.Call) and name in set(NAMES) - FRAGMENTS:
+                for argument in node.args:
+                    if isinstance(argument, ast.JoinedStr):
+                        yield f"{path.name}:{node.lineno}", argument.values
+                    elif isinstance(argument, ast.Constant):
+                        yield f"{path.name}:{node.lineno}", [argument]
+
+
+def test_messages_end_like_sentences() -> None:
+    """Else another sentence that follows would run into them."""
+    unfinished = []
+    for place, parts in messages():
+        texts = [part.value for part in parts if isinstance(part, ast.Constant)]
+        last = parts[-1]
+        # A value is a sentence if it follows one, or is all there is.
+        # Constants are sentences
+        is_constant = isinstance(last, ast.FormattedValue) and (
+            getattr(last.value, "id", "").isupper()
+        )
+        if texts and not is_constant and str(texts[-1]).rstrip()[-1] not in ".?":
+            unfinished.append(place)
+    assert unfinished == []

@@ -234,4 +234,7 @@ def _translate_errors(action: str, path: str) -> Iterator[None]:
         # The errors of our own backends come back wrapped
         if isinstance(cause, RepositoryError):
             raise cause from error
-        raise RepositoryError(f"Could not {action} '{path}': {cause}", cause) from error
+        reason = str(cause).rstrip(".")
+        raise RepositoryError(
+            f"Could not {action} '{path}': {reason}.", cause
+        ) from error

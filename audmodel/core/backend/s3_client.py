@@ -302,7 +302,8 @@ def _translating() -> Iterator[None]:
         raise
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError(
-            f"The configuration of the AWS tools cannot be used: {error}"
+            "The configuration of the AWS tools cannot be used: "
+            f"{str(error).rstrip('.')}."
         ) from error
 
 

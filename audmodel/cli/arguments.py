@@ -17,7 +17,7 @@ from audmodel.errors import InvalidInputError
 _DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _SIZES = {
     f"{prefix}{unit}": base**power
-    for unit, base in (("", 1000), ("b", 1000), ("ib", 1024))
+    for unit, base in (("b", 1000), ("ib", 1024))
     for power, prefix in enumerate(("", "k", "m", "g", "t"))
 }
 
@@ -220,6 +220,8 @@ def bytes_(text: str) -> int:
 
 def _measure(text: str, units: dict[str, int], example: str) -> tuple[float, int]:
     match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)", text)
+    if match is not None and not match[2]:
+        raise argparse.ArgumentTypeError(f"{text!r} has no unit, it is not {example}")
     if match is None or match[2].lower() not in units:
         raise argparse.ArgumentTypeError(f"{text!r} is not {example}")
     return float(match[1]), units[match[2].lower()]

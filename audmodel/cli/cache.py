@@ -9,6 +9,7 @@ from audmodel.cli import arguments
 from audmodel.cli import output
 from audmodel.cli.command import Command
 from audmodel.cli.command import Result
+from audmodel.cli.command import UsageError
 
 
 def _list(args: argparse.Namespace) -> Result:
@@ -67,6 +68,8 @@ def _prune_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _prune(args: argparse.Namespace) -> Result:
+    if args.max_age is None and args.max_size is None:
+        raise UsageError("one of --max-age and --max-size is required")
     return _result(
         audmodel.prune_cache(
             max_age=args.max_age,

@@ -34,6 +34,10 @@ EXIT_CODES = {
 }
 
 
+class UsageError(Exception):
+    r"""Arguments that do not go together."""
+
+
 @dataclass(frozen=True)
 class Result:
     r"""What a command found or did.

@@ -84,7 +84,11 @@ complete -o default -F _audmodel audmodel"""
 
 
 def _zsh(commands: list[_Words]) -> str:
-    return f"autoload -U +X bashcompinit && bashcompinit\n{_bash(commands)}"
+    # What follows needs compdef, which a shell has after compinit only
+    return f"""\
+(( $+functions[compdef] )) || {{ autoload -Uz compinit && compinit -i; }}
+autoload -Uz +X bashcompinit && bashcompinit
+{_bash(commands)}"""
 
 
 def _fish(commands: list[_Words]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from collections.abc import Sequence
+import contextlib
 from contextlib import contextmanager
 import logging
 import os
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     """
     try:
-        args = parser.build().parse_args(argv)
+        args = parser.build().parse(argv)
     except SystemExit as end:
         return int(end.code or 0)
     args.verbose = (args.verbose or _is_terminal(sys.stderr)) and not args.quiet
@@ -75,6 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say(name, "interrupted")
         return commands.INTERRUPTED
+    except commands.UsageError as error:
+        with contextlib.suppress(SystemExit):
+            args.parser.error(str(error))
+        return commands.USAGE
     # Of all errors only those of audmodel itself are worth a traceback
     except Exception as error:  # noqa: BLE001
         code = _code(error)

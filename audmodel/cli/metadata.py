@@ -32,7 +32,8 @@ def _update_arguments(parser: argparse.ArgumentParser) -> None:
         "meta",
         metavar="FILE|KEY=VALUE",
         nargs="+",
-        help="YAML or JSON file, '-' for stdin, or one field whose value is read as JSON or YAML",
+        help="YAML or JSON file, '-' for stdin, "
+        "or one field whose value is read as JSON or YAML",
     )
     parser.add_argument(
         "--replace",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from collections.abc import Sequence
+import sys
+from typing import TypeVar
 
 import audmodel
 from audmodel.cli import aliases
@@ -17,8 +20,12 @@ from audmodel.cli import models
 from audmodel.cli import repositories
 from audmodel.cli import verification
 from audmodel.cli.command import EXIT_CODES
+from audmodel.cli.command import USAGE
 from audmodel.cli.command import Command
+from audmodel.core.similar import did_you_mean
 
+
+_P = TypeVar("_P", bound=argparse.ArgumentParser)
 
 COMMANDS: tuple[Command, ...] = (
     models.PUBLISH,
@@ -51,15 +58,58 @@ GROUPS = {
 }
 
 
-def build() -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    r"""Parser that says what may be meant by a word that it does not know."""
+
+    def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
+        r"""Parse a command line.
+
+        Args:
+            argv: arguments, those of the process if it is ``None``
+
+        Returns:
+            values, among them ``command`` and ``parser``
+
+        Raises:
+            SystemExit: if it is not understood, after it was said why,
+                or if it asks for help
+
+        """
+        args, unknown = self.parse_known_args(argv)
+        parser: Parser = args.parser
+        if args.command is None and not unknown:
+            parser.print_help(sys.stderr)
+            parser.exit(USAGE)
+        if unknown:
+            hints = (did_you_mean(word, parser.options()) for word in unknown)
+            hint = next(filter(None, hints), "")
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}.{hint}")
+        return args
+
+    def options(self) -> list[str]:
+        r"""All options, of which there is no other way to ask."""
+        return [name for action in self._actions for name in action.option_strings]
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            known = map(str, action.choices or ())
+            error.message += did_you_mean(str(value), known)
+            raise
+
+
+def build() -> Parser:
     r"""Parser of everything.
 
     Returns:
-        parser, whose result holds the chosen command as ``command``
+        parser, whose result holds the chosen command as ``command``,
+        ``None`` if there is none,
+        and the parser of the last word as ``parser``
 
     """
     parser = _parser(
-        argparse.ArgumentParser,
+        Parser,
         prog="audmodel",
         description="Publish and load versioned models.",
         epilog="exit codes:\n"
@@ -68,18 +118,19 @@ def build() -> argparse.ArgumentParser:
     parser.add_argument(
         "--version", action="version", version=f"audmodel {audmodel.__version__}"
     )
+    parser.set_defaults(command=None, parser=parser)
     groups = {"": _subparsers(parser)}
     for command in COMMANDS:
         group, _, name = command.name.rpartition(" ")
         if group not in groups:
-            groups[group] = _subparsers(
-                _parser(
-                    groups[""].add_parser,
-                    group,
-                    help=GROUPS[group],
-                    description=sentence(GROUPS[group]),
-                )
+            child = _parser(
+                groups[""].add_parser,
+                group,
+                help=GROUPS[group],
+                description=sentence(GROUPS[group]),
             )
+            child.set_defaults(command=None, parser=child)
+            groups[group] = _subparsers(child)
         child = _parser(
             groups[group].add_parser,
             name,
@@ -89,7 +140,7 @@ def build() -> argparse.ArgumentParser:
         )
         command.add_arguments(child)
         add_common(child)
-        child.set_defaults(command=command, lookup=None)
+        child.set_defaults(command=command, parser=child, lookup=None)
     return parser
 
 
@@ -120,14 +171,10 @@ def sentence(text: str) -> str:
 
 
 def _subparsers(parser: argparse.ArgumentParser) -> argparse._SubParsersAction:  # type: ignore[type-arg]
-    return parser.add_subparsers(
-        title="commands", metavar="COMMAND", dest="_", required=True
-    )
+    return parser.add_subparsers(title="commands", metavar="COMMAND", dest="_")
 
 
-def _parser(
-    make: Callable[..., argparse.ArgumentParser], *args: str, **kwargs: object
-) -> argparse.ArgumentParser:
+def _parser(make: Callable[..., _P], *args: str, **kwargs: object) -> _P:
     r"""Parser that wraps text where there are spaces, and guesses nothing."""
     return make(*args, **kwargs, allow_abbrev=False, formatter_class=_Formatter)
 

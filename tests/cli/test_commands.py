@@ -664,8 +664,8 @@ def test_cache_rm(call: Call, uid: str) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        ((), 1, "'max_size'"),
-        (("--max-age", "30"), 2, "is not a time like"),
+        ((), 2, "--max-size"),
+        (("--max-age", "30"), 2, "has no unit"),
         (("--max-age=-1d",), 2, "is not a time like"),
         (("--max-age", "999999999999999w"), 2, "is too long"),
         (("--max-size", "all"), 2, "is not a size like"),

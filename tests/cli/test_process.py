@@ -418,6 +418,26 @@ def test_completion_of_other_shells(call: Call, name: str) -> None:
         subprocess.run([shell, "-n"], input=answer.out, text=True, check=True)
 
 
+@pytest.mark.parametrize("first", ["", "autoload -Uz compinit && compinit -i; "])
+def test_completion_of_zsh_needs_no_preparation(
+    call: Call, tmp_path: Path, first: str
+) -> None:
+    zsh = shutil.which("zsh")
+    if zsh is None:
+        skip_without("zsh")
+    script = tmp_path / "completion"
+    script.write_text(call("completion", "zsh").out)
+    result = subprocess.run(
+        [zsh, "-f", "-c", f'{first}source {script}; echo "$_comps[audmodel]"'],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "ZDOTDIR": str(tmp_path)},
+    )
+    assert (result.stderr, "_audmodel" in result.stdout) == ("", True)
+
+
 def test_completion_of_unknown_shell(call: Call) -> None:
     answer = call("completion", "csh")
     assert (answer.code, answer.out) == (2, "")

@@ -1,0 +1,27 @@
+r"""What a user may have meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+# Share of a word that has to be right
+_CUTOFF = 0.7
+
+
+def did_you_mean(text: str, known: Iterable[str]) -> str:
+    r"""Question to add to a message about something that does not exist.
+
+    Args:
+        text: what a user wrote
+        known: what exists
+
+    Returns:
+        question with a space in front,
+        empty if nothing is similar
+
+    """
+    import difflib
+
+    matches = difflib.get_close_matches(text, sorted(set(known)), n=1, cutoff=_CUTOFF)
+    return f" Did you mean '{matches[0]}'?" if matches else ""

@@ -30,6 +30,7 @@ from audmodel.core.archive import end
 from audmodel.core.archive import format
 from audmodel.core.archive.reader import Extractor
 from audmodel.core.archive.writer import ArchiveWriter
+from audmodel.core.cache.tree import Folder
 from audmodel.errors import ArchiveError
 
 
@@ -190,7 +191,7 @@ def outcome(data: bytes, files: dict[str, bytes], root: str, num_workers: int) -
         directory = end.parse(end.read(source), source.size)
         if directory.size > DISK:
             return "refused"
-        Extractor(source, directory, root, num_workers=num_workers).run()
+        Extractor(source, directory, Folder(root), num_workers=num_workers).run()
     except ArchiveError:
         return "refused"
     found = {

@@ -11,7 +11,6 @@ from fnmatch import fnmatchcase
 from typing import Any
 from typing import TypeVar
 
-from audmodel.core import disk
 from audmodel.core import document
 from audmodel.core import header as header_module
 from audmodel.core.backend.connections import prefetch_requests
@@ -132,10 +131,10 @@ def read(
     def header(model: ModelId) -> Header | None:
         progress(1)
         entry = CacheEntry(cache_root, model)
-        content = disk.read_small(entry.header_file, document.MAX_BYTES)
+        content = entry.header.read(document.MAX_BYTES)
         if content is not None:
             with contextlib.suppress(InvalidDocumentError):
-                return header_module.parse(content, model, f"'{entry.header_file}'")
+                return header_module.parse(content, model, f"'{entry.header.path}'")
         found = registry.header(model)
         return None if found is None else found[0]
 

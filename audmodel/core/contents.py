@@ -9,6 +9,7 @@ import stat
 from audmodel.core import index
 from audmodel.core.archive import format
 from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.cache.tree import Folder
 from audmodel.core.selection import select
 from audmodel.core.uid import ModelId
 
@@ -30,11 +31,10 @@ def cached_path(entry: CacheEntry, patterns: Sequence[str] | None) -> str | None
     """
     if entry.verify():
         if patterns is not None:
-            select(
-                file_names(entry.whole.folder), patterns, f"the model '{entry.model}'"
-            )
+            names = entry.whole.folder.files()
+            select(names, patterns, f"the model '{entry.model}'")
         entry.whole.touch()
-        return entry.whole.folder
+        return entry.whole.folder.path
     directory = index.read(entry) if patterns is not None else None
     if patterns is None or directory is None:
         return None
@@ -42,7 +42,7 @@ def cached_path(entry: CacheEntry, patterns: Sequence[str] | None) -> str | None
     if absent(entry.partial.folder, members):
         return None
     entry.partial.touch()
-    return entry.partial.folder
+    return entry.partial.folder.path
 
 
 def cached_files(entry: CacheEntry, patterns: Sequence[str] | None) -> list[str] | None:
@@ -60,18 +60,18 @@ def cached_files(entry: CacheEntry, patterns: Sequence[str] | None) -> list[str]
         FileNotInModelError: if a pattern matches no file
 
     """
-    folder = cached_path(entry, patterns)
-    if folder is None:
+    path = cached_path(entry, patterns)
+    if path is None:
         return None
     directory = index.read(entry)
     if directory is None:
-        names = sorted(file_names(folder))
+        names = sorted(entry.whole.folder.files())
     else:
         names = [member.name for member in directory.files()]
     if patterns is not None:
         wanted = select(names, patterns, f"the model '{entry.model}'")
         names = [name for name in names if name in wanted]
-    return [os.path.join(folder, name) for name in names]
+    return [os.path.join(path, name) for name in names]
 
 
 def selected(
@@ -96,7 +96,7 @@ def selected(
     return [member for member in directory.files() if member.name in wanted]
 
 
-def absent(folder: str, members: Sequence[format.Member]) -> list[format.Member]:
+def absent(folder: Folder, members: Sequence[format.Member]) -> list[format.Member]:
     r"""Files that are not in a folder in which only right files appear.
 
     Args:
@@ -110,18 +110,9 @@ def absent(folder: str, members: Sequence[format.Member]) -> list[format.Member]
 
     def is_there(member: format.Member) -> bool:
         try:
-            status = os.lstat(os.path.join(folder, member.name))
+            status = folder.status(member.name)
         except OSError:
             return False
         return stat.S_ISREG(status.st_mode) and status.st_size == member.size
 
     return [member for member in members if not is_there(member)]
-
-
-def file_names(folder: str) -> list[str]:
-    r"""Names of all files in a folder, with ``'/'`` between folders."""
-    return [
-        os.path.relpath(os.path.join(root, name), folder).replace(os.sep, "/")
-        for root, _, names in os.walk(folder)
-        for name in names
-    ]

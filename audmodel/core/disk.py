@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import glob
 import os
-import secrets
 
 
 # Errors that say a file system has no locks
@@ -59,14 +57,6 @@ def sync_folder(path: str) -> None:
     except OSError as error:
         if error.errno not in _NO_SYNC:
             raise
-
-
-def sync_tree(root: str) -> None:
-    r"""Make a folder and all that is in it durable."""
-    for folder, _, names in os.walk(root, topdown=False):
-        for name in names:
-            sync(os.path.join(folder, name))
-        sync_folder(folder)
 
 
 def sync_names(path: str, top: str) -> None:
@@ -142,51 +132,6 @@ def link(source: str, target: str) -> bool:
             raise
         return False
     return True
-
-
-def read_small(path: str, limit: int) -> bytes | None:
-    r"""Content of a small file.
-
-    Args:
-        path: path of the file
-        limit: largest size in bytes
-
-    Returns:
-        content, or ``None`` if there is no file that can be read
-
-    """
-    try:
-        with open(path, "rb", opener=open_file) as file:
-            content = file.read(limit + 1)
-    except OSError:
-        return None
-    return content if len(content) <= limit else None
-
-
-def replace_file(path: str, content: bytes) -> None:
-    r"""Replace a small file as one step.
-
-    Args:
-        path: path of the file
-        content: new content
-
-    Raises:
-        OSError: if it cannot be written
-
-    """
-    temporary = f"{path}~{secrets.token_hex(8)}"
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    try:
-        # Whoever was killed left one
-        for left in glob.glob(f"{glob.escape(path)}~*"):
-            os.unlink(left)
-        with open(temporary, "xb") as file:
-            file.write(content)
-        sync(temporary)
-        os.replace(temporary, path)
-    except OSError:
-        remove(temporary)
-        raise
 
 
 def remove(path: str) -> None:

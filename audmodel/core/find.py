@@ -90,23 +90,22 @@ def find(uid: str | ModelId, cache_root: str | None) -> Found:
         raise ModelNotFoundError(missing_message(model))
     place, (header, content) = found
     entry = CacheEntry(cache_root, model)
-    entry.keep(entry.header_file, content)
+    entry.header.keep(content)
     return Found(entry, place, header)
 
 
 def find_header(uid: str, cache_root: str | None) -> Header:
     r"""Header of a model, from the cache if it is there."""
-    from audmodel.core import disk
     from audmodel.core import document
     from audmodel.core import header as header_module
     from audmodel.errors import InvalidDocumentError
 
     model = resolve(uid, cache_root)
     entry = CacheEntry(cache_root, model)
-    content = disk.read_small(entry.header_file, document.MAX_BYTES)
+    content = entry.header.read(document.MAX_BYTES)
     if content is not None:
         try:
-            return header_module.parse(content, model, f"'{entry.header_file}'")
+            return header_module.parse(content, model, f"'{entry.header.path}'")
         except InvalidDocumentError:
             pass  # it is fetched again
     return find(model, cache_root).header

@@ -16,12 +16,10 @@ since a version was deleted there and published again.
 
 from __future__ import annotations
 
-import contextlib
 import struct
 
 from blake3 import blake3
 
-from audmodel.core import disk
 from audmodel.core.archive import end
 from audmodel.core.archive import format
 from audmodel.core.cache.entry import CacheEntry
@@ -55,7 +53,7 @@ def is_other(entry: CacheEntry, content: bytes) -> bool:
         content: what is to be kept of an archive
 
     """
-    known = disk.read_small(entry.index_file, _MAX_BYTES)
+    known = entry.index.read(_MAX_BYTES)
     return known is not None and known != content and _body(known) is not None
 
 
@@ -67,10 +65,7 @@ def keep(entry: CacheEntry, content: bytes) -> None:
         content: what is to be kept of it
 
     """
-    if disk.read_small(entry.index_file, len(content)) != content:
-        # It only saves requests
-        with contextlib.suppress(OSError):
-            disk.replace_file(entry.index_file, content)
+    entry.index.keep(content)
 
 
 def read(entry: CacheEntry) -> format.Directory | None:
@@ -84,7 +79,7 @@ def read(entry: CacheEntry) -> format.Directory | None:
         or ``None`` if there is none, or it was damaged
 
     """
-    content = disk.read_small(entry.index_file, _MAX_BYTES)
+    content = entry.index.read(_MAX_BYTES)
     body = None if content is None else _body(content)
     if body is None:
         return None

@@ -57,12 +57,12 @@ def load(
     with open_archive(found) as archive:
         if patterns is None:
             _load_all(archive, num_workers, start_progress)
-            return found.entry.whole.folder
+            return found.entry.whole.folder.path
         members = selected(archive.directory, patterns, found.model)
         forget_other(archive)
         for _ in _load_some(archive, members, num_workers, start_progress):
             pass
-        return found.entry.partial.folder
+        return found.entry.partial.folder.path
 
 
 def _load_all(
@@ -174,7 +174,7 @@ def _load_some(
         with contextlib.closing(files.files()) as finished:
             while left:
                 name = left[0].name
-                path = os.path.join(slot.folder, name)
+                path = os.path.join(slot.folder.path, name)
                 if name in wanted:
                     path = staging.reveal(next(finished))
                 left.popleft()
@@ -242,7 +242,7 @@ def extractor(
     return Extractor(
         archive.reader,
         archive.directory,
-        staging.path,
+        staging.folder,
         num_workers=num_workers,
         resume=staging.resumed,
         only=names,

@@ -14,7 +14,7 @@ from audmodel.core.archive.parts import find_member
 from audmodel.core.archive.parts import has_parts
 from audmodel.core.archives import open_archive
 from audmodel.core.cache.entry import CacheEntry
-from audmodel.core.contents import file_names
+from audmodel.core.cache.tree import Folder
 from audmodel.core.find import Found
 from audmodel.core.selection import listed
 from audmodel.core.uid import ModelId
@@ -58,14 +58,20 @@ def open_cached(entry: CacheEntry, file: str) -> OpenedFile | None:
     slots = [entry.whole] if is_complete else []
     for slot in [*slots, entry.partial]:
         try:
-            raw = io.FileIO(os.path.join(slot.folder, file))
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raw = _open(slot.folder, file)
+        except (FileNotFoundError, NotADirectoryError):
             continue
         slot.touch()
         return OpenedFile(raw, os.fstat(raw.fileno()).st_size)
     if is_complete:
-        raise no_file(entry.model, file, file_names(entry.whole.folder))
+        raise no_file(entry.model, file, entry.whole.folder.files())
     return None
+
+
+def _open(folder: Folder, name: str) -> io.RawIOBase:
+    return io.FileIO(
+        os.path.join(folder.path, name), opener=lambda *_: folder.open(name)
+    )
 
 
 def open_archived(found: Found, file: str, num_workers: int) -> OpenedFile | None:

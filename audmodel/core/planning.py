@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import contextlib
-import os
 
 from audmodel.core.archive import comparing
 from audmodel.core.archive import encoding
@@ -16,8 +15,9 @@ from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.slot import Slot
-from audmodel.core.cache.staging import is_kept
 from audmodel.core.cache.staging import is_reused
+from audmodel.core.cache.staging import resumable_files
+from audmodel.core.cache.tree import Folder
 from audmodel.core.config import is_embedded
 from audmodel.core.conflicts import check_found
 from audmodel.core.conflicts import check_free
@@ -71,7 +71,7 @@ def load(
         # What was there when the power failed, or is somebody else's,
         # is looked at once more
         is_exact = not entry.is_doubtful and all(
-            is_reused(os.path.join(folder, name)) for name in known
+            is_reused(folder, name) for name in known
         )
     else:
         files = selected(directory, patterns, entry.model)
@@ -86,13 +86,19 @@ def load(
     if directory.offset < tail:
         ranges.append((directory.offset, tail))
     names = {file.name for file in files}
-    staging = _staging(entry.whole if patterns is None else entry.partial)
+    left = _left(entry.whole if patterns is None else entry.partial)
     if patterns is None and entry.is_doubtful:
-        staging = entry.whole.folder
+        left.append(entry.whole.folder)
+    sizes = {file.name: file.size for file in files}
+    found = resumable_files(left, sizes)
+
+    def folder_of(name: str) -> Folder | None:
+        return found[name][1] if name in found else None
+
     ranges += [
         (start, stop)
         for start, stop in forecast.ranges(
-            directory, names, staging, is_kept, num_workers
+            directory, names, folder_of if found else None, num_workers
         )
         if start < tail
     ]
@@ -100,12 +106,12 @@ def load(
     return Transfer(uid, len(files), raw, total, len(ranges), exact=is_exact)
 
 
-def _staging(slot: Slot) -> str | None:
-    r"""Folder from which the next load will go on."""
+def _left(slot: Slot) -> list[Folder]:
+    r"""Folders from which the next load will go on."""
     # Who cannot get the lock cannot load either
     with contextlib.suppress(OSError), slot.lock(timeout=0):
         return slot.resumable()
-    return None
+    return []
 
 
 def publish(publication: Publication, place: Repository) -> Transfer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import os
 
 from audmodel.core import index
 from audmodel.core import loading
@@ -17,7 +16,7 @@ from audmodel.core.archives import open_archive
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.slot import Slot
 from audmodel.core.cache.staging import Staging
-from audmodel.core.contents import file_names
+from audmodel.core.cache.tree import Folder
 from audmodel.core.find import Found
 from audmodel.core.progress import StartProgress
 from audmodel.core.progress import no_progress
@@ -51,7 +50,7 @@ def verify(
     """
     slot = slot_of(entry)
     folder = slot.folder
-    names = set(file_names(folder))
+    names = set(folder.files())
     files = directory.files()
     extra = sorted(names - {member.name for member in files})
     if slot is entry.partial:
@@ -62,7 +61,7 @@ def verify(
         DamagedFile(difference.member.name, difference.problem, difference.size)
         for difference in found
     ]
-    return Verification(str(entry.model), folder, damaged, extra), found
+    return Verification(str(entry.model), folder.path, damaged, extra), found
 
 
 def slot_of(entry: CacheEntry) -> Slot:
@@ -80,7 +79,7 @@ def slot_of(entry: CacheEntry) -> Slot:
     """
     if entry.verify():
         return entry.whole
-    if os.path.isdir(entry.partial.folder):
+    if entry.partial.folder.exists():
         return entry.partial
     raise NotCachedError(
         f"The model '{entry.model}' is not in the cache '{entry.root}'."
@@ -118,11 +117,11 @@ def repair(found: Found, slot: Slot, *, num_workers: int) -> Verification:
             num_workers=num_workers,
             start_progress=no_progress,
         )
-        if result.path != slot.folder:
+        if result.path != slot.folder.path:
             return result
         if differences:
             _replace(archive, slot, differences, num_workers)
-        if result.path == found.entry.whole.folder:
+        if result.path == found.entry.whole.folder.path:
             loading.forget_other(archive)
         index.keep(found.entry, archive.index)
     return dataclasses.replace(result, repaired=bool(differences))
@@ -137,20 +136,20 @@ def _replace(
     for difference in differences:
         _keep_good_parts(staging, slot.folder, difference)
     loading.extractor(archive, staging, names, num_workers).run()
-    if not os.path.isdir(slot.folder):
+    if not slot.folder.exists():
         # Should locks be broken: some files must not become a whole model
-        raise FileNotFoundError(errno.ENOENT, "It was removed", slot.folder)
+        raise FileNotFoundError(errno.ENOENT, "It was removed", slot.folder.path)
     for name in names:
         staging.reveal(name)
     staging.remove()
 
 
-def _keep_good_parts(staging: Staging, folder: str, difference: Difference) -> None:
+def _keep_good_parts(staging: Staging, folder: Folder, difference: Difference) -> None:
     member = difference.member
     has_parts = member.index is not None and len(member.index.parts) > 1
     if has_parts and difference.problem in ("content", "size"):
         staging.copy(folder, member.name)
-        os.truncate(os.path.join(staging.path, member.name), member.size)
+        staging.folder.truncate(member.name, member.size)
 
 
 def verify_remote(

@@ -30,6 +30,7 @@ from audmodel.core.archive.source import Source
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.base import ObjectReader
+from audmodel.core.cache.tree import Folder
 from tests.conftest import ROOT
 
 
@@ -140,7 +141,7 @@ class MemorySource(ObjectReader):
 def extract(source: ObjectReader, root: Path | str, **arguments: Any) -> None:
     """Extract an archive into a folder."""
     os.makedirs(root, exist_ok=True)
-    Extractor(source, read_directory(source), str(root), **arguments).run()
+    Extractor(source, read_directory(source), Folder(str(root)), **arguments).run()
 
 
 def parse(data: bytes) -> format.Directory:

@@ -342,7 +342,7 @@ def names_of(paths: list[str], uid: str) -> list[str]:
     for path in paths:
         folder = next(
             folder
-            for folder in (entry.whole.folder, entry.partial.folder)
+            for folder in (entry.whole.folder.path, entry.partial.folder.path)
             if path.startswith(folder + "/")
         )
         name = os.path.relpath(path, folder)
@@ -374,12 +374,12 @@ def test_all_files_come_in_order_and_stay(
     assert names_of(again, any_uid) == list(CONTENTS)
     assert len(fetched) == count
     assert worker_threads() == []
-    assert list(Path(entry_of(any_uid).whole.folder).parent.glob("*~*")) == []
+    assert list(Path(entry_of(any_uid).whole.folder.path).parent.glob("*~*")) == []
 
 
 def test_order_of_a_cached_model_without_its_directory(uid: str) -> None:
     audmodel.load(uid)
-    os.unlink(entry_of(uid).index_file)
+    os.unlink(entry_of(uid).index.path)
     assert names_of(list(audmodel.stream(uid)), uid) == sorted(CONTENTS)
 
 
@@ -437,7 +437,7 @@ def test_no_more_files_are_begun_than_allowed(
             time.sleep(0.05)
         begun = [
             path
-            for path in Path(entry.whole.folder).parent.rglob("*")
+            for path in Path(entry.whole.folder.path).parent.rglob("*")
             if path.name.isdigit() and "+files~" in str(path)
         ]
         most = max(most, len(begun))
@@ -651,7 +651,9 @@ def test_damaged_archive(repository: audmodel.Repository, uid: str) -> None:
         next(paths)
     assert names_of(seen, uid) == list(CONTENTS)[:3]
     assert not entry_of(uid).is_complete
-    assert not os.path.exists(os.path.join(entry_of(uid).partial.folder, "large.bin"))
+    assert not os.path.exists(
+        os.path.join(entry_of(uid).partial.folder.path, "large.bin")
+    )
     assert worker_threads() == []
 
 
@@ -668,7 +670,7 @@ def test_file_system_without_links(uid: str, monkeypatch: pytest.MonkeyPatch) ->
 def test_folder_that_is_taken_away(many: str) -> None:
     iterator = audmodel.stream(many, ahead=4, num_workers=2)
     seen = [next(iterator)]
-    parent = Path(entry_of(many).whole.folder).parent
+    parent = Path(entry_of(many).whole.folder.path).parent
     [staging] = parent.glob(".*+files~*")
     with tempfile.TemporaryDirectory() as elsewhere:
         staging.rename(Path(elsewhere, "staging"))

@@ -92,7 +92,7 @@ def test_paths_come_in_order(
     wanted = [uids[4], "best", uids[2], uids[0], uids[3], uids[1], uids[4]]
     roots = audmodel.load(wanted, num_workers=num_workers)
     expected = [uids[n] for n in (4, 3, 2, 0, 3, 1, 4)]
-    assert roots == [entry_of(uid).whole.folder for uid in expected]
+    assert roots == [entry_of(uid).whole.folder.path for uid in expected]
     for uid, root in zip(expected, roots, strict=True):
         assert files(root) == files(large if uid == uids[2] else model_folder)
     assert audmodel.load(tuple(wanted)) == roots
@@ -204,7 +204,7 @@ def test_other_orders_in_other_processes(
         return dict(zip(uids, roots))
     """
     results = python.run_many(code, 6, uids=uids, log=str(tmp_path / "log"))
-    expected = {uid: entry_of(uid).whole.folder for uid in uids}
+    expected = {uid: entry_of(uid).whole.folder.path for uid in uids}
     assert all(result == expected for result in results)
     opened = (tmp_path / "log").read_text().splitlines()
     assert len(opened) == len(set(opened)) == len(uids)

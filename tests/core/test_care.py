@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import audmodel
+from audmodel.core.cache.tree import Folder
 from audmodel.errors import CacheBusyError
 from audmodel.errors import CacheError
 from audmodel.errors import InvalidInputError
@@ -345,7 +346,7 @@ def test_removal_that_ends_early(
 ) -> None:
     root = audmodel.load(uids[0])
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)
+        patch.setattr(Folder, "remove", lambda self, name: None)
         audmodel.remove_cached(uids[0])
     assert not os.path.exists(root)
     assert [model.unfinished for model in audmodel.cached()] == [True]
@@ -358,7 +359,7 @@ def test_cache_that_cannot_be_changed(
 ) -> None:
     root = audmodel.load(uids[0])
 
-    def refuse(*args: Any) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "rename", refuse)

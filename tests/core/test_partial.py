@@ -20,6 +20,7 @@ import pytest
 import audmodel
 from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.filesystem import FileReader
+from audmodel.core.cache.tree import Folder
 from audmodel.errors import FileNotInModelError
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
@@ -305,7 +306,7 @@ def test_file_that_cannot_be_shared(
 @pytest.mark.parametrize("content", [b"", b"x" * 10, b"x" * 1000])
 def test_damaged_index_is_fetched_again(uid: str, content: bytes) -> None:
     root = audmodel.load(uid, files="readme.txt")
-    index = Path(entry_of(uid).index_file)
+    index = Path(entry_of(uid).index.path)
     original = index.read_bytes()
     index.write_bytes(content)
     assert audmodel.load(uid, files="readme.*") == root
@@ -379,7 +380,7 @@ def test_files_of_two_archives_are_not_mixed(
     found = files(load(uid))
     assert found == {name: new[name] for name in found}
     assert {"a.bin", "b.bin"} <= set(found)
-    partial = files(entry_of(uid).partial.folder)
+    partial = files(entry_of(uid).partial.folder.path)
     assert partial == {name: new[name] for name in partial}
     assert audmodel.verify(uid).ok
     assert files(audmodel.load(uid)) == new
@@ -439,7 +440,7 @@ def test_killed_load_is_continued(
     process = python.start(KILL, uid=uid, reads=2, files=["large.bin"])
     process.errors()
     assert process.process.returncode == -signal.SIGKILL
-    partial = Path(entry_of(uid).partial.folder)
+    partial = Path(entry_of(uid).partial.folder.path)
     assert sorted(files(partial)) == ["readme.txt"]
     assert len(list(partial.parent.glob(".1.0.0+files~*"))) == 1
     fetched.clear()
@@ -474,7 +475,7 @@ def test_killed_full_load_waits_for_the_next_one(
 ) -> None:
     uid = publish(folder)
     python.start(KILL, uid=uid, reads=4).errors()
-    parent = Path(entry_of(uid).whole.folder).parent
+    parent = Path(entry_of(uid).whole.folder.path).parent
     (left,) = parent.glob(".1.0.0~*")
     for path in [*left.rglob("*"), left]:
         os.utime(path, (0, 0))
@@ -538,22 +539,22 @@ def test_many_processes(
     for number, uid in enumerate(uids):
         entry = entry_of(uid)
         places = {result[number] for result in results}
-        assert places <= {entry.whole.folder, entry.partial.folder}
-        assert files(entry.whole.folder) == files(folder)
-        assert not list(Path(entry.whole.folder).parent.glob(".*~*"))
+        assert places <= {entry.whole.folder.path, entry.partial.folder.path}
+        assert files(entry.whole.folder.path) == files(folder)
+        assert not list(Path(entry.whole.folder.path).parent.glob(".*~*"))
 
 
 def test_folder_is_taken_away(
     uid: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rename = os.rename
+    rename = Folder.rename
 
-    def take(source: str, target: str) -> None:
-        monkeypatch.setattr(os, "rename", rename)
-        shutil.rmtree(os.path.dirname(source))
-        rename(source, target)
+    def take(self: Folder, name: str, folder: Folder, new_name: str) -> None:
+        monkeypatch.setattr(Folder, "rename", rename)
+        shutil.rmtree(self.path)
+        rename(self, name, folder, new_name)
 
-    monkeypatch.setattr(os, "rename", take)
+    monkeypatch.setattr(Folder, "rename", take)
     root = audmodel.load(uid, files="readme.txt")
     assert files(root) == {"readme.txt": files(folder)["readme.txt"]}
 

@@ -24,6 +24,7 @@ from audmodel.core import header
 from audmodel.core import uid as ids
 from audmodel.core.archive import names
 from audmodel.core.archive.reader import Extractor
+from audmodel.core.cache.tree import Folder
 from audmodel.core.uid import ModelId
 from audmodel.errors import ArchiveError
 from audmodel.errors import InvalidDocumentError
@@ -104,7 +105,7 @@ def test_archive(tmp_path_factory: Any, count: Count, data: bytes) -> None:
         target = root / "inside"
         target.mkdir()
         try:
-            Extractor(source, directory, str(target), num_workers=1).run()
+            Extractor(source, directory, Folder(str(target)), num_workers=1).run()
         finally:
             assert [path.name for path in root.iterdir()] == ["inside"]
             written = read_folder(target)

@@ -63,7 +63,9 @@ class Disk:
         assert not lost, f"in folders that were not synced: {lost}"
 
     def _apply(self, call: Call) -> None:
-        paths = re.findall(r'"([^"]*)"', call.text)
+        # A path may be relative to a folder that is open
+        found = re.findall(r'(?:\d+<([^>]*)>, )?"([^"]*)"', call.text)
+        paths = [os.path.join(folder, path) for folder, path in found]
         if call.name in SYNCING:
             (path,) = re.findall(r"^\d+<([^>]*)>", call.text)
             self._written.discard(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import dataclasses
-import os
 
 from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
@@ -51,7 +50,7 @@ def exists(uid: str) -> bool:
         return first(lambda registry: registry.header(model)) is not None
     except OfflineError:
         entry = CacheEntry(None, model)
-        if entry.is_complete or os.path.exists(entry.header_file):
+        if entry.is_complete or entry.header.exists():
             return True  # models are never deleted
         raise
 

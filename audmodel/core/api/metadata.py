@@ -58,23 +58,22 @@ def meta(
     with open_registry(found.place) as registry:
         stored = registry.meta(found.model)
     data, content = stored if stored is not None else ({}, b"{}\n")
-    found.entry.keep(found.entry.meta_file, content)
+    found.entry.meta.keep(content)
     return data
 
 
 def _known_meta(entry: CacheEntry) -> dict[str, Any] | None:
     r"""Metadata in the cache."""
-    from audmodel.core import disk
     from audmodel.core import document
 
-    content = disk.read_small(entry.meta_file, document.MAX_BYTES)
+    content = entry.meta.read(document.MAX_BYTES)
     if content is None:
         return None
     logger.warning(
         "AUDMODEL_OFFLINE is set. The metadata of '%s' is shown as it was last known.",
         entry.model,
     )
-    return document.load(content, f"'{entry.meta_file}'")
+    return document.load(content, f"'{entry.meta.path}'")
 
 
 def update_meta(
@@ -123,5 +122,5 @@ def update_meta(
     found = find(uid, cache_root)
     with open_registry(found.place) as registry:
         data, content = registry.change_meta(found.model, meta, replace=replace)
-    found.entry.keep(found.entry.meta_file, content)
+    found.entry.meta.keep(content)
     return data

@@ -138,7 +138,7 @@ def load(
     entry = CacheEntry(cache_root, model)
     if patterns is None and entry.is_complete:
         entry.whole.touch()
-        return entry.whole.folder
+        return entry.whole.folder.path
 
     from audmodel.core import batch
     from audmodel.core.contents import cached_path

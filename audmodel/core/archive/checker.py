@@ -3,7 +3,9 @@ r"""Read an archive and check it, without writing anything."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
 import contextlib
+import errno
 import os
 
 from audmodel.core.archive import checks
@@ -37,7 +39,7 @@ class Checker(Extractor):
         progress: Callable[[int], None] = lambda count: None,
     ) -> None:
         super().__init__(
-            source, directory, os.devnull, num_workers=num_workers, progress=progress
+            source, directory, _Nowhere(), num_workers=num_workers, progress=progress
         )
 
     def damaged(self) -> dict[str, str]:
@@ -82,5 +84,22 @@ class Checker(Extractor):
                 return job, 0, errors
             return job, 0, {job.member.name: str(error)}
 
-    def _open(self, member: format.Member, flags: int = 0) -> int:
+
+class _Nowhere:
+    r"""Folder that keeps nothing of what is written to it."""
+
+    def open(self, name: str) -> int:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+
+    def open_own(self, name: str, mode: int) -> int:
         return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+
+    @contextlib.contextmanager
+    def opened(self, name: str) -> Iterator[Callable[[str, int], int]]:
+        yield self.open_own
+
+    def make(self, name: str) -> None:
+        pass
+
+    def status(self, name: str) -> os.stat_result:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import contextlib
 from dataclasses import dataclass
-import os
 import stat
 import threading
 from typing import TypeAlias
@@ -14,6 +13,7 @@ from typing import TypeAlias
 from audmodel.core.archive import existing
 from audmodel.core.archive import format
 from audmodel.core.archive.deflate import PIECE
+from audmodel.core.archive.target import Target
 from audmodel.parallel import prefetch
 
 
@@ -38,7 +38,7 @@ class Difference:
 
 
 def right_files(
-    folder: str, members: Sequence[format.Member], num_workers: int
+    folder: Target, members: Sequence[format.Member], num_workers: int
 ) -> set[str]:
     r"""Names of files in a folder whose content is what an archive holds.
 
@@ -51,7 +51,9 @@ def right_files(
         names of the files that are there and right
 
     """
-    if not os.path.isdir(folder):
+    try:
+        folder.status("")
+    except OSError:
         return set()
     files = [member for member in members if not member.is_folder]
     wrong = {found.member.name for found in differences(folder, files, num_workers)}
@@ -59,7 +61,7 @@ def right_files(
 
 
 def differences(
-    folder: str,
+    folder: Target,
     files: Sequence[format.Member],
     num_workers: int,
     progress: Callable[[int], None] = lambda count: None,
@@ -79,7 +81,7 @@ def differences(
     found: dict[str, Difference] = {}
     jobs: list[_Job] = []
     for member in files:
-        problem = _problem(os.path.join(folder, member.name), member)
+        problem = _problem(folder, member)
         if problem is not None:
             found[member.name] = Difference(member, problem, member.size)
             progress(member.size)
@@ -107,19 +109,18 @@ class _Check:
 
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: Target) -> None:
         self._folder = folder
         self._local = threading.local()
 
     def __call__(self, job: _Job) -> str | None:
         r"""What is wrong with the content."""
         member, part = job
-        path = os.path.join(self._folder, member.name)
         try:
             if part is None:
-                is_right = existing.is_right(path, member, self._buffer(PIECE))
+                is_right = existing.is_right(self._folder, member, self._buffer(PIECE))
             else:
-                crc = existing.part_crc(path, member, part, self._buffer)
+                crc = existing.part_crc(self._folder, member, part, self._buffer)
                 is_right = crc is not None
         except OSError:
             return "unreadable"
@@ -131,10 +132,10 @@ class _Check:
         return memoryview(self._local.buffer)[:length]
 
 
-def _problem(path: str, member: format.Member) -> str | None:
+def _problem(folder: Target, member: format.Member) -> str | None:
     r"""What can be told of a file without reading it."""
     try:
-        status = os.lstat(path)
+        status = folder.status(member.name)
     except (FileNotFoundError, NotADirectoryError):
         return "missing"
     except OSError:

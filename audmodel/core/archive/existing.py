@@ -11,10 +11,11 @@ from blake3 import blake3
 from isal import isal_zlib
 
 from audmodel.core.archive import format
+from audmodel.core.archive.target import Target
 
 
 def part_crc(
-    path: str,
+    folder: Target,
     member: format.Member,
     part: format.Part,
     buffer: Callable[[int], memoryview],
@@ -22,7 +23,7 @@ def part_crc(
     r"""CRC-32 of a part of a file, if it is right.
 
     Args:
-        path: path of the file
+        folder: folder that the file is in
         member: what the file should be
         part: part of the member
         buffer: gives a buffer of a length that may be overwritten
@@ -31,7 +32,7 @@ def part_crc(
         CRC-32, or ``None`` if the part is missing or wrong
 
     """
-    with _open(path, member) as fd:
+    with _open(folder, member) as fd:
         if fd is None:
             return None
         view = buffer(part.raw_length)
@@ -43,7 +44,7 @@ def part_crc(
 
 
 def is_right(
-    path: str,
+    folder: Target,
     member: format.Member,
     buffer: memoryview,
     tick: Callable[[], None] = lambda: None,
@@ -51,7 +52,7 @@ def is_right(
     r"""Whether a file that has one part, or no index, is right.
 
     Args:
-        path: path of the file
+        folder: folder that the file is in
         member: what the file should be
         buffer: what the file is read into, piece by piece
         tick: called before each piece
@@ -62,7 +63,7 @@ def is_right(
     """
     crc = 0
     digest = blake3()
-    with _open(path, member) as fd:
+    with _open(folder, member) as fd:
         if fd is None:
             return False
         for offset in range(0, member.size, len(buffer)):
@@ -79,10 +80,10 @@ def is_right(
 
 
 @contextlib.contextmanager
-def _open(path: str, member: format.Member) -> Iterator[int | None]:
+def _open(folder: Target, member: format.Member) -> Iterator[int | None]:
     r"""Open a file for reading, if there is one of the right size."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = folder.open(member.name)
     except FileNotFoundError:
         yield None
         return

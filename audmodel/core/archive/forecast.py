@@ -15,13 +15,13 @@ from audmodel.core.archive.plan import Span
 from audmodel.core.archive.plan import batches
 from audmodel.core.archive.plan import plan
 from audmodel.core.archive.plan import stream_workers
+from audmodel.core.archive.target import Target
 
 
 def ranges(
     directory: format.Directory,
     only: Container[str],
-    folder: str | None,
-    is_kept: Callable[[str], bool],
+    left: Callable[[str], Target | None] | None,
     num_workers: int,
 ) -> Iterator[tuple[int, int]]:
     r"""Ranges of an archive that extracting it takes.
@@ -29,8 +29,8 @@ def ranges(
     Args:
         directory: directory of the archive
         only: names of the members to extract
-        folder: folder with files of an earlier attempt, if there is one
-        is_kept: whether a file at a path stays there
+        left: gives the folder in which an earlier attempt left a file, if one did,
+            and is ``None`` if there was none
         num_workers: number of workers
 
     Yields:
@@ -39,9 +39,9 @@ def ranges(
     """
     jobs = plan(directory, only)
     workers = stream_workers(jobs, num_workers)
-    if folder is not None:
+    if left is not None:
         for job in jobs:
-            yield from _missing(job, folder, is_kept, workers)
+            yield from _missing(job, left, workers)
         return
     for batch in batches(jobs, num_workers):
         found = [bounds for job in batch for bounds in _all(job, workers)]
@@ -60,11 +60,11 @@ def _all(job: Job, workers: int) -> Iterator[tuple[int, int]]:
 
 
 def _missing(
-    job: Job, folder: str, is_kept: Callable[[str], bool], workers: int
+    job: Job, left: Callable[[str], Target | None], workers: int
 ) -> Iterator[tuple[int, int]]:
     def is_right(member: format.Member) -> bool:
-        path = f"{folder}/{member.name}"
-        return is_kept(path) and existing.is_right(path, member, _buffer(PIECE))
+        folder = left(member.name)
+        return folder is not None and existing.is_right(folder, member, _buffer(PIECE))
 
     if isinstance(job, Span):
         missing = [entry for entry in job.entries if not is_right(entry.member)]
@@ -72,10 +72,8 @@ def _missing(
             yield missing[0].start, missing[-1].stop
     elif isinstance(job, MemberPart):
         member, part = job.member, job.part
-        path = f"{folder}/{member.name}"
-        if not is_kept(path) or (
-            existing.part_crc(path, member, part, _buffer) is None
-        ):
+        folder = left(member.name)
+        if folder is None or existing.part_crc(folder, member, part, _buffer) is None:
             yield job.start, job.stop
     elif not is_right(job.member):
         yield from _all(job, workers)

@@ -24,6 +24,7 @@ from audmodel.core.archive.deflate import PIECE
 from audmodel.core.archive.deflate import Inflater
 from audmodel.core.archive.format import Buffer
 from audmodel.core.archive.plan import RANGE
+from audmodel.core.archive.plan import Entry
 from audmodel.core.archive.plan import Job
 from audmodel.core.archive.plan import MemberPart
 from audmodel.core.archive.plan import Span
@@ -35,6 +36,7 @@ from audmodel.core.archive.plan import split
 from audmodel.core.archive.plan import stream_workers
 from audmodel.core.archive.source import Ranges
 from audmodel.core.archive.source import Source
+from audmodel.core.archive.target import Target
 from audmodel.errors import ArchiveError
 from audmodel.parallel import prefetch
 
@@ -57,7 +59,7 @@ class Extractor:
     Args:
         source: the archive
         directory: directory of the archive
-        folder: existing folder that the files are written to
+        target: existing folder that the files are written to
         num_workers: number of threads,
             1 extracts in the calling thread
         resume: whether the folder holds files of an earlier attempt
@@ -77,7 +79,7 @@ class Extractor:
         self,
         source: Source,
         directory: format.Directory,
-        folder: str,
+        target: Target,
         *,
         num_workers: int = 1,
         resume: bool = False,
@@ -92,7 +94,7 @@ class Extractor:
             for member in directory.members
             if only is None or member.name in only
         ]
-        self._folder = folder
+        self._target = target
         self._num_workers = num_workers
         self._resume = resume
         self._progress = progress
@@ -175,11 +177,7 @@ class Extractor:
             for member in self._members
         }
         for name in sorted(folders):
-            os.makedirs(self._path(name), exist_ok=True)
-
-    def _path(self, name: str) -> str:
-        # Names have been checked, and joining them properly takes longer than opening
-        return f"{self._folder}/{name}"
+            self._target.make(name)
 
     # ------------------------------------------------------------ jobs
 
@@ -240,15 +238,22 @@ class Extractor:
         with contextlib.ExitStack() as stack:
             if len(missing) >= _MANY:
                 stack.enter_context(self._interpreter)
-            for entry in missing:
-                piece = data[entry.start - start : entry.stop - start]
-                try:
-                    self._extract_member(entry.member, piece)
-                except ArchiveError as error:
-                    raise checks.named(error, entry) from error
+            for folder, entries in itertools.groupby(missing, _folder):
+                with self._target.opened(folder) as make:
+                    for entry in entries:
+                        piece = data[entry.start - start : entry.stop - start]
+                        try:
+                            self._extract_member(entry.member, piece, make)
+                        except ArchiveError as error:
+                            raise checks.named(error, entry) from error
         self._progress(sum(entry.member.size for entry in missing))
 
-    def _extract_member(self, member: format.Member, data: memoryview) -> None:
+    def _extract_member(
+        self,
+        member: format.Member,
+        data: memoryview,
+        make: Callable[[str, int], int],
+    ) -> None:
         content = checks.content(member, data)
         pieces: Iterable[Buffer] = [content]
         inflater = None
@@ -258,8 +263,9 @@ class Extractor:
         expected = member.index.parts if member.index is not None else ()
         digest = blake3()
         crc = offset = 0
-        fd = self._open(member, os.O_TRUNC)
+        fd = make(os.path.basename(member.name), _mode(member))
         try:
+            self._empty(fd)
             for piece in pieces:
                 # A small member may grow to gigabytes
                 self._check_not_cancelled()
@@ -279,7 +285,7 @@ class Extractor:
     def _extract_part(self, job: MemberPart, ranges: Ranges) -> int:
         member, part = job.member, job.part
         if self._resume:
-            crc = existing.part_crc(self._path(member.name), member, part, self._buffer)
+            crc = existing.part_crc(self._target, member, part, self._buffer)
             if crc is not None:
                 self._progress(part.raw_length)
                 return crc
@@ -331,7 +337,7 @@ class Extractor:
             self._progress(len(piece))
 
         with (
-            _closing(self._open(member, os.O_TRUNC)) as fd,
+            _closing(self._open(member)) as fd,
             contextlib.closing(self._inflated(job)) as pieces,
             contextlib.closing(
                 # Writing takes a tenth of the time of inflating
@@ -343,6 +349,7 @@ class Extractor:
                 )
             ) as written,
         ):
+            self._empty(fd)
             for _ in written:
                 pass
         checks.check_crc(member, crc)
@@ -398,9 +405,8 @@ class Extractor:
 
     def _is_right(self, member: format.Member) -> bool:
         r"""Whether an earlier attempt wrote a file, and it is right."""
-        path = self._path(member.name)
         view = self._buffer(PIECE)
-        return existing.is_right(path, member, view, self._check_not_cancelled)
+        return existing.is_right(self._target, member, view, self._check_not_cancelled)
 
     # ------------------------------------------------------------ bytes
 
@@ -421,11 +427,22 @@ class Extractor:
 
     # ------------------------------------------------------------ files
 
-    def _open(self, member: format.Member, flags: int = 0) -> int:
+    def _open(self, member: format.Member) -> int:
         r"""Open a file for writing."""
-        flags |= os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        mode = 0o777 if member.executable else 0o666
-        return os.open(self._path(member.name), flags, mode)
+        return self._target.open_own(member.name, _mode(member))
+
+    def _empty(self, fd: int) -> None:
+        r"""Remove what an earlier attempt wrote to a file."""
+        if self._resume:
+            os.ftruncate(fd, 0)
+
+
+def _folder(entry: Entry) -> str:
+    return os.path.dirname(entry.member.name)
+
+
+def _mode(member: format.Member) -> int:
+    return 0o777 if member.executable else 0o666
 
 
 @contextlib.contextmanager

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 import datetime
 import os
 import re
-import shutil
-import stat
 
 from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.cache.tree import Folder
 from audmodel.core.results import CachedModel
 from audmodel.core.uid import ModelId
 from audmodel.errors import CacheBusyError
@@ -46,9 +45,9 @@ def cached(root: str) -> list[CachedModel]:
 
     """
     found: list[CachedModel] = []
-    for short in sorted(_folders(root)):
+    for short in sorted(_folders(Folder(root))):
         if ids.is_short(short):
-            matches = map(_FOLDER.fullmatch, _folders(os.path.join(root, short)))
+            matches = map(_FOLDER.fullmatch, _folders(Folder(root, short)))
             versions = {
                 match["whole"] or match["version"] for match in matches if match
             }
@@ -57,15 +56,15 @@ def cached(root: str) -> list[CachedModel]:
     return found
 
 
-def _folders(path: str) -> list[str]:
+def _folders(folder: Folder) -> list[str]:
     try:
-        with os.scandir(path) as entries:
-            return [e.name for e in entries if e.is_dir(follow_symlinks=False)]
+        return folder.folders()
     except FileNotFoundError:
         return []
     except OSError as error:
         raise CacheError(
-            error.errno, f"The model cache '{path}' cannot be read: {error.strerror}."
+            error.errno,
+            f"The model cache '{folder.path}' cannot be read: {error.strerror}.",
         ) from error
 
 
@@ -78,16 +77,16 @@ def _models(entry: CacheEntry) -> Iterator[CachedModel]:
     if sizes:
         yield CachedModel(
             str(entry.model),
-            (entry.partial if is_partial else entry.whole).folder,
+            (entry.partial if is_partial else entry.whole).folder.path,
             sum(sizes.values()),
             _time(max(whole.used, some.used)),
             partial=is_partial,
         )
-    for path in entry.whole.attempts() + entry.partial.attempts():
-        left = _content(path, has_holes=True)
+    for folder in entry.whole.attempts() + entry.partial.attempts():
+        left = _content(folder, has_holes=True)
         yield CachedModel(
             str(entry.model),
-            path,
+            folder.path,
             sum(left.sizes.values()),
             _time(max(left.used, left.changed)),
             partial=True,
@@ -115,20 +114,19 @@ class _Content:
     changed: float = 0
 
 
-def _content(path: str, *, has_holes: bool = False) -> _Content:
+def _content(folder: Folder, *, has_holes: bool = False) -> _Content:
     content = _Content({})
     # It may be taken away in the meantime
     with contextlib.suppress(OSError):
-        content.used = os.lstat(path).st_mtime
-        for root, _, names in os.walk(path):
-            for name in names:
-                status = os.lstat(os.path.join(root, name))
-                if stat.S_ISREG(status.st_mode):
-                    size = status.st_size
-                    if has_holes:
-                        size = min(size, status.st_blocks * 512)
-                    content.sizes[(status.st_dev, status.st_ino)] = size
-                    content.changed = max(content.changed, status.st_mtime)
+        content.used = folder.status().st_mtime
+    for item in folder.walk():
+        if item.is_file:
+            status = item.status
+            size = status.st_size
+            if has_holes:
+                size = min(size, status.st_blocks * 512)
+            content.sizes[(status.st_dev, status.st_ino)] = size
+            content.changed = max(content.changed, status.st_mtime)
     return content
 
 
@@ -185,13 +183,14 @@ def remove(root: str, model: CachedModel, *, dry_run: bool = False) -> None:
     assert isinstance(parsed, ModelId)
     entry = CacheEntry(root, parsed)
     slots = (entry.whole, entry.partial)
+    attempt = Folder(root, os.path.relpath(model.path, root).replace(os.sep, "/"))
     with _locked(entry, model):
-        if model.unfinished and not any(slot.is_left(model.path) for slot in slots):
+        if model.unfinished and not any(slot.is_left(attempt) for slot in slots):
             raise _busy(model)
         if dry_run:
             return
         if model.unfinished:
-            shutil.rmtree(model.path, ignore_errors=True)
+            attempt.parent.remove(attempt.name)
             return
         for slot in slots:
             slot.remove()

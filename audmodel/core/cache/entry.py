@@ -28,18 +28,13 @@ The lock saves the work of loading a model twice.
 from __future__ import annotations
 
 import contextlib
-import os
 
-from audmodel.core import disk
-from audmodel.core.cache import locks
+from audmodel.core.cache.copies import Copy
 from audmodel.core.cache.marker import Marker
 from audmodel.core.cache.root import absolute_root
 from audmodel.core.cache.slot import Slot
+from audmodel.core.cache.tree import Folder
 from audmodel.core.uid import ModelId
-
-
-# Seconds to wait for a lock of a small file
-_PATIENCE = 10
 
 
 class CacheEntry:
@@ -56,20 +51,18 @@ class CacheEntry:
         self.root = absolute_root(root)
         self.model = model
         r"""ID of the model."""
-        parent = os.path.join(self.root, model.short)
-        folder = os.path.join(parent, model.version)
-        hidden = os.path.join(parent, f".{model.version}")
-        self.header_file = f"{folder}.header.yaml"
+        folder = Folder(self.root, model.short)
+        version = model.version
+        self.header = Copy(folder, f"{version}.header.yaml", has_lock=True)
         r"""Copy of the header."""
-        self.meta_file = f"{folder}.meta.yaml"
+        self.meta = Copy(folder, f"{version}.meta.yaml", has_lock=True)
         r"""Copy of the metadata."""
-        self.index_file = f"{hidden}+index"
+        self.index = Copy(folder, f".{version}+index", has_lock=False)
         r"""Copy of the directory of the archive."""
-        self._marker = Marker(f"{hidden}.unsynced", folder)
-        self.whole = Slot(self.root, parent, model.version, folder, self._marker)
+        self._marker = Marker(folder, f".{version}.unsynced", version)
+        self.whole = Slot(folder, version, version, self._marker)
         r"""The model."""
-        name = f"{model.version}+files"
-        self.partial = Slot(self.root, parent, name, f"{hidden}+files", None)
+        self.partial = Slot(folder, f"{version}+files", f".{version}+files", None)
         r"""Some files of the model.
 
         A load of the whole model does not wait for its lock, nor it for that.
@@ -82,12 +75,10 @@ class CacheEntry:
         An empty folder may be left from elsewhere, models have files.
         """
         try:
-            with os.scandir(self.whole.folder) as entries:
-                if next(entries, None) is None:
-                    return False
+            is_empty = self.whole.folder.is_empty()
         except OSError:
             return False
-        return self._marker.doubt() is None
+        return not is_empty and self._marker.doubt() is None
 
     @property
     def is_doubtful(self) -> bool:
@@ -112,31 +103,8 @@ class CacheEntry:
             self._marker.remove(head)
         return True
 
-    def keep(self, path: str, content: bytes) -> None:
-        r"""Replace the copy of header or metadata, as one step, if it differs.
-
-        It saves requests, so a cache that cannot be written to is no error.
-
-        Args:
-            path: :attr:`header_file` or :attr:`meta_file`
-            content: new content
-
-        """
-        if disk.read_small(path, len(content)) == content:
-            return
-        with contextlib.suppress(OSError), self._hold(path):
-            disk.replace_file(path, content)
-
     def forget(self) -> None:
         r"""Remove everything but the folders, and the locks, which stay."""
-        for path in (self.header_file, self.meta_file):
-            with contextlib.suppress(OSError), self._hold(path):
-                os.unlink(path)
-        disk.remove(self.index_file)
+        for copy in (self.header, self.meta, self.index):
+            copy.remove()
         self._marker.remove()
-
-    def _hold(self, path: str) -> contextlib.AbstractContextManager[object]:
-        r"""Hold the lock under which earlier releases read and write a file."""
-        folder, name = os.path.split(path)
-        lock = os.path.join(folder, f".{name}.lock")
-        return locks.hold(self.root, lock, timeout=_PATIENCE)

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 
-from audmodel.core import disk
 from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.cache.tree import Folder
 from audmodel.core.uid import Alias
 from audmodel.core.uid import ModelId
 from audmodel.core.uid import ShortId
@@ -39,7 +38,7 @@ def remember(root: str, name: Alias | ShortId, model: ModelId) -> None:
     """
     if _read(root, name) != model:
         with contextlib.suppress(OSError):
-            disk.replace_file(_path(root, name), f"{name} {model}\n".encode())
+            Folder(root).replace(_file(name), f"{name} {model}\n".encode())
 
 
 def recall(root: str, name: Alias | ShortId) -> ModelId | None:
@@ -66,12 +65,12 @@ def recall(root: str, name: Alias | ShortId) -> ModelId | None:
     return model
 
 
-def _path(root: str, name: Alias | ShortId) -> str:
-    return os.path.join(root, f".{name}.resolved")
+def _file(name: Alias | ShortId) -> str:
+    return f".{name}.resolved"
 
 
 def _read(root: str, name: Alias | ShortId) -> ModelId | None:
-    content = disk.read_small(_path(root, name), _MAX_BYTES) or b""
+    content = Folder(root).read(_file(name), _MAX_BYTES) or b""
     words = content.decode("ascii", errors="replace").split()
     # File systems may not tell names apart that differ in case
     if len(words) != 2 or words[0] != str(name):
@@ -84,7 +83,7 @@ def _read(root: str, name: Alias | ShortId) -> ModelId | None:
 
 def _latest(root: str, short: str) -> ModelId | None:
     try:
-        names = os.listdir(os.path.join(root, short))
+        names = Folder(root, short).names()
     except OSError:
         return None
     versions = ids.sort_versions({name for name in names if ids.is_version(name)})

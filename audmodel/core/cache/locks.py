@@ -1,7 +1,10 @@
 r"""Locks that keep processes from doing the same work twice.
 
 Nothing relies on them to be right, see :mod:`audmodel.core.cache.entry`.
-Path and mode are those of earlier releases, which take them as well.
+Path, mode and kind are those of earlier releases, which take them as well,
+by :mod:`filelock`.
+That opens a lock by its path, which in a shared cache may lead elsewhere,
+so it is opened here.
 
 """
 
@@ -17,27 +20,34 @@ import time
 
 from audmodel.core import disk
 from audmodel.core.cache.root import write_error
+from audmodel.core.cache.tree import Folder
+from audmodel.errors import CacheBusyError
 
 
 logger = logging.getLogger("audmodel")
 
 # Group members have to be able to take a lock in a shared cache
 _MODE = 0o664
+# Seconds between two attempts to take a lock
+_POLL = 0.05
 # Seconds after which a wait for a lock is announced, and between reminders
 _FIRST_NOTICE = 2.0
 _NEXT_NOTICE = 30.0
-# Locks that this process holds while code of its user runs
-_lent: set[str] = set()
+# Errors that say that a lock is held
+_HELD = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK}
+# Locks that this process holds, and whether code of its user runs meanwhile,
+# which would wait for itself
+_ours: dict[str, bool] = {}
 
 
 # A child process does not hold what its parent does
-os.register_at_fork(after_in_child=_lent.clear)
+os.register_at_fork(after_in_child=_ours.clear)
 
 
 @contextmanager
 def hold(
-    root: str,
-    path: str,
+    folder: Folder,
+    name: str,
     *,
     timeout: float,
     lend: bool = False,
@@ -48,12 +58,11 @@ def hold(
     A wait is announced with the path of the lock and the time waited.
 
     Args:
-        root: root folder of the cache
-        path: path of the lock file
+        folder: folder of the lock file
+        name: name of the lock file
         timeout: seconds to wait, forever if negative
-        lend: whether nobody in this process waits for the lock,
-            since the code of its user runs inside the block,
-            which would wait for itself
+        lend: whether code of the user runs inside the block,
+            so that no thread of this process waits for the lock
         borrow: whether a lock that is lent will do
 
     Yields:
@@ -63,92 +72,100 @@ def hold(
 
     Raises:
         LockTimeoutError: if the lock was not free in time
-        CacheError: if the lock file cannot be made
+        CacheError: if the lock file cannot be made, or is no regular file
 
     """
-    import filelock
-
-    from audmodel.core.cache.errors import LockTimeoutError
-
+    path = os.path.join(folder.path, name)
+    fd = None
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        lock = filelock.FileLock(
-            path,
-            mode=_MODE,
-            thread_local=False,
-            # A lock that is a mere file outlives its process.
-            # Releases of filelock that know of no choice ignore it
-            fallback_to_soft=False,
-        )
-        is_held = _acquire(lock, path, timeout, borrow)
-    except LockTimeoutError:
+        folder.make()
+        fd = _acquire(folder, name, timeout, borrow=borrow)
+    except CacheBusyError:
         raise
-    except (OSError, NotImplementedError) as error:
-        if getattr(error, "errno", errno.ENOSYS) not in disk.NO_LOCKS:
-            raise write_error(root, error) from error
-        logger.warning("The file system of '%s' has no file locks.", root)
+    except OSError as error:
+        if error.errno not in disk.NO_LOCKS:
+            raise write_error(folder.root.path, error) from error
+        logger.warning("The file system of '%s' has no file locks.", folder.root.path)
+    if fd is None:
         yield False
         return
-    if not is_held:
-        yield False
-        return
-    if lend:
-        _lent.add(path)
+    process = os.getpid()
+    _ours[path] = lend
     try:
-        yield _keeps_others_away(path)
+        yield _keeps_others_away(folder, name)
     finally:
-        if lend:
-            _lent.discard(path)
-        lock.release()
+        # A child process has a copy of the descriptor, and not the lock
+        if os.getpid() == process:
+            _ours.pop(path, None)
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        os.close(fd)
 
 
-def _acquire(lock: object, path: str, timeout: float, borrow: bool) -> bool:
-    r"""Acquire a lock, unless it is borrowed, and say so."""
-    import filelock
-
-    from audmodel.core.cache.errors import LockTimeoutError
-
-    assert isinstance(lock, filelock.BaseFileLock)
+def _acquire(folder: Folder, name: str, timeout: float, *, borrow: bool) -> int | None:
+    r"""Descriptor of a lock file that is locked, or ``None`` if it is borrowed."""
+    path = os.path.join(folder.path, name)
     start = time.monotonic()
     notice = _FIRST_NOTICE
     while True:
+        fd = _try(folder, name)
+        if fd is not None:
+            return fd
+        if borrow and _ours.get(path):
+            return None
         waited = time.monotonic() - start
-        left = timeout - waited if timeout >= 0 else float("inf")
-        try:
-            seconds = 0 if borrow and path in _lent else min(notice - waited, left)
-            lock.acquire(timeout=max(0, seconds))
-            return True
-        except filelock.Timeout as error:
-            if borrow and path in _lent:
-                return False
-            waited = time.monotonic() - start
-            if timeout >= 0 and waited >= timeout:
-                raise LockTimeoutError(
-                    f"Another process is at work on the model, and has locked '{path}' "
-                    f"for longer than {timeout:g} s. "
-                    "Wait until it is done, end it, or allow a longer 'timeout'.",
-                    path,
-                ) from error
-        logger.warning(
-            "Waiting since %.0f s for '%s', "
-            "which another process holds that is at work on the same model.",
-            waited,
-            path,
-        )
-        notice = waited + _NEXT_NOTICE
+        if 0 <= timeout <= waited:
+            raise _timeout_error(path, timeout)
+        if waited >= notice:
+            notice = waited + _NEXT_NOTICE
+            logger.warning(
+                "Waiting since %.0f s for '%s', "
+                "which %s holds that is at work on the same model.",
+                waited,
+                path,
+                _holder(path),
+            )
+        time.sleep(min(_POLL, timeout - waited) if timeout >= 0 else _POLL)
 
 
-def _keeps_others_away(path: str) -> bool:
-    r"""Whether a lock that is held does what it should."""
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
-    except OSError:
-        return False
+def _try(folder: Folder, name: str) -> int | None:
+    r"""Descriptor of a lock file, or ``None`` if another one has locked it."""
+    fd = folder.open_shared(name, _MODE)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Some releases of filelock remove the file when they release the lock
+        if os.fstat(fd).st_nlink:
+            return fd
+    except OSError as error:
+        if error.errno not in _HELD:
+            os.close(fd)
+            raise
+    os.close(fd)
+    return None
+
+
+def _timeout_error(path: str, timeout: float) -> CacheBusyError:
+    from audmodel.core.cache.errors import LockTimeoutError
+
+    holder = _holder(path)
+    return LockTimeoutError(
+        f"{holder[:1].upper()}{holder[1:]} is at work on the model, "
+        f"and has locked '{path}' for longer than {timeout:g} s. "
+        "Wait until it is done, end it, or allow a longer 'timeout'.",
+        path,
+    )
+
+
+def _holder(path: str) -> str:
+    return "another thread of this process" if path in _ours else "another process"
+
+
+def _keeps_others_away(folder: Folder, name: str) -> bool:
+    r"""Whether a lock that is held does what it should."""
+    try:
+        fd = _try(folder, name)
     except OSError:
-        return True
-    else:
         return False
-    finally:
-        os.close(fd)
+    if fd is None:
+        return True
+    os.close(fd)
+    return False

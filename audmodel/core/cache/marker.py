@@ -18,10 +18,10 @@ then the model is taken back and continued like a load that ended early.
 from __future__ import annotations
 
 from collections.abc import Iterable
-import os
 import secrets
 
 from audmodel.core import disk
+from audmodel.core.cache.tree import Folder
 
 
 # Longest first line
@@ -38,14 +38,16 @@ class Marker:
     r"""What the files of a model have to be that may not be on the disk.
 
     Args:
-        path: path of the file
-        folder: folder of the model
+        parent: folder that it is in
+        name: name of the file
+        folder: name of the folder of the model beside it
 
     """
 
-    def __init__(self, path: str, folder: str) -> None:
-        self._path = path
-        self._folder = folder
+    def __init__(self, parent: Folder, name: str, folder: str) -> None:
+        self._parent = parent
+        self._name = name
+        self._folder = parent.folder(folder)
 
     def doubt(self) -> bytes | None:
         r"""First line if the power may have failed since the load.
@@ -58,7 +60,7 @@ class Marker:
         if (
             head is None
             or head.startswith(disk.boot_id().encode() + b":")
-            or (self._folder, head) in _verified
+            or (self._folder.path, head) in _verified
         ):
             return None
         return head
@@ -77,7 +79,7 @@ class Marker:
             in which case this process has no doubt any more
 
         """
-        content = disk.read_small(self._path, _LIMIT) or b""
+        content = self._parent.read(self._name, _LIMIT) or b""
         actual, _, files = content.partition(b"\n")
         try:
             is_right = (
@@ -88,10 +90,10 @@ class Marker:
         except (OSError, ValueError):
             return False
         if is_right:
-            _verified.add((self._folder, head))
+            _verified.add((self._folder.path, head))
         return is_right
 
-    def write(self, folder: str, files: Iterable[tuple[str, int, int]]) -> None:
+    def write(self, folder: Folder, files: Iterable[tuple[str, int, int]]) -> None:
         r"""Note what to compare a model with, before it becomes visible.
 
         Args:
@@ -105,17 +107,14 @@ class Marker:
         records = (f"{crc} {size} {name}\0" for name, size, crc in sorted(files))
         listing = "".join(records).encode(errors="surrogateescape")
         head = disk.boot_id().encode() + b":" + _digest(listing)
+        if not disk.boot_id():
+            # It could not be told later whether the power has failed
+            _sync_all(folder)
         # Should this process be killed, it goes with what else does not belong there
-        temporary = os.path.join(folder, f".unsynced~{secrets.token_hex(8)}")
-        with open(temporary, "xb") as file:
-            file.write(head + b"\n" + listing)
-        if disk.boot_id():
-            disk.sync(temporary)
-        else:
-            # Nobody could tell later whether the power has failed
-            disk.sync_tree(folder)
-        os.replace(temporary, self._path)
-        disk.sync_folder(os.path.dirname(self._path))
+        temporary = f".unsynced~{secrets.token_hex(8)}"
+        folder.write(temporary, head + b"\n" + listing)
+        folder.rename(temporary, self._parent, self._name)
+        self._parent.sync()
 
     def remove(self, head: bytes | None = None) -> None:
         r"""Remove the note, whose lock is held.
@@ -125,14 +124,21 @@ class Marker:
 
         """
         if head in (None, self._head()):
-            disk.remove(self._path)
+            self._parent.remove(self._name)
 
     def _head(self) -> bytes | None:
-        try:
-            with open(self._path, "rb", buffering=0, opener=disk.open_file) as file:
-                return (file.read(_HEAD) or b"").partition(b"\n")[0]
-        except OSError:
-            return None
+        start = self._parent.read_start(self._name, _HEAD)
+        return None if start is None else start.partition(b"\n")[0]
+
+
+def _sync_all(folder: Folder) -> None:
+    r"""Bring a folder, and all that is in it, to the disk."""
+    for item in folder.walk():
+        if item.is_folder:
+            folder.folder(item.name).sync()
+        else:
+            folder.sync(item.name)
+    folder.sync()
 
 
 def _digest(content: bytes) -> bytes:
@@ -141,16 +147,15 @@ def _digest(content: bytes) -> bytes:
     return blake3(content).hexdigest().encode()
 
 
-def _are_right(root: str, listing: bytes) -> bool:
+def _are_right(folder: Folder, listing: bytes) -> bool:
     r"""Whether files have the CRC-32 and the size that a list says."""
     from isal import isal_zlib
 
     buffer = memoryview(bytearray(_PIECE))
     for record in listing.split(b"\0")[:-1]:
         expected_crc, expected_size, name = record.split(b" ", 2)
-        path = os.path.join(root, name.decode(errors="surrogateescape"))
-        fd = disk.open_file(path, os.O_RDONLY | os.O_NOFOLLOW)
-        with open(fd, "rb", buffering=0) as file:
+        path = name.decode(errors="surrogateescape")
+        with open(folder.open(path), "rb", buffering=0) as file:
             size = crc = 0
             while count := file.readinto(buffer):
                 size += count

@@ -2,22 +2,21 @@ r"""Folders that processes fill: the whole of a model, or some of its files."""
 
 from __future__ import annotations
 
-from collections.abc import Container
 from collections.abc import Iterator
 import contextlib
 from contextlib import contextmanager
 import os
 import secrets
-import shutil
 import time
 
 from audmodel.core.cache import locks
 from audmodel.core.cache.marker import Marker
 from audmodel.core.cache.root import write_error
 from audmodel.core.cache.staging import Staging
+from audmodel.core.cache.tree import Folder
 
 
-# Seconds after which a folder that nobody writes to was left behind
+# Seconds after which a folder that no process writes to was left behind
 _ABANDONED = 600.0
 # Seconds after which a use is worth a note
 _USED = 60.0
@@ -27,21 +26,19 @@ class Slot:
     r"""Folder that one process at a time fills, in a folder beside it.
 
     Args:
-        root: root folder of the cache
         parent: folder that it is in
         name: what lock and attempts are named after
-        folder: path of the folder
+        folder: name of the folder
         marker: where it is noted what a model is made of,
             if the folder holds one
 
     """
 
     def __init__(
-        self, root: str, parent: str, name: str, folder: str, marker: Marker | None
+        self, parent: Folder, name: str, folder: str, marker: Marker | None
     ) -> None:
-        self.folder = folder
+        self.folder = parent.folder(folder)
         r"""Folder of what is finished."""
-        self._root = root
         self._parent = parent
         self._name = name
         self._marker = marker
@@ -57,7 +54,7 @@ class Slot:
 
         Args:
             timeout: seconds to wait, forever if negative
-            lend: whether nobody in this process waits for it
+            lend: whether no thread of this process waits for it
             borrow: whether it will do that this process has lent it
 
         Raises:
@@ -65,9 +62,9 @@ class Slot:
             CacheError: if the lock file cannot be made
 
         """
-        path = os.path.join(self._parent, f".{self._name}.lock")
+        name = f".{self._name}.lock"
         with locks.hold(
-            self._root, path, timeout=timeout, lend=lend, borrow=borrow
+            self._parent, name, timeout=timeout, lend=lend, borrow=borrow
         ) as is_alone:
             self._is_alone = is_alone
             try:
@@ -83,30 +80,30 @@ class Slot:
         and in a cache that cannot be written to nobody has to know it.
         """
         with contextlib.suppress(OSError):
-            if time.time() - os.stat(self.folder).st_mtime > _USED:
-                os.utime(self.folder)
+            if time.time() - self.folder.status().st_mtime > _USED:
+                self.folder.touch()
 
-    def set_aside(self) -> str | None:
+    def set_aside(self) -> Folder | None:
         r"""Take the folder out of sight, as one step, so that it can be deleted.
 
         Should that end early, it is like the folder of an attempt to fill it.
         The lock has to be held.
 
         Returns:
-            new path, or ``None`` if there is no such folder
+            the folder, or ``None`` if there is none
 
         Raises:
             CacheError: if the cache cannot be changed
 
         """
-        path = self._new_attempt()
+        name = self._new_attempt()
         try:
-            os.rename(self.folder, path)
+            self._parent.rename(self.folder.name, self._parent, name)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise write_error(self._root, error) from error
-        return path
+            raise write_error(self._parent.root.path, error) from error
+        return self._parent.folder(name)
 
     def remove(self) -> None:
         r"""Remove the folder, whose lock has to be held.
@@ -117,13 +114,14 @@ class Slot:
         """
         aside = self.set_aside()
         if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
+            self._parent.remove(aside.name)
 
     def stage(self, *, private: bool = False) -> Staging:
         r"""Folder to prepare what goes into this one.
 
         It stays if the attempt ends early,
         so that the next one can go on from there.
+        No other user can look into it, or change it.
 
         Args:
             private: whether to keep away from the folders of others,
@@ -131,106 +129,95 @@ class Slot:
                 whatever the lock says
 
         Returns:
-            folder that nobody else works in,
-            with what an earlier attempt left, if there is something
+            folder that no other process works in,
+            with what earlier attempts left, if there is something
 
         """
-        os.makedirs(self._parent, exist_ok=True)
+        self._parent.make()
         if self._marker is not None and self._marker.doubt() is not None:
             # All of it that is right need not be fetched again
             self.set_aside()
-        path = self._new_attempt(private=private)
-        resumed = not private and self._adopt(path)
-        if not resumed:
-            os.mkdir(path)
-        return Staging(path, self.folder, self._marker, resumed)
+        left = [] if private else self._take_over()
+        name = self._new_attempt(private=private)
+        self._parent.make_new(name, 0o700)
+        return Staging(self._parent, name, self.folder, self._marker, left)
 
-    def attempts(self) -> list[str]:
+    def attempts(self) -> list[Folder]:
         r"""Folders of attempts to fill this one, running or not.
 
         Returns:
-            paths
+            folders
 
         """
         prefix = f".{self._name}~"
-        with os.scandir(self._parent) as entries:
-            return sorted(
-                entry.path
-                for entry in entries
-                if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False)
-            )
+        return [
+            self._parent.folder(name)
+            for name in sorted(self._parent.folders())
+            if name.startswith(prefix)
+        ]
 
-    def is_left(self, attempt: str) -> bool:
-        r"""Whether nobody is at work on an attempt, if it is one to fill this folder.
+    def is_left(self, attempt: Folder) -> bool:
+        r"""Whether no process is at work on an attempt to fill this folder.
 
         Args:
-            attempt: path of the folder of an attempt
+            attempt: folder of an attempt
 
         Returns:
             whether the lock is held and keeps others away,
-            or nobody has written to the folder for a while
+            or nothing was written to the folder for a while
 
         """
-        name, _, rest = os.path.basename(attempt).removeprefix(".").partition("~")
+        name, _, rest = attempt.name.removeprefix(".").partition("~")
         is_private = rest.startswith("~")
         is_alone = self._is_alone and name == self._name
         return (is_alone and not is_private) or _is_abandoned(attempt)
 
-    def resumable(self) -> str | None:
-        r"""Folder of an attempt that ended early, to go on from.
+    def resumable(self) -> list[Folder]:
+        r"""Folders of attempts that ended early, to go on from.
 
         Returns:
-            path, or ``None`` if there is none
+            those whose files this user has made
 
         """
+        found = []
         for attempt in self.attempts():
             with contextlib.suppress(OSError):
                 # Who made it may have kept others from writing to it
-                is_ours = os.lstat(attempt).st_uid == os.geteuid()
+                is_ours = attempt.status().st_uid == os.geteuid()
                 if is_ours and self.is_left(attempt):
-                    return attempt
-        return None
+                    found.append(attempt)
+        return found
 
-    def tidy(self, keep: Container[str | None] = ()) -> None:
-        r"""Remove what earlier attempts left.
-
-        Args:
-            keep: paths of those that stay
-
-        """
+    def tidy(self) -> None:
+        r"""Remove what earlier attempts left."""
         for attempt in self.attempts():
-            if attempt not in keep and self.is_left(attempt):
-                shutil.rmtree(attempt, ignore_errors=True)
+            if self.is_left(attempt):
+                self._parent.remove(attempt.name)
 
-    def _adopt(self, path: str) -> bool:
-        r"""Take over the folder of an attempt that ended early.
+    def _take_over(self) -> list[Folder]:
+        r"""Take over the folders of attempts that ended early.
 
-        As long as the lock is ours, nobody else is at work in it.
-        Should the lock be broken, whoever is will notice that it is gone,
+        As long as the lock is ours, no other process is at work in them.
+        Should the lock be broken, the one that is will notice that its folder is gone,
         and keep out of the way.
         """
-        best = self.resumable()
-        adopted = False
-        if best is not None:
+        taken = []
+        for attempt in self.resumable():
+            name = self._new_attempt()
             with contextlib.suppress(OSError):
-                os.rename(best, path)
-                adopted = True
-        self.tidy(keep=(best, path))
-        return adopted
+                self._parent.rename(attempt.name, self._parent, name)
+                taken.append(self._parent.folder(name))
+        return taken
 
     def _new_attempt(self, *, private: bool = False) -> str:
-        name = f".{self._name}~{'~' if private else ''}{secrets.token_hex(8)}"
-        return os.path.join(self._parent, name)
+        return f".{self._name}~{'~' if private else ''}{secrets.token_hex(8)}"
 
 
-def _is_abandoned(folder: str) -> bool:
-    r"""Whether nobody has written to a folder for a while."""
-    newest = 0.0
-    with contextlib.suppress(OSError):
-        newest = os.lstat(folder).st_mtime
-        for root, folders, names in os.walk(folder):
-            for name in folders + names:
-                status = os.lstat(os.path.join(root, name))
-                newest = max(newest, status.st_mtime)
-        return time.time() - newest > _ABANDONED
-    return False  # it has just been taken away
+def _is_abandoned(folder: Folder) -> bool:
+    r"""Whether nothing was written to a folder for a while."""
+    try:
+        newest = folder.status().st_mtime
+    except OSError:
+        return False  # it has just been taken away
+    times = (item.status.st_mtime for item in folder.walk())
+    return time.time() - max([newest, *times]) > _ABANDONED

@@ -3,40 +3,56 @@ r"""Where files are put together before they appear in the cache."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Sequence
 import contextlib
 import errno
 import os
-import shutil
 import stat
-import tempfile
 
-from audmodel.core import disk
 from audmodel.core.cache.marker import Marker
+from audmodel.core.cache.tree import Folder
+from audmodel.core.cache.tree import Item
+from audmodel.core.cache.tree import is_own
 from audmodel.errors import DiskFullError
 
 
 class Staging:
-    r"""Folder of a model that is being loaded.
+    r"""Folder of a model that is being loaded, which no other user can enter.
 
     Args:
-        path: path of the folder
-        target: where it goes when it is complete
+        parent: folder that it is in
+        name: its name
+        target: folder that it, or its files, become
         marker: where it is noted what it is made of, if it is a whole model
-        resumed: whether it holds files of an earlier attempt
+        left: folders of attempts that ended early
 
     """
 
     def __init__(
-        self, path: str, target: str, marker: Marker | None, resumed: bool
+        self,
+        parent: Folder,
+        name: str,
+        target: Folder,
+        marker: Marker | None,
+        left: Sequence[Folder],
     ) -> None:
-        self.path = path
-        self.resumed = resumed
+        self.folder = parent.folder(name).pinned()
+        r"""Folder that files are written to."""
+        self.resumed = False
+        r"""Whether it holds files that may be right."""
+        self._parent = parent
         self._target = target
         self._marker = marker
+        self._left = left
         self._made: set[str] = set()
 
+    @property
+    def path(self) -> str:
+        r"""Path of the folder, for messages."""
+        return self.folder.path
+
     def prepare(self, sizes: dict[str, int]) -> None:
-        r"""Make sure that only expected files are there, and room for the rest.
+        r"""Take over what earlier attempts left, and make sure there is room for more.
 
         Args:
             sizes: size in bytes of each expected file by its name,
@@ -46,7 +62,15 @@ class Staging:
             DiskFullError: if the disk has less room than needed
 
         """
-        used = self._tidy(sizes) if self.resumed else 0
+        used = 0
+        for item, folder in resumable_files(self._left, sizes).values():
+            with contextlib.suppress(OSError):
+                self._make_above(self.folder, item.name)
+                folder.rename(item.name, self.folder, item.name)
+                used += min(item.status.st_blocks * 512, sizes[item.name])
+                self.resumed = True
+        for folder in self._left:
+            self._parent.remove(folder.name)
         self._check_room(sum(sizes.values()) - used)
 
     def distinguishes(self, first: str, second: str) -> bool:
@@ -57,41 +81,31 @@ class Staging:
             second: name of another file
 
         """
-        with tempfile.TemporaryDirectory(dir=self.path) as folder:
-            os.makedirs(os.path.join(folder, first))
-            return not os.path.lexists(os.path.join(folder, second))
+        folder = self.folder.folder(".names~")
+        folder.make(first)
+        try:
+            folder.status(second)
+        except OSError:
+            return True
+        else:
+            return False
+        finally:
+            self.folder.remove(folder.name)
 
     def _check_room(self, needed: int) -> None:
-        free = shutil.disk_usage(self.path).free
+        free = self.folder.free()
         if needed > free:
             if not self.resumed:
-                os.rmdir(self.path)
+                self.remove()
             raise DiskFullError(
                 errno.ENOSPC,
-                f"The model needs {needed} bytes in '{os.path.dirname(self.path)}', "
+                f"The model needs {needed} bytes in '{self._parent.path}', "
                 f"but only {free} are free. "
                 "Free some space, or choose another 'cache_root'.",
             )
 
-    def _tidy(self, sizes: dict[str, int]) -> int:
-        r"""Remove what does not belong here, return bytes of what does."""
-        used = 0
-        for root, folders, names in os.walk(self.path, topdown=False):
-            for name in names + folders:
-                path = os.path.join(root, name)
-                status = os.lstat(path)
-                key = os.path.relpath(path, self.path).replace(os.sep, "/")
-                if stat.S_ISDIR(status.st_mode):
-                    with contextlib.suppress(OSError):
-                        os.rmdir(path)  # if it is empty
-                elif key in sizes and _is_ours(status):
-                    used += min(status.st_blocks * 512, sizes[key])
-                else:
-                    os.unlink(path)
-        return used
-
     def commit(self, files: Iterable[tuple[str, int, int]]) -> None:
-        r"""Make the model visible, unless somebody else was faster.
+        r"""Make the model visible, unless another process was faster.
 
         Args:
             files: name, size and CRC-32 of all files
@@ -101,15 +115,25 @@ class Staging:
 
         """
         assert self._marker is not None
-        self._marker.write(self.path, files)
+        self._marker.write(self.folder, files)
+        self.folder.set_mode(self._usual_mode())
         try:
-            os.rename(self.path, self._target)
+            name = self._target.name
+            _rename(self._parent, self.folder.name, self._parent, name)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
             self.remove()
 
-    def reuse(self, folder: str, name: str) -> bool:
+    def _usual_mode(self) -> int:
+        r"""Permissions of a folder that others may look into."""
+        name = ".mode~"
+        self.folder.make(name)
+        mode = self.folder.status(name).st_mode
+        self.folder.remove(name)
+        return stat.S_IMODE(mode)
+
+    def reuse(self, folder: Folder, name: str) -> bool:
         r"""Take over a file that was found to be right.
 
         A file of ours gets a second name, which takes no room.
@@ -124,17 +148,16 @@ class Staging:
             and need not be looked at again
 
         """
-        source, path = os.path.join(folder, name), os.path.join(self.path, name)
         with contextlib.suppress(OSError):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            if is_reused(source):
+            self._make_above(self.folder, name)
+            if is_reused(folder, name):
                 with contextlib.suppress(OSError):
-                    os.link(source, path, follow_symlinks=False)
+                    folder.link(name, self.folder, name)
                     return True
             self.copy(folder, name)
         return False
 
-    def copy(self, folder: str, name: str) -> None:
+    def copy(self, folder: Folder, name: str) -> None:
         r"""Copy a file of which something may be right.
 
         Args:
@@ -145,14 +168,11 @@ class Staging:
             OSError: if the file cannot be read or written
 
         """
-        source, path = os.path.join(folder, name), os.path.join(self.path, name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        self._make_above(self.folder, name)
         self.resumed = True
-        shutil.copyfile(source, path, follow_symlinks=False)
-        if os.lstat(source).st_mode & stat.S_IXUSR:
-            # Who may read it may run it, as where it is not copied
-            mode = stat.S_IMODE(os.lstat(path).st_mode)
-            os.chmod(path, mode | (mode & 0o444) >> 2)
+        is_executable = folder.status(name).st_mode & stat.S_IXUSR
+        # Who may read it may run it, as where it is not copied
+        folder.copy(name, self.folder, name, 0o777 if is_executable else 0o666)
 
     def reveal(self, name: str) -> str:
         r"""Make a file visible, as one step, beside those that are there.
@@ -167,71 +187,73 @@ class Staging:
             FileNotFoundError: if the folder was taken away
 
         """
-        parts = name.split("/")
-        for depth in range(len(parts)):
-            folder = os.path.join(self._target, *parts[:depth])
-            if folder not in self._made:
-                _make_folder(folder)
-                self._made.add(folder)
-        source, path = os.path.join(self.path, name), os.path.join(self._target, name)
         # Nothing notes what a single file has to be
-        disk.sync(source)
-        try:
-            os.rename(source, path)
-        except IsADirectoryError:
-            shutil.rmtree(path)
-            os.rename(source, path)
-        return path
+        self.folder.sync(name)
+        self._make_above(self._target, name)
+        _rename(self.folder, name, self._target, name)
+        return os.path.join(self._target.path, name)
 
     def remove(self) -> None:
         r"""Remove what is left of the folder."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        self._parent.remove(self.folder.name)
+
+    def _make_above(self, folder: Folder, name: str) -> None:
+        r"""Make the folders that a file is in."""
+        above = os.path.dirname(name)
+        path = os.path.join(folder.path, above)
+        if path not in self._made:
+            folder.make(above, replace=True)
+            self._made.add(path)
 
 
-def _make_folder(path: str) -> None:
-    r"""Make sure that there is a folder, and no link to elsewhere."""
+def _rename(source: Folder, name: str, target: Folder, new_name: str) -> None:
+    r"""Rename a file or a folder, and remove what is there of another kind."""
     try:
-        os.mkdir(path)
-    except FileExistsError:
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
-            os.unlink(path)
-            os.mkdir(path)
+        source.rename(name, target, new_name)
+    except (IsADirectoryError, NotADirectoryError):
+        target.remove(new_name)
+        source.rename(name, target, new_name)
 
 
-def is_kept(path: str) -> bool:
-    r"""Whether a load goes on with a file that an earlier attempt left.
+def resumable_files(
+    left: Iterable[Folder], sizes: dict[str, int]
+) -> dict[str, tuple[Item, Folder]]:
+    r"""Files of attempts that ended early from which a load goes on.
 
     Args:
-        path: path of the file
+        left: folders of the attempts
+        sizes: size in bytes of each expected file by its name
 
     Returns:
-        whether it may be right
+        file that has most, and its folder, by name
 
     """
-    try:
-        return _is_ours(os.lstat(path))
-    except OSError:
-        return False
+    found: dict[str, tuple[Item, Folder]] = {}
+    for folder in left:
+        with contextlib.suppress(OSError):
+            owner = folder.status().st_uid
+            for item in folder.walk():
+                if item.name in sizes and is_own(item.status, owner):
+                    best = found.get(item.name)
+                    if best is None or best[0].status.st_blocks < item.status.st_blocks:
+                        found[item.name] = item, folder
+    return found
 
 
-def is_reused(path: str) -> bool:
+def is_reused(folder: Folder, name: str) -> bool:
     r"""Whether a load takes over a file that is right without another look.
 
     Args:
-        path: path of the file, which exists
+        folder: folder that it is in
+        name: name of the file, which exists
 
     Returns:
         whether it gets a second name
 
     """
-    return _is_ours(os.lstat(path), links=None)
-
-
-def _is_ours(status: os.stat_result, links: int | None = 1) -> bool:
-    r"""Whether a file is like one that is written here, with no other name."""
+    status = folder.status(name)
     return (
         stat.S_ISREG(status.st_mode)
         and status.st_mode & 0o7600 == 0o600
-        and links in (status.st_nlink, None)
         and status.st_uid == os.geteuid()
     )

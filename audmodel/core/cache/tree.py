@@ -1,0 +1,617 @@
+r"""The one way to open, change and remove what is in a cache.
+
+Several users may share a cache,
+and each of them can replace a file or a folder of another one at any time,
+by a link that leads out of the cache, or by something that blocks.
+A path that was checked may be another one when it is used.
+So every path is walked from the root of the cache, one folder after the other,
+each opened in the one above it and none of them a link.
+What is done in the last folder is done to that folder,
+and only regular files are opened.
+
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import contextlib
+from contextlib import contextmanager
+import errno
+import os
+import secrets
+import shutil
+import stat
+from typing import NamedTuple
+
+
+_FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# A folder on the way need not be readable
+_ON_THE_WAY = getattr(os, "O_PATH", os.O_RDONLY) | _FOLDER
+# A pipe or a device must not block, nor become the terminal of the process
+_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+# How often a file is made although other users put something in its way
+_ATTEMPTS = 100
+# Bytes that are copied at once
+_PIECE = 1 << 20
+# Errors that say that there is no file that this user may write to
+_IN_THE_WAY = {errno.EACCES, errno.EISDIR, errno.ELOOP, errno.EMLINK, errno.ENXIO}
+# Errors of opening what is no regular file
+_NOT_REGULAR = {errno.EINVAL, errno.ELOOP, errno.EMLINK, errno.ENXIO}
+# Errors that say a file system cannot sync a folder
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
+
+
+class Item(NamedTuple):
+    r"""What is below a folder."""
+
+    name: str
+    status: os.stat_result
+
+    @property
+    def is_folder(self) -> bool:
+        r"""Whether it is a folder, and no link to one."""
+        return stat.S_ISDIR(self.status.st_mode)
+
+    @property
+    def is_file(self) -> bool:
+        r"""Whether it is a regular file."""
+        return stat.S_ISREG(self.status.st_mode)
+
+
+class Folder:
+    r"""Folder in a cache, which need not exist.
+
+    Names are those of files and folders below it, with ``'/'`` between folders.
+    All methods raise an :class:`OSError`
+    if a folder on the way is missing, or is a link,
+    and the operating system refuses what is asked for.
+
+    Args:
+        root: root folder of the cache
+        name: name of the folder below it, empty for the root itself
+        pin: a folder on the way, or this one, by the number of its names,
+            and the device and inode that it has to have
+
+    """
+
+    def __init__(
+        self, root: str, name: str = "", pin: tuple[int, int, int] | None = None
+    ) -> None:
+        self._root = root
+        self._parts = tuple(name.split("/")) if name else ()
+        self._pin = pin
+        self.path = os.path.join(root, name) if name else root
+        r"""Path of the folder, for messages and for users."""
+
+    @property
+    def root(self) -> Folder:
+        r"""Root folder of the cache."""
+        return Folder(self._root)
+
+    @property
+    def parent(self) -> Folder:
+        r"""Folder that it is in."""
+        return Folder(self._root, "/".join(self._parts[:-1]))
+
+    @property
+    def name(self) -> str:
+        r"""Last part of the name."""
+        return self._parts[-1]
+
+    def folder(self, name: str) -> Folder:
+        r"""Folder below this one.
+
+        Args:
+            name: name of the folder
+
+        """
+        return Folder(self._root, "/".join((*self._parts, name)), self._pin)
+
+    def pinned(self) -> Folder:
+        r"""The same folder, which is missing as soon as another one is there."""
+        status = self.status()
+        pin = (len(self._parts), status.st_dev, status.st_ino)
+        return Folder(self._root, "/".join(self._parts), pin)
+
+    # ------------------------------------------------------------ look
+
+    def status(self, name: str = "") -> os.stat_result:
+        r"""Status of a file or folder, or of this folder.
+
+        Args:
+            name: name of it, which may be that of a link
+
+        """
+        if not name:
+            with self._opened() as fd:
+                return os.fstat(fd)
+        with self._above(name) as (fd, last):
+            return os.stat(last, dir_fd=fd, follow_symlinks=False)
+
+    def exists(self) -> bool:
+        r"""Whether the folder exists, and can be read."""
+        try:
+            with self._opened():
+                return True
+        except OSError:
+            return False
+
+    def is_empty(self) -> bool:
+        r"""Whether nothing is in the folder."""
+        with self._opened() as fd, os.scandir(fd) as entries:
+            return next(entries, None) is None
+
+    def names(self) -> list[str]:
+        r"""Names of all that is in the folder."""
+        with self._opened() as fd:
+            return os.listdir(fd)
+
+    def folders(self) -> list[str]:
+        r"""Names of the folders in the folder."""
+        with self._opened() as fd, os.scandir(fd) as entries:
+            return [e.name for e in entries if e.is_dir(follow_symlinks=False)]
+
+    def items(self) -> list[Item]:
+        r"""All that is in the folder, nothing if it cannot be read."""
+        items = []
+        with contextlib.suppress(OSError), self._opened() as fd:
+            for name in os.listdir(fd):
+                with contextlib.suppress(OSError):
+                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                    items.append(Item(name, status))
+        return items
+
+    def walk(self) -> Iterator[Item]:
+        r"""All that is below the folder, a folder before what is in it.
+
+        What vanishes in the meantime is passed over.
+
+        Yields:
+            items
+
+        """
+        left = [""]
+        while left:
+            name = left.pop()
+            for item in self.folder(name).items() if name else self.items():
+                below = f"{name}/{item.name}" if name else item.name
+                yield Item(below, item.status)
+                if item.is_folder:
+                    left.append(below)
+
+    def files(self) -> list[str]:
+        r"""Names of all that is below the folder and no folder."""
+        return [item.name for item in self.walk() if not item.is_folder]
+
+    def free(self) -> int:
+        r"""Bytes that can be written to the disk that holds the folder."""
+        with self._opened() as fd:
+            return shutil.disk_usage(fd).free
+
+    # ------------------------------------------------------------ files
+
+    def open(self, name: str) -> int:
+        r"""Open a regular file for reading.
+
+        Args:
+            name: name of the file
+
+        Returns:
+            file descriptor
+
+        Raises:
+            FileNotFoundError: if there is none, or something else
+
+        """
+        with self._above(name) as (fd, last):
+            try:
+                return _regular(os.open(last, os.O_RDONLY | _FILE, dir_fd=fd))
+            except OSError as error:
+                if error.errno not in _NOT_REGULAR:
+                    raise
+                raise FileNotFoundError(
+                    errno.ENOENT, "It is no regular file"
+                ) from error
+
+    def open_own(self, name: str, mode: int = 0o666) -> int:
+        r"""Open a file for writing that this user has made, or make it.
+
+        Anything else with that name is removed.
+
+        Args:
+            name: name of the file
+            mode: permissions of a new file, of which the umask takes some
+
+        Returns:
+            file descriptor
+
+        """
+        with self._above(name) as (fd, last):
+            return _open_own(fd, last, mode, os.fstat(fd).st_uid)
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[Callable[[str, int], int]]:
+        r"""Open several files of one folder for writing, which takes less time.
+
+        Args:
+            name: name of the folder, this one if it is empty
+
+        Yields:
+            function that does what :meth:`open_own` does
+            with the name that a file has in the folder
+
+        """
+        parts = [*self._parts, *(name.split("/") if name else ())]
+        with self._opened(parts, _ON_THE_WAY) as fd:
+            owner = os.fstat(fd).st_uid
+            yield lambda last, mode: _open_own(fd, last, mode, owner)
+
+    def open_shared(self, name: str, mode: int) -> int:
+        r"""Open a regular file for reading and writing, or make it.
+
+        Args:
+            name: name of the file
+            mode: permissions of a new file, whatever the umask
+
+        Returns:
+            file descriptor
+
+        """
+        with self._above(name) as (fd, last):
+            for _ in range(_ATTEMPTS):
+                with contextlib.suppress(FileNotFoundError):
+                    return _regular(os.open(last, os.O_RDWR | _FILE, dir_fd=fd))
+                with contextlib.suppress(FileExistsError):
+                    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE
+                    file = os.open(last, flags, mode, dir_fd=fd)
+                    with contextlib.suppress(PermissionError):
+                        os.fchmod(file, mode)
+                    return file
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+    def read(self, name: str, limit: int) -> bytes | None:
+        r"""Content of a small file.
+
+        Args:
+            name: name of the file
+            limit: largest size in bytes
+
+        Returns:
+            content, or ``None`` if there is no file that can be read
+
+        """
+        content = self.read_start(name, limit + 1)
+        return None if content is None or len(content) > limit else content
+
+    def read_start(self, name: str, limit: int) -> bytes | None:
+        r"""First bytes of a file.
+
+        Args:
+            name: name of the file
+            limit: number of bytes
+
+        Returns:
+            bytes, or ``None`` if there is no file that can be read
+
+        """
+        try:
+            with open(self.open(name), "rb", buffering=0) as file:
+                return file.read(limit) or b""
+        except OSError:
+            return None
+
+    def write(self, name: str, content: bytes) -> None:
+        r"""Write a small new file to the disk.
+
+        Args:
+            name: name of the file, which must not exist
+            content: its content
+
+        """
+        with self._above(name) as (fd, last):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE
+            with open(os.open(last, flags, 0o666, dir_fd=fd), "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+
+    def replace(self, name: str, content: bytes) -> None:
+        r"""Replace a small file as one step.
+
+        Args:
+            name: name of the file
+            content: new content
+
+        """
+        temporary = f"{name}~{secrets.token_hex(8)}"
+        self.make()
+        # A process that was killed left one
+        for left in self.names():
+            if left.startswith(f"{name}~"):
+                self.remove(left)
+        try:
+            self.write(temporary, content)
+            self.rename(temporary, self, name)
+        except OSError:
+            self.remove(temporary)
+            raise
+
+    # ------------------------------------------------------------ changes
+
+    def make(self, name: str = "", *, replace: bool = False) -> None:
+        r"""Make a folder, and those above it, unless they exist.
+
+        Args:
+            name: name of a folder below this one, this one if it is empty
+            replace: whether to remove what is in the way and no folder
+
+        """
+        parts = [*self._parts, *(name.split("/") if name else ())]
+        try:
+            with self._opened(parts):
+                return
+        except FileNotFoundError:
+            os.makedirs(self._root, exist_ok=True)
+        except NotADirectoryError:
+            if not replace:
+                raise
+        for depth, part in enumerate(parts):
+            with self._opened(parts[:depth]) as fd:
+                _make(fd, part, replace=replace)
+
+    def make_new(self, name: str, mode: int = 0o777) -> None:
+        r"""Make a folder that must not exist.
+
+        Args:
+            name: name of the folder
+            mode: permissions, of which the umask takes some
+
+        """
+        with self._above(name) as (fd, last):
+            os.mkdir(last, mode, dir_fd=fd)
+
+    def rename(self, name: str, folder: Folder, new_name: str) -> None:
+        r"""Give a file or folder another name, as one step.
+
+        Args:
+            name: name of it
+            folder: folder that it goes to
+            new_name: name in that folder
+
+        """
+        with (
+            self._above(name) as (source, old),
+            folder._above(new_name) as (target, new),
+        ):
+            os.rename(old, new, src_dir_fd=source, dst_dir_fd=target)
+
+    def link(self, name: str, folder: Folder, new_name: str) -> None:
+        r"""Give a file one more name.
+
+        Args:
+            name: name of the file
+            folder: folder of the new name
+            new_name: name in that folder
+
+        """
+        with (
+            self._above(name) as (source, old),
+            folder._above(new_name) as (target, new),
+        ):
+            os.link(
+                old,
+                new,
+                src_dir_fd=source,
+                dst_dir_fd=target,
+                follow_symlinks=False,
+            )
+
+    def copy(self, name: str, folder: Folder, new_name: str, mode: int) -> None:
+        r"""Copy the content of a file.
+
+        Args:
+            name: name of the file
+            folder: folder of the copy
+            new_name: name of the copy
+            mode: permissions of the copy, of which the umask takes some
+
+        """
+        with (
+            open(self.open(name), "rb", buffering=0) as source,
+            open(folder.open_own(new_name, mode), "wb", buffering=0) as target,
+        ):
+            target.truncate(0)
+            shutil.copyfileobj(source, target, _PIECE)
+
+    def truncate(self, name: str, size: int) -> None:
+        r"""Give a file that this user has made another size.
+
+        Args:
+            name: name of the file
+            size: size in bytes
+
+        """
+        with open(self.open_own(name), "wb", buffering=0) as file:
+            file.truncate(size)
+
+    def remove(self, name: str) -> None:
+        r"""Remove a file, or a folder and all that is in it, as far as that can be.
+
+        Args:
+            name: name of it, which need not exist
+
+        """
+        # Another user may have made more folders in each other than can be open
+        with (
+            contextlib.suppress(OSError, RecursionError),
+            self._above(name) as (fd, last),
+        ):
+            _remove(fd, last, ignore_errors=True)
+
+    def set_mode(self, mode: int) -> None:
+        r"""Change the permissions of the folder.
+
+        Args:
+            mode: permissions
+
+        """
+        with self._opened() as fd:
+            os.fchmod(fd, mode)
+
+    def touch(self) -> None:
+        r"""Set the time at which the folder was changed to now."""
+        with self._opened() as fd:
+            os.utime(fd)
+
+    def sync(self, name: str = "") -> None:
+        r"""Bring a file, or the names in this folder, to the disk.
+
+        Args:
+            name: name of the file
+
+        """
+        if name:
+            fd = self.open(name)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            return
+        with self._opened() as fd:
+            try:
+                os.fsync(fd)
+            except OSError as error:
+                if error.errno not in _NO_SYNC:
+                    raise
+
+    # ------------------------------------------------------------ descriptors
+
+    @contextmanager
+    def _opened(
+        self, parts: Sequence[str] | None = None, how: int = os.O_RDONLY
+    ) -> Iterator[int]:
+        r"""Descriptor of this folder, or of one below the root."""
+        parts = self._parts if parts is None else parts
+        fd = -1
+        try:
+            fd = self._descend(parts, how)
+            yield fd
+        except OSError as error:
+            error.filename = os.path.join(self._root, *parts)
+            raise
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
+    @contextmanager
+    def _above(self, name: str) -> Iterator[tuple[int, str]]:
+        r"""Descriptor of the folder that a file or folder is in, and its name there."""
+        parts = [*self._parts, *name.split("/")] if name else self._parts
+        fd = -1
+        try:
+            fd = self._descend(parts[:-1], _ON_THE_WAY)
+            yield fd, parts[-1]
+        except OSError as error:
+            error.filename, error.filename2 = os.path.join(self._root, *parts), None
+            raise
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
+    def _descend(self, parts: Sequence[str], how: int) -> int:
+        r"""Descriptor of a folder below the root."""
+        flags = how if not parts else _ON_THE_WAY
+        # The root is where the user wants it, links on the way to it included
+        fd = os.open(self._root, (flags | _FOLDER) & ~os.O_NOFOLLOW)
+        try:
+            for depth, part in enumerate(parts, start=1):
+                flags = how if depth == len(parts) else _ON_THE_WAY
+                below = os.open(part, flags | _FOLDER, dir_fd=fd)
+                os.close(fd)
+                fd = below
+                if self._pin is not None and depth == self._pin[0]:
+                    status = os.fstat(fd)
+                    if self._pin[1:] != (status.st_dev, status.st_ino):
+                        raise FileNotFoundError(errno.ENOENT, "It was replaced")
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+
+def is_own(status: os.stat_result, owner: int) -> bool:
+    r"""Whether a file is like those that a user makes here, with no other name.
+
+    Args:
+        status: status of the file
+        owner: the user, which is that of the folder it is in,
+            since network shares may give all files to another one
+
+    """
+    return (
+        stat.S_ISREG(status.st_mode)
+        and status.st_mode & 0o7600 == 0o600
+        and status.st_nlink == 1
+        and status.st_uid == owner
+    )
+
+
+def _open_own(fd: int, name: str, mode: int, owner: int) -> int:
+    r"""Open a file for writing that a user has made, or make it."""
+    flags = os.O_WRONLY | os.O_CREAT | _FILE
+    failure: OSError = FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    for _ in range(_ATTEMPTS):
+        try:
+            file = os.open(name, flags, mode, dir_fd=fd)
+            if is_own(os.fstat(file), owner):
+                return file
+            os.close(file)
+        except OSError as error:
+            if error.errno not in _IN_THE_WAY:
+                raise
+            failure = error
+        with contextlib.suppress(FileNotFoundError):
+            _remove(fd, name)
+    raise failure
+
+
+def _regular(fd: int) -> int:
+    r"""The same descriptor, if it is that of a regular file."""
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "It is no regular file")
+    return fd
+
+
+def _make(fd: int, name: str, *, replace: bool) -> None:
+    r"""Make a folder unless there is one."""
+    try:
+        os.mkdir(name, dir_fd=fd)
+    except FileExistsError:
+        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        if replace and not stat.S_ISDIR(status.st_mode):
+            os.unlink(name, dir_fd=fd)
+            os.mkdir(name, dir_fd=fd)
+
+
+def _remove(fd: int, name: str, *, ignore_errors: bool = False) -> None:
+    r"""Remove a file, or a folder and all that is in it.
+
+    Unlike :func:`shutil.rmtree` it never waits for what took the place of a folder.
+    """
+    try:
+        os.unlink(name, dir_fd=fd)
+    except (IsADirectoryError, PermissionError) as error:
+        try:
+            below = os.open(name, os.O_RDONLY | _FOLDER, dir_fd=fd)
+        except NotADirectoryError:
+            raise error from None
+        try:
+            for inside in os.listdir(below):
+                with contextlib.suppress(*([OSError] if ignore_errors else [])):
+                    _remove(below, inside, ignore_errors=ignore_errors)
+        finally:
+            os.close(below)
+        os.rmdir(name, dir_fd=fd)

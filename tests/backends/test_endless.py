@@ -206,10 +206,19 @@ def test_waiting_without_limit(
     assert stored.data == b"x"
 
 
+@pytest.mark.parametrize(
+    "netrc", ["", "machine localhost login me password secret", "default login me"]
+)
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_credentials_do_not_follow_to_another_host(
-    connect: Callable[[str], ObjectBackend], hasty: None, status: int
+    connect: Callable[[str], ObjectBackend],
+    hasty: None,
+    home: Path,
+    status: int,
+    netrc: str,
 ) -> None:
+    (home / ".netrc").write_text(f"{netrc}\n")
+    (home / ".netrc").chmod(0o600)
     # Another name is another host, though it is the same machine
     with Proxy("nowhere:1") as proxy, Proxy("nowhere:1") as other:
         other.fault = faults.status(404)

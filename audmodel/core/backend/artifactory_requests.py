@@ -268,7 +268,14 @@ def _make_session(url: str, login: tuple[str, str] | None) -> requests.Session:
             _guard(manager)
             return manager
 
-    session = requests.Session()
+    class Session(requests.Session):
+        def rebuild_auth(self, prepared_request: Any, response: Any) -> None:
+            # Where a redirection leads, ~/.netrc would be looked into
+            old, new = response.request.url, prepared_request.url
+            if self.should_strip_auth(old, new):
+                prepared_request.headers.pop("Authorization", None)
+
+    session = Session()
     session.mount("https://", Adapter(_POOL, _POOL))
     if url.startswith("https://"):
         # No server may lead us away from TLS

@@ -1,0 +1,98 @@
+"""Requests that are ended, and the time that is spent on repeats."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from audmodel import errors
+from audmodel.core.backend import connections
+from audmodel.core.backend import transfer
+from audmodel.core.backend.connections import Requests
+from tests.backends import proxy as faults
+from tests.backends.proxy import Answer
+from tests.backends.proxy import Forward
+from tests.backends.proxy import Proxy
+from tests.backends.proxy import Request
+from tests.backends.test_remote import Place
+from tests.backends.test_remote import place as place
+from tests.backends.test_remote import proxy as proxy
+
+
+def test_ended_requests_adopt() -> None:
+    outer, inner, innermost = Requests(), Requests(), Requests()
+    inner.adopt(innermost)
+    outer.end()
+    assert not inner.ended
+    outer.adopt(inner)
+    assert inner.ended
+    assert innermost.ended
+
+
+def test_a_block_inside_ended_requests(place: Place) -> None:
+    outer, inner = Requests(), Requests()
+    with place.backend(place.server) as backend:
+        backend.write_object("/a", [b"x"])
+        outer.end()
+        with outer.here(), inner.here(), pytest.raises(errors.RepositoryError):
+            backend.read_object("/a", 10)
+        assert inner.ended
+        # Nothing else is
+        assert backend.read_object("/a", 10) is not None
+
+
+def test_a_reader_inside_ended_requests(place: Place) -> None:
+    """One that was opened before, in work that nobody waits for any more."""
+    outer = Requests()
+    with place.backend(place.server) as backend:
+        backend.write_object("/a", [bytes(1_000_000)])
+        with backend.open_object("/a") as reader:
+            assert reader is not None
+            outer.end()
+            with outer.here(), pytest.raises(errors.RepositoryError):
+                reader.read(0, 100_000)
+
+
+def test_progress_renews_the_time_for_repeats(
+    place: Place, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transfer with breaks in it may take longer than what never arrives."""
+    size, step = 5_000_000, 600_000
+
+    def cut(request: Request, forward: Forward) -> Answer:
+        time.sleep(0.15)
+        answer = forward()
+        answer.cut_after = step
+        return answer
+
+    with place.backend(proxy.host) as backend:
+        backend.write_object("/a", [bytes(size)])
+        with backend.open_object("/a") as reader:
+            assert reader is not None
+            monkeypatch.setattr(transfer, "BUDGET", 0.6)
+            proxy.fault = cut
+            start = time.monotonic()
+            assert reader.read(0, size - 300_000) == bytes(size - 300_000)
+            assert time.monotonic() - start > 2 * transfer.BUDGET
+            # Without progress it ends
+            proxy.fault = faults.break_before
+            start = time.monotonic()
+            with pytest.raises(errors.RepositoryUnreachableError):
+                reader.read(0, size - 300_000)
+            assert time.monotonic() - start < 5
+
+
+def test_progress_makes_pauses_short_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(random, "uniform", lambda _, longest: longest)
+    monkeypatch.setattr(connections, "wait", pauses.append)
+    retry = transfer.Retry(reached=True)
+    failure = transfer.FailureError(transfer.Kind.LOST, "no answer.")
+    for _ in range(3):
+        retry.pause(failure, "Could not read")
+    retry.received(10**6)
+    retry.pause(failure, "Could not read")
+    assert pauses[0] < pauses[1] < pauses[2]
+    assert pauses[3] == pauses[0]

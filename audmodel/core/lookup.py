@@ -12,6 +12,7 @@ from functools import partial
 from typing import TypeVar
 import warnings
 
+from audmodel.core import silence
 from audmodel.core.config import config
 from audmodel.core.config import is_embedded
 from audmodel.core.registry import Registry
@@ -111,6 +112,8 @@ def _ask(
 
     A repository that cannot be reached is passed over with a warning,
     unless all of them are.
+    So is one whose host gave no answer a moment ago,
+    unless there is no other one to ask.
     One that must not be asked is an error,
     unless another one has the answer.
     """
@@ -118,10 +121,18 @@ def _ask(
     from audmodel.core.backend.errors import RepositoryNotFoundError
     from audmodel.core.backend.errors import RepositoryUnreachableError
 
+    may_rest = any(not silence.rest(repository.host) for repository in repositories)
+
     def ask(repository: Repository) -> Answer | None:
+        rest = silence.rest(repository.host)
+        if rest and may_rest:
+            raise RepositoryUnreachableError(
+                f"{repository} gave no answer a moment ago, "
+                f"and is asked again in {rest:.0f} s."
+            )
         try:
-            with open_registry(repository) as registry:
-                return question(registry)
+            with silence.noticed(repository.host), open_registry(repository) as found:
+                return question(found)
         except RepositoryNotFoundError:
             # It is made when something is published
             if is_embedded(repository):

@@ -8,11 +8,13 @@ import sys
 import threading
 import time
 from typing import Any
+from typing import ClassVar
 import warnings
 
 import pytest
 
 import audmodel
+from audmodel.core import silence
 from audmodel.core.backend.filesystem import FileSystem
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
@@ -89,6 +91,83 @@ def test_unreachable_repository_is_passed_over_with_one_warning(
         warnings.simplefilter("error")
         assert audmodel.load(uid)
         assert audmodel.name(uid) == "torch"
+
+
+class Silent(Down):
+    """Backend of a host that takes its time to give no answer."""
+
+    asked: ClassVar[list[str]] = []
+
+    def _open(self) -> None:
+        self.asked.append(self.host)
+        super()._open()
+
+
+@pytest.fixture
+def silent() -> audmodel.Repository:
+    Silent.asked.clear()
+    audmodel.Repository.register("silent", Silent)
+    return audmodel.Repository("lost", "silent.example", "silent")
+
+
+def test_a_silent_host_is_not_asked_by_the_next_lookup(
+    repository: audmodel.Repository, silent: audmodel.Repository, uid: str
+) -> None:
+    other = audmodel.Repository("other", silent.host, "silent")
+    audmodel.config.REPOSITORIES = [silent, repository, other]
+    with pytest.warns(UserWarning, match="left out"):
+        assert audmodel.resolve_alias("best") == uid
+    Silent.asked.clear()
+    with pytest.warns(UserWarning, match="asked again in [0-9]+ s"):
+        assert audmodel.load("best")
+    with pytest.warns(UserWarning, match="asked again in [0-9]+ s") as caught:
+        assert audmodel.versions(uid) == ["1.0.0"]
+    assert len(caught) == 2
+    assert Silent.asked == []
+
+
+def test_a_silent_host_is_asked_if_there_is_no_other(
+    repository: audmodel.Repository, silent: audmodel.Repository
+) -> None:
+    audmodel.config.REPOSITORIES = [silent]
+    for number in (1, 2):
+        with pytest.raises(
+            audmodel.errors.RepositoryUnreachableError, match="gives no answer"
+        ):
+            audmodel.exists("deadbeef-1.0.0")
+        assert len(Silent.asked) == number
+    # Nor is it left out when it is named
+    audmodel.config.REPOSITORIES = [repository]
+    with pytest.raises(
+        audmodel.errors.RepositoryUnreachableError, match="gives no answer"
+    ):
+        audmodel.models(repository=silent)
+    assert len(Silent.asked) == 3
+
+
+def test_a_silent_host_is_asked_later_and_when_it_answered(
+    repository: audmodel.Repository,
+    silent: audmodel.Repository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    audmodel.config.REPOSITORIES = [repository, silent]
+    monkeypatch.setattr(silence, "REST", 0.1)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="left out"):
+            assert not audmodel.exists("deadbeef-1.0.0")
+        time.sleep(0.2)
+    assert len(Silent.asked) == 2
+    monkeypatch.setattr(silence, "REST", 60)
+    with pytest.warns(UserWarning, match="left out"):
+        assert not audmodel.exists("deadbeef-1.0.0")
+    assert len(Silent.asked) == 2
+    # One that answered to somebody else is asked at once
+    audmodel.config.REPOSITORIES = [silent]
+    monkeypatch.setattr(Silent, "_open", lambda self: None)
+    monkeypatch.setattr(Silent, "read_object", lambda self, path, limit: None)
+    assert not audmodel.exists("deadbeef-1.0.0")
+    audmodel.config.REPOSITORIES = [repository, silent]
+    assert not audmodel.exists("deadbeef-1.0.0")
 
 
 def test_unreachable_repository_that_nobody_needs(
@@ -170,6 +249,7 @@ def test_process_ends_before_a_later_repository_answers(
     code = """
 import sys, threading, time
 import audmodel
+from audmodel.core import silence
 from audmodel.core.backend.filesystem import FileSystem
 
 asked = threading.Event()

@@ -272,7 +272,7 @@ def _make_session(url: str, login: tuple[str, str] | None) -> requests.Session:
         def rebuild_auth(self, prepared_request: Any, response: Any) -> None:
             # Where a redirection leads, ~/.netrc would be looked into
             old, new = response.request.url, prepared_request.url
-            if self.should_strip_auth(old, new):
+            if self.should_strip_auth(old, new):  # type: ignore[no-untyped-call]
                 prepared_request.headers.pop("Authorization", None)
 
     session = Session()

@@ -67,11 +67,15 @@ class Answer:
     stream: Stream
 
     @property
+    def _length(self) -> int | None:
+        value = self.headers.get("content-length", "")
+        return int(value) if re.fullmatch(_NUMBER, value) else None
+
+    @property
     def length(self) -> int | None:
         r"""Length of the body, if the server says it."""
-        value = self.headers.get("content-length", "")
-        if re.fullmatch(_NUMBER, value):
-            return int(value)
+        if self._length is not None:
+            return self._length
         found = self.range if self.status == 206 else None
         # Some proxies leave out the one, and none the other
         return None if found is None else found[1] - found[0] + 1
@@ -79,10 +83,8 @@ class Answer:
     @property
     def has_end(self) -> bool:
         r"""Whether the body ends before the connection does, and all of it arrived."""
-        return (
-            "content-length" in self.headers
-            or self.headers.get("transfer-encoding", "").lower() == "chunked"
-        )
+        encoding = self.headers.get("transfer-encoding", "").lower()
+        return self._length is not None or encoding == "chunked"
 
     @property
     def range(self) -> tuple[int, int, int] | None:

@@ -208,6 +208,7 @@ KNOWS = {
     "audmodel.core.cache": (
         "audmodel.core.config",
         "audmodel.core.disk",
+        "audmodel.core.home",
         "audmodel.core.results",
         "audmodel.core.uid",
     ),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from audmodel.core.home import expand_home
+from audmodel.core.home import expand_variables
 from audmodel.core.repository import Repository
 from audmodel.errors import ConfigurationError
 from audmodel.errors import InvalidDocumentError
@@ -81,7 +83,9 @@ def default_cache_root() -> str:
         absolute path of the folder
 
     Raises:
-        ConfigurationError: if the configuration file cannot be used
+        ConfigurationError: if the configuration file cannot be used,
+            or the path names a variable that is not set,
+            or a home folder that is not known
 
     Examples:
         >>> import os
@@ -90,8 +94,10 @@ def default_cache_root() -> str:
         '/data/models'
 
     """
-    root = os.environ.get("AUDMODEL_CACHE_ROOT") or config.CACHE_ROOT
-    return os.path.abspath(os.path.expanduser(root))
+    root = os.environ.get("AUDMODEL_CACHE_ROOT")
+    if root:
+        root = expand_variables(root, "AUDMODEL_CACHE_ROOT")
+    return os.path.abspath(expand_home(root or config.CACHE_ROOT))
 
 
 def user_settings() -> dict[str, Any]:
@@ -105,6 +111,9 @@ def user_settings() -> dict[str, Any]:
 
     """
     path = os.path.expanduser(CONFIG_FILE)
+    if not os.path.isabs(path):
+        # Without home folder it would be one of the current folder
+        return {}
     # A link to nothing may lead to what is not mounted at the moment
     return _read_file(path) if os.path.lexists(path) else {}
 
@@ -142,6 +151,7 @@ def _read_file(path: str) -> dict[str, Any]:
             )
     if "cache_root" in values:
         _check_string(path, "cache_root", values["cache_root"])
+        values["cache_root"] = _folder(path, values["cache_root"])
     if "repositories" in values:
         values["repositories"] = _repositories(path, values["repositories"])
     return values
@@ -178,8 +188,23 @@ def _repositories(path: str, entries: object) -> list[Repository]:
                 f"'{path}': the key '{where}.{_UNPROTECTED}' "
                 f"has to be true or false, not {entry[_UNPROTECTED]!r}."
             )
+        if entry["backend"] == "file-system":
+            where = f"'{path}': the key '{where}.host'"
+            entry["host"] = expand_variables(entry["host"], where)
         repositories.append(Repository(**entry))
     return repositories
+
+
+def _folder(path: str, folder: str) -> str:
+    r"""Folder that is the same wherever a program is started."""
+    key = f"'{path}': the key 'cache_root'"
+    expanded = expand_variables(folder, key)
+    if not expanded.startswith(("/", "~")):
+        raise ConfigurationError(
+            f"{key} has to be an absolute path, or to begin with '~', "
+            f"since '{folder}' is another folder wherever a program is started."
+        )
+    return expanded
 
 
 def _check_string(path: str, key: str, value: object) -> None:

@@ -26,6 +26,49 @@ _SHARED = {
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 
 
+_ADVICE = {
+    "Make room and try again.": (errno.ENOSPC, errno.EDQUOT),
+    "It belongs to another user, or its permissions forbid it.": (
+        errno.EACCES,
+        errno.EPERM,
+    ),
+    "The file system is mounted to be read only.": (errno.EROFS,),
+    "Neither the file system nor 'ulimit -f' may forbid files of this size.": (
+        errno.EFBIG,
+    ),
+    "Raise the limit of open files with 'ulimit -n', or use fewer workers.": (
+        errno.EMFILE,
+        errno.ENFILE,
+    ),
+    "The file system cannot do what is needed, "
+    "e.g. write in the middle of a file, as some FUSE mounts without a write cache.": (
+        *(errno.EINVAL, errno.ESPIPE, errno.ENOSYS),
+        *(errno.ENOTSUP, errno.EOPNOTSUPP),
+    ),
+    "The disk, or the connection to it, has a fault: see what the system logs.": (
+        *(errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EREMOTEIO),
+        *(errno.ENXIO, errno.ENODEV, errno.EHOSTDOWN),
+    ),
+}
+_ADVICE_BY_NUMBER = {
+    number: text for text, numbers in _ADVICE.items() for number in numbers
+}
+
+
+def advice(error: BaseException) -> str:
+    r"""What to do about an error of a file system.
+
+    Args:
+        error: what the operating system said
+
+    Returns:
+        sentence with a space in front, empty if the error speaks for itself
+
+    """
+    text = _ADVICE_BY_NUMBER.get(getattr(error, "errno", None) or 0)
+    return f" {text}" if text else ""
+
+
 @functools.cache
 def boot_id() -> str:
     r"""What tells this start of the machine from all others.

@@ -16,6 +16,7 @@ from audmodel.core.config import config
 from audmodel.core.config import is_embedded
 from audmodel.core.find import find
 from audmodel.core.find import resolve
+from audmodel.core.home import expand_home
 from audmodel.core.repository import Repository
 from audmodel.core.repository import check_type
 from audmodel.core.selection import check_patterns
@@ -297,9 +298,7 @@ def publish(
     from audmodel.core.progress import progress_bar
 
     if is_embedded(place):
-        folder = os.path.join(os.path.expanduser(place.host), place.name)
-        os.makedirs(folder, exist_ok=True)
-        disk.sync_names(folder, os.path.expanduser("~"))
+        _make_embedded(place)
     if alias:
         check_alias_found(alias, place)
     check_found(planned.model, place)
@@ -421,9 +420,26 @@ def _date(date: object) -> datetime.date:
         ) from None
 
 
+def _make_embedded(place: Repository) -> None:
+    r"""Make the folder of the repository that needs no configuration."""
+    from audmodel.core.backend.errors import RepositoryError
+
+    folder = os.path.join(expand_home(place.host), place.name)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        disk.sync_names(folder, expand_home("~"))
+    except OSError as error:
+        raise RepositoryError(
+            f"The repository folder '{folder}' cannot be made: {error.strerror}."
+            f"{disk.advice(error)} Configure a repository in another folder, "
+            "or set HOME to one that can be written to.",
+            error,
+        ) from error
+
+
 def _make_tmp_root(folder: str) -> str:
     r"""Folder for temporary files, which exists."""
-    folder = os.path.expanduser(folder)
+    folder = expand_home(folder)
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:

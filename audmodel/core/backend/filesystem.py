@@ -329,10 +329,14 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
             for chunk in chunks:
                 _write(fd, memoryview(chunk))
             os.fsync(fd)
+            # Some file systems say only when a file is closed
+            # that they cannot store it
+            os.close(os.dup(fd))
             yield path, fd
         finally:
             disk.remove(path)
-            os.close(fd)
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
     def _make_folders(self, folder: str) -> None:
         r"""Make folders, and their names durable.
@@ -374,10 +378,18 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
             yield
         except OSError as error:
             raise RepositoryError(
-                f"Could not {action} '{self._expand(path)}': {error.strerror}.", error
+                f"Could not {action} '{self._expand(path)}': {error.strerror}."
+                f"{disk.advice(error)}",
+                error,
             ) from error
 
     def _open(self) -> None:
+        if self.host.startswith("~"):
+            raise RepositoryNotFoundError(
+                f"The repository folder '{self._root}' does not exist, "
+                "since the home folder is not known. "
+                "Set HOME, or configure a repository by an absolute path."
+            )
         if not os.path.isdir(self._root):
             raise RepositoryNotFoundError(
                 f"The repository folder '{self._root}' does not exist. "

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 
+from audmodel.core import disk
 from audmodel.core.config import default_cache_root
+from audmodel.core.home import expand_home
 from audmodel.errors import CacheError
 from audmodel.errors import DiskFullError
 
@@ -20,7 +22,7 @@ def absolute_root(root: str | None) -> str:
         absolute path
 
     """
-    return os.path.abspath(os.path.expanduser(root or default_cache_root()))
+    return os.path.abspath(expand_home(root or default_cache_root()))
 
 
 def write_error(root: str, cause: Exception) -> CacheError:
@@ -38,8 +40,8 @@ def write_error(root: str, cause: Exception) -> CacheError:
     kind = DiskFullError if number in (errno.ENOSPC, errno.EDQUOT) else CacheError
     return kind(
         number,
-        f"The model cache '{root}' cannot be written to: {cause}. "
+        f"The model cache '{root}' cannot be written to: {cause}."
+        f"{disk.advice(cause)} "
         "What is there already is kept for the next attempt. "
-        "Choose another folder with 'cache_root' or AUDMODEL_CACHE_ROOT, "
-        "or make room and try again.",
+        "Another folder is chosen with 'cache_root' or AUDMODEL_CACHE_ROOT.",
     )

@@ -45,20 +45,22 @@ def progress_bar(
 
     import audeer
 
-    bars: list[Any] = []
+    from audmodel.parallel import bars
+
+    started: list[Any] = []
     lock = threading.Lock()
 
     def start(total: int) -> Progress:
         with lock, _unseen():
-            if bars:
-                bars[0].total += total
+            if started:
+                started[0].total += total
             else:
-                bars.append(make(total))
-        return move if bars else no_progress(total)
+                started.append(make(total))
+        return move if started else no_progress(total)
 
     def make(total: int) -> Any:
         text = audeer.format_display_message(description, pbar=True)
-        bar = audeer.progress_bar(total=total, desc=text)
+        bar = bars.progress_bar(total=total, desc=text)
         bar.unit = unit
         bar.unit_scale = True
         # audeer's look, with bytes in front of the times
@@ -68,7 +70,7 @@ def progress_bar(
         return bar
 
     def move(count: int) -> None:
-        bar = bars[0]
+        bar = started[0]
         with lock, _unseen():
             # What is done once more, since it was damaged, does not count
             bar.update(min(count, bar.total - bar.n))
@@ -79,7 +81,7 @@ def progress_bar(
     try:
         yield start
     finally:
-        for bar in bars:
+        for bar in started:
             with _unseen():
                 bar.close()
 

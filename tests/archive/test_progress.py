@@ -244,3 +244,19 @@ os._exit(0)
         check=False,
     )
     assert result.stdout == "4\n"
+
+
+def test_bar_leaves_no_thread() -> None:
+    code = """
+import threading
+from audmodel.core.progress import progress_bar
+from tqdm import tqdm
+
+with progress_bar("Test", verbose=True) as start:
+    start(10)(10)
+    print(threading.active_count(), tqdm.monitor_interval > 0)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "1 True\n"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 from typing import TypeVar
 
-from audmodel.parallel.prefetch import positive_int
+from audmodel.parallel.arguments import positive_int
 from audmodel.parallel.processes import ProcessPool
 from audmodel.parallel.waiting import result_of
 

@@ -13,7 +13,7 @@ from typing import Any
 from typing import Generic
 from typing import ParamSpec
 
-from audmodel.parallel.prefetch import positive_int
+from audmodel.parallel.arguments import positive_int
 from audmodel.parallel.processes import ProcessPool
 from audmodel.parallel.processes import explain_dead_worker
 from audmodel.parallel.reductions import reduce_results

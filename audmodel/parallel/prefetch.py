@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
+import contextvars
 import importlib
 import os
 import threading
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from typing import TypeAlias
 from typing import TypeVar
 
+from audmodel.parallel.arguments import positive_int
 from audmodel.parallel.waiting import result_of
 
 
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-# An item and what becomes its result, until a thread takes them
-_Call: TypeAlias = "list[tuple[Item, Future[Result]]]"
+# A context, an item, and what becomes its result, until a thread takes them
+_Call: TypeAlias = "list[tuple[contextvars.Context, Item, Future[Result]]]"
 
 
 def prefetch(
@@ -39,14 +41,15 @@ def prefetch(
 
     ``function`` runs in threads
     while the consumer is busy with earlier results.
-    If the system allows no more threads, or the interpreter ends,
-    it goes on with those there are,
-    and with the calling one.
     Results come in the order of ``items``.
     However slow the consumer
     and however long ``items``,
     never more than ``ahead`` results are started and not yet taken,
     so memory stays flat.
+
+    Each call sees the context variables of the thread that asks for results,
+    as they are when the call is started.
+    What it sets in them stays its own.
 
     ``items`` is advanced in the thread that asks for results,
     and only as far as results are started.
@@ -86,7 +89,9 @@ def prefetch(
         generator of results.
         An exception of ``function`` is raised in place of its result,
         an exception of ``items`` in place of the item it replaced,
-        each after all earlier results
+        each after all earlier results.
+        A ``RuntimeError`` is raised in a fork of the process
+        that has asked for the first result, which has no such threads
 
     Raises:
         TypeError: if ``function`` cannot be called,
@@ -108,35 +113,14 @@ def prefetch(
         raise TypeError(f"function must be callable, but is {function!r}.")
     if num_workers is None:
         num_workers = 5 * (os.cpu_count() or 1)
-    positive_int("num_workers", num_workers)
-    if ahead is None:
-        ahead = 2 * num_workers
-    positive_int("ahead", ahead)
+    num_workers = positive_int("num_workers", num_workers)
+    ahead = positive_int("ahead", 2 * num_workers if ahead is None else ahead)
     iterator = iter(items)
     # The work is in generators of their own,
     # as the checks above would otherwise wait for the first result
     if num_workers == 1 or not _has_executors():
         return _in_calling_thread(function, iterator)
     return _in_threads(function, iterator, num_workers, ahead, on_abort)
-
-
-def positive_int(name: str, value: object) -> int:
-    """The value, which must be a positive integer.
-
-    Args:
-        name: name of the argument, for the message
-        value: value of the argument
-
-    Returns:
-        the value
-
-    Raises:
-        ValueError: if it is not an integer, is a bool, or is less than 1
-
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a positive integer, but is {value!r}.")
-    return value
 
 
 def _has_executors() -> bool:
@@ -154,7 +138,7 @@ def _in_calling_thread(
     iterator: Iterator[Item],
 ) -> Generator[Result, None, None]:
     for item in iterator:
-        yield function(item)
+        yield contextvars.copy_context().run(function, item)
 
 
 def _in_threads(
@@ -167,6 +151,7 @@ def _in_threads(
     from concurrent.futures import Future
     from concurrent.futures import ThreadPoolExecutor
 
+    process = os.getpid()
     own_threads: set[int] = set()
     pending: deque[tuple[_Call[Item, Result], Future[Result]]] = deque()
     failure: Exception | None = None
@@ -191,7 +176,7 @@ def _in_threads(
                     failure = error
                 else:
                     future: Future[Result] = Future()
-                    call = [(item, future)]
+                    call = [(contextvars.copy_context(), item, future)]
                     # The call owns the item from here on,
                     # a reference would keep it alive beyond it
                     del item
@@ -214,6 +199,7 @@ def _in_threads(
             # the consumer holds the only reference to a result,
             # and an exception is not tied into a cycle with this frame
             yield result_of(pending.popleft()[1])
+            _refuse_forks_of(process)
         if failure is not None:
             raise failure
         complete = True
@@ -233,14 +219,22 @@ def _in_threads(
                 executor.shutdown(wait=threading.get_ident() not in own_threads)
 
 
+def _refuse_forks_of(process: int) -> None:
+    if os.getpid() != process:
+        raise RuntimeError(
+            "Results are computed in threads of another process, "
+            "of which this one is a fork. Call prefetch() again here."
+        )
+
+
 def _run(function: Callable[[Item], Result], call: _Call[Item, Result]) -> None:
     """Call a function, in the first thread that takes the call."""
     try:
-        item, future = call.pop()
+        context, item, future = call.pop()
     except IndexError:
         return
     try:
-        future.set_result(function(item))
+        future.set_result(context.run(function, item))
     # It is raised where the result is waited for
     except BaseException as error:
         future.set_exception(error)
@@ -248,4 +242,4 @@ def _run(function: Callable[[Item], Result], call: _Call[Item, Result]) -> None:
             raise
     finally:
         # The traceback of an exception would refer to this frame and back
-        del item, future
+        del context, item, future

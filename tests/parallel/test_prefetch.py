@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import contextvars
 import gc
 import itertools
+import os
 import subprocess
 import sys
 import threading
@@ -571,3 +573,64 @@ def test_taken_result_is_not_kept() -> None:
     reference = weakref.ref(next(results))
     assert reference() is None
     results.close()
+
+
+# Context and forks ---------------------------------------------------------
+
+
+variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_calls_see_the_context_of_who_asks_for_results(num_workers: int) -> None:
+    def read_and_set(item: int) -> int:
+        value = variable.get()
+        variable.set(100)
+        return value
+
+    def ask() -> None:
+        results = prefetch(read_and_set, range(4), num_workers=num_workers, ahead=1)
+        for number in range(1, 4):
+            variable.set(number)
+            assert next(results) == number
+        results.close()
+        # What a call sets stays its own
+        assert variable.get() == 3
+
+    contextvars.copy_context().run(ask)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_fork_does_not_wait_for_threads_that_it_does_not_have(num_workers: int) -> None:
+    script = f"""
+import os, warnings
+from audmodel.parallel import prefetch
+
+# Of forks next to threads
+warnings.simplefilter("ignore")
+results = prefetch(str, range(5), num_workers={num_workers})
+assert next(results) == "0"
+process = os.fork()
+try:
+    print(*results)
+except RuntimeError as error:
+    print(error)
+if process:
+    os.waitpid(process, 0)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert "1 2 3 4" in lines
+    lines.remove("1 2 3 4")
+    if num_workers == 1:
+        assert lines == ["1 2 3 4"]
+    else:
+        assert "of which this one is a fork" in lines[0]

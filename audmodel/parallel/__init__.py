@@ -18,11 +18,13 @@ from audmodel.parallel.reductions import min_reduction
 from audmodel.parallel.reductions import product_reduction
 from audmodel.parallel.reductions import string_concatenation_reduction
 from audmodel.parallel.reductions import sum_reduction
+from audmodel.parallel.worker import worker_number
 
 
 __all__ = [
     "prefetch",
     "MultiWorker",
+    "worker_number",
     "ReductionComposition",
     "flatten_reduction",
     "sum_reduction",

@@ -575,8 +575,7 @@ class _ProcessWorker(_ThreadWorker):
 
     def __init__(self, handler: BaseTaskHandler) -> None:
         super().__init__(handler)
-        # A copy of a process that has threads may hang
-        self.processes = ProcessPool(1, start_method="spawn")
+        self.processes = ProcessPool(1)
 
     def start(self) -> Future[Any]:
         return self.thread.submit(self._in_process, self.handler, [])
@@ -604,7 +603,7 @@ class _ProcessWorker(_ThreadWorker):
         tasks: Sequence[BaseTask],
     ) -> Any:
         call = functools.partial(_handle_in_process, handler, tasks)
-        return self.processes.run([call], lambda _: None)[0]
+        return self.processes.run([call])[0]
 
 
 # Handler of a process that was started for one.

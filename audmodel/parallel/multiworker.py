@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
+import contextvars
 import functools
 import os
 from typing import TYPE_CHECKING
@@ -13,10 +14,14 @@ from typing import Any
 from typing import Generic
 from typing import ParamSpec
 
+from audmodel.parallel.arguments import duration
 from audmodel.parallel.arguments import positive_int
+from audmodel.parallel.bars import progress_bar
 from audmodel.parallel.processes import ProcessPool
 from audmodel.parallel.processes import explain_dead_worker
 from audmodel.parallel.reductions import reduce_results
+from audmodel.parallel.waiting import carry_out
+from audmodel.parallel.waiting import wait_for_all
 
 
 if TYPE_CHECKING:
@@ -45,22 +50,23 @@ class MultiWorker(Generic[Arguments]):
 
     By default the workers are processes of this machine,
     which start when a call needs them, and serve the following ones.
-    They are forks where that is safe,
-    on Linux and while this process has a single thread.
-    Otherwise they are started with the *spawn* method,
-    or with the one set by ``multiprocessing.set_start_method()``
-    if that is not *fork*.
-    Processes that are no forks import the module of the function,
+    They always start with the *spawn* method,
+    and import the main module,
     so a script has to guard its main part
     with ``if __name__ == "__main__":``.
-    Function, arguments, and results must be picklable.
-    With an executor, whatever it stands for does the work,
+    Arguments and results must be picklable.
+    The function may be a lambda or a closure as well,
+    or one of a notebook.
+    With an executor, its workers do the work,
     which is how a function grows past one machine.
+
+    The function sees no context variables of the caller,
+    as those cannot be sent to another process.
 
     Args:
         function: function to call, or a method
         n_processes: number of workers.
-            With ``1``, and no executor,
+            With ``1``, and neither executor nor timeout,
             the function is called in the calling process.
             If ``None``, the number of processors of the machine
         batched_arg: name of the argument with the list to split.
@@ -77,11 +83,24 @@ class MultiWorker(Generic[Arguments]):
             It is not shut down,
             and the workers behind it need this package.
             Of the list there are still ``n_processes`` parts
+        initializer: called without arguments in each process before its first call,
+            for example to load a model, or to choose a GPU
+            by :func:`worker_number`.
+            What it raises, the call raises
+        timeout: time in seconds for a call, the start of processes included.
+            Processes that are not done by then are killed,
+            and the call raises a ``TimeoutError``.
+            An executor cannot be told to:
+            its parts that run are not waited for.
+            If ``None`` there is no limit
 
     Raises:
-        TypeError: if ``function`` or ``reduction`` cannot be called,
+        TypeError: if ``function``, ``reduction`` or ``initializer``
+            cannot be called,
             or ``executor`` cannot submit
         ValueError: if ``n_processes`` is not a positive integer,
+            if ``timeout`` is not a finite number of at least zero,
+            if there is an ``initializer`` for an ``executor``,
             if the function has no parameter ``batched_arg``,
             or no parameter that could hold the list,
             or does not tell its parameters
@@ -111,6 +130,9 @@ class MultiWorker(Generic[Arguments]):
         verbose: bool = False,
         reduction: Callable[..., Any] | None = None,
         executor: Executor | None = None,
+        *,
+        initializer: Callable[[], Any] | None = None,
+        timeout: float | None = None,
     ) -> None:
         import inspect
 
@@ -118,6 +140,13 @@ class MultiWorker(Generic[Arguments]):
             raise TypeError(f"function must be callable, but is {function!r}.")
         if reduction is not None and not callable(reduction):
             raise TypeError(f"reduction must be callable, but is {reduction!r}.")
+        if initializer is not None and not callable(initializer):
+            raise TypeError(f"initializer must be callable, but is {initializer!r}.")
+        if initializer is not None and executor is not None:
+            raise ValueError(
+                "An executor starts its workers itself: "
+                "give the initializer to the executor."
+            )
         if executor is not None and not callable(getattr(executor, "submit", None)):
             raise TypeError(f"executor must be an executor, but is {executor!r}.")
         if n_processes is None:
@@ -134,8 +163,11 @@ class MultiWorker(Generic[Arguments]):
         self.verbose = verbose
         self.reduction = reduction
         self.executor = executor
+        self.initializer = initializer
+        self.timeout = None if timeout is None else duration("timeout", timeout)
         self._batched = _BatchedArgument(function, signature, batched_arg)
         self._pool: ProcessPool | None = None
+        self._must_initialize = False
         self._entered = False
 
     def __enter__(self) -> Callable[Arguments, Any]:
@@ -148,7 +180,9 @@ class MultiWorker(Generic[Arguments]):
             parts that have not started are cancelled,
             and those that run are waited for.
             An interrupt ends own processes at once.
-            It raises a ``ValueError`` if the batched argument is no list,
+            It raises a ``TimeoutError`` if the call was not done in time,
+            a ``BrokenProcessPool`` error if a process died,
+            a ``ValueError`` if the batched argument is no list,
             and a ``RuntimeError`` after the context was left
 
         Raises:
@@ -157,8 +191,9 @@ class MultiWorker(Generic[Arguments]):
         """
         if self._entered:
             raise RuntimeError("This MultiWorker is already in use.")
-        if self.executor is None and self.n_processes > 1:
-            self._pool = ProcessPool(self.n_processes)
+        if self.executor is None and (self.n_processes > 1 or self.timeout is not None):
+            self._pool = ProcessPool(self.n_processes, self.initializer)
+        self._must_initialize = self.initializer is not None
         self._entered = True
 
         @functools.wraps(self.function)
@@ -200,70 +235,60 @@ class MultiWorker(Generic[Arguments]):
         ]
         lengths = [len(part) for part in parts]
         with self._progress(sum(lengths)) as advance:
-            if pool is not None:
-                results = pool.run(calls, lambda n: advance(lengths[n]))
-            elif self.executor is not None:
-                results = self._from_executor(self.executor, calls, lengths, advance)
-            else:
-                results = []
-                for call, length in zip(calls, lengths):
-                    results.append(call())
-                    advance(length)
+            results = self._results(pool, calls, lambda n: advance(lengths[n]))
         if self.reduction is None:
             return results
         return reduce_results(self.reduction, results, lengths)
 
-    def _from_executor(
+    def _results(
         self,
-        executor: Executor,
+        pool: ProcessPool | None,
         calls: Sequence[_Call],
-        lengths: Sequence[int],
-        advance: Callable[[int], Any],
+        on_success: Callable[[int], Any],
     ) -> list[Any]:
-        """Results of calls, all of which have ended when this does."""
-        from concurrent.futures import as_completed
-        from concurrent.futures import wait
-
-        futures: list[Future[Any]] = []
-        try:
-            for call in calls:
-                # Not lost if a later one fails
-                futures.append(executor.submit(call))  # noqa: PERF401
-            length_of = dict(zip(futures, lengths))
-            for future in as_completed(futures):
-                if future.exception() is not None:
-                    break
-                advance(length_of[future])
-        except Exception as error:
-            explain_dead_worker(error)
-            raise
-        finally:
-            # A future that is cancelled may never be reported as done,
-            # so only the others are waited for
-            running = [future for future in futures if not future.cancel()]
-            wait(running)
-        # In the order of the list,
-        # so that which of several failures is raised does not depend on timing
-        failures = (future.exception() for future in running)
-        first_failure = next((error for error in failures if error is not None), None)
-        if first_failure is None:
-            return [future.result() for future in futures]
-        explain_dead_worker(first_failure)
-        try:
-            raise first_failure
-        finally:
-            # The traceback would refer to this frame and back
-            del first_failure
+        if pool is not None:
+            return pool.run(calls, on_success, self.timeout)
+        if self.executor is not None:
+            return _run_on(self.executor, calls, on_success, self.timeout)
+        if self._must_initialize and self.initializer is not None:
+            self.initializer()
+            self._must_initialize = False
+        results = []
+        for number, call in enumerate(calls):
+            # As in a process
+            results.append(contextvars.Context().run(call))
+            on_success(number)
+        return results
 
     @contextlib.contextmanager
     def _progress(self, total: int) -> Iterator[Callable[[int], Any]]:
         if not self.verbose:
             yield lambda _: None
             return
-        import audeer
-
-        with audeer.progress_bar(total=total, desc=_name(self.function)) as bar:
+        with progress_bar(total=total, desc=_name(self.function)) as bar:
             yield bar.update
+
+
+def _run_on(
+    executor: Executor,
+    calls: Sequence[_Call],
+    on_success: Callable[[int], Any],
+    timeout: float | None,
+) -> list[Any]:
+    """Results of calls that an executor carries out."""
+
+    def submit(call: Callable[[], Any], futures: list[Future[Any]]) -> None:
+        futures.append(executor.submit(call))
+
+    def stop(futures: list[Future[Any]], at_once: bool) -> None:
+        if not at_once:
+            wait_for_all(futures)
+
+    try:
+        return carry_out(calls, submit, stop, on_success, timeout)
+    except Exception as error:
+        explain_dead_worker(error)
+        raise
 
 
 class _BatchedArgument:

@@ -2,67 +2,78 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterable
 import contextlib
+import functools
 import os
-import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 from typing import Any
-from typing import NoReturn
 import weakref
 
-from audmodel.parallel.waiting import LATE
+from audmodel.parallel.messages import Outcome
+from audmodel.parallel.messages import by_value
+from audmodel.parallel.messages import outcome_of
+from audmodel.parallel.messages import serialize
+from audmodel.parallel.waiting import carry_out
+from audmodel.parallel.waiting import wait_for_all
+from audmodel.parallel.worker import serve
+from audmodel.parallel.worker import set_up
 
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
-
-# Instead of a call: there are no more. Cannot be a pickle
-_STOP = b"stop"
+    from audmodel.parallel.messages import Message
 
 
 class ProcessPool:
     """Processes that carry out calls, one at a time each.
 
     They start when they are needed first, and end with :meth:`close`.
-    Each has a pipe of its own,
-    and the thread that makes calls talks to it directly.
-    So the pool has no thread,
-    which another one could not be forked next to,
-    and no lock that a process could take with it when it dies.
+    Each has a thread that talks to it, and a pipe of its own,
+    so a process that dies leaves no lock or half of a message to others.
 
     Args:
         num_processes: number of processes
-        start_method: how they start.
-            If ``None``, by a fork where that is safe
+        initializer: called in each process before its first call
 
     """
 
-    def __init__(self, num_processes: int, start_method: str | None = None) -> None:
+    def __init__(
+        self,
+        num_processes: int,
+        initializer: Callable[[], Any] | None = None,
+    ) -> None:
+        from concurrent.futures import ThreadPoolExecutor
         from multiprocessing import util
 
-        self._workers = [_Worker(start_method) for _ in range(num_processes)]
-        # Threads that are in run(), by something that stands for the run
-        self._runs: dict[object, int] = {}
-        # A worker was given back, or a run has ended
-        self._changed = threading.Condition()
+        self._workers = [_Worker(n, initializer) for n in range(num_processes)]
+        # The last one is taken first: it was used last, or else is the first one
+        self._idle = self._workers[::-1]
+        self._threads = ThreadPoolExecutor(
+            num_processes,
+            thread_name_prefix="audmodel-process",
+            initializer=_block_interrupts,
+        )
+        self._futures: set[Future[Any]] = set()
+        self._interrupted: set[Future[Any]] = set()
+        self._lock = threading.Lock()
         self._is_closed = False
-        # If nobody calls close().
-        # At the end of the program this has to happen
+        # Without a call of close(), at the end of the program:
         # before multiprocessing waits for its processes
-        self._end = util.Finalize(self, _end, args=(self._workers,), exitpriority=10)
+        util.Finalize(self, _end, args=(self._workers,), exitpriority=10)
         _pools.add(self)
 
     def run(
         self,
-        calls: Sequence[Callable[[], Any]],
-        on_success: Callable[[int], Any],
+        calls: Iterable[Callable[[], Any]],
+        on_success: Callable[[int], Any] = lambda _: None,
+        timeout: float | None = None,
     ) -> list[Any]:
         """Carry out calls.
 
@@ -71,6 +82,9 @@ class ProcessPool:
         Args:
             calls: the calls, which must be picklable
             on_success: called with the number of each call that has succeeded
+            timeout: time in seconds after which processes
+                that are not done are killed.
+                If ``None`` there is no limit
 
         Returns:
             what the calls returned, in order
@@ -80,299 +94,228 @@ class ProcessPool:
                 of several failures that of the first call in order.
                 After a failure no further call starts,
                 and all that run have ended.
-                If this thread is interrupted, they are killed at once.
-                Those that another interrupt has spared
-                are killed by the next call that needs a process,
-                and by :meth:`close`
+                If this thread is interrupted, they are killed at once
             BrokenProcessPool: if a process died in the middle of a call.
-                The next call of it starts another one
+                The next call starts another one
             RuntimeError: if the pool was closed before,
+                if a fork of the process that made the pool uses it,
                 or a call raised what cannot be unpickled here
+            TimeoutError: if the calls were not done in time
 
         """
-        run = object()
-        try:
-            # In this order: close() waits for this run, or is noticed by it
-            self._runs[run] = threading.get_ident()
-            if self._is_closed:
-                _refuse()
-            return self._carry_out(run, calls, on_success)
-        finally:
-            try:
-                # Interrupted, most likely by Ctrl-C
-                left = [worker for worker in self._workers if worker.run is run]
-                # All of them before any is waited for
-                for worker in left:
-                    worker.kill()
-                for worker in left:
-                    worker.end()
-                    self._give_back(worker)
-            finally:
-                self._runs.pop(run, None)
-                with self._changed:
-                    self._changed.notify_all()
+        self._kill_interrupted()
+        return carry_out(calls, self._submit, self._stop, on_success, timeout)
 
     def close(self) -> None:
         """Wait for calls of other threads, and end all processes.
 
         If the wait is interrupted, those calls fail.
 
-        Raises:
-            RuntimeError: if it is called in the middle of a call of this thread
-
         """
         if self._is_closed:
             return
-        if threading.get_ident() in self._runs.values():
-            raise RuntimeError("The processes carry out a call of this thread.")
+        self._is_closed = True
         try:
-            self._is_closed = True
-            self._wait_for_runs()
-            for worker in self._workers:
-                if worker.run is None:
-                    worker.stop()
-                else:
-                    # Lost, and may be in the middle of a call
-                    worker.end()
-            for worker in self._workers:
-                worker.wait()
+            self._kill_interrupted()
+            wait_for_all(self._futures)
         except BaseException:
             # Most likely Ctrl-C
-            for worker in self._workers:
-                worker.retire()
-            self._wait_for_runs()
+            self._stop(list(self._futures), at_once=True)
             raise
         finally:
-            self._end()
+            _end(self._workers)
+            self._threads.shutdown()
 
     def forget(self) -> None:
-        """Let go of all processes, in a fork that they do not belong to."""
+        """Close the pipes, in a fork that the processes do not belong to."""
         self._is_closed = True
-        # A thread that the fork does not have may hold its lock
-        self._changed = threading.Condition()
+        self._interrupted.clear()
         for worker in self._workers:
             worker.disconnect()
+        # They are not killed by the fork
+        self._workers.clear()
 
-    def _carry_out(
-        self,
-        run: object,
-        calls: Sequence[Callable[[], Any]],
-        on_success: Callable[[int], Any],
-    ) -> list[Any]:
-        import selectors
+    def _submit(self, call: Callable[[], Any], futures: list[Future[Any]]) -> None:
+        from concurrent.futures import Future
 
-        results: list[Any] = [None] * len(calls)
-        failures: dict[int, BaseException] = {}
-        waiting = deque(range(len(calls)))
-        running: dict[_Worker, int] = {}
-        worker: _Worker | None
-        with selectors.PollSelector() as selector:
-            while waiting or running:
-                # One that has work to wait for must not wait for other threads
-                worker = self._take(run, wait=not running) if waiting else None
-                if worker is not None:
-                    number = waiting.popleft()
-                    error = self._start(worker, calls[number])
-                    if error is None:
-                        running[worker] = number
-                        for handle in worker.handles():
-                            selector.register(handle, selectors.EVENT_READ, worker)
-                    else:
-                        failures[number] = error
-                        waiting.clear()
-                        self._give_back(worker)
-                # Who is done already spares the start of another process
-                timeout = 0 if worker is not None and waiting else LATE
-                ready = selector.select(timeout) if running else []
-                for worker in dict.fromkeys(key.data for key, _ in ready):
-                    for handle in worker.handles():
-                        selector.unregister(handle)
-                    result, error = worker.receive()
-                    number = running.pop(worker)
-                    self._give_back(worker)
-                    if error is None:
-                        results[number] = result
-                        on_success(number)
-                    else:
-                        failures[number] = error
-                        waiting.clear()
-        if not failures:
-            return results
+        if self._is_closed:
+            raise RuntimeError("The processes have ended, or are those of a parent.")
+        future: Future[Any] = Future()
+        # Before it starts, so that an interrupt finds it there
+        futures.append(future)
+        self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
+        self._threads.submit(self._carry_out, future, call)
+
+    def _carry_out(self, future: Future[Any], call: Callable[[], Any]) -> None:
+        """Let a process carry out a call, in the thread that talks to it."""
+        if not future.set_running_or_notify_cancel():
+            return
+        result, error = None, None
+        with self._lock:
+            worker = self._idle.pop()
+            worker.future = future
         try:
-            raise failures[min(failures)]
-        finally:
-            # The traceback would refer to this frame and back
-            del failures, error
+            if future in self._interrupted:
+                raise RuntimeError("The processes have ended.")
+            result = worker.call(call)
+        except BaseException as failure:  # noqa: BLE001
+            # It belongs to the thread that waits for the future
+            error = failure
+        with self._lock:
+            worker.future = None
+            self._idle.append(worker)
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+        # The traceback of an exception would refer to this frame and back
+        del error, future
 
-    def _take(self, run: object, *, wait: bool) -> _Worker | None:
-        """A worker without work, or ``None`` if there is none."""
-        with self._changed:
-            while True:
-                # In order, to prefer one that has started
+    def _stop(self, futures: list[Future[Any]], at_once: bool) -> None:
+        """Wait for calls, or kill the processes that carry them out."""
+        if at_once:
+            self._interrupted.update(futures)
+            self._kill_interrupted()
+        else:
+            wait_for_all(futures)
+
+    def _kill_interrupted(self) -> None:
+        # Repeated, as a process may be about to start.
+        # After another interrupt, the next call or close() does the rest
+        while self._interrupted:
+            with self._lock:
                 for worker in self._workers:
-                    if worker.run not in self._runs:
-                        if worker.run is not None:
-                            # Lost by a run that was interrupted once more
-                            # when it ended its processes
-                            worker.end()
-                        worker.run = run
-                        return worker
-                if not wait:
-                    return None
-                self._changed.wait(LATE)
-
-    def _give_back(self, worker: _Worker) -> None:
-        with self._changed:
-            worker.run = None
-            self._changed.notify_all()
-
-    def _start(self, worker: _Worker, call: Callable[[], Any]) -> BaseException | None:
-        try:
-            worker.send(call)
-        except Exception as error:  # noqa: BLE001
-            return error
-        return None
-
-    def _wait_for_runs(self) -> None:
-        with self._changed:
-            while self._runs:
-                self._changed.wait(LATE)
+                    if worker.future in self._interrupted:
+                        worker.kill()
+            time.sleep(0.001)
+            self._interrupted = {f for f in self._interrupted if not f.done()}
 
 
 class _Worker:
     """A process, once it was needed, and the pipe to it."""
 
-    def __init__(self, start_method: str | None) -> None:
-        # What it works for. Nothing else says whether it is free,
-        # so an interrupt cannot lose it on the way from one place to another
-        self.run: object | None = None
-        self._start_method = start_method
-        self._starting = threading.Lock()
-        self._is_retired = False
+    def __init__(self, number: int, initializer: Callable[[], Any] | None) -> None:
+        # What it works for
+        self.future: Future[Any] | None = None
+        self._number = number
+        self._initializer = initializer
+        self._serialize = serialize
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
-        self._pidfd: int | None = None
 
-    def handles(self) -> list[int]:
-        """What to wait on for a result, or the end of the process."""
-        assert self._connection is not None
-        return [self._connection.fileno(), self._sentinel()]
+    def call(self, call: Callable[[], Any]) -> Any:
+        """Let the process carry out a call.
 
-    def send(self, call: Callable[[], Any]) -> None:
-        """Let the process carry out a call."""
-        from multiprocessing.reduction import ForkingPickler
+        Args:
+            call: the call
 
-        message = ForkingPickler.dumps(call)
+        Returns:
+            what it returned
+
+        Raises:
+            BaseException: what it raised
+            BrokenProcessPool: if the process died
+
+        """
         if self._process is not None and not self._process.is_alive():
             # It had nothing to do, so nothing is lost
             self.end()
-        if self._connection is None:
+        if self._process is None:
             self._start()
-        assert self._connection is not None
-        try:
-            self._connection.send_bytes(message)
-        except OSError:
-            raise self._death() from None
-
-    def receive(self) -> tuple[Any, BaseException | None]:
-        """Result of the call, or what it raised."""
-        assert self._connection is not None
-        try:
-            # The pipe may be kept open by a fork that was not made by Python
-            reply = self._connection.recv_bytes() if self._connection.poll() else None
-        except (EOFError, OSError):
-            reply = None
-        if reply is None:
-            return None, self._death()
-        return _unpacked(reply)
-
-    def stop(self) -> None:
-        """Tell the process to end."""
-        if self._connection is not None:
-            with contextlib.suppress(OSError):
-                self._connection.send_bytes(_STOP)
-
-    def wait(self) -> None:
-        """Wait for the end of the process."""
-        if self._process is not None:
-            self._process.join()
+        return self._ask(call)
 
     def kill(self) -> None:
-        """Kill the process, which whoever waits for it notices."""
+        """Kill the process, which its thread notices."""
         process = self._process
         if process is not None:
             process.kill()
 
-    def retire(self) -> None:
-        """Kill the process, and start no other one."""
-        # Not before one that another thread starts at the moment can be killed
-        with self._starting:
-            self._is_retired = True
-        self.kill()
-
     def end(self) -> None:
-        """End the process, whatever it is doing."""
-        process = self._process
+        """End the process, and wait for that."""
+        process, self._process = self._process, None
         if process is not None:
             process.kill()
             process.join()
-            self._process = None
         self.disconnect()
 
     def disconnect(self) -> None:
         """Close the pipe."""
-        # Whoever closes a number twice may close that of something else
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-        pidfd, self._pidfd = self._pidfd, None
-        if pidfd is not None:
-            os.close(pidfd)
 
     def _start(self) -> None:
         import multiprocessing
 
-        with self._starting, _no_interrupts():
-            if self._is_retired:
-                _refuse()
-            context: Any = multiprocessing.get_context(
-                self._start_method or _safe_start_method()
+        if multiprocessing.current_process().daemon:
+            raise RuntimeError(
+                "A daemonic process, like one of multiprocessing.Pool, "
+                "must not start processes. Use a ProcessPoolExecutor instead of it, "
+                "or call with n_processes=1."
             )
-            self._connection, theirs = context.Pipe()
-            try:
-                process = context.Process(target=_serve, args=(theirs,))
-                process.start()
-            except BaseException:
-                self.disconnect()
-                raise
-            finally:
-                theirs.close()
-            self._process = process
-            self._pidfd = _pidfd(process.pid)
+        # Never a fork: it has none of the other threads,
+        # but may have a lock that one of them holds.
+        # Always the same method, as what works depends on it
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        try:
+            process = context.Process(target=serve, args=(theirs,))
+            process.start()
+        except BaseException:
+            self.disconnect()
+            raise
+        finally:
+            theirs.close()
+        self._process = process
+        try:
+            self._ask(functools.partial(set_up, self._number, self._initializer))
+        except BaseException:
+            self.end()
+            raise
 
-    def _sentinel(self) -> int:
+    def _ask(self, call: Callable[[], Any]) -> Any:
+        """Result of a call in the process, which has started."""
+        outcome = self._exchange(self._serialize(call))
+        if outcome.is_unknown:
+            # Defined in a notebook, or in the guarded part of a script
+            try:
+                message = by_value(call)
+            except Exception:  # noqa: BLE001
+                return outcome.get()
+            outcome = self._exchange(message)
+            self._serialize = by_value
+        return outcome.get()
+
+    def _exchange(self, message: Message) -> Outcome:
+        """What became of a call that is sent to the process."""
+        from multiprocessing.connection import wait
+
+        assert self._connection is not None
         assert self._process is not None
-        return self._process.sentinel if self._pidfd is None else self._pidfd
+        try:
+            self._connection.send_bytes(message)
+            del message
+            # A fork that was not made by Python may keep the pipe open
+            wait([self._connection, self._process.sentinel])
+            reply = self._connection.recv_bytes() if self._connection.poll() else None
+        except (EOFError, OSError):
+            reply = None
+        if reply is None:
+            raise self._death()
+        return outcome_of(reply)
 
     def _death(self) -> Exception:
         from concurrent.futures.process import BrokenProcessPool
-        from multiprocessing.connection import wait
 
-        assert self._process is not None
         process = self._process
+        assert process is not None
         # Its pipe may end a moment before
-        wait([self._sentinel()], 1)
+        process.join(1)
         self.end()
         error = BrokenProcessPool(f"A process ended with code {process.exitcode}.")
         explain_dead_worker(error)
         return error
-
-
-class _InProcessError(Exception):
-    """Shows where in a process an exception was raised."""
-
-    def __str__(self) -> str:
-        return f'\n"""\n{self.args[0]}"""'
 
 
 def explain_dead_worker(error: BaseException) -> None:
@@ -394,111 +337,20 @@ def explain_dead_worker(error: BaseException) -> None:
         )
 
 
-def _pidfd(pid: int) -> int | None:
-    """Handle that tells the end of a process, on systems that have such.
-
-    The sentinel of :mod:`multiprocessing` is a pipe,
-    which ends only with everything that the process has started.
-
-    """
-    with contextlib.suppress(AttributeError, OSError):
-        return os.pidfd_open(pid)
-    return None
-
-
-def _end(workers: Sequence[_Worker]) -> None:
+def _end(workers: Iterable[_Worker]) -> None:
     for worker in workers:
-        worker.retire()
+        worker.kill()
     for worker in workers:
         # One that fails must not keep the others
         with contextlib.suppress(Exception):
-            if worker.run is None:
-                worker.end()
-            else:
-                # A thread that the program did not wait for will close its pipe
-                worker.wait()
+            worker.end()
 
 
-def _refuse() -> NoReturn:
-    raise RuntimeError("The processes have ended, or are those of a parent.")
-
-
-# Start ---------------------------------------------------------------------
-
-
-def _safe_start_method() -> str:
-    """How to start a process: by a fork where that is safe.
-
-    A start method that was set is respected.
-    A *fork* that was set counts as none:
-    many things set it by the way, like a lock of :mod:`multiprocessing`,
-    and it does not make a fork any safer.
-
-    """
-    import multiprocessing
-
-    method = multiprocessing.get_start_method(allow_none=True)
-    if method is not None and method != "fork":
-        return method
-    return "fork" if _is_fork_safe() else "spawn"
-
-
-def _is_fork_safe() -> bool:
-    """Whether this process has one thread, and so would a fork of it.
-
-    A fork has only the thread that made it.
-    What others were about to do never happens in it,
-    like giving back a lock.
-
-    """
-    # Libraries of macOS do not survive a fork
-    if sys.platform != "linux" or threading.active_count() != 1:
-        return False
-    try:
-        return _num_threads() == 1 or _num_threads_after_fork() == 1
-    except OSError:
-        return False
-
-
-def _num_threads() -> int:
-    """Number of threads of this process, those included that Python does not know."""
-    return len(os.listdir("/proc/self/task"))
-
-
-def _num_threads_after_fork() -> int:
-    """Number of threads when a fork was made, which does nothing.
-
-    OpenBLAS, and thereby numpy, ends its threads before a fork,
-    and starts them again when it needs them.
-    What other libraries have, like OpenMP or CUDA, remains.
-
-    """
-    import signal
-    import warnings
-
-    with warnings.catch_warnings():
-        # Says what is about to be found out
-        warnings.simplefilter("ignore", DeprecationWarning)
-        process = os.fork()
-        if process == 0:
-            os._exit(0)
-    try:
-        return _num_threads()
-    finally:
-        os.kill(process, signal.SIGKILL)
-        os.waitpid(process, 0)
-
-
-@contextlib.contextmanager
-def _no_interrupts() -> Iterator[None]:
-    """Hold back Ctrl-C in this thread, and in processes that it starts."""
+def _block_interrupts() -> None:
+    """Leave Ctrl-C to the main thread, and start processes that do not see it."""
     import signal
 
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 # Pools of this process, whose pipes a fork of it must not keep open,
@@ -513,100 +365,3 @@ def _forget_pools() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_pools)
-
-
-# In the process ------------------------------------------------------------
-
-
-def _serve(connection: Connection) -> None:
-    """Carry out calls until there are no more."""
-    import signal
-
-    # What a fork has inherited.
-    # Ctrl-C reaches all processes of a terminal,
-    # and the one that has started this one decides what happens.
-    # A handler, since programs started from here would inherit SIG_IGN
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGINT, lambda *_: None)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    if "numpy.random" in sys.modules:
-        # Python does it for its own
-        sys.modules["numpy.random"].seed()
-    # The pipe ends with this process, also in the middle of a message
-    os.register_at_fork(after_in_child=connection.close)
-    # Ends with an error if the other process is gone
-    with contextlib.suppress(EOFError, OSError):
-        while _serve_one(connection):
-            pass
-
-
-def _serve_one(connection: Connection) -> bool:
-    """Carry out the next call, if there is one.
-
-    Arguments and results may be large,
-    so each of them is let go as soon as it is not needed any more.
-
-    """
-    from multiprocessing.reduction import ForkingPickler
-    import pickle
-
-    message = connection.recv_bytes()
-    if message == _STOP:
-        return False
-    try:
-        call = pickle.loads(message)  # noqa: S301
-        del message
-        result = call()
-        del call
-        reply = ForkingPickler.dumps((result, None))
-        del result
-    except BaseException as error:  # noqa: BLE001
-        reply = ForkingPickler.dumps((None, _packed(error)))
-    connection.send_bytes(reply)
-    return True
-
-
-# What a call raised, on its way ---------------------------------------------
-
-
-def _packed(error: BaseException) -> tuple[bytes, str, str]:
-    """An exception, pickled on its own as that may fail, and in words."""
-    import pickle
-    import traceback
-
-    try:
-        pickled = pickle.dumps(error)
-    except Exception:  # noqa: BLE001
-        # Whatever its own code raises, the words below still arrive
-        pickled = b""
-    summary = "".join(traceback.format_exception_only(error)).strip()
-    return pickled, summary, "".join(traceback.format_exception(error))
-
-
-def _unpacked(reply: bytes) -> tuple[Any, BaseException | None]:
-    """Result of a call, and what it raised."""
-    import pickle
-
-    try:
-        # It comes from a process of this program, and from nobody else
-        result, failure = pickle.loads(reply)  # noqa: S301
-    except KeyboardInterrupt:
-        raise
-    except BaseException as failed:  # noqa: BLE001
-        # Of what somebody wrote to unpickle
-        return None, failed
-    if failure is None:
-        return result, None
-    pickled, summary, description = failure
-    try:
-        error = pickle.loads(pickled)  # noqa: S301
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001
-        # Many exceptions take other arguments than they say
-        error = None
-    if not isinstance(error, BaseException):
-        error = RuntimeError(f"A process raised {summary}")
-    error.__cause__ = _InProcessError(description)
-    return None, error

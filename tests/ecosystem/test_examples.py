@@ -203,6 +203,7 @@ def test_public_names() -> None:
         "product_reduction",
         "string_concatenation_reduction",
         "sum_reduction",
+        "worker_number",
     }
 
 

@@ -12,10 +12,8 @@ import pytest
 
 
 # Live as long as the process that needs them:
-# tqdm's monitor, what multiprocessing tracks resources with,
-# and the threads of dask's clients.
+# the threads of dask's clients.
 LASTING_THREADS = (
-    "tqdm_monitor",
     "Dask-",
     "Profile",
     "IO loop",
@@ -29,7 +27,6 @@ def _threads() -> set[threading.Thread]:
         thread
         for thread in threading.enumerate()
         if not thread.name.startswith(LASTING_THREADS)
-        and type(thread).__name__ != "TMonitor"
     }
 
 

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 import contextlib
 import functools
 import itertools
-import math
+import os
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import TypeVar
 
+from audmodel.parallel.arguments import duration
 from audmodel.parallel.arguments import positive_int
+from audmodel.parallel.exceptions import own_copies
 from audmodel.parallel.processes import ProcessPool
 from audmodel.parallel.waiting import result_of
 
@@ -80,6 +82,7 @@ class BaseTaskHandler:
         Results are attributes of the tasks,
         a return value is ignored.
         An exception is raised for each task of the batch, and for no other.
+        Each caller gets a copy of its own.
 
         Args:
             *tasks: tasks in the order in which they arrived
@@ -110,9 +113,10 @@ class FlowStep:
             processes each have their own
         process: if ``True`` the handler runs in processes
             instead of threads.
-            They are started with the *spawn* method,
-            so handler and tasks must be picklable,
-            and a script has to guard its main part
+            They are started with the *spawn* method.
+            Handler and tasks must be picklable;
+            their classes may be those of a notebook.
+            A script has to guard its main part
             with ``if __name__ == "__main__":``.
             What the handler sets on a task is copied back
 
@@ -147,7 +151,7 @@ class FlowStep:
             )
         self.handler = handler
         self.batch_size = positive_int("batch_size", batch_size)
-        self.batch_timeout = _duration("batch_timeout", batch_timeout)
+        self.batch_timeout = duration("batch_timeout", batch_timeout)
         self.num_workers = positive_int("num_workers", num_workers)
         self.process = process
 
@@ -210,6 +214,7 @@ class Flow:
             max_tasks = sum(2 * s.batch_size * s.num_workers for s in self.steps)
         self.max_tasks = positive_int("max_tasks", max_tasks)
         self._state = "not started"
+        self._process_id = os.getpid()
         self._workers: list[list[_ThreadWorker]] = []
         self._traffic: _Traffic | None = None
 
@@ -231,6 +236,7 @@ class Flow:
                 f"This flow is {self._state}. A flow can be started only once."
             )
         self._state = "starting"
+        self._process_id = os.getpid()
         try:
             ready: list[Future[Any]] = []
             for step in self.steps:
@@ -269,7 +275,8 @@ class Flow:
         Raises:
             Exception: whatever a handler raised for the batch of the task
             NotRunningError: if the flow was not started,
-                or :meth:`stop` was called
+                :meth:`stop` was called,
+                or this process is a fork of the one that started it
             RuntimeError: if the flow belongs to another event loop,
                 or a handler raised what cannot be passed on as it is,
                 like ``SystemExit``
@@ -283,11 +290,16 @@ class Flow:
         if not isinstance(task, BaseTask):
             raise TypeError(f"task must be a BaseTask object, but is {task!r}.")
         if timeout is not None:
-            _duration("timeout", timeout)
+            duration("timeout", timeout)
         if self._state != "running":
             raise NotRunningError(
                 f"This flow is {self._state}. It takes tasks "
                 f"after start(), or inside of 'async with', and until stop()."
+            )
+        if os.getpid() != self._process_id:
+            raise NotRunningError(
+                "This flow runs in another process, of which this one is a fork. "
+                "Start a flow of its own here."
             )
         traffic = self._current_traffic()
         try:
@@ -316,6 +328,10 @@ class Flow:
 
         """
         if self._state not in ("running", "stopping"):
+            return
+        if os.getpid() != self._process_id:
+            # A fork has none of the workers
+            self._state = "stopped"
             return
         traffic = self._current_traffic()
         self._state = "stopping"
@@ -516,19 +532,20 @@ class _Traffic:
     ) -> None:
         self._batches -= 1
         error = worker.error_of(future)
+        errors = own_copies(error) if error is not None else None
         line.free.append(worker)
         self._schedule(line)
         for job in batch:
             given_up = job.done.done()
-            if error is None and line.next is not None and not given_up:
+            if errors is None and line.next is not None and not given_up:
                 self._enter(line.next, job)
                 continue
             self._places.release()
             if not given_up:
-                if error is None:
+                if errors is None:
                     job.done.set_result(None)
                 else:
-                    job.done.set_exception(error)
+                    job.done.set_exception(next(errors))
         self._check_idle()
 
 
@@ -653,18 +670,6 @@ def _as_step(step: FlowStep | BaseTaskHandler) -> FlowStep:
     if not isinstance(step, FlowStep):
         raise TypeError(f"step must be a FlowStep object, but is {step!r}.")
     return step
-
-
-def _duration(name: str, value: object) -> float:
-    if (
-        not isinstance(value, int | float)
-        or isinstance(value, bool)
-        or not 0 <= value < math.inf
-    ):
-        raise ValueError(
-            f"{name} must be a number of seconds, zero or more, but is {value!r}."
-        )
-    return value
 
 
 async def _beside_loop(function: Callable[[], None]) -> None:

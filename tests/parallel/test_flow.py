@@ -12,8 +12,11 @@ import math
 import os
 from pathlib import Path
 import signal
+import subprocess
+import sys
 import threading
 import time
+import traceback
 from typing import Any
 
 import pytest
@@ -556,6 +559,53 @@ def test_exception_reaches_exactly_the_tasks_of_its_batch() -> None:
     run(main())
 
 
+def _with_notes(error: Exception) -> Exception:
+    error.add_note("of the handler")
+    error.__cause__ = KeyError("cause")
+    error.extra = [1]  # type: ignore[attr-defined]
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("text", 2),
+        KeyError("key"),
+        FileNotFoundError(2, "no such file", "model.onnx"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid byte"),
+        TwoArgumentsError(1, 2),
+        ExceptionGroup("several", [KeyError(1), OSError(2)]),
+        SystemExit(3),
+    ],
+)
+def test_each_caller_of_a_batch_gets_an_exception_of_its_own(
+    error: Exception,
+) -> None:
+    async def main() -> None:
+        handler = Raise(_with_notes(error))
+        async with Flow(FlowStep(handler, batch_size=4)) as flow:
+            errors = await gather(flow, [1, 2, 3, 4])
+        assert len({id(error) for error in errors}) == 4
+        assert len({repr(error) for error in errors}) == 1
+        assert len({str(error) for error in errors}) == 1
+        first, *others = errors
+        first.add_note("of the first caller")
+        first.__context__ = ValueError("of the first caller")
+        for other in others:
+            assert type(other) is type(first)
+            assert other.__cause__ is first.__cause__
+            assert other.__context__ is not first.__context__
+            assert "of the first caller" not in getattr(other, "__notes__", [])
+            assert getattr(other, "filename", None) == getattr(first, "filename", None)
+            text = "".join(traceback.format_exception(other))
+            assert "in handle\n" in text
+            if not isinstance(error, SystemExit):
+                assert other.__notes__ == ["of the handler"]
+                assert other.extra == [1]
+
+    run(main())
+
+
 @pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "error",
@@ -1047,3 +1097,85 @@ def test_handler_that_cannot_be_pickled_fails_at_start() -> None:
     flow = Flow(FlowStep(handler, process=True))
     with pytest.raises(TypeError, match="pickle"):
         flow.start()
+
+
+NOTEBOOK = """\
+import asyncio
+from audmodel.parallel import BaseTask, BaseTaskHandler, Flow, FlowStep
+
+class Text(BaseTask):
+    def __init__(self, text):
+        self.text = text
+
+class Shout(BaseTaskHandler):
+    def on_start(self):
+        self.end = "!"
+
+    def handle(self, *tasks):
+        for task in tasks:
+            task.text = task.text.upper() + self.end
+
+async def main():
+    async with Flow(FlowStep(Shout(), process=True)) as flow:
+        for text in ("a", "b"):
+            print((await flow.process(Text(text))).text)
+
+asyncio.run(main())
+"""
+
+
+def test_handler_and_tasks_of_a_notebook() -> None:
+    # Like there, the main module has no file
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", NOTEBOOK],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (result.stdout, result.stderr) == ("A!\nB!\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_fork_has_no_flow() -> None:
+    code = """
+import asyncio, os, warnings
+from audmodel.parallel import BaseTask, BaseTaskHandler, Flow, NotRunningError
+
+class Nothing(BaseTaskHandler):
+    def handle(self, *tasks):
+        pass
+
+# Of forks next to threads
+warnings.simplefilter("ignore")
+flow = Flow(Nothing())
+flow.start()
+process = os.fork()
+
+async def main():
+    await flow.process(BaseTask())
+    await flow.stop()
+
+async def try_in_vain():
+    try:
+        await flow.process(BaseTask())
+    except NotRunningError as error:
+        print(type(error).__name__)
+    await flow.stop()
+
+asyncio.run(main() if process else try_in_vain())
+if process:
+    print(os.waitpid(process, 0)[1])
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert result.stderr == ""
+    assert result.stdout.splitlines() == [
+        NotRunningError.__name__,
+        "0",
+    ]

@@ -17,6 +17,7 @@ from audmodel.core.archive.names import find_collisions
 from audmodel.core.archive.reader import Extractor
 from audmodel.core.archives import Archive
 from audmodel.core.archives import open_archive
+from audmodel.core.cache.staging import Expected
 from audmodel.core.cache.staging import Staging
 from audmodel.core.contents import absent
 from audmodel.core.contents import selected
@@ -86,9 +87,14 @@ def _load_all(
 
     def attempt(*, private: bool) -> None:
         staging = entry.whole.stage(private=private)
-        staging.prepare(sizes(directory, missing))
+        staging.prepare(expected(directory, missing))
         rest = missing | {
-            name for name in known if not staging.reuse(entry.partial.folder, name)
+            member.name
+            for member in directory.files()
+            if member.name in known
+            and not staging.reuse(
+                entry.partial.folder, member.name, executable=member.executable
+            )
         }
         extractor(archive, staging, rest, num_workers, progress).run()
         staging.commit((file.name, file.size, file.crc) for file in directory.files())
@@ -169,7 +175,7 @@ def _load_some(
     def attempt(*, private: bool) -> Generator[str, None, None]:
         staging = slot.stage(private=private)
         wanted = missing.intersection(member.name for member in left)
-        staging.prepare(sizes(archive.directory, wanted))
+        staging.prepare(expected(archive.directory, wanted))
         files = extractor(archive, staging, wanted, num_workers, progress, ahead)
         with contextlib.closing(files.files()) as finished:
             while left:
@@ -178,6 +184,7 @@ def _load_some(
                 if name in wanted:
                     path = staging.reveal(next(finished))
                 left.popleft()
+                slot.touch()
                 yield path
             # To its end, as closing it early would end connections as well
             next(finished, None)
@@ -205,10 +212,12 @@ def forget_other(archive: Archive) -> None:
         index.keep(archive.entry, archive.index)
 
 
-def sizes(directory: format.Directory, names: set[str]) -> dict[str, int]:
-    r"""Size in bytes of some files by their names."""
+def expected(directory: format.Directory, names: set[str]) -> dict[str, Expected]:
+    r"""What some files have to be, by their names."""
     return {
-        member.name: member.size for member in directory.files() if member.name in names
+        member.name: Expected(member.size, member.executable)
+        for member in directory.files()
+        if member.name in names
     }
 
 

@@ -89,8 +89,7 @@ def load(
     left = _left(entry.whole if patterns is None else entry.partial)
     if patterns is None and entry.is_doubtful:
         left.append(entry.whole.folder)
-    sizes = {file.name: file.size for file in files}
-    found = resumable_files(left, sizes)
+    found = resumable_files(left, names)
 
     def folder_of(name: str) -> Folder | None:
         return found[name][1] if name in found else None

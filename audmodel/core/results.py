@@ -106,7 +106,8 @@ class DamagedFile:
     Args:
         path: path in the model, with ``'/'`` between folders
         problem: ``'missing'``, ``'kind'`` if it is no regular file,
-            ``'size'``, ``'content'``, or ``'unreadable'``
+            ``'size'``, ``'content'``, ``'unreadable'``,
+            or ``'mode'`` if it should be executable
         size: bytes of the file that are wrong or missing
         details: what exactly was found in the repository
 

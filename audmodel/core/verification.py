@@ -132,7 +132,7 @@ def _replace(
 ) -> None:
     names = {difference.member.name for difference in differences}
     staging = slot.stage(private=True)
-    staging.prepare(loading.sizes(archive.directory, names))
+    staging.prepare(loading.expected(archive.directory, names))
     for difference in differences:
         _keep_good_parts(staging, slot.folder, difference)
     loading.extractor(archive, staging, names, num_workers).run()
@@ -147,8 +147,9 @@ def _replace(
 def _keep_good_parts(staging: Staging, folder: Folder, difference: Difference) -> None:
     member = difference.member
     has_parts = member.index is not None and len(member.index.parts) > 1
-    if has_parts and difference.problem in ("content", "size"):
-        staging.copy(folder, member.name)
+    is_kept = has_parts and difference.problem in ("content", "size")
+    if is_kept or difference.problem == "mode":
+        staging.copy(folder, member.name, executable=member.executable)
         staging.folder.truncate(member.name, member.size)
 
 

@@ -11,10 +11,13 @@ import signal
 import time
 from typing import Any
 
+import filelock
 import pytest
 
 import audmodel
+from audmodel.core.cache import care
 from audmodel.core.cache.tree import Folder
+from audmodel.core.results import CachedModel
 from audmodel.errors import CacheBusyError
 from audmodel.errors import CacheError
 from audmodel.errors import InvalidInputError
@@ -156,7 +159,7 @@ def test_what_is_no_model_is_left_alone(cache: Path, tmp_path: Path) -> None:
         "3e120e8d/other/file",
         "3e120e8d/.hidden/file",
         "3e120e8d/.1.0.0+other/file",
-        "3e120e8d/1.0.0~/file",
+        "3e120e8d/1.0.0~other/file",
         "other/1.0.0/file",
         "alias/1.0.0/file",
     ]
@@ -432,3 +435,134 @@ def test_prune_another_cache(uids: list[str], tmp_path: Path) -> None:
     removed = audmodel.prune_cache(max_size=0, cache_root=str(tmp_path / "other"))
     assert [model.uid for model in removed] == [uids[1]]
     assert in_cache() == [uids[0]]
+
+
+# Clocks and other processes ------------------------------------------------
+
+
+def test_use_since_the_cache_was_listed(
+    uids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roots = [audmodel.load(uid) for uid in uids]
+    for hours, root in enumerate(roots):
+        used(root, hours=10 - hours)
+    cached = care.cached
+
+    def late(root: str) -> list[CachedModel]:
+        found = cached(root)
+        # Another process loads it just now
+        os.utime(roots[0])
+        return found
+
+    monkeypatch.setattr(care, "cached", late)
+    removed = audmodel.prune_cache(max_age=3600)
+    assert [model.uid for model in removed] == uids[1:]
+    assert in_cache() == [uids[0]]
+
+
+def test_use_since_the_cache_was_listed_counts_for_the_size(
+    uids: list[str], size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roots = [audmodel.load(uid) for uid in uids]
+    for hours, root in enumerate(roots):
+        used(root, hours=10 - hours)
+    cached = care.cached
+
+    def late(root: str) -> list[CachedModel]:
+        found = cached(root)
+        os.utime(roots[0])
+        return found
+
+    monkeypatch.setattr(care, "cached", late)
+    removed = audmodel.prune_cache(max_size=size)
+    assert [model.uid for model in removed] == uids[1:]
+
+
+@pytest.mark.parametrize("wrong", [-(10**8), 10**8])
+def test_clock_of_this_machine_does_not_matter(
+    uids: list[str], monkeypatch: pytest.MonkeyPatch, wrong: float
+) -> None:
+    for uid in uids:
+        audmodel.load(uid)
+    used(Path(audmodel.load(uids[0])), hours=5)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + wrong)
+    removed = audmodel.prune_cache(max_age=3600)
+    assert [model.uid for model in removed] == uids[:1]
+    # A use is noted, and nothing that a process may be at work on is removed
+    root = audmodel.load(uids[1])
+    used(root, hours=5)
+    assert audmodel.load(uids[1]) == root
+    assert abs(os.stat(root).st_mtime - now()) < 60
+
+
+def test_use_in_the_future_counts_as_now(uids: list[str]) -> None:
+    roots = [audmodel.load(uid) for uid in uids[:2]]
+    used(roots[0], hours=-1000)
+    assert audmodel.prune_cache(max_age=3600) == []
+    # From then on it grows old like the others
+    assert abs(os.stat(roots[0]).st_mtime - time.time()) < 60
+
+
+@pytest.mark.parametrize("call", ["load", "list", "stream"])
+def test_use_of_some_files_is_noted(uids: list[str], call: str) -> None:
+    audmodel.load(uids[0], files="log/*")
+    root = audmodel.cached()[0].path
+    used(root, hours=5)
+    if call == "load":
+        audmodel.load(uids[0], files=["log/*", "model.yaml"])
+    elif call == "list":
+        audmodel.load([uids[0]], files=["log/*", "readme.txt"])
+    else:
+        list(audmodel.stream(uids[0], files=["log/*", "model.yaml"]))
+    assert audmodel.prune_cache(max_age=3600) == []
+
+
+@pytest.mark.parametrize("call", ["load", "stream"])
+def test_use_of_files_that_appear_in_folders_below_is_noted(
+    repository: audmodel.Repository, tmp_path: Path, call: str
+) -> None:
+    for name in ("a/1", "a/2"):
+        path = tmp_path / "folder" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    uid = publish(tmp_path / "folder")
+    root = audmodel.load(uid, files="a/1")
+    used(root, hours=5)
+    if call == "load":
+        audmodel.load(uid, files="a/2")
+    else:
+        list(audmodel.stream(uid, files="a/2"))
+    assert audmodel.prune_cache(max_age=3600) == []
+
+
+# What 1.5.3 leaves ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["prune", "remove", "load"])
+def test_attempt_of_the_released_version(
+    uids: list[str], cache: Path, model_folder: Path, fetched: list[int], how: str
+) -> None:
+    left = cache / uids[0].split("-")[0] / "1.0.0~"
+    shutil.copytree(model_folder, left)
+    (model,) = audmodel.cached()
+    assert (model.uid, model.path, model.unfinished) == (uids[0], str(left), True)
+    if how == "prune":
+        assert audmodel.prune_cache(max_size=0) == [model]
+    elif how == "remove":
+        assert audmodel.remove_cached(uids[0]) == [model]
+    else:
+        assert files(audmodel.load(uids[0])) == files(model_folder)
+    assert not left.exists()
+
+
+def test_attempt_of_the_released_version_that_runs(
+    uids: list[str], cache: Path, model_folder: Path
+) -> None:
+    left = cache / uids[0].split("-")[0] / "1.0.0~"
+    shutil.copytree(model_folder, left)
+    with filelock.FileLock(left.parent / ".1.0.0.lock"):
+        assert audmodel.prune_cache(max_size=0) == []
+        with pytest.raises(CacheBusyError):
+            audmodel.remove_cached(uids[0])
+    assert left.exists()

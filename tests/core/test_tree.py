@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from collections.abc import Mapping
 import os
 from pathlib import Path
 import shutil
@@ -15,6 +16,7 @@ import pytest
 
 import audmodel
 from audmodel.core.archive.reader import Extractor
+from audmodel.core.cache.staging import Expected
 from audmodel.core.cache.staging import Staging
 from audmodel.core.cache.tree import Folder
 from tests.behaviour.backends import publish
@@ -392,8 +394,8 @@ def test_link_that_is_planted_while_a_model_is_loaded(
     uid = publish(folder)
     prepare = Staging.prepare
 
-    def plant(self: Staging, sizes: dict[str, int]) -> None:
-        prepare(self, sizes)
+    def plant(self: Staging, files: Mapping[str, Expected]) -> None:
+        prepare(self, files)
         Path(self.path, "file").symlink_to(victim)
 
     monkeypatch.setattr(Staging, "prepare", plant)

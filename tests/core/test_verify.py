@@ -90,9 +90,11 @@ def test_sound_model_needs_no_repository(
 
 def test_model_of_the_released_version(uid: str, released: Interpreter) -> None:
     root = Path(released.run("return audmodel.load(args['uid'])", uid=uid))
-    assert audmodel.verify(uid).ok
+    # It does not make files executable
+    expected = {"model.onnx": "mode"}
+    assert problems(audmodel.verify(uid)) == expected
     damage(root / "large.bin", 4_000_000)
-    assert problems(audmodel.verify(uid)) == {"large.bin": "content"}
+    assert problems(audmodel.verify(uid)) == {"large.bin": "content", **expected}
 
 
 @pytest.mark.parametrize("num_workers", [1, 3])
@@ -400,3 +402,80 @@ def test_files_that_did_not_reach_the_disk_are_not_opened(
     damage(restarted / "readme.txt")
     with audmodel.open(uid, "readme.txt") as file:
         assert file.read() == (folder / "readme.txt").read_bytes()
+
+
+# Permissions ---------------------------------------------------------------
+
+
+@pytest.fixture
+def scripts(tmp_path: Path) -> Path:
+    """Model with programs, one of which has several parts."""
+    root = tmp_path / "scripts"
+    root.mkdir()
+    for name, size in (("run.sh", 100), ("large", 9_000_000), ("data", 100)):
+        (root / name).write_bytes(os.urandom(size))
+        (root / name).chmod(0o644 if name == "data" else 0o755)
+    return root
+
+
+@pytest.mark.parametrize("name", ["run.sh", "large"])
+@pytest.mark.parametrize("patterns", [None, ["run.sh", "large"]])
+def test_program_that_cannot_be_run(
+    repository: audmodel.Repository,
+    scripts: Path,
+    fetched: list[int],
+    name: str,
+    patterns: list[str] | None,
+) -> None:
+    uid = publish(scripts)
+    root = Path(audmodel.load(uid, files=patterns))
+    (root / name).chmod(0o644)
+    result = audmodel.verify(uid)
+    assert [(file.path, file.problem, file.size) for file in result.damaged] == [
+        (name, "mode", 0)
+    ]
+    fetched.clear()
+    assert audmodel.verify(uid, repair=True).repaired
+    assert sum(fetched) < 100_000
+    assert os.access(root / name, os.X_OK)
+    assert (root / name).read_bytes() == (scripts / name).read_bytes()
+    assert audmodel.verify(uid).damaged == []
+
+
+def test_programs_that_the_released_version_loaded(
+    repository: audmodel.Repository, scripts: Path, released: Interpreter
+) -> None:
+    uid = publish(scripts)
+    root = Path(released.run("return audmodel.load(args['uid'])", uid=uid))
+    assert not os.access(root / "run.sh", os.X_OK)
+    assert problems(audmodel.verify(uid)) == {"large": "mode", "run.sh": "mode"}
+    assert audmodel.verify(uid, repair=True).ok
+    assert os.access(root / "run.sh", os.X_OK)
+    assert os.access(root / "large", os.X_OK)
+    assert not os.access(root / "data", os.X_OK)
+
+
+def test_damaged_program_is_mended_with_its_permissions(
+    repository: audmodel.Repository, scripts: Path
+) -> None:
+    uid = publish(scripts)
+    root = Path(audmodel.load(uid))
+    for name in ("run.sh", "large"):
+        damage(root / name)
+        (root / name).chmod(0o644)
+    assert problems(audmodel.verify(uid)) == {"large": "content", "run.sh": "content"}
+    assert audmodel.verify(uid, repair=True).ok
+    assert audmodel.verify(uid).damaged == []
+
+
+def test_permissions_of_what_earlier_attempts_left(
+    repository: audmodel.Repository, scripts: Path, cache: Path
+) -> None:
+    uid = publish(scripts)
+    left = cache / uid.split("-")[0] / "1.0.0~"
+    left.mkdir(parents=True)
+    for name in ("run.sh", "large"):
+        (left / name).write_bytes((scripts / name).read_bytes())
+    root = Path(audmodel.load(uid))
+    assert os.access(root / "run.sh", os.X_OK)
+    assert os.access(root / "large", os.X_OK)

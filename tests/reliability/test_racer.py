@@ -145,7 +145,7 @@ ATTACKS = """
         elif kind == "folder":
             os.mkdir(path)
         elif kind == "file":
-            with open(path, "wb") as file:
+            with open(path, "xb") as file:
                 file.write(b"x" * 1000)
         if chance.random() < 0.7:
             time.sleep(chance.choice([0, 0, 0.0001, 0.001]))

@@ -27,7 +27,7 @@ class Difference:
     Args:
         member: what the file should be
         problem: ``'missing'``, ``'kind'``, ``'size'``, ``'content'``,
-            or ``'unreadable'``
+            ``'unreadable'``, or ``'mode'``
         size: bytes that differ, or are missing
 
     """
@@ -56,7 +56,11 @@ def right_files(
     except OSError:
         return set()
     files = [member for member in members if not member.is_folder]
-    wrong = {found.member.name for found in differences(folder, files, num_workers)}
+    wrong = {
+        found.member.name
+        for found in differences(folder, files, num_workers)
+        if found.problem != "mode"
+    }
     return {member.name for member in files} - wrong
 
 
@@ -98,7 +102,22 @@ def differences(
                 if member.name in found:
                     size += found[member.name].size
                 found[member.name] = Difference(member, problem, size)
+    for member in files:
+        if member.name not in found and _lacks_mode(folder, member):
+            found[member.name] = Difference(member, "mode", 0)
     return [found[member.name] for member in files if member.name in found]
+
+
+def _lacks_mode(folder: Target, member: format.Member) -> bool:
+    r"""Whether a file is not executable that should be.
+
+    The other way round says nothing, as some file systems let all files be.
+    """
+    try:
+        mode = folder.status(member.name).st_mode
+    except OSError:
+        return False
+    return member.executable and not mode & stat.S_IXUSR
 
 
 class _Check:

@@ -13,6 +13,7 @@ import contextlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 import datetime
+import heapq
 import os
 import re
 
@@ -27,7 +28,7 @@ from audmodel.errors import CacheError
 
 # Finished models, some files of a model, and attempts to load either
 _FOLDER = re.compile(
-    r"(?P<whole>[^.~+][^~+]*)|\.(?P<version>[^~+]+)(?:\+files|(?:\+files)?~.+)"
+    r"(?P<whole>[^.~+][^~+]*)~?|\.(?P<version>[^~+]+)(?:\+files|(?:\+files)?~.+)"
 )
 
 
@@ -152,62 +153,101 @@ def prune(
         CacheError: if the cache cannot be read or changed
 
     """
-    models = sorted(cached(root), key=lambda model: model.last_used)
+    models = cached(root)
     size = sum(model.size for model in models)
-    now = datetime.datetime.now().astimezone()
-    removed = []
+    # Of several machines that use a cache, the clock of one may be wrong
+    now = _time(Folder(root).now()) if models else _time(0)
     for model in models:
-        is_old = max_age is not None and now - model.last_used > max_age
-        if is_old or (max_size is not None and size > max_size):
-            with contextlib.suppress(CacheBusyError):
-                remove(root, model, dry_run=dry_run)
-                size -= model.size
-                removed.append(model)
+        if model.last_used > now and not dry_run:
+            _use_now(root, model)
+    removed = []
+    queue = [(min(m.last_used, now), number) for number, m in enumerate(models)]
+    heapq.heapify(queue)
+    while queue:
+        used, number = heapq.heappop(queue)
+        model = models[number]
+        is_old = max_age is not None and now - used > max_age
+        if not is_old and (max_size is None or size <= max_size):
+            break
+        with contextlib.suppress(CacheBusyError), _locked(root, model) as entry:
+            latest = min(_last_used(entry, model), now)
+            if latest > used:
+                # A process has used it since the cache was listed
+                heapq.heappush(queue, (latest, number))
+                continue
+            if not dry_run:
+                _remove(entry, model)
+            size -= model.size
+            removed.append(model)
     return removed
 
 
-def remove(root: str, model: CachedModel, *, dry_run: bool = False) -> None:
+def remove(root: str, model: CachedModel) -> None:
     r"""Remove a model that no process is loading.
 
     Args:
         root: cache folder
         model: what to remove
-        dry_run: whether to see only if it can be removed
 
     Raises:
         CacheBusyError: if a process is loading the model
         CacheError: if the cache cannot be changed
 
     """
+    with _locked(root, model) as entry:
+        _remove(entry, model)
+
+
+def _remove(entry: CacheEntry, model: CachedModel) -> None:
+    if model.unfinished:
+        attempt = _folder(entry.root, model)
+        attempt.parent.remove(attempt.name)
+        return
+    for slot in (entry.whole, entry.partial):
+        slot.remove()
+    entry.forget()
+
+
+def _use_now(root: str, model: CachedModel) -> None:
+    r"""Let a model grow old whose use was noted in the future."""
+    with contextlib.suppress(OSError):
+        _folder(root, model).touch()
+
+
+def _last_used(entry: CacheEntry, model: CachedModel) -> datetime.datetime:
+    r"""When a model was used, as far as it is known by now."""
+    folders = [_folder(entry.root, model)]
+    if not model.unfinished:
+        folders = [entry.whole.folder, entry.partial.folder]
+    latest = model.last_used
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            latest = max(latest, _time(folder.status().st_mtime))
+    return latest
+
+
+def _folder(root: str, model: CachedModel) -> Folder:
+    return Folder(root, os.path.relpath(model.path, root).replace(os.sep, "/"))
+
+
+@contextmanager
+def _locked(root: str, model: CachedModel) -> Iterator[CacheEntry]:
+    r"""Keep others from loading any of a model, unless one does."""
+    from audmodel.core.cache.errors import LockTimeoutError
+
     parsed = ids.parse(model.uid)
     assert isinstance(parsed, ModelId)
     entry = CacheEntry(root, parsed)
     slots = (entry.whole, entry.partial)
-    attempt = Folder(root, os.path.relpath(model.path, root).replace(os.sep, "/"))
-    with _locked(entry, model):
-        if model.unfinished and not any(slot.is_left(attempt) for slot in slots):
-            raise _busy(model)
-        if dry_run:
-            return
-        if model.unfinished:
-            attempt.parent.remove(attempt.name)
-            return
-        for slot in slots:
-            slot.remove()
-        entry.forget()
-
-
-@contextmanager
-def _locked(entry: CacheEntry, model: CachedModel) -> Iterator[None]:
-    r"""Keep others from loading any of a model."""
-    from audmodel.core.cache.errors import LockTimeoutError
-
     try:
         with (
             entry.whole.lock(timeout=0),
             entry.partial.lock(timeout=0, borrow=False),
         ):
-            yield
+            attempt = _folder(entry.root, model)
+            if model.unfinished and not any(slot.is_left(attempt) for slot in slots):
+                raise _busy(model)
+            yield entry
     except LockTimeoutError as error:
         raise _busy(model) from error
 

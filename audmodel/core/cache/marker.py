@@ -116,6 +116,10 @@ class Marker:
         folder.rename(temporary, self._parent, self._name)
         self._parent.sync()
 
+    def condemn(self) -> None:
+        r"""Note that a model must not be used any more, before it is removed."""
+        self._parent.replace(self._name, b"removed:")
+
     def remove(self, head: bytes | None = None) -> None:
         r"""Remove the note, whose lock is held.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 from contextlib import contextmanager
+import errno
 import os
 import secrets
 import time
@@ -80,7 +81,8 @@ class Slot:
         and in a cache that cannot be written to nobody has to know it.
         """
         with contextlib.suppress(OSError):
-            if time.time() - self.folder.status().st_mtime > _USED:
+            # The clock of another machine may have set it, or this one may be wrong
+            if abs(time.time() - self.folder.status().st_mtime) > _USED:
                 self.folder.touch()
 
     def set_aside(self) -> Folder | None:
@@ -98,12 +100,35 @@ class Slot:
         """
         name = self._new_attempt()
         try:
-            self._parent.rename(self.folder.name, self._parent, name)
+            try:
+                self._parent.rename(self.folder.name, self._parent, name)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._move_files(self._parent.folder(name))
         except FileNotFoundError:
             return None
         except OSError as error:
             raise write_error(self._parent.root.path, error) from error
         return self._parent.folder(name)
+
+    def _move_files(self, target: Folder) -> None:
+        r"""Move the files of the folder one by one, and remove it.
+
+        An overlay file system cannot rename a folder of the image below it.
+        """
+        self._condemn()
+        target.make()
+        for item in self.folder.walk():
+            if item.is_file:
+                target.make(os.path.dirname(item.name))
+                self.folder.rename(item.name, target, item.name)
+        self._parent.remove(self.folder.name)
+
+    def _condemn(self) -> None:
+        r"""Keep a folder that does not vanish as one step from being a whole model."""
+        if self._marker is not None:
+            self._marker.condemn()
 
     def remove(self) -> None:
         r"""Remove the folder, whose lock has to be held.
@@ -112,9 +137,18 @@ class Slot:
             CacheError: if the cache cannot be changed
 
         """
-        aside = self.set_aside()
-        if aside is not None:
-            self._parent.remove(aside.name)
+        name = self._new_attempt()
+        try:
+            self._parent.rename(self.folder.name, self._parent, name)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise write_error(self._parent.root.path, error) from error
+            # See above, and what goes need not be copied out of the image
+            self._condemn()
+            name = self.folder.name
+        self._parent.remove(name)
 
     def stage(self, *, private: bool = False) -> Staging:
         r"""Folder to prepare what goes into this one.
@@ -150,10 +184,12 @@ class Slot:
 
         """
         prefix = f".{self._name}~"
+        # Releases before 2.0 have one folder for attempts to load the whole model
+        released = f"{self.folder.name}~"
         return [
             self._parent.folder(name)
             for name in sorted(self._parent.folders())
-            if name.startswith(prefix)
+            if name.startswith(prefix) or name == released
         ]
 
     def is_left(self, attempt: Folder) -> bool:
@@ -170,7 +206,7 @@ class Slot:
         name, _, rest = attempt.name.removeprefix(".").partition("~")
         is_private = rest.startswith("~")
         is_alone = self._is_alone and name == self._name
-        return (is_alone and not is_private) or _is_abandoned(attempt)
+        return (is_alone and not is_private) or self._is_abandoned(attempt)
 
     def resumable(self) -> list[Folder]:
         r"""Folders of attempts that ended early, to go on from.
@@ -204,20 +240,23 @@ class Slot:
         taken = []
         for attempt in self.resumable():
             name = self._new_attempt()
-            with contextlib.suppress(OSError):
+            try:
                 self._parent.rename(attempt.name, self._parent, name)
                 taken.append(self._parent.folder(name))
+            except OSError as error:
+                # No process is at work in the image below an overlay file system
+                if error.errno == errno.EXDEV:
+                    taken.append(attempt)
         return taken
+
+    def _is_abandoned(self, folder: Folder) -> bool:
+        r"""Whether nothing was written to a folder for a while."""
+        try:
+            newest = folder.status().st_mtime
+        except OSError:
+            return False  # it has just been taken away
+        times = (item.status.st_mtime for item in folder.walk())
+        return self._parent.now() - max([newest, *times]) > _ABANDONED
 
     def _new_attempt(self, *, private: bool = False) -> str:
         return f".{self._name}~{'~' if private else ''}{secrets.token_hex(8)}"
-
-
-def _is_abandoned(folder: Folder) -> bool:
-    r"""Whether nothing was written to a folder for a while."""
-    try:
-        newest = folder.status().st_mtime
-    except OSError:
-        return False  # it has just been taken away
-    times = (item.status.st_mtime for item in folder.walk())
-    return time.time() - max([newest, *times]) > _ABANDONED

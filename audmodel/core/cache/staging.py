@@ -2,18 +2,28 @@ r"""Where files are put together before they appear in the cache."""
 
 from __future__ import annotations
 
+from collections.abc import Container
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import errno
 import os
 import stat
+from typing import NamedTuple
 
 from audmodel.core.cache.marker import Marker
 from audmodel.core.cache.tree import Folder
 from audmodel.core.cache.tree import Item
 from audmodel.core.cache.tree import is_own
 from audmodel.errors import DiskFullError
+
+
+class Expected(NamedTuple):
+    r"""What a file of a model has to be, besides its content."""
+
+    size: int
+    executable: bool
 
 
 class Staging:
@@ -51,27 +61,28 @@ class Staging:
         r"""Path of the folder, for messages."""
         return self.folder.path
 
-    def prepare(self, sizes: dict[str, int]) -> None:
+    def prepare(self, files: Mapping[str, Expected]) -> None:
         r"""Take over what earlier attempts left, and make sure there is room for more.
 
         Args:
-            sizes: size in bytes of each expected file by its name,
-                with ``'/'`` between folders
+            files: what is expected, by its name, with ``'/'`` between folders
 
         Raises:
             DiskFullError: if the disk has less room than needed
 
         """
         used = 0
-        for item, folder in resumable_files(self._left, sizes).values():
+        for item, folder in resumable_files(self._left, files).values():
             with contextlib.suppress(OSError):
                 self._make_above(self.folder, item.name)
                 folder.rename(item.name, self.folder, item.name)
-                used += min(item.status.st_blocks * 512, sizes[item.name])
+                if files[item.name].executable:
+                    self.folder.make_executable(item.name)
+                used += min(item.status.st_blocks * 512, files[item.name].size)
                 self.resumed = True
         for folder in self._left:
             self._parent.remove(folder.name)
-        self._check_room(sum(sizes.values()) - used)
+        self._check_room(sum(file.size for file in files.values()) - used)
 
     def distinguishes(self, first: str, second: str) -> bool:
         r"""Whether two names are names of two files here.
@@ -133,7 +144,7 @@ class Staging:
         self.folder.remove(name)
         return stat.S_IMODE(mode)
 
-    def reuse(self, folder: Folder, name: str) -> bool:
+    def reuse(self, folder: Folder, name: str, *, executable: bool) -> bool:
         r"""Take over a file that was found to be right.
 
         A file of ours gets a second name, which takes no room.
@@ -142,6 +153,7 @@ class Staging:
         Args:
             folder: folder that the file is in
             name: name of the file, with ``'/'`` between folders
+            executable: whether it has to be executable
 
         Returns:
             whether it is there and right,
@@ -153,16 +165,19 @@ class Staging:
             if is_reused(folder, name):
                 with contextlib.suppress(OSError):
                     folder.link(name, self.folder, name)
+                    if executable:
+                        self.folder.make_executable(name)
                     return True
-            self.copy(folder, name)
+            self.copy(folder, name, executable=executable)
         return False
 
-    def copy(self, folder: Folder, name: str) -> None:
+    def copy(self, folder: Folder, name: str, *, executable: bool) -> None:
         r"""Copy a file of which something may be right.
 
         Args:
             folder: folder that the file is in
             name: name of the file, with ``'/'`` between folders
+            executable: whether it has to be executable
 
         Raises:
             OSError: if the file cannot be read or written
@@ -170,9 +185,7 @@ class Staging:
         """
         self._make_above(self.folder, name)
         self.resumed = True
-        is_executable = folder.status(name).st_mode & stat.S_IXUSR
-        # Who may read it may run it, as where it is not copied
-        folder.copy(name, self.folder, name, 0o777 if is_executable else 0o666)
+        folder.copy(name, self.folder, name, 0o777 if executable else 0o666)
 
     def reveal(self, name: str) -> str:
         r"""Make a file visible, as one step, beside those that are there.
@@ -216,13 +229,13 @@ def _rename(source: Folder, name: str, target: Folder, new_name: str) -> None:
 
 
 def resumable_files(
-    left: Iterable[Folder], sizes: dict[str, int]
+    left: Iterable[Folder], expected: Container[str]
 ) -> dict[str, tuple[Item, Folder]]:
     r"""Files of attempts that ended early from which a load goes on.
 
     Args:
         left: folders of the attempts
-        sizes: size in bytes of each expected file by its name
+        expected: names of files
 
     Returns:
         file that has most, and its folder, by name
@@ -233,7 +246,7 @@ def resumable_files(
         with contextlib.suppress(OSError):
             owner = folder.status().st_uid
             for item in folder.walk():
-                if item.name in sizes and is_own(item.status, owner):
+                if item.name in expected and is_own(item.status, owner):
                     best = found.get(item.name)
                     if best is None or best[0].status.st_blocks < item.status.st_blocks:
                         found[item.name] = item, folder

@@ -23,6 +23,7 @@ import os
 import secrets
 import shutil
 import stat
+import time
 from typing import NamedTuple
 
 
@@ -465,6 +466,38 @@ class Folder:
         with self._opened() as fd:
             os.utime(fd)
 
+    def make_executable(self, name: str) -> None:
+        r"""Let all who may read a file run it.
+
+        Args:
+            name: name of the file, which this user has made
+
+        """
+        fd = self.open(name)
+        try:
+            mode = stat.S_IMODE(os.fstat(fd).st_mode)
+            os.fchmod(fd, mode | (mode & 0o444) >> 2)
+        finally:
+            os.close(fd)
+
+    def now(self) -> float:
+        r"""Time by the clock of the file system, which sets the times of files.
+
+        It is that of this machine in a folder that cannot be written to.
+        """
+        name = f".now~{secrets.token_hex(8)}"
+        try:
+            with self._above(name) as (fd, last):
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE
+                file = os.open(last, flags, 0o600, dir_fd=fd)
+                try:
+                    return os.fstat(file).st_mtime
+                finally:
+                    os.close(file)
+                    os.unlink(last, dir_fd=fd)
+        except OSError:
+            return time.time()
+
     def sync(self, name: str = "") -> None:
         r"""Bring a file, or the names in this folder, to the disk.
 
@@ -514,7 +547,8 @@ class Folder:
             fd = self._descend(parts[:-1], _ON_THE_WAY)
             yield fd, parts[-1]
         except OSError as error:
-            error.filename, error.filename2 = os.path.join(self._root, *parts), None
+            error.filename = os.path.join(self._root, *parts)
+            del error.filename2
             raise
         finally:
             if fd >= 0:

@@ -16,8 +16,15 @@ from typing import ClassVar
 from urllib.parse import quote
 
 from audmodel.core.backend import connections
+from audmodel.core.backend import credentials
 from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.errors import RepositoryNotFoundError
+from audmodel.core.backend.reasons import FULL
+from audmodel.core.backend.reasons import TOO_LARGE
+from audmodel.core.backend.reasons import message_of
+from audmodel.core.backend.reasons import not_reached
+from audmodel.core.backend.reasons import not_trusted
+from audmodel.core.backend.reasons import said
 from audmodel.core.backend.remote import Answer
 from audmodel.core.backend.remote import Store
 from audmodel.core.backend.shared import Shared
@@ -49,6 +56,21 @@ _NOT_ARTIFACTORY = (
 )
 
 
+_REFUSED = (
+    "the server does not accept the credentials (401). They are wrong, or have expired."
+)
+_DENIED = (
+    "access is denied (403). Check the credentials for this host, and what they permit."
+)
+_MEANINGS = {
+    401: (Kind.DENIED, _REFUSED),
+    403: (Kind.DENIED, _DENIED),
+    # The checksums of what was sent and received differ
+    409: (Kind.LOST, "the server answered 409."),
+    413: (Kind.OTHER, TOO_LARGE),
+    416: (Kind.RANGE, "the object does not have these bytes (416)."),
+    507: (Kind.OTHER, FULL),
+}
 # By URL and name, as finding out takes a request
 _known_repositories: set[tuple[str, str]] = set()
 _sessions: Shared[requests.Session] = Shared()
@@ -172,13 +194,13 @@ class Server(Store):
         try:
             answer = request() if method == "GET" else connections.finish(request)
         except (RequestException, ValueError) as error:
-            failure = _unanswered(error)
+            failure = _unanswered(error, self._url)
             raise failure from failure.cause
         self.reached = True
         if 200 <= answer.status_code < 300:
             return answer
         with contextlib.closing(answer):
-            raise _answered(answer)
+            raise _answered(answer, anonymous=self._login is None)
 
     def call(
         self,
@@ -278,6 +300,8 @@ def _make_session(url: str, login: tuple[str, str] | None) -> requests.Session:
     session = Session()
     session.mount("https://", Adapter(_POOL, _POOL))
     if url.startswith("https://"):
+        # What requests says of a file that is missing does not name the variable
+        credentials.ca_bundle("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
         # No server may lead us away from TLS
         del session.adapters["http://"]
     else:
@@ -302,46 +326,53 @@ def _guard(manager: Any) -> None:
     manager.pool_classes_by_scheme = connections.guarded(manager.pool_classes_by_scheme)
 
 
-def _answered(answer: requests.Response) -> FailureError:
+def _answered(answer: requests.Response, *, anonymous: bool) -> FailureError:
     r"""What an answer other than success means."""
-    status = answer.status_code
     after = answer.headers.get("Retry-After", "")
-    kind = {
-        401: Kind.DENIED,
-        403: Kind.DENIED,
-        # The checksums of what was sent and received differ
-        409: Kind.LOST,
-        416: Kind.RANGE,
-    }.get(status, Kind.OTHER)
-    reason = f"the server answered {status}."
-    if status in BUSY_STATUS:
-        kind = Kind.BUSY
-    elif status in LOST_STATUS:
-        kind = Kind.LOST
-    elif status == 401:
-        reason = "the server does not accept the credentials (401)."
-    elif status == 403:
-        reason = (
-            "access is denied (403). Check the credentials for this host, "
-            "and what they permit."
+    body = _body(answer)
+    kind, reason = _meaning(answer, body, anonymous=anonymous)
+    words = said(message_of(body), answer.headers.get("X-Request-Id", ""))
+    return FailureError(
+        kind, f"{reason}{words}", None, float(after) if after.isdecimal() else 0.0
+    )
+
+
+def _meaning(
+    answer: requests.Response, body: bytes, *, anonymous: bool
+) -> tuple[Kind, str]:
+    status = answer.status_code
+    if status in BUSY_STATUS | LOST_STATUS:
+        kind = Kind.BUSY if status in BUSY_STATUS else Kind.LOST
+        return kind, f"the server answered {status}."
+    if status == 404:
+        if _is_artifactory(answer, body):
+            return Kind.ABSENT, "there is no such object (404)."
+        return Kind.OTHER, _NOT_ARTIFACTORY.format(status)
+    if status in (401, 403) and anonymous:
+        return Kind.DENIED, (
+            f"access is denied ({status}), and no credentials were found. "
+            f"Looked in {credentials.artifactory_places()}."
         )
-    elif status == 404:
-        if _is_artifactory(answer):
-            kind = Kind.ABSENT
-        else:
-            reason = _NOT_ARTIFACTORY.format(status)
-    return FailureError(kind, reason, None, float(after) if after.isdecimal() else 0.0)
+    return _MEANINGS.get(status, (Kind.OTHER, f"the server answered {status}."))
 
 
-def _is_artifactory(answer: requests.Response) -> bool:
-    r"""Whether an answer is of Artifactory, and not of a proxy before it."""
+def _body(answer: requests.Response) -> bytes:
+    r"""Explanation that comes with an answer, empty if it cannot be had."""
     from urllib3.exceptions import HTTPError
 
+    try:
+        return read_body(answer.raw, LARGEST_ERROR) or b""
+    except (HTTPError, ValueError, OSError):
+        return b""
+
+
+def _is_artifactory(answer: requests.Response, body: bytes) -> bool:
+    r"""Whether an answer is of Artifactory, and not of a proxy before it."""
     if _is_marked(answer):
         return True
     try:
-        data = json.loads(read_body(answer.raw, LARGEST_ERROR) or b"")
-    except (HTTPError, ValueError, OSError):
+        data = json.loads(body)
+    except ValueError:
         return False
     return isinstance(data, dict) and isinstance(data.get("errors"), list)
 
@@ -354,7 +385,7 @@ def _is_marked(answer: requests.Response) -> bool:
     )
 
 
-def _unanswered(error: Exception) -> FailureError:
+def _unanswered(error: Exception, url: str) -> FailureError:
     r"""What it means that there was no answer."""
     from requests import exceptions
     from urllib3.exceptions import MaxRetryError
@@ -362,14 +393,13 @@ def _unanswered(error: Exception) -> FailureError:
 
     cause = error.args[0] if error.args else None
     if isinstance(error, exceptions.SSLError):
-        return FailureError(
-            Kind.OTHER, f"the connection is not trustworthy: {error}", error
-        )
+        return not_trusted(error)
     if isinstance(error, exceptions.ConnectTimeout | exceptions.ProxyError) or (
         isinstance(cause, MaxRetryError)
         and isinstance(cause.reason, NewConnectionError)
     ):
-        return FailureError(Kind.NOT_REACHED, "the server cannot be reached.", error)
+        is_proxy = isinstance(error, exceptions.ProxyError)
+        return not_reached(error, url, proxy=is_proxy)
     if isinstance(error, exceptions.InvalidSchema | exceptions.TooManyRedirects):
         return FailureError(
             Kind.OTHER, "the server leads away from itself, or in a circle.", error

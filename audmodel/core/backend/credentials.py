@@ -84,6 +84,50 @@ def check(what: str, *secrets: str | None) -> None:
             )
 
 
+def ca_bundle(*names: str) -> str | None:
+    r"""File with certificates that an environment variable names.
+
+    A variable that is set but empty must not switch verification off.
+
+    Args:
+        names: names of variables, the first that is set counts
+
+    Returns:
+        path, ``None`` if no variable is set
+
+    Raises:
+        ConfigurationError: if there is no such file
+
+    """
+    for name in names:
+        path = os.environ.get(name)
+        if path:
+            return existing_bundle(path, name)
+    return None
+
+
+def existing_bundle(path: str, what: str) -> str:
+    r"""File with certificates, which has to exist.
+
+    Args:
+        path: path of the file
+        what: what names it, for messages
+
+    Returns:
+        path
+
+    Raises:
+        ConfigurationError: if there is no such file
+
+    """
+    if not os.path.exists(path):
+        raise ConfigurationError(
+            f"{what} names the file '{path}' with certificates to trust, "
+            "which does not exist. Correct or unset it."
+        )
+    return path
+
+
 def minio_settings(host: str) -> dict[str, str]:
     r"""Settings for an S3 host: environment first, then the file of audbackend.
 
@@ -111,6 +155,21 @@ def minio_settings(host: str) -> dict[str, str]:
             f"or both access_key and secret_key in '{path}'."
         )
     return settings
+
+
+def minio_places() -> str:
+    r"""Where credentials for S3 hosts are looked for, for messages."""
+    path = os.environ.get("MINIO_CONFIG_FILE") or MINIO_CONFIG_FILE
+    return (
+        f"MINIO_ACCESS_KEY and MINIO_SECRET_KEY, '{path}', and what the AWS tools "
+        "use: AWS_ACCESS_KEY_ID, AWS_PROFILE, '~/.aws/credentials'"
+    )
+
+
+def artifactory_places() -> str:
+    r"""Where credentials for Artifactory are looked for, for messages."""
+    path = os.environ.get("ARTIFACTORY_CONFIG_FILE") or ARTIFACTORY_CONFIG_FILE
+    return f"ARTIFACTORY_USERNAME and ARTIFACTORY_API_KEY, and '{path}'"
 
 
 def artifactory_credentials(host: str) -> tuple[str, str] | None:
@@ -234,10 +293,7 @@ class _Redaction(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
-        hidden = message
-        # One may be the beginning of another
-        for secret in sorted(self.secrets, key=len, reverse=True):
-            hidden = hidden.replace(secret, _HIDDEN)
+        hidden = redact(message)
         if hidden != message:
             record.msg = hidden
             record.args = None
@@ -245,6 +301,22 @@ class _Redaction(logging.Filter):
 
 
 _redaction = _Redaction()
+
+
+def redact(text: str) -> str:
+    r"""Text without the secrets that are known.
+
+    Args:
+        text: any text
+
+    Returns:
+        the same with something else in place of the secrets
+
+    """
+    # One may be the beginning of another
+    for secret in sorted(_redaction.secrets, key=len, reverse=True):
+        text = text.replace(secret, _HIDDEN)
+    return text
 
 
 def hide(*secrets: str | None) -> None:

@@ -29,6 +29,7 @@ from audmodel.core.backend.s3_requests import key_of
 from audmodel.core.backend.s3_requests import md5
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import server_time
+from audmodel.errors import ConfigurationError
 
 
 _MD5 = re.compile("[0-9a-f]{32}")
@@ -58,6 +59,12 @@ class S3(RemoteBackend):
     ) -> None:
         # The base class would keep the secret as a public attribute
         super().__init__(host, repository, authentication=None)
+        if "/" in repository:
+            bucket, _, folder = repository.partition("/")
+            raise ConfigurationError(
+                f"A repository on S3 is a whole bucket, and {repository!r} is not one. "
+                f"Use the bucket {bucket!r}, or one of its own for {folder!r}."
+            )
         endpoint = s3_client.endpoint(
             host, repository, keys=authentication, secure=secure
         )

@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from audmodel.core.backend.reasons import FULL
+from audmodel.core.backend.reasons import TOO_LARGE
+from audmodel.core.backend.reasons import not_reached
+from audmodel.core.backend.reasons import not_trusted
+from audmodel.core.backend.reasons import said
 from audmodel.core.backend.transfer import BUSY_STATUS
 from audmodel.core.backend.transfer import LOST_STATUS
 from audmodel.core.backend.transfer import FailureError
@@ -14,13 +19,17 @@ from audmodel.core.backend.transfer import unsendable
 
 # Answers about credentials that have nothing to do with the object
 _BAD_CREDENTIALS = {
+    "ExpiredRequest",
     "ExpiredToken",
     "ExpiredTokenException",
     "InvalidAccessKeyId",
     "InvalidClientTokenId",
+    "InvalidSecurity",
     "InvalidToken",
+    "InvalidTokenId",
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
+    "Unauthorized",
     "UnrecognizedClientException",
 }
 BUSY = {
@@ -41,6 +50,44 @@ BUSY = {
     "TooManyRequests",
     "TooManyRequestsException",
 }
+_FULL = {
+    "InsufficientCapacity",
+    "InsufficientStorage",
+    "QuotaExceeded",
+    "StorageQuotaExceeded",
+    "XMinioAdminBucketQuotaExceeded",
+    "XMinioStorageFull",
+}
+_LOCKED = {"ObjectLocked", "InvalidRetentionPeriod"}
+_ELSEWHERE = {
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "PermanentRedirect",
+    "TemporaryRedirect",
+}
+_MEANINGS = {
+    "NoSuchBucket": (
+        Kind.NO_REPOSITORY,
+        "there is no such bucket. Create it, or correct name and host.",
+    ),
+    "RequestTimeTooSkewed": (
+        Kind.DENIED,
+        "the clock of this machine differs from that of the server. Set it.",
+    ),
+    "InvalidObjectState": (
+        Kind.OTHER,
+        "the object is archived. Restore it, and let no rule archive models.",
+    ),
+    "NoSuchUpload": (
+        Kind.OTHER,
+        "the upload was aborted, by somebody else or by a rule of the bucket.",
+    ),
+    "EntityTooLarge": (Kind.OTHER, TOO_LARGE),
+    **dict.fromkeys(_FULL, (Kind.OTHER, FULL)),
+    **dict.fromkeys(
+        _LOCKED, (Kind.DENIED, "the object is locked against changes and deletion.")
+    ),
+}
 _KINDS = {
     401: Kind.DENIED,
     403: Kind.DENIED,
@@ -49,58 +96,118 @@ _KINDS = {
     416: Kind.RANGE,
     501: Kind.UNSUPPORTED,
 }
+_READS = ("GetObject", "HeadObject")
+_WRITES = ("CopyObject", "CreateMultipartUpload", "PutObject")
 
 
 def answered(error: Any) -> FailureError:
     r"""What an answer other than success means."""
     metadata = error.response.get("ResponseMetadata", {})
-    status = metadata.get("HTTPStatusCode", 0)
-    code = code_of(error)
     after = metadata.get("HTTPHeaders", {}).get("retry-after", "")
-    retry_after = float(after) if after.isdecimal() else 0.0
-    reason = f"the server answered {status} {code or 'without a reason'}."
-    if code == "NoSuchBucket":
-        kind = Kind.NO_REPOSITORY
-        reason = "there is no such bucket. Create it, or correct name and host."
-    elif status == 404:
-        # Nobody but the storage itself knows that an object is absent
-        has_body = error.operation_name != "HeadObject"
-        kind = Kind.OTHER if has_body and code != "NoSuchKey" else Kind.ABSENT
-    elif code == "RequestTimeTooSkewed":
-        kind = Kind.DENIED
-        reason = "the clock of this machine differs from that of the server. Set it."
-    elif code in _BAD_CREDENTIALS:
-        kind = Kind.DENIED
-        reason = f"the server does not accept the credentials ({code})."
-    elif status in BUSY_STATUS or code in BUSY:
-        kind = Kind.BUSY
-    elif status in LOST_STATUS:
-        kind = Kind.LOST
-    else:
-        kind = _KINDS.get(status, Kind.OTHER)
-    if kind is Kind.DENIED and code == "AccessDenied":
-        reason = (
-            "access is denied. Check the credentials for this host, "
-            "and what they permit."
+    kind, reason = _meaning(error)
+    message = str(error.response.get("Error", {}).get("Message", ""))
+    if message in (code_of(error), "Access Denied", "Access Denied."):
+        message = ""
+    request = str(metadata.get("RequestId", ""))
+    return FailureError(
+        kind,
+        f"{reason}{said(message, request)}",
+        error,
+        float(after) if after.isdecimal() else 0.0,
+    )
+
+
+def _meaning(error: Any) -> tuple[Kind, str]:
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code = code_of(error)
+    if code in _MEANINGS:
+        return _MEANINGS[code]
+    if code in _BAD_CREDENTIALS:
+        return Kind.DENIED, (
+            f"the server does not accept the credentials ({status} {code}). "
+            "They are wrong, have expired, or are of another place."
         )
-    return FailureError(kind, reason, error, retry_after)
+    if code in _ELSEWHERE or status == 301:
+        return Kind.OTHER, _elsewhere(error)
+    if code.startswith("KMS"):
+        return Kind.OTHER, (
+            f"objects cannot be encrypted or decrypted ({code}). "
+            "Check the key, and sse_kms_key_id in the settings of the host."
+        )
+    if code == "AccessDenied":
+        return _denied(error)
+    kind = _kind(error.operation_name, status, code)
+    if status == 507:
+        return kind, FULL
+    if status == 413:
+        return kind, TOO_LARGE
+    return kind, f"the server answered {status} {code or 'without a reason'}."
 
 
-def unanswered(error: Exception) -> FailureError:
+def _kind(operation: str, status: int, code: str) -> Kind:
+    if status == 404:
+        # Nobody but the storage itself knows that an object is absent
+        has_body = operation != "HeadObject"
+        return Kind.OTHER if has_body and code != "NoSuchKey" else Kind.ABSENT
+    if status in BUSY_STATUS or code in BUSY:
+        return Kind.BUSY
+    if status in LOST_STATUS:
+        return Kind.LOST
+    return _KINDS.get(status, Kind.OTHER)
+
+
+def _denied(error: Any) -> tuple[Kind, str]:
+    message = str(error.response.get("Error", {}).get("Message", ""))
+    operation = error.operation_name
+    reason = (
+        "access is denied. Check the credentials for this host, and what they permit."
+    )
+    if operation in _READS:
+        # AWS asks for this permission only if the object is missing
+        if "perform: s3:ListBucket" in message:
+            return Kind.ABSENT, "it is missing, and the bucket may not be listed."
+        reason += (
+            " The storage says so of what is missing, too, "
+            "if they do not permit to list the bucket."
+        )
+    if operation in _WRITES and "explicit deny" in message:
+        reason += (
+            " A policy forbids it, maybe since it demands encryption: "
+            "see server_side_encryption in the documentation on authentication."
+        )
+    return Kind.DENIED, reason
+
+
+def _elsewhere(error: Any) -> str:
+    r"""The server named another region, which boto3 did not follow."""
+    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    region = str(
+        error.response.get("Error", {}).get("Region")
+        or headers.get("x-amz-bucket-region", "")
+    )
+    where = (
+        f"in the region '{region}'" if re.fullmatch("[a-z0-9-]{1,40}", region) else ""
+    )
+    return (
+        f"the bucket lies {where or 'in another region'}. "
+        "Set region in the settings of the host, or use the host of that region."
+    )
+
+
+def unanswered(error: Exception, url: str = "") -> FailureError:
     r"""What it means that there was no answer."""
     from botocore import exceptions
 
     if isinstance(error, exceptions.SSLError):
-        return FailureError(
-            Kind.OTHER, f"the connection is not trustworthy: {error}", error
-        )
+        return not_trusted(error)
     if isinstance(
         error,
         exceptions.ConnectTimeoutError
         | exceptions.EndpointConnectionError
         | exceptions.ProxyConnectionError,
     ):
-        return FailureError(Kind.NOT_REACHED, "the server cannot be reached.", error)
+        is_proxy = isinstance(error, exceptions.ProxyConnectionError)
+        return not_reached(error, url, proxy=is_proxy)
     if isinstance(
         error,
         exceptions.CredentialRetrievalError

@@ -128,7 +128,7 @@ def endpoint(
             settings.get("read_timeout") or str(READ_TIMEOUT),
             f"read_timeout {where}",
         ),
-        _ca_bundle(),
+        credentials.ca_bundle("AWS_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"),
         keys,
         _encryption(settings, where),
     )
@@ -176,19 +176,6 @@ def _url(host: str, settings: dict[str, str], secure: bool | None) -> str:
             f"{host!r} is not a host name, host:port, or URL of a host."
         )
     return url.geturl()
-
-
-def _ca_bundle() -> str | None:
-    r"""File with certificates, from the variables that tools commonly use.
-
-    A variable that is set but empty must not switch verification off,
-    as it does in botocore.
-    """
-    for name in ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
-        path = os.environ.get(name)
-        if path:
-            return path
-    return None
 
 
 _clients: Shared[Any] = Shared()
@@ -374,6 +361,9 @@ def _plain(session: Any, endpoint: Endpoint, anonymous: bool, found: Any) -> Any
         keys["aws_secret_access_key"] = frozen.secret_key
         keys["aws_session_token"] = frozen.token
     ca_bundle = endpoint.ca_bundle or core.get_config_variable("ca_bundle")
+    if ca_bundle:
+        what = "ca_bundle in the configuration of the AWS tools"
+        credentials.existing_bundle(ca_bundle, what)
     style: Any = endpoint.addressing_style
     return session.client(
         "s3",
@@ -409,6 +399,21 @@ def _guard(client: Any, identity: int | None) -> Any:
     client.meta.events.register("before-parse.s3", _check_length)
     client.meta.events.register_first("needs-retry.s3.HeadBucket", _leave_circle)
     return client
+
+
+def is_anonymous(client: Any) -> bool:
+    r"""Whether a client sends requests without credentials.
+
+    Args:
+        client: client of boto3
+
+    Returns:
+        whether nothing is signed
+
+    """
+    from botocore import UNSIGNED
+
+    return client.meta.config.signature_version is UNSIGNED
 
 
 def closing_on_error(client: Any) -> AbstractContextManager[None]:

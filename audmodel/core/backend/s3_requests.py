@@ -11,6 +11,7 @@ import hashlib
 import mimetypes
 from typing import Any
 
+from audmodel.core.backend import credentials
 from audmodel.core.backend import s3_answers
 from audmodel.core.backend import s3_client
 from audmodel.core.backend import s3_private
@@ -149,9 +150,9 @@ class Bucket(Store):
             )
         except ClientError as error:
             self._answered(error.response)
-            raise s3_answers.answered(error) from error
+            raise self._refused(client, error) from error
         except (BotoCoreError, HTTPError, ResponseParserError) as error:
-            failure = s3_answers.unanswered(error)
+            failure = s3_answers.unanswered(error, self.endpoint.url)
             raise failure from failure.cause
         except ValueError:
             # A header holds something else than the number or date it should
@@ -160,6 +161,15 @@ class Bucket(Store):
         if _REQUIRED.get(operation, "ResponseMetadata") not in answer:
             raise FailureError(Kind.LOST, "the answer is incomplete.")
         return answer
+
+    def _refused(self, client: Any, error: Any) -> FailureError:
+        failure = s3_answers.answered(error)
+        if failure.kind is Kind.DENIED and s3_client.is_anonymous(client):
+            failure.reason = (
+                f"access is denied, and no credentials for {self.endpoint.url} "
+                f"were found. Looked in {credentials.minio_places()}."
+            )
+        return failure
 
     def _answered(self, answer: Any) -> None:
         self.reached = True
@@ -247,9 +257,19 @@ class Bucket(Store):
 
         """
         try:
-            return self.call("look up", path, "head_object", Key=key_of(path))
-        except FailureError:
-            return None
+            return self.repeat(
+                "look up",
+                path,
+                lambda: self.send("head_object", Key=key_of(path)),
+                (Kind.ABSENT, Kind.DENIED),
+            )
+        except FailureError as failure:
+            if failure.kind is Kind.ABSENT:
+                return None
+            # An answer without body does not say why
+            if self.read("look up", path, 1, "bytes=0-0") is None:
+                return None
+            raise failure.error(f"Could not look up '{self.url(path)}'") from failure
 
     def put(self, path: str, data: bytes, checksum: str | None = None) -> None:
         r"""Store an object by one request.

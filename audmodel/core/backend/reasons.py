@@ -1,0 +1,135 @@
+r"""Why a request failed, in words that help whoever sent it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import json
+import re
+import socket
+
+from audmodel.core.backend import credentials
+from audmodel.core.backend.transfer import FailureError
+from audmodel.core.backend.transfer import Kind
+
+
+FULL = "the storage is full, or its quota is used up. Make room, or ask for more."
+TOO_LARGE = (
+    "the server takes no body of this size. Often a proxy limits it "
+    "(client_max_body_size of nginx). Some servers say so when the storage is full."
+)
+# Explanations are shown up to this length
+_LONGEST = 300
+# Parts of an explanation that may be secret
+_SECRET = re.compile(
+    r"(?i)\b((?:x-amz-)?(?:signature|credential|security-token|token)|"
+    r"api[-_]?key|password|secret)(\s*[=:]\s*)\S+"
+)
+# What OpenSSL calls an answer in plain text
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER")
+
+
+def said(message: str, request: str = "") -> str:
+    r"""What a server said, for the end of a message.
+
+    Args:
+        message: explanation of the server
+        request: ID that the server gave the request
+
+    Returns:
+        sentence with a space in front, empty if there is nothing to say
+
+    """
+    text = "".join(c if c.isprintable() else " " for c in message)
+    text = " ".join(credentials.redact(text).split())
+    text = _SECRET.sub(r"\1\2***", text)
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]}…"
+    request = request if re.fullmatch(r"[\w.:/+=-]{1,100}", request) else ""
+    words = f" The server says: {text.rstrip('.')}." if text else ""
+    return f"{words} Its ID of the request is {request}." if request else words
+
+
+def message_of(body: bytes) -> str:
+    r"""Explanation in the body of an answer, empty if there is none.
+
+    Args:
+        body: body of the answer
+
+    Returns:
+        message of JSON as Artifactory sends it, or title of a web page
+
+    """
+    text = body.decode("utf-8", "replace")
+    title = re.search(r"<title>([^<]*)</title>", text, re.IGNORECASE)
+    if title is not None:
+        return title[1]
+    try:
+        data = json.loads(text)
+        errors = data.get("errors", [data])
+        found = errors[0].get("message", "")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return ""
+    return found if isinstance(found, str) else ""
+
+
+def not_reached(error: Exception, url: str, *, proxy: bool = False) -> FailureError:
+    r"""Why a server was not reached.
+
+    Args:
+        error: error of the library that tried
+        url: URL of the server
+        proxy: whether it was the proxy that was not reached
+
+    Returns:
+        failure
+
+    """
+    causes = list(_chain(error))
+    if proxy:
+        reason = (
+            "the proxy cannot be reached. Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY."
+        )
+    elif any(isinstance(cause, socket.gaierror) for cause in causes):
+        reason = f"the host of '{url}' is not known. Check its name, and the network."
+    elif any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        reason = (
+            "the server cannot be reached: nothing listens there. "
+            "Check the port, and whether the server runs."
+        )
+    else:
+        reason = "the server cannot be reached."
+    return FailureError(Kind.NOT_REACHED, reason, error)
+
+
+def not_trusted(error: Exception) -> FailureError:
+    r"""Why a connection cannot be used.
+
+    Args:
+        error: error of the library that tried
+
+    Returns:
+        failure
+
+    """
+    if any(word in str(error).upper().replace(" ", "_") for word in _NO_TLS):
+        reason = (
+            "the server does not encrypt, which is expected of it. "
+            "If that is meant, write http:// in front of the host."
+        )
+    else:
+        reason = f"the connection is not trustworthy: {error}"
+    return FailureError(Kind.OTHER, reason, error)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    r"""An error, and those that led to it."""
+    seen: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting:
+        current = waiting.pop()
+        if not isinstance(current, BaseException) or any(current is e for e in seen):
+            continue
+        seen.append(current)
+        yield current
+        waiting += [current.__cause__, current.__context__, *current.args]
+        waiting += [getattr(current, "reason", None)]

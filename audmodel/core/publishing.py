@@ -266,7 +266,10 @@ def _replace_header(
         PublishConflictError: if another publisher took the claim over
 
     """
-    found = registry.header(model)
+    try:
+        found = registry.header(model)
+    except InvalidDocumentError:
+        return False
     if found is None or found[0].archive == archive.identity:
         return False
     if not archive.is_stored():

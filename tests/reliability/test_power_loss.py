@@ -195,6 +195,53 @@ def test_what_is_visible_is_on_the_disk(
     count("names that became visible, with all below on the disk", len(view.renamed))
 
 
+def synced(run: Run) -> set[str]:
+    """Folders and files that were made durable."""
+    calls = [call for call in run.calls if call.name in SYNCING and not call.failed]
+    return {re.findall(r"^\d+<([^>]*)>", call.text)[0] for call in calls}
+
+
+def test_folders_that_a_killed_publisher_made(
+    repository: audmodel.Repository, model_folder: Path, tracer: Tracer
+) -> None:
+    """It may have been killed before it synced them."""
+    uid = audmodel.uid("torch", {}, "2.0.0")
+    short = uid.split("-")[0]
+    root = Path(repository.host, repository.name)
+    made = [root / "torch" / short / "2.0.0", root / "_uid" / short / "2.0.0"]
+    for folder in made:
+        folder.mkdir(parents=True)
+    run = tracer.run(
+        OPERATIONS["publish"], watch=CHANGING + SYNCING, root=str(model_folder)
+    )
+    assert run.error is None, run
+    for folder in made:
+        # The name of a folder is in the one above it
+        above = folder
+        while above != root:
+            above = above.parent
+            assert str(above) in synced(run)
+
+
+def test_folders_of_the_embedded_repository(model_folder: Path, tracer: Tracer) -> None:
+    code = """
+        vars(audmodel.config).update(_repositories=None)
+        root = audmodel.config.REPOSITORIES[0]
+        folder = os.path.join(os.path.expanduser(root.host), root.name)
+        # A publisher was killed who had just made it
+        os.makedirs(folder)
+        audmodel.publish(args["root"], "torch", {}, "2.0.0")
+        return [folder, os.path.expanduser("~")]
+    """
+    run = tracer.run(code, watch=CHANGING + SYNCING, root=str(model_folder))
+    assert run.error is None, run
+    folder, home = map(Path, run.result)
+    assert home in folder.parents
+    while folder != home:
+        folder = folder.parent
+        assert str(folder) in synced(run)
+
+
 # Machines that were started again -----------------------------------------
 
 

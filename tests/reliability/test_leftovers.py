@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -29,6 +30,8 @@ from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.behaviour.backends import store
+from tests.core.conftest import Interpreter
+from tests.core.conftest import python as python
 
 
 # Of each family of faults
@@ -412,3 +415,192 @@ def test_publishers_at_work(
                 assert files(audmodel.load(uid)) == files(folders[number])
                 assert audmodel.meta(uid) == {"n": 1}
         assert audmodel.leftovers(repository, days=0) == []
+
+
+# What only looks as if nobody needed it --------------------------------------
+
+
+AGES = pytest.mark.parametrize("days", [0, 7])
+
+
+def old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let years pass for the storage."""
+    now = FileSystem.now
+    monkeypatch.setattr(
+        FileSystem, "now", lambda self: now(self) + datetime.timedelta(1000)
+    )
+
+
+def test_another_repository_in_a_folder(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a copy of it that is kept, with its own records, and half of them gone."""
+    uid = publish(model_folder, alias="best")
+    model = ModelId(*uid.split("-"))
+    before = content(repository)
+    for path, data in before.items():
+        store(repository, f"/attic{path}", data)
+    for path in before:
+        if "header" in path:
+            Path(repository.host, f"{repository.name}/attic{path}").unlink()
+    # A publisher of the same model died here
+    Path(repository.host, repository.name + path_of(model, "header")).unlink()
+    claim = dead_claim(model, location="torch")
+    store(repository, path_of(model, "claim"), claim)
+    old(monkeypatch)
+    found = audmodel.leftovers(repository, remove=True, unproven=True)
+    assert found
+    assert not [left for left in found if left.path.startswith("/attic")]
+    left = [path for path in content(repository) if path.startswith("/attic")]
+    assert sorted(left) == sorted(f"/attic{p}" for p in before if "header" not in p)
+
+
+def test_backup_that_is_being_restored(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its files keep their times, and its headers come last."""
+    uids = [publish(model_folder, version=f"{n}.0.0", alias=f"a{n}") for n in range(3)]
+    before = content(repository)
+    root = Path(repository.host, repository.name)
+    long_ago = time.time() - 1000 * 24 * 3600
+    for path in before:
+        if ".header." in path or path.startswith("/_alias/"):
+            (root / path[1:]).unlink()
+        else:
+            os.utime(root / path[1:], (long_ago, long_ago))
+    # They are new here whatever their times say
+    assert audmodel.leftovers(repository, remove=True, unproven=True) == []
+    old(monkeypatch)
+    found = audmodel.leftovers(repository, remove=True)
+    assert {left.kind for left in found} == {"archive", "metadata", "list of aliases"}
+    assert not any(left.removed or left.proven for left in found)
+    for path, data in before.items():
+        store(repository, path, data)
+    for number, uid in enumerate(uids):
+        assert files(audmodel.load(uid)) == files(model_folder)
+        assert audmodel.aliases(uid) == [f"a{number}"]
+
+
+@AGES
+def test_header_that_was_deleted_by_mistake(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    days: int,
+) -> None:
+    uid = publish(model_folder, meta={"a": 1})
+    model = ModelId(*uid.split("-"))
+    header = Path(repository.host, repository.name + path_of(model, "header"))
+    data = header.read_bytes()
+    header.unlink()
+    if days:
+        old(monkeypatch)
+    found = audmodel.leftovers(repository, days=days, remove=True)
+    assert {left.kind for left in found} == {"archive", "metadata"}
+    # Nor if a publisher died who was to mend it
+    with repository.connect() as backend:
+        state = backend.stat_object(Registry.archive_path(model, "torch"))
+    assert state is not None
+    claim = dead_claim(model, location="torch", found=state.tag)
+    store(repository, path_of(model, "claim"), claim)
+    found = audmodel.leftovers(repository, days=days, remove=True)
+    assert {left.kind for left in found if left.removed} == {"claim"}
+    header.write_bytes(data)
+    assert files(audmodel.load(uid)) == files(model_folder)
+    assert audmodel.meta(uid) == {"a": 1}
+
+
+DIES = """
+    import signal
+    from audmodel.core.backend.filesystem import FileSystem
+    create_object = FileSystem.create_object
+
+    def die(backend, path, data):
+        if args["kind"] in path:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return create_object(backend, path, data)
+
+    FileSystem.create_object = die
+    audmodel.publish(args["root"], "torch", {"sampling_rate": 16000}, "1.0.0")
+"""
+
+
+@pytest.mark.parametrize("kind", ["meta", "header"])
+def test_publisher_that_died(
+    repository: audmodel.Repository,
+    python: Interpreter,
+    model_folder: Path,
+    kind: str,
+) -> None:
+    python.start(DIES, root=str(model_folder), kind=f".{kind}.").errors()
+    kinds = {"archive", "claim"} | ({"metadata"} if kind == "header" else set())
+    found = audmodel.leftovers(repository, days=0)
+    assert {left.kind for left in found} == kinds
+    assert all(left.proven for left in found)
+    audmodel.leftovers(repository, days=0, remove=True)
+    assert content(repository) == {}
+
+
+def test_publisher_that_died_in_place_of_another(
+    repository: audmodel.Repository, python: Interpreter, model_folder: Path
+) -> None:
+    """What the first one left is not taken for older than both."""
+    for kind in ("header", "meta"):
+        python.start(DIES, root=str(model_folder), kind=f".{kind}.").errors()
+    assert {left.kind for left in audmodel.leftovers(repository, days=0, remove=True)}
+    assert content(repository) == {}
+
+
+# Clocks that are wrong -------------------------------------------------------
+
+
+HOUR, YEAR = 3600.0, 365 * 24 * 3600.0
+
+
+@pytest.mark.parametrize("shift", [-YEAR, -HOUR, HOUR, YEAR])
+@pytest.mark.parametrize("name", ["file-system", "s3", "artifactory"])
+def test_clock_of_the_cleaner(
+    request: pytest.FixtureRequest,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    shift: float,
+) -> None:
+    """What is young for the storage is young."""
+    with BACKENDS[name](request) as repository:
+        store(repository, path_of(DEAD, "claim"), dead_claim())
+        wrong = time.time() + shift
+        if name == "file-system":  # the others are served by this machine
+            monkeypatch.setattr(time, "time", lambda: wrong)
+
+        def now(zone: datetime.tzinfo | None = None) -> datetime.datetime:
+            return datetime.datetime.fromtimestamp(wrong, zone)
+
+        clock = SimpleNamespace(
+            **{**vars(datetime), "datetime": SimpleNamespace(now=now)}
+        )
+        monkeypatch.setattr("audmodel.core.leftovers.datetime", clock)
+        assert audmodel.leftovers(repository, days=1, remove=True) == []
+        assert len(audmodel.leftovers(repository, days=0)) == 1
+
+
+@pytest.mark.parametrize("zone", ["UTC-14", "UTC+12"])
+def test_time_zone_of_the_cleaner(
+    repository: audmodel.Repository, monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        store(repository, path_of(DEAD, "claim"), dead_claim())
+        assert audmodel.leftovers(repository, days=1) == []
+        [found] = audmodel.leftovers(repository, days=0)
+        today = datetime.datetime.now(datetime.UTC).date()
+        day = datetime.date.fromisoformat(found.date)
+        assert today - day in (datetime.timedelta(0), datetime.timedelta(1))
+    finally:
+        monkeypatch.undo()
+        time.tzset()

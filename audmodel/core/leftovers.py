@@ -20,14 +20,13 @@ from functools import partial
 
 from audmodel.core import claims
 from audmodel.core import document
-from audmodel.core import uid as ids
+from audmodel.core import layout
 from audmodel.core.backend import conditions
 from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.errors import InvalidDocumentError
-from audmodel.errors import InvalidIdError
 from audmodel.errors import PublishConflictError
 
 
@@ -191,9 +190,11 @@ class _Search:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._backend = registry.backend
-        self._paths = _own_paths(self._backend.list_objects("/"))
+        self._paths = layout.own_paths(self._backend.list_objects("/"))
         self._published = {
-            model for path in self._paths if (model := _record(path, "header"))
+            model
+            for path in self._paths
+            if (model := layout.model_of_record(path, "header"))
         }
         # Claims that may be of dead publishers
         self._claims: dict[ModelId, bytes] = {}
@@ -201,11 +202,11 @@ class _Search:
     def candidates(self) -> Iterator[_Candidate]:
         r"""What may be left over."""
         for path in self._paths:
-            if model := _record(path, "claim"):
+            if model := layout.model_of_record(path, "claim"):
                 yield from self._claim(path, model)
         pointed: set[ModelId] = set()
         for path in self._paths:
-            if (alias := _alias(path)) and (target := self._target(alias)):
+            if (alias := layout.alias_of(path)) and (target := self._target(alias)):
                 pointed.add(target)
                 if target not in self._published:
                     yield from self._object(path, "alias", target)
@@ -214,11 +215,15 @@ class _Search:
         for path in self._paths:
             if path.startswith(conditions.FOLDER):
                 yield from self._object(path, "probe", None)
-            elif (model := _archive(path)) and model not in self._published:
+            elif (
+                model := layout.model_of_archive(path)
+            ) and model not in self._published:
                 yield from self._object(path, "archive", model)
-            elif (model := _record(path, "meta")) and model not in self._published:
+            elif (
+                model := layout.model_of_record(path, "meta")
+            ) and model not in self._published:
                 yield from self._object(path, "metadata", model)
-            elif (model := _list(path)) and model not in known:
+            elif (model := layout.model_of_list(path)) and model not in known:
                 yield from self._object(path, "list of aliases", model)
         for upload in self._backend.list_uploads("/"):
             yield from self._upload(upload)
@@ -258,7 +263,7 @@ class _Search:
             yield dataclasses.replace(candidate, remove=lambda: True)
 
     def _upload(self, upload: Upload) -> Iterator[_Candidate]:
-        model = None if upload.is_dead else _archive(upload.path)
+        model = None if upload.is_dead else layout.model_of_archive(upload.path)
         # Others may use the bucket for something else
         if not upload.is_dead and model is None:
             return
@@ -286,68 +291,9 @@ class _Search:
         return None
 
 
-def _own_paths(paths: list[str]) -> list[str]:
-    r"""Paths that are not of another repository in a folder of this one."""
-    others = {
-        path[: path.index(folder) + 1]
-        for path in paths
-        for folder in (_RECORDS, _ALIASES)
-        if path.find(folder) > 0
-    }
-    return [path for path in paths if not others.intersection(_folders(path))]
-
-
-def _folders(path: str) -> Iterator[str]:
-    r"""Folders that a path leads through, each with a slash at its end."""
-    for position, letter in enumerate(path):
-        if letter == "/":
-            yield path[: position + 1]
-
-
 def _day(time: datetime.datetime) -> str:
     return time.astimezone(datetime.UTC).date().isoformat()
 
 
-def _alias(path: str) -> str | None:
-    r"""Alias that a record is of."""
-    name = path.removeprefix(_ALIASES).split("/")[0]
-    return name if path.startswith(_ALIASES) and ids.is_alias(name) else None
-
-
 def _name(model: ModelId | None) -> str | None:
     return None if model is None else str(model)
-
-
-def _archive(path: str) -> ModelId | None:
-    r"""Model that an archive belongs to."""
-    if path.startswith((_RECORDS, _ALIASES)) or path.count("/") < 4:
-        return None
-    short, version, name = path.split("/")[-3:]
-    model = _model(short, version)
-    return model if name == f"{model}.zip" else None
-
-
-def _record(path: str, kind: str) -> ModelId | None:
-    r"""Model that a record belongs to."""
-    if not path.startswith(_RECORDS) or path.count("/") != 4:
-        return None
-    short, version = path.split("/")[2:4]
-    model = _model(short, version)
-    return model if model and path == Registry.record_path(model, kind) else None
-
-
-def _list(path: str) -> ModelId | None:
-    r"""Model that a list of aliases belongs to."""
-    if not path.startswith(_RECORDS) or path.count("/") != 4:
-        return None
-    name, version = path.split("/")[2:4]
-    model = _model(name.removesuffix(".aliases"), version)
-    return model if model and path == Registry.list_path(model) else None
-
-
-def _model(short: str, version: str) -> ModelId | None:
-    try:
-        model = ids.parse(f"{short}-{version}")
-    except InvalidIdError:
-        return None
-    return model if model == ModelId(short, version) else None

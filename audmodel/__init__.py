@@ -41,6 +41,7 @@ from audmodel.core.api.models import load as load
 from audmodel.core.api.models import publish as publish
 from audmodel.core.api.plans import plan_load as plan_load
 from audmodel.core.api.plans import plan_publish as plan_publish
+from audmodel.core.api.repositories import audit_repository as audit_repository
 from audmodel.core.api.repositories import check_repository as check_repository
 from audmodel.core.api.repositories import leftovers as leftovers
 from audmodel.core.api.verification import verify as verify
@@ -57,6 +58,7 @@ from audmodel.core.results import Verification as Verification
 
 if TYPE_CHECKING:
     from audmodel import parallel as parallel
+    from audmodel.core.audit import Finding as Finding
     from audmodel.core.backend.conditions import Check as Check
     from audmodel.core.leftovers import Leftover as Leftover
     from audmodel.core.opening import OpenedFile as OpenedFile
@@ -110,11 +112,13 @@ __all__ = [
     "Repository",
     # Repositories
     "check_repository",
+    "audit_repository",
     "leftovers",
     # What functions return
     "CachedModel",
     "Check",
     "DamagedFile",
+    "Finding",
     "Leftover",
     "Model",
     "ModelFile",
@@ -130,6 +134,7 @@ __all__ = [
 # What would slow down the import, by the module that has it
 _LAZY = {
     "Check": "audmodel.core.backend.conditions",
+    "Finding": "audmodel.core.audit",
     "Leftover": "audmodel.core.leftovers",
     "OpenedFile": "audmodel.core.opening",
     "RepositoryReport": "audmodel.core.probe",

@@ -60,6 +60,12 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.num_workers(parser)
     arguments.dry_run(parser, "tell what would be sent, and publish nothing")
     parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="store nothing but the archive of a model that lost it, "
+        "from the same folder",
+    )
+    parser.add_argument(
         "--tmp-root",
         metavar="FOLDER",
         help="folder for temporary files, "
@@ -94,6 +100,7 @@ def _publish(args: argparse.Namespace) -> Result:
         num_workers=args.num_workers,
         tmp_root=args.tmp_root,
         verbose=args.verbose,
+        repair=args.repair,
     )
     return Result({"uid": uid}, uid)
 

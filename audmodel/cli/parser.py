@@ -45,6 +45,7 @@ COMMANDS: tuple[Command, ...] = (
     cache.PRUNE,
     verification.CACHE_VERIFY,
     repositories.CHECK,
+    repositories.AUDIT,
     repositories.LEFTOVERS,
     configuration.CONFIG,
     completion.COMPLETION,

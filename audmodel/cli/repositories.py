@@ -7,6 +7,7 @@ import argparse
 import audmodel
 from audmodel.cli import arguments
 from audmodel.cli import output
+from audmodel.cli.command import DAMAGED
 from audmodel.cli.command import OK
 from audmodel.cli.command import REPOSITORY
 from audmodel.cli.command import Command
@@ -48,6 +49,42 @@ CHECK = Command(
     _check,
     "audmodel repository check s3:localhost:9000:models",
     "Small objects are written to it, and removed again. The repository has to exist.",
+)
+
+
+def _audit_arguments(parser: argparse.ArgumentParser) -> None:
+    _place(parser)
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="make lists of aliases anew that do not agree with the aliases",
+    )
+    arguments.num_workers(parser)
+
+
+def _audit(args: argparse.Namespace) -> Result:
+    found = audmodel.audit_repository(
+        _repository(args),
+        repair=args.repair,
+        num_workers=args.num_workers,
+        verbose=args.verbose,
+    )
+    return Result(
+        found,
+        "\n".join(output.printable(str(finding)) for finding in found),
+        OK if all(finding.repaired for finding in found) else DAMAGED,
+    )
+
+
+AUDIT = Command(
+    "repository audit",
+    "find out whether everything in a repository fits together",
+    _audit_arguments,
+    _audit,
+    "audmodel repository audit --repair",
+    "Models without archive or metadata, aliases of missing models, "
+    "records that cannot be read, and lists of aliases that are wrong are shown, "
+    "with what to do about them. Without any, nothing is printed.",
 )
 
 

@@ -35,8 +35,11 @@ from audmodel.core.header import Header
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.errors import ArchiveError
+from audmodel.errors import ArchiveMismatchError
 from audmodel.errors import InvalidDocumentError
+from audmodel.errors import InvalidInputError
 from audmodel.errors import ModelExistsError
+from audmodel.errors import ModelNotFoundError
 from audmodel.errors import PublishConflictError
 
 
@@ -122,6 +125,68 @@ def publish(
             _set_alias(registry, publication.alias, model)
 
 
+def repair(
+    registry: Registry,
+    publication: Publication,
+    *,
+    num_workers: int,
+    progress: Callable[[int], None],
+) -> None:
+    r"""Store the archive of a model that exists once more.
+
+    Archives of the same files are the same, byte by byte,
+    so nothing but the published archive is ever stored.
+
+    Args:
+        registry: where the model is
+        publication: the model as it was published
+        num_workers: number of threads
+        progress: called with the number of bytes read from files
+
+    Raises:
+        ArchiveMismatchError: if the files do not make the published archive
+        InvalidDocumentError: if the header is not valid
+        InvalidInputError: if the header does not say which archive it was
+        ModelNotFoundError: if the model was not published
+        PublishConflictError: if another publisher is at work
+        FileChangedError: if a file changes in the meantime
+        RepositoryError: if the archive cannot be stored
+
+    """
+    model = publication.model
+    found = registry.header(model)
+    if found is None:
+        raise ModelNotFoundError(
+            f"A model with ID '{model}' was not published, so it cannot be repaired."
+        )
+    expected = found[0].archive
+    if expected is None:
+        raise InvalidInputError(
+            f"The model '{model}' was published by an earlier version, "
+            "whose headers do not say which archive they belong to. "
+            "Restore the archive from a backup."
+        )
+    path = registry.archive_path(model, found[0].location)
+    with terminable(), claimed(registry, model, path) as claim:
+        writer = ArchiveWriter(
+            publication.files,
+            compression=publication.compression,
+            num_workers=num_workers,
+            progress=progress,
+        )
+        archive = _Archive(registry.backend, path, writer)
+
+        def check() -> None:
+            if archive.identity != expected:
+                raise ArchiveMismatchError(
+                    f"The folder does not make the archive of '{model}' "
+                    "that was published: its files, or 'compression', are others. "
+                    "Nothing was stored."
+                )
+
+        archive.store(claim, publication.tmp_root, num_workers, check)
+
+
 class _Archive:
     r"""Archive in a repository.
 
@@ -140,19 +205,31 @@ class _Archive:
         self._writer = writer
         self.tag = ""
 
-    def store(self, claim: Claim, tmp_root: str | None, num_workers: int) -> None:
+    def store(
+        self,
+        claim: Claim,
+        tmp_root: str | None,
+        num_workers: int,
+        before_commit: Callable[[], None] = lambda: None,
+    ) -> None:
         r"""Store the archive, in place of what a dead publisher left.
 
         Args:
             claim: right to do so
             tmp_root: folder for temporary files
             num_workers: number of parallel uploads
+            before_commit: called when the archive is complete and not visible yet
 
         Raises:
             PublishConflictError: if the claim is lost,
                 or another program stores the archive
 
         """
+
+        def check_commit() -> None:
+            claim.fence()
+            before_commit()
+
         left = self._backend.stat_object(self._path)
         with (
             claim.renewing() as check,
@@ -165,7 +242,7 @@ class _Archive:
                     chunks,
                     tmp_root=tmp_root,
                     num_workers=num_workers,
-                    before_commit=claim.fence,
+                    before_commit=check_commit,
                     replaces=left.tag if left else None,
                     new_tag=claim.is_taken_over,
                 )

@@ -20,6 +20,7 @@ it holds all aliases of the model, and maybe some that have moved on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 import contextlib
 import copy
@@ -78,6 +79,11 @@ class Registry:
         r"""Path of the list of aliases of a model."""
         name = f"{model.short}.aliases"
         return f"/_uid/{name}/{model.version}/{name}-{model.version}.yaml"
+
+    @staticmethod
+    def alias_path(name: str) -> str:
+        r"""Path of the record of an alias."""
+        return f"/_alias/{name}/1.0.0/{name}-1.0.0.alias.yaml"
 
     # ------------------------------------------------------------ models
 
@@ -237,7 +243,7 @@ class Registry:
             RepositoryError: if it cannot be read
 
         """
-        path = self._alias_path(name)
+        path = self.alias_path(name)
         stored = self.backend.read_object(path, document.MAX_BYTES)
         return None if stored is None else _target(stored.data, name)
 
@@ -307,12 +313,36 @@ class Registry:
                 previous.append(_target_of(current, name))
             return {"uid": str(model)}
 
-        path, source = self._alias_path(name), f"The alias '{name}'"
+        path, source = self.alias_path(name), f"The alias '{name}'"
         self._change(path, change, "alias", source, is_new=is_new, rebuild=dict)
         for other in previous:
             if other != model:
                 self._settle(other, name)
                 self._settle(model, name)
+
+    def settle_list(self, model: ModelId, names: Iterable[str]) -> None:
+        r"""Let the list of aliases of a model agree with aliases.
+
+        A list that is damaged is made anew.
+
+        Args:
+            model: ID of the model
+            names: names of aliases that the list lacks, or names wrongly
+
+        Raises:
+            InvalidDocumentError: if one of the aliases is not valid
+            RepositoryError: if a record cannot be read or written
+
+        """
+        path, source = self.list_path(model), f"The list of aliases of {model}"
+
+        def change(current: dict[str, Any]) -> dict[str, Any]:
+            return {"aliases": sorted({*_names(current, source)})}
+
+        rebuild = partial(self._recount, model)
+        self._change(path, change, "alias", source, rebuild=rebuild)
+        for name in names:
+            self._settle(model, name)
 
     def _settle(self, model: ModelId, name: str) -> None:
         r"""Let a list agree with an alias that others may move at the same time.
@@ -366,10 +396,6 @@ class Registry:
                     names.append(name)
         return {"aliases": names}
 
-    @staticmethod
-    def _alias_path(name: str) -> str:
-        return f"/_alias/{name}/1.0.0/{name}-1.0.0.alias.yaml"
-
     # ------------------------------------------------------------ change
 
     def _change(
@@ -410,7 +436,12 @@ class Registry:
             current: dict[str, Any] = {}
             if stored is not None:
                 current = _load(stored, source, rebuild)
-            changed = change(current)
+            try:
+                changed = change(current)
+            except InvalidDocumentError:
+                if rebuild is None:
+                    raise
+                changed = change(rebuild())
             data = document.dump(changed, label)
             if stored is None:
                 done = self.backend.create_object(path, data)

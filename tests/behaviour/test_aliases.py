@@ -73,6 +73,18 @@ def test_alias_of_a_model_that_is_gone(
     assert audmodel.resolve_alias("lost") == "deadbeef-1.0.0"
 
 
+@pytest.mark.parametrize("record", [b"aliases: 5", b"[", b"aliases: {a: b}"])
+def test_alias_of_a_model_whose_list_is_damaged(
+    repository: audmodel.Repository, first: str, record: bytes
+) -> None:
+    audmodel.set_alias("a", first)
+    short = first.split("-")[0]
+    path = f"/_uid/{short}.aliases/1.0.0/{short}.aliases-1.0.0.yaml"
+    store(repository, path, record)
+    audmodel.set_alias("b", first)
+    assert audmodel.aliases(first) == ["a", "b"]
+
+
 @pytest.fixture
 def second(first: str, model_folder: Path) -> str:
     (model_folder / "model.onnx").write_bytes(b"second")

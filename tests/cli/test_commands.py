@@ -546,12 +546,50 @@ def test_repository_check_of_none(call: Call, home: Path) -> None:
     assert "No repository is configured" in answer.err
 
 
-@pytest.mark.parametrize("word", ["check", "leftovers"])
+@pytest.mark.parametrize("word", ["check", "audit", "leftovers"])
 def test_repository_that_does_not_exist(
     call: Call, home: Path, tmp_path: Path, word: str
 ) -> None:
     answer = call("repository", word, f"file-system:{tmp_path}:nowhere")
     assert (answer.code, answer.out) == (4, "")
+
+
+def test_repository_audit(call: Call, uid: str, place: audmodel.Repository) -> None:
+    answer = call("repository", "audit")
+    assert (answer.code, answer.out, answer.err) == (0, "", "")
+    (names,) = Path(place.host).rglob("*.aliases-1.0.0.yaml")
+    names.write_text("aliases: []")
+    (archive,) = Path(place.host).rglob("*.zip")
+    archive.unlink()
+    answer = call("repository", "audit", "models")
+    assert answer.code == 3
+    assert [line.split(": ")[0].split("/")[-1] for line in answer.out.splitlines()] == [
+        names.name,
+        archive.name,
+    ]
+    answer = call("repository", "audit", "--repair", "--json")
+    assert answer.code == 3
+    assert [(f["kind"], f["repaired"]) for f in answer.data] == [
+        ("list of aliases", True),
+        ("missing archive", False),
+    ]
+
+
+def test_publish_repair(
+    call: Call, uid: str, model_folder: Path, place: audmodel.Repository
+) -> None:
+    (archive,) = Path(place.host).rglob("*.zip")
+    content = archive.read_bytes()
+    archive.unlink()
+    header = audmodel.header(uid)
+    params = [f"--params={key}={value}" for key, value in header["parameters"].items()]
+    answer = call(
+        *("publish", model_folder, "--name", header["name"], "--version", "1.0.0"),
+        *("--subgroup", header["subgroup"], *params, "--repair"),
+    )
+    assert (answer.code, answer.out) == (0, f"{uid}\n"), answer.err
+    assert archive.read_bytes() == content
+    assert call("repository", "audit").out == ""
 
 
 def test_repository_leftovers(call: Call, uid: str, place: audmodel.Repository) -> None:

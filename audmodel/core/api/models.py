@@ -205,6 +205,7 @@ def publish(
     tmp_root: str | None = None,
     num_workers: int | None = 1,
     verbose: bool = False,
+    repair: bool = False,
 ) -> str:
     r"""Publish a model.
 
@@ -243,6 +244,10 @@ def publish(
             with 1 everything happens in the calling thread,
             ``None`` chooses a number for the machine
         verbose: whether to show a progress bar
+        repair: whether the model exists and only its archive is stored again,
+            which was lost or damaged, see :func:`audmodel.audit_repository`.
+            Folder and ``compression`` have to be those of the publication,
+            everything else stays as it is
 
     Returns:
         model ID
@@ -251,6 +256,8 @@ def publish(
         FileNotFoundError: if ``root`` is not a folder
         TypeError: if an argument is of the wrong type
         ValueError: if ``num_workers`` is not a positive integer
+        ArchiveMismatchError: if, with ``repair``,
+            the folder does not make the archive that was published
         ConfigurationError: if the configuration cannot be used,
             or names no repository
         FileChangedError: if a file changes while it is published
@@ -262,6 +269,7 @@ def publish(
         ModelExistsError: if the repository, or one that is searched before,
             holds the model already,
             or another model with the same short ID
+        ModelNotFoundError: if, with ``repair``, the model was not published
         PublishConflictError: if somebody else publishes it at the moment
         RepositoryError: if the repository cannot be used
 
@@ -292,32 +300,39 @@ def publish(
     )
 
     from audmodel.core import publishing
-    from audmodel.core.conflicts import check_alias_found
-    from audmodel.core.conflicts import check_found
     from audmodel.core.lookup import open_registry
     from audmodel.core.progress import progress_bar
 
     if is_embedded(place):
         _make_embedded(place)
-    if alias:
-        check_alias_found(alias, place)
-    check_found(planned.model, place)
-    if ids.is_prerelease(version):
-        warnings.warn(
-            f"The version '{version}' counts as newer than the one without suffix, "
-            "and is what an ID without version leads to. "
-            "Give candidates a lower number, e.g. '0.9.0', and an alias.",
-            stacklevel=2,
-        )
+    run = publishing.repair if repair else publishing.publish
+    if not repair:
+        _check_lookup(planned, place)
     with (
         open_registry(place) as registry,
         progress_bar(f"Publish {planned.model}", verbose=verbose) as start_progress,
     ):
         progress = start_progress(sum(file.size for file in planned.files))
-        publishing.publish(
-            registry, planned, num_workers=num_workers, progress=progress
-        )
+        run(registry, planned, num_workers=num_workers, progress=progress)
     return str(planned.model)
+
+
+def _check_lookup(planned: Publication, place: Repository) -> None:
+    r"""Check that model and alias will be found, and say which version they are."""
+    from audmodel.core.conflicts import check_alias_found
+    from audmodel.core.conflicts import check_found
+
+    if planned.alias:
+        check_alias_found(planned.alias, place)
+    check_found(planned.model, place)
+    version = planned.model.version
+    if ids.is_prerelease(version):
+        warnings.warn(
+            f"The version '{version}' counts as newer than the one without suffix, "
+            "and is what an ID without version leads to. "
+            "Give candidates a lower number, e.g. '0.9.0', and an alias.",
+            stacklevel=3,
+        )
 
 
 def publication(

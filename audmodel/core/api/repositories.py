@@ -4,13 +4,78 @@ from __future__ import annotations
 
 from audmodel.core.repository import Repository
 from audmodel.core.repository import check_type
+from audmodel.core.workers import check_num_workers
 from audmodel.errors import InvalidInputError
 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from audmodel.core.audit import Finding
     from audmodel.core.leftovers import Leftover
     from audmodel.core.probe import RepositoryReport
+
+
+def audit_repository(
+    repository: Repository,
+    *,
+    repair: bool = False,
+    num_workers: int | None = 1,
+    verbose: bool = False,
+) -> list[Finding]:
+    r"""Find out whether everything in a repository fits together.
+
+    The whole repository is listed once,
+    and its headers, metadata and aliases are read, but no archives:
+    whether each model has its archive and its metadata,
+    and each alias its model,
+    whether all records can be read,
+    and whether the lists of the aliases of models
+    agree with the aliases.
+    For what is in archives see :func:`audmodel.verify` with ``remote=True``,
+    for what nobody needs :func:`audmodel.leftovers`.
+
+    Args:
+        repository: the repository
+        repair: whether to make lists of aliases anew
+            that do not agree with the aliases.
+            Nothing else can be repaired from the repository itself:
+            what was found says what to do.
+            An archive that is lost is stored again
+            by publishing the same folder with ``repair=True``
+        num_workers: number of records that are read at the same time,
+            ``None`` chooses a number for the machine
+        verbose: whether to show a progress bar
+
+    Returns:
+        what does not fit together, by path, and whether it was repaired
+
+    Raises:
+        TypeError: if ``repository`` is not a repository
+        ValueError: if ``num_workers`` is not a positive integer
+        ConfigurationError: if the configuration cannot be used
+        RepositoryError: if the repository cannot be read,
+            or, with ``repair``, changed
+
+    Examples:
+        >>> audmodel.audit_repository(repository)
+        []
+
+    """
+    from audmodel.core import audit
+    from audmodel.core.lookup import open_registry
+    from audmodel.core.progress import progress_bar
+
+    num_workers = check_num_workers(num_workers)
+    with (
+        open_registry(check_type(repository)) as registry,
+        progress_bar("Read records", verbose=verbose, unit="") as start_progress,
+    ):
+        return audit.find(
+            registry,
+            repair=repair,
+            num_workers=num_workers,
+            start_progress=start_progress,
+        )
 
 
 def check_repository(repository: Repository) -> RepositoryReport:

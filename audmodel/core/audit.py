@@ -1,0 +1,267 @@
+r"""Compare the records and archives of a repository with each other.
+
+One listing tells which archive, metadata, and list of aliases is missing.
+Headers and aliases are read.
+Lists of aliases are a shortcut to what the aliases themselves say,
+so they can be made anew.
+
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+from dataclasses import dataclass
+from typing import TypeVar
+
+from audmodel.core import layout
+from audmodel.core.backend.connections import prefetch_requests
+from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.errors import RepositoryUnreachableError
+from audmodel.core.header import Header
+from audmodel.core.progress import StartProgress
+from audmodel.core.registry import Registry
+from audmodel.core.uid import ModelId
+from audmodel.errors import InvalidDocumentError
+
+
+Item = TypeVar("Item")
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class Finding:
+    r"""Something in a repository that does not fit together.
+
+    Args:
+        path: path of the object in the repository that is missing or wrong
+        kind: ``'header'``, ``'metadata'`` or ``'alias'``
+            for a record that cannot be read,
+            ``'missing archive'``, ``'missing metadata'``,
+            ``'missing model'`` for an alias that points to none,
+            or ``'list of aliases'``,
+            which does not agree with the aliases
+        uid: ID of the model, if it is known
+        details: what was found, and what to do
+        repaired: whether it was put right
+
+    """
+
+    path: str
+    kind: str
+    uid: str | None
+    details: str
+    repaired: bool = False
+
+    def __str__(self) -> str:
+        state = " Repaired." if self.repaired else ""
+        return f"{self.path}: {self.details}{state}"
+
+
+def find(
+    registry: Registry,
+    *,
+    repair: bool,
+    num_workers: int,
+    start_progress: StartProgress,
+) -> list[Finding]:
+    r"""Find what does not fit together.
+
+    Args:
+        registry: where to look
+        repair: whether to make lists of aliases anew
+        num_workers: number of records that are read at the same time
+        start_progress: called with the number of records,
+            gives a function that is called with the number of those that were read
+
+    Returns:
+        findings, by path
+
+    Raises:
+        RepositoryError: if the repository cannot be listed, or changed
+
+    """
+    audit = _Audit(registry, num_workers, start_progress)
+    findings = [*audit.models(), *audit.aliases(repair=repair)]
+    return sorted(findings, key=lambda finding: finding.path)
+
+
+class _Audit:
+    r"""Looks at a repository once.
+
+    Args:
+        registry: where to look
+        num_workers: number of records that are read at the same time
+        start_progress: called with the number of records,
+            gives a function that is called with the number of those that were read
+
+    """
+
+    def __init__(
+        self, registry: Registry, num_workers: int, start_progress: StartProgress
+    ) -> None:
+        self._registry = registry
+        self._num_workers = num_workers
+        paths = layout.own_paths(registry.backend.list_objects("/"))
+        self._paths = set(paths)
+        self._published = _models(paths, lambda p: layout.model_of_record(p, "header"))
+        self._described = _models(paths, lambda p: layout.model_of_record(p, "meta"))
+        self._lists = _models(paths, layout.model_of_list)
+        self._names = sorted({name for p in paths if (name := layout.alias_of(p))})
+        records = (
+            self._published,
+            self._published & self._described,
+            self._names,
+            self._lists,
+        )
+        self._progress = start_progress(sum(map(len, records)))
+
+    def models(self) -> Iterator[Finding]:
+        r"""Headers and metadata that cannot be read, archives that are missing."""
+        for model, header in self._read(self._header, self._published):
+            if isinstance(header, str):
+                yield Finding(
+                    self._registry.record_path(model, "header"),
+                    "header",
+                    str(model),
+                    f"{header} The model counts as a version, and cannot be loaded. "
+                    "Restore the header from a backup, or remove the object.",
+                )
+            elif header is not None:
+                yield from self._archive(model, header)
+        described = self._published & self._described
+        for model, problem in self._read(self._meta, described):
+            if isinstance(problem, str):
+                yield Finding(
+                    self._registry.record_path(model, "meta"),
+                    "metadata",
+                    str(model),
+                    f"{problem} Replace it with audmodel.update_meta(…, replace=True).",
+                )
+        for model in self._published - self._described:
+            yield Finding(
+                self._registry.record_path(model, "meta"),
+                "missing metadata",
+                str(model),
+                "The metadata is missing, and read as empty. "
+                "Restore it from a backup, or set it with audmodel.update_meta().",
+            )
+
+    def _archive(self, model: ModelId, header: Header) -> Iterator[Finding]:
+        path = self._registry.archive_path(model, header.location)
+        if path not in self._paths:
+            yield Finding(
+                path,
+                "missing archive",
+                str(model),
+                "The archive of the model is missing. Restore it from a backup, "
+                "or publish the same folder again with 'repair'.",
+            )
+
+    def aliases(self, *, repair: bool) -> Iterator[Finding]:
+        r"""Aliases of no model, and lists that do not agree with aliases."""
+        targets: dict[str, ModelId] = {}
+        unknown = set()
+        for name, target in self._read(self._registry.alias, set(self._names)):
+            path = self._registry.alias_path(name)
+            if isinstance(target, str):
+                unknown.add(name)
+                yield Finding(
+                    path,
+                    "alias",
+                    None,
+                    f"{target} Set the alias again with audmodel.set_alias().",
+                )
+            elif target is not None:
+                targets[name] = target
+                if target not in self._published:
+                    yield Finding(
+                        path,
+                        "missing model",
+                        str(target),
+                        f"The alias '{name}' points to the model '{target}', "
+                        "which does not exist. "
+                        "Let it point to another one with audmodel.set_alias().",
+                    )
+        yield from self._alias_lists(targets, unknown, repair)
+
+    def _alias_lists(
+        self, targets: dict[str, ModelId], unknown: set[str], repair: bool
+    ) -> Iterator[Finding]:
+        expected: dict[ModelId, set[str]] = {model: set() for model in self._lists}
+        for name, target in targets.items():
+            expected.setdefault(target, set()).add(name)
+        listed: dict[ModelId, list[str] | str | None] = dict(
+            self._read(self._registry.listed_aliases, self._lists)
+        )
+        for model, names in expected.items():
+            found = listed.get(model) or []
+            wrong: set[str] = set()
+            if isinstance(found, str):
+                details = found
+            else:
+                wrong = names ^ (set(found) - unknown)
+                if not wrong:
+                    continue
+                details = _difference(model, wrong & names, wrong - names)
+            if repair:
+                self._registry.settle_list(model, sorted(wrong))
+            yield Finding(
+                self._registry.list_path(model),
+                "list of aliases",
+                str(model),
+                details,
+                repaired=repair,
+            )
+
+    def _header(self, model: ModelId) -> Header | None:
+        found = self._registry.header(model)
+        if found is not None:
+            return found[0]
+        if model.version in self._registry.versions(model.short):
+            raise InvalidDocumentError(
+                f"The header of model {model} is listed, and leads to nothing."
+            )
+        return None  # it was removed in the meantime
+
+    def _meta(self, model: ModelId) -> None:
+        self._registry.meta(model)
+
+    def _read(
+        self, read: Callable[[Item], Record], items: set[Item]
+    ) -> list[tuple[Item, Record | str]]:
+        r"""Records, or what is wrong with them."""
+
+        def attempt(item: Item) -> Record | str:
+            self._progress(1)
+            try:
+                return read(item)
+            except RepositoryUnreachableError:
+                raise  # nothing else can be read either
+            except (InvalidDocumentError, RepositoryError) as error:
+                return str(error)
+
+        order = sorted(items, key=str)
+        results = prefetch_requests(attempt, order, num_workers=self._num_workers)
+        with contextlib.closing(results):
+            return list(zip(order, results, strict=True))
+
+
+def _models(
+    paths: list[str], model_of: Callable[[str], ModelId | None]
+) -> set[ModelId]:
+    return {model for path in paths if (model := model_of(path))}
+
+
+def _difference(model: ModelId, lacks: set[str], stale: set[str]) -> str:
+    parts = [f"The list of aliases of '{model}' does not agree with the aliases."]
+    if lacks:
+        parts.append(f"It lacks {_quoted(lacks)}.")
+    if stale:
+        parts.append(f"It names {_quoted(stale)}, which do not point to it.")
+    return " ".join(parts)
+
+
+def _quoted(names: set[str]) -> str:
+    return ", ".join(f"'{name}'" for name in sorted(names))

@@ -59,6 +59,9 @@ class Finding:
         return f"{self.path}: {self.details}{state}"
 
 
+Finding.__module__ = "audmodel"
+
+
 def find(
     registry: Registry,
     *,

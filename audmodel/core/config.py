@@ -13,7 +13,7 @@ from audmodel.errors import InvalidDocumentError
 
 
 CONFIG_FILE = "~/.config/audmodel.yaml"
-DEFAULT_FILE = os.path.join(os.path.dirname(__file__), "default.yaml")
+DEFAULT_FILE = "default.yaml"
 _KEYS = ("cache_root", "repositories")
 _REPOSITORY_KEYS = ("name", "host", "backend")
 _UNPROTECTED = "unprotected"
@@ -62,7 +62,7 @@ class Config:
 
     def _read(self) -> None:
         r"""Fill in what was not set from the files."""
-        values = _read_file(DEFAULT_FILE) | user_settings()
+        values = _default_settings() | user_settings()
         if self._cache_root is None:
             self._cache_root = values["cache_root"]
         if self._repositories is None:
@@ -128,7 +128,17 @@ def is_embedded(repository: Repository) -> bool:
         ``True`` if it is made when something is published
 
     """
-    return bool(repository == _read_file(DEFAULT_FILE)["repositories"][0])
+    return bool(repository == _default_settings()["repositories"][0])
+
+
+def _default_settings() -> dict[str, Any]:
+    r"""Settings that hold where the user says nothing else."""
+    import pkgutil
+
+    # The package may be in a ZIP file
+    content = pkgutil.get_data("audmodel.core", DEFAULT_FILE)
+    assert content is not None
+    return _settings(content, DEFAULT_FILE)
 
 
 def _read_file(path: str) -> dict[str, Any]:
@@ -137,11 +147,20 @@ def _read_file(path: str) -> dict[str, Any]:
 
     try:
         with open(path, "rb") as file:
-            values = document.load(file.read(document.MAX_BYTES + 1), f"'{path}'")
+            content = file.read(document.MAX_BYTES + 1)
     except OSError as error:
         raise ConfigurationError(
             f"The configuration file '{path}' cannot be read: {error.strerror}."
         ) from error
+    return _settings(content, path)
+
+
+def _settings(content: bytes, path: str) -> dict[str, Any]:
+    r"""Checked settings of a file with this path."""
+    from audmodel.core import document
+
+    try:
+        values = document.load(content, f"'{path}'")
     except InvalidDocumentError as error:
         raise ConfigurationError(str(error)) from error
     for key in values:

@@ -10,6 +10,7 @@ from audmodel.cli import output
 from audmodel.cli.command import Command
 from audmodel.cli.command import Result
 from audmodel.core.config import CONFIG_FILE
+from audmodel.core.config import check_backend
 from audmodel.core.config import user_settings
 
 
@@ -20,6 +21,9 @@ _SECRET_PREFIXES = ("MINIO_", "ARTIFACTORY_", "AWS_")
 def _config(_: argparse.Namespace) -> Result:
     path = os.path.expanduser(CONFIG_FILE)
     settings = user_settings()
+
+    for place in audmodel.config.REPOSITORIES:
+        check_backend(place)
 
     def origin(key: str) -> str:
         return path if key in settings else "default"

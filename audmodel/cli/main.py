@@ -20,6 +20,8 @@ from audmodel.cli import command as commands
 from audmodel.cli import output
 from audmodel.cli import parser
 from audmodel.core.backend.termination import terminable
+from audmodel.errors import AliasNotFoundError
+from audmodel.errors import ModelNotFoundError
 
 
 # The class that comes first among those that an error derives from decides.
@@ -96,7 +98,10 @@ def _run(args: argparse.Namespace) -> int:
     if sys.stdout is None:
         raise OSError("Standard output is closed, there is no place for the result.")
     with arguments.only(args.lookup):
-        result: commands.Result = args.command.run(args)
+        try:
+            result: commands.Result = args.command.run(args)
+        except (ModelNotFoundError, AliasNotFoundError) as error:
+            raise type(error)(f"{error}{_suggestion(args)}") from error
     text = _text(result, as_json=args.json)
     try:
         output.write(f"{text}\n" if text else "")
@@ -107,6 +112,15 @@ def _run(args: argparse.Namespace) -> int:
         _abandon(1)
         raise OSError(f"The result cannot be written: {error.strerror}.") from error
     return result.code
+
+
+def _suggestion(args: argparse.Namespace) -> str:
+    r"""What may be meant by an ID or alias that does not exist."""
+    from audmodel.core.suggestions import similar_model
+
+    given = getattr(args, "uid", None) or getattr(args, "alias", None) or []
+    texts = [given] if isinstance(given, str) else given
+    return next(filter(None, map(similar_model, texts)), "")
 
 
 def _text(result: commands.Result, *, as_json: bool) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from audmodel.core.home import expand_home
 from audmodel.core.home import expand_variables
 from audmodel.core.repository import Repository
+from audmodel.core.repository import unknown_backend
 from audmodel.errors import ConfigurationError
 from audmodel.errors import InvalidDocumentError
 
@@ -116,6 +117,25 @@ def user_settings() -> dict[str, Any]:
         return {}
     # A link to nothing may lead to what is not mounted at the moment
     return _read_file(path) if os.path.lexists(path) else {}
+
+
+def check_backend(repository: Repository) -> None:
+    r"""Raise an error if the backend of a repository is not registered.
+
+    Args:
+        repository: the repository
+
+    Raises:
+        ConfigurationError: if it is not,
+            which names the configuration file if that is where it stands
+
+    """
+    if repository.backend in Repository.backend_registry:
+        return
+    message = unknown_backend(repository.backend)
+    if repository in user_settings().get("repositories", ()):
+        message = f"'{os.path.expanduser(CONFIG_FILE)}': {message}"
+    raise ConfigurationError(message)
 
 
 def is_embedded(repository: Repository) -> bool:

@@ -2,6 +2,7 @@ r"""Find models in the configured repositories and in the cache."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 
@@ -13,12 +14,17 @@ from audmodel.core.repository import Repository
 from audmodel.core.uid import Alias
 from audmodel.core.uid import ModelId
 from audmodel.core.uid import ShortId
+from audmodel.errors import AudmodelError
 from audmodel.errors import ModelNotFoundError
 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from audmodel.core.header import Header
+
+
+# Versions that a message names
+_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,9 @@ def find(uid: str | ModelId, cache_root: str | None) -> Found:
             f"What is needed of the model '{model}' is not in the cache. {error}"
         ) from error
     if found is None:
-        raise ModelNotFoundError(missing_message(model))
+        raise ModelNotFoundError(
+            f"{missing_message(model)}{_existing_versions(model.short)}"
+        )
     place, (header, content) = found
     entry = CacheEntry(cache_root, model)
     entry.header.keep(content)
@@ -148,6 +156,17 @@ def alias_target(name: str) -> ModelId | None:
 
     found = first(lambda registry: registry.alias(name))
     return None if found is None else found[1]
+
+
+def _existing_versions(short: str) -> str:
+    r"""Sentence with a space in front that names versions, empty without any."""
+    versions: list[str] = []
+    with contextlib.suppress(AudmodelError):
+        versions = find_versions(short)
+    if not versions:
+        return ""
+    shown = ", ".join(versions[-_SHOWN:])
+    return f" Its {'newest ' if len(versions) > _SHOWN else ''}versions are: {shown}."
 
 
 def missing_message(uid: str | ModelId) -> str:

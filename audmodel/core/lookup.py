@@ -13,6 +13,7 @@ from typing import TypeVar
 import warnings
 
 from audmodel.core import silence
+from audmodel.core.config import check_backend
 from audmodel.core.config import config
 from audmodel.core.config import is_embedded
 from audmodel.core.registry import Registry
@@ -38,6 +39,7 @@ def open_registry(repository: Repository) -> Iterator[Registry]:
         RepositoryError: if it does not exist, or cannot be reached
 
     """
+    check_backend(repository)
     with repository.connect() as backend:
         yield Registry(backend)
 

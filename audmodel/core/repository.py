@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 from typing import ClassVar
 
+from audmodel.core.similar import did_you_mean
 from audmodel.errors import ConfigurationError
 
 
@@ -183,11 +184,25 @@ class Repository:
     def _create_backend(self) -> Any:
         registry = self.backend_registry
         if self.backend not in registry:
-            raise ConfigurationError(
-                f"{self.backend!r} is not a registered backend, "
-                f"registered are: {', '.join(sorted(registry))}."
-            )
+            raise ConfigurationError(unknown_backend(self.backend))
         return registry[self.backend](self.host, self.name)
+
+
+def unknown_backend(name: str) -> str:
+    r"""What an error says about a backend that is not registered.
+
+    Args:
+        name: name of the backend
+
+    Returns:
+        message
+
+    """
+    registered = sorted(Repository.backend_registry)
+    return (
+        f"{name!r} is not a registered backend, "
+        f"registered are: {', '.join(registered)}.{did_you_mean(name, registered)}"
+    )
 
 
 def check_type(repository: object) -> Repository:

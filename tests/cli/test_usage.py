@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 import re
 import shlex
 
@@ -11,6 +12,7 @@ import audmodel
 from audmodel.cli.parser import COMMANDS
 from audmodel.cli.parser import GROUPS
 from tests.cli.conftest import Call
+from tests.cli.conftest import configure
 
 
 @pytest.mark.parametrize(
@@ -85,3 +87,53 @@ def test_a_limit_has_a_unit(call: Call, uid: str, option: str, number: str) -> N
     assert (answer.code, answer.out) == (2, "")
     assert f"argument {option}: '{number}' has no unit" in answer.err
     assert audmodel.cached()
+
+
+# Models, aliases, backends ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "meant"),
+    [
+        (("load",), "smal", "small"),
+        (("load", "--json"), "smalll", "small"),
+        (("info",), "samll", "small"),
+        (("alias", "resolve"), "smal", "small"),
+        (("alias", "set", "prod"), "smal", "small"),
+        (("cache", "rm"), "smal", "small"),
+        (("load",), "{other}-1.0.0", "{uid}"),
+        (("info",), "{other}", "{short}"),
+    ],
+)
+def test_a_model_with_a_typo(
+    call: Call, uid: str, words: tuple[str, ...], text: str, meant: str
+) -> None:
+    short = uid.partition("-")[0]
+    other = f"{(int(short, 16) + 1) % 16**8:08x}"
+    names = {"uid": uid, "short": short, "other": other}
+    answer = call(*words, text.format(**names))
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.endswith(f"Did you mean '{meant.format(**names)}'?\n")
+
+
+def test_a_version_that_does_not_exist(call: Call, uid: str) -> None:
+    missing = uid.replace("1.0.0", "1.0.1")
+    answer = call("load", missing)
+    assert (answer.code, answer.out) == (1, "")
+    assert "Its versions are: 1.0.0." in answer.err
+    with pytest.raises(audmodel.errors.ModelNotFoundError, match=r": 1\.0\.0\."):
+        audmodel.load(missing)
+
+
+def test_a_backend_with_a_typo(
+    call: Call, home: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    file = configure(home, "repositories: [{name: a, host: /b, backend: filesystem}]")
+    for args in (("config",), ("load", "3e120e8d-1.0.0"), ("ls",)):
+        answer = call(*args)
+        assert (answer.code, answer.out) == (1, "")
+        assert f"'{file}': 'filesystem' is not a registered backend" in answer.err
+        assert answer.err.endswith("Did you mean 'file-system'?\n")
+    answer = call("ls", "--repository", "s4:localhost:a")
+    assert "Did you mean 's3'?" not in answer.err
+    assert str(file) not in answer.err

@@ -1,0 +1,37 @@
+r"""Which model a user may have meant by an ID or alias that does not exist."""
+
+from __future__ import annotations
+
+import contextlib
+
+from audmodel.core.config import config
+from audmodel.core.lookup import each
+from audmodel.core.registry import Registry
+from audmodel.core.similar import did_you_mean
+from audmodel.errors import AudmodelError
+
+
+def similar_model(text: str) -> str:
+    r"""Question for a model whose ID or alias is similar.
+
+    All repositories are listed, so it is something for people who wait for it.
+
+    Args:
+        text: what does not exist
+
+    Returns:
+        question with a space in front,
+        empty if nothing is similar, or cannot be listed
+
+    """
+    known: set[str] = set()
+
+    def names(registry: Registry) -> None:
+        models = registry.models()
+        known.update(map(str, models), (model.short for model in models))
+        known.update(registry.alias_names())
+
+    for place in config.REPOSITORIES:
+        with contextlib.suppress(AudmodelError):
+            each(names, [place])
+    return "" if text in known else did_you_mean(text, known)

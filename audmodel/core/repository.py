@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 import importlib
 import os
+import re
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import ClassVar
@@ -96,7 +97,11 @@ class Repository:
         self.unprotected = unprotected
 
     def __repr__(self) -> str:
-        return f"Repository({self.name!r}, {self.host!r}, {self.backend!r})"
+        host = self.host
+        if self.backend != "file-system":
+            # Whatever stands there may be a password, and this is shown and logged
+            host = re.sub("^([^/]*//)?[^/@]*@", r"\1***@", host)
+        return f"Repository({self.name!r}, {host!r}, {self.backend!r})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Repository):

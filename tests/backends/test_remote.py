@@ -9,8 +9,10 @@ from dataclasses import replace
 import hashlib
 import os
 from pathlib import Path
+import pickle
 import time
 
+import audbackend
 import pytest
 import trustme
 
@@ -143,6 +145,42 @@ def test_a_host_that_takes_no_connections_is_reported_soon(
     with pytest.raises(errors.RepositoryUnreachableError, match="cannot be reached"):
         place.backend(f"127.0.0.1:{full_port}").read_object("/a", 100)
     assert time.monotonic() - start < 4
+
+
+# Errors that errors hold, as those of audbackend do -----------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "name"),
+    [
+        (None, ["EndpointConnectionError", "ConnectionError"]),
+        (faults.status(403), ["ClientError", "HTTPError"]),
+        (faults.status(500), ["ClientError", "HTTPError"]),
+        (faults.status(404), ["ClientError", "HTTPError"]),
+        (faults.break_before, ["ConnectionClosedError", "ConnectionError"]),
+        (faults.change(stall_after=0), ["ReadTimeoutError", "ReadTimeoutError"]),
+        (faults.change(cut_after=1), ["EOFError", "ProtocolError"]),
+    ],
+)
+def test_the_underlying_error(
+    place: Place,
+    proxy: Proxy,
+    free_port: int,
+    fault: faults.Fault | None,
+    name: list[str],
+) -> None:
+    place.backend(proxy.host).write_object("/a", [b"0123456789"])
+    proxy.fault = fault
+    backend = place.backend(proxy.host if fault else f"127.0.0.1:{free_port}")
+    with pytest.raises(errors.RepositoryError) as info:
+        backend.read_object("/a", 100)
+    assert isinstance(info.value, audbackend.BackendError)
+    cause = info.value.exception
+    assert type(cause).__name__ == name[place.backend_class is Artifactory]
+    assert str(cause)
+    assert info.value.__cause__ is cause
+    assert cause.__traceback__ is None
+    assert isinstance(pickle.loads(pickle.dumps(info.value)), errors.RepositoryError)
 
 
 # Trouble that passes ----------------------------------------------------------

@@ -191,11 +191,14 @@ class Server(Store):
                 **arguments,
             )
 
+        failure = None
         try:
             answer = request() if method == "GET" else connections.finish(request)
         except (RequestException, ValueError) as error:
             failure = _unanswered(error, self._url)
-            raise failure from failure.cause
+        if failure is not None:
+            # Outside of the handler, as the frames below know secrets
+            raise failure
         self.reached = True
         if 200 <= answer.status_code < 300:
             return answer
@@ -266,7 +269,8 @@ class Server(Store):
             except FailureError as failure:
                 if failure.kind is Kind.ABSENT:
                     raise RepositoryNotFoundError(
-                        f"{what}: there is none. Create it, or correct name and host."
+                        f"{what}: there is none. Create it, or correct name and host.",
+                        failure.cause,
                     ) from failure
                 if failure.is_transient:
                     retry.pause(failure, what)
@@ -328,12 +332,15 @@ def _guard(manager: Any) -> None:
 
 def _answered(answer: requests.Response, *, anonymous: bool) -> FailureError:
     r"""What an answer other than success means."""
+    from requests.exceptions import HTTPError
+
     after = answer.headers.get("Retry-After", "")
     body = _body(answer)
     kind, reason = _meaning(answer, body, anonymous=anonymous)
     words = said(message_of(body), answer.headers.get("X-Request-Id", ""))
+    cause = HTTPError(f"{answer.status_code} {answer.reason}")
     return FailureError(
-        kind, f"{reason}{words}", None, float(after) if after.isdecimal() else 0.0
+        kind, f"{reason}{words}", cause, float(after) if after.isdecimal() else 0.0
     )
 
 
@@ -415,6 +422,7 @@ def _json(answer: requests.Response, *, required: bool) -> dict[str, Any]:
     r"""Body of an answer."""
     from urllib3.exceptions import HTTPError
 
+    failure = None
     length = Answer(answer.status_code, answer.headers, answer.raw).length
     if length is not None and length > LARGEST_JSON:
         raise FailureError(Kind.OTHER, f"the answer has {length} bytes.")
@@ -426,7 +434,10 @@ def _json(answer: requests.Response, *, required: bool) -> dict[str, Any]:
     except (HTTPError, ValueError, OSError) as error:
         if not required:
             return {}
-        raise FailureError(Kind.LOST, "the answer was cut off.", error) from error
+        failure = FailureError(Kind.LOST, "the answer was cut off.", error)
+    if failure is not None:
+        # Outside of the handler, as the frames below know secrets
+        raise failure
     return data if isinstance(data, dict) else {}
 
 

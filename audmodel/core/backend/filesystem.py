@@ -393,7 +393,8 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
         if not os.path.isdir(self._root):
             raise RepositoryNotFoundError(
                 f"The repository folder '{self._root}' does not exist. "
-                "Create it, or correct the repository's host and name."
+                "Create it, or correct the repository's host and name.",
+                FileNotFoundError(errno.ENOENT, "No such folder", self._root),
             )
 
 

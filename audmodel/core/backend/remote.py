@@ -315,7 +315,9 @@ def _read_to_end(stream: Stream, limit: int) -> bytes | None:
     try:
         return read_body(stream, limit)
     except (HTTPError, OSError) as error:
-        raise cut_off(error) from error
+        failure = cut_off(error)
+    # Outside of the handler, as the frames below know secrets
+    raise failure
 
 
 class RemoteReader(ObjectReader):
@@ -417,7 +419,8 @@ class _Run:
                 self.close()
                 if failure.kind is Kind.CONDITION:
                     raise RepositoryError(
-                        f"{what}: it was replaced while it was read. Try again."
+                        f"{what}: it was replaced while it was read. Try again.",
+                        failure.cause,
                     ) from failure
                 retry.pause(failure, what)
         if self._position == self._stop and self._answer is not None:

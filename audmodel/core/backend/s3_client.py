@@ -2,6 +2,7 @@ r"""Clients of boto3 for hosts, made once and used again."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Hashable
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -15,17 +16,22 @@ import sys
 import threading
 import time
 from typing import Any
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from audmodel.core.backend import connections
 from audmodel.core.backend import credentials
 from audmodel.core.backend import s3_answers
 from audmodel.core.backend import s3_private
+from audmodel.core.backend.causes import without_secrets
 from audmodel.core.backend.shared import Shared
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
 from audmodel.core.backend.transfer import read_body
 from audmodel.errors import ConfigurationError
+
+
+Result = TypeVar("Result")
 
 
 # Connections that are kept alive per client, far more than workers
@@ -227,9 +233,11 @@ def renewed(endpoint: Endpoint, refused: Any) -> Any:
     if endpoint.keys is not None or not wrapper.may_look_again():
         return None
     session = s3_private.default_session()
-    with _translating():
-        if _identity(_find(session or _session(is_looking=True))) == wrapper.identity:
-            return None
+    identity = _translated(
+        lambda: _identity(_find(session or _session(is_looking=True)))
+    )
+    if identity == wrapper.identity:
+        return None
     _clients.forget(_key(endpoint, False, session), refused)
     return client(endpoint)
 
@@ -266,32 +274,36 @@ def _state(path: str) -> tuple[int, ...]:
 
 
 def _make(endpoint: Endpoint, anonymous: bool, session: Any) -> Any:
-    with _translating():
-        if session is None:
-            session = _session(is_looking=endpoint.keys is None and not anonymous)
-        found = None
-        if endpoint.keys is None and not anonymous:
-            found = _find(session)
-            anonymous = found is None
-        return _guard(_plain(session, endpoint, anonymous, found), _identity(found))
+    is_looking = endpoint.keys is None and not anonymous
+
+    def make() -> Any:
+        own = _session(is_looking=is_looking) if session is None else session
+        found = _find(own) if is_looking else None
+        is_anonymous = anonymous or (is_looking and found is None)
+        return _guard(_plain(own, endpoint, is_anonymous, found), _identity(found))
+
+    return _translated(make)
 
 
-@contextmanager
-def _translating() -> Iterator[None]:
+def _translated(make: Callable[[], Result]) -> Result:
     r"""Raise errors of ours in place of those of boto3."""
     from botocore.exceptions import BotoCoreError
 
+    failure: Exception
     try:
-        yield
+        return make()
     except _credential_errors() as error:
-        raise s3_answers.unanswered(error) from error
+        failure = s3_answers.unanswered(error)
     except ConfigurationError:
         raise
     except (BotoCoreError, ValueError) as error:
-        raise ConfigurationError(
+        failure = ConfigurationError(
             "The configuration of the AWS tools cannot be used: "
             f"{str(error).rstrip('.')}."
-        ) from error
+        )
+        failure.__cause__ = without_secrets(error)
+    # Outside of the handlers, as the frames below know secrets
+    raise failure
 
 
 def _session(*, is_looking: bool) -> Any:

@@ -144,19 +144,22 @@ class Bucket(Store):
         from botocore.parsers import ResponseParserError
         from urllib3.exceptions import HTTPError
 
+        failure = None
         try:
             answer: dict[str, Any] = getattr(client, operation)(
                 Bucket=self.name, **arguments
             )
         except ClientError as error:
             self._answered(error.response)
-            raise self._refused(client, error) from error
+            failure = self._refused(client, error)
         except (BotoCoreError, HTTPError, ResponseParserError) as error:
             failure = s3_answers.unanswered(error, self.endpoint.url)
-            raise failure from failure.cause
         except ValueError:
             # A header holds something else than the number or date it should
-            raise FailureError(Kind.LOST, "the answer makes no sense.") from None
+            failure = FailureError(Kind.LOST, "the answer makes no sense.")
+        if failure is not None:
+            # Outside of the handlers, as the frames below know secrets
+            raise failure
         self._answered(answer)
         if _REQUIRED.get(operation, "ResponseMetadata") not in answer:
             raise FailureError(Kind.LOST, "the answer is incomplete.")

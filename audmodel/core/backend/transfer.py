@@ -14,6 +14,7 @@ import time
 from typing import Protocol
 
 from audmodel.core.backend import connections
+from audmodel.core.backend.causes import without_secrets
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.errors import RepositoryUnreachableError
@@ -64,7 +65,8 @@ class FailureError(Exception):
     Args:
         kind: what went wrong
         reason: the same for people, without any secret
-        cause: the error of the library that sent the request
+        cause: the error of the library that sent the request,
+            of which a copy without any secret is kept
         retry_after: seconds that the server asks to wait
 
     """
@@ -79,7 +81,7 @@ class FailureError(Exception):
         super().__init__(reason)
         self.kind = kind
         self.reason = reason
-        self.cause = cause
+        self.cause = self.__cause__ = cause and without_secrets(cause)
         self.retry_after = retry_after
 
     @property
@@ -158,7 +160,7 @@ def uncertain(what: str, error: RepositoryError) -> WriteUncertainError:
     return WriteUncertainError(
         f"{what}: an answer was lost, and nobody can tell whether it was stored "
         f"({error}) Look at what is there before you try again.",
-        error,
+        error.exception,
     )
 
 
@@ -271,16 +273,22 @@ def fill(
     from urllib3.exceptions import HTTPError
 
     position = 0
-    while position < len(view):
-        try:
+    failure = FailureError(
+        Kind.LOST, "the data ended early.", EOFError("the connection was closed")
+    )
+    try:
+        while position < len(view):
             data = stream.read1(min(_PIECE, len(view) - position))
-        except (HTTPError, OSError) as error:
-            raise cut_off(error) from error
-        if not data:
-            raise FailureError(Kind.LOST, "the data ended early.")
-        view[position : position + len(data)] = data
-        position += len(data)
-        received(len(data))
+            if not data:
+                break
+            view[position : position + len(data)] = data
+            position += len(data)
+            received(len(data))
+    except (HTTPError, OSError) as error:
+        failure = cut_off(error)
+    if position < len(view):
+        # Outside of the handler, as the frames below know secrets
+        raise failure
 
 
 def cut_off(error: Exception) -> FailureError:

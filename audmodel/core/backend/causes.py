@@ -1,0 +1,67 @@
+r"""Errors of libraries, without what they know of the request.
+
+They refer to requests that are signed, to connections,
+and to proxies with their passwords,
+and so do the variables of the frames in their tracebacks.
+Tools that collect errors look at all of this.
+
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from audmodel.core.backend import credentials
+
+
+def without_secrets(error: Exception) -> Exception:
+    r"""Error of the same class that says the same, and refers to nothing.
+
+    Args:
+        error: error of a library
+
+    Returns:
+        error without traceback, context and attributes,
+        but for the number of the operating system,
+        and what an S3 storage says in its response
+
+    """
+    kind = type(error)
+    # Every class has other arguments
+    copy = kind.__new__(kind)
+    copy.__dict__.update(dict.fromkeys(vars(error)))
+    copy.args = (_redacted(str(error)),)
+    if isinstance(error, OSError) and error.errno is not None:
+        copy.errno = error.errno  # type: ignore[attr-defined]
+        copy.strerror = error.strerror  # type: ignore[attr-defined]
+    if hasattr(error, "operation_name"):
+        copy.operation_name = error.operation_name  # type: ignore[attr-defined]
+        copy.response = _response(error.response)  # type: ignore[attr-defined]
+    return copy
+
+
+def _redacted(text: str) -> str:
+    r"""Text without secrets, also those that URLs hold."""
+    text = re.sub(r"(?<=//)[^/@\s'\"]+@", "***@", text)
+    # Where a server redirects to, the query may be all that it takes
+    text = re.sub(r"\?[^\s'\"()<>]+", "?***", text)
+    return credentials.redact(text)
+
+
+def _response(response: dict[str, Any]) -> dict[str, Any]:
+    r"""What to keep: some servers quote what they would have signed."""
+    said = response.get("Error", {})
+    metadata = response.get("ResponseMetadata", {})
+    return {
+        "Error": {
+            name: _redacted(str(said[name]))
+            for name in ("Code", "Message")
+            if name in said
+        },
+        "ResponseMetadata": {
+            name: metadata[name]
+            for name in ("HTTPStatusCode", "HostId", "RequestId")
+            if name in metadata
+        },
+    }

@@ -83,13 +83,14 @@ def test_released(released_python):
 
 
 def test_every_worker_knows_the_released_python_that_was_chosen(
-    tmp_path: Path, options: list[str]
+    tmp_path: Path,
 ) -> None:
     test = tmp_path / "test_released.py"
     test.write_text(RELEASED)
     missing = tmp_path / "python"
     output = run_pytest(
-        *options, test, env={**os.environ, "AUDMODEL_RELEASED_PYTHON": str(missing)}
+        *("-p", "tests.conftest", "-W", "ignore", "-n", "2", test),
+        env={**os.environ, "AUDMODEL_RELEASED_PYTHON": str(missing)},
     )
     assert f"There is no {missing}" in output, output
 

@@ -122,6 +122,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return paths
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_reader_extracts(
@@ -269,6 +270,7 @@ OLD_FILES = UNICODE | {
 }
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("compression", [0, 1, 9])
 def test_released_audmodel_loads_what_we_publish(
     compression: int,

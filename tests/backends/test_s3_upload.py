@@ -69,6 +69,7 @@ def uploads(weed: seaweedfs.SeaweedFS, bucket: str) -> list[Any]:
     return found
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("size", "methods"),
     [

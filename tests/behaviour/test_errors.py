@@ -181,6 +181,7 @@ def test_folder_without_files(
     assert content(repository) == {}
 
 
+@pytest.mark.sample(14)
 @pytest.mark.parametrize(
     ("kind", "message"),
     [

@@ -400,6 +400,7 @@ def test_prune_while_others_load(uids: list[str], python: Interpreter) -> None:
 # Prune ---------------------------------------------------------------------
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

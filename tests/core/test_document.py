@@ -13,6 +13,7 @@ import math
 from pathlib import Path
 from pathlib import PurePosixPath
 from pathlib import PureWindowsPath
+import sys
 import time
 import types
 from typing import Any
@@ -322,8 +323,9 @@ def test_what_earlier_releases_wrote(data: dict[str, Any]) -> None:
     loaded = document.load(written, "it")
     assert loaded == data
     assert repr(loaded) == repr(data)
-    # And we write the same
-    assert document.dump(data, "it") == written
+    # And we write the same as all releases did with Python 3.11
+    if not (sys.version_info >= (3, 12) and "path" in str(data).lower()):
+        assert document.dump(data, "it") == written
 
 
 def test_repeated_objects_of_earlier_releases() -> None:

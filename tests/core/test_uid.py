@@ -258,6 +258,7 @@ plain_values = st.recursive(
 )
 
 
+@pytest.mark.thorough
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), plain_values))
 def test_ids_of_plain_parameters_stay(params: dict[str, Any]) -> None:
     assert audmodel.uid("n", params) == short_id_of_the_release("n", params)
@@ -285,6 +286,7 @@ def test_parameters_that_are_nested_too_deep(
             publish(model_folder, params=nested(depth))
 
 
+@pytest.mark.thorough
 def test_parameters_that_are_too_many(
     repository: audmodel.Repository, model_folder: Path
 ) -> None:

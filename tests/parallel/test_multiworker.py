@@ -141,6 +141,7 @@ def test_executor_must_submit() -> None:
         MultiWorker(same, 2, executor=4)  # type: ignore[arg-type]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("function", [no_parameters, only_keywords, Scaler.lonely])
 def test_function_needs_a_parameter_for_the_list(function: Any) -> None:
     with pytest.raises(ValueError, match=r"\(\) has no parameter"):
@@ -152,6 +153,7 @@ def test_function_must_tell_its_parameters() -> None:
         MultiWorker(max, 2)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("function", "name"),
     [(same, "things"), (call_with, "others"), (same, ""), (Scaler(2).apply, "self")],
@@ -161,6 +163,7 @@ def test_batched_argument_must_exist(function: Any, name: str) -> None:
         MultiWorker(function, 2, batched_arg=name)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("value", [(1, 2), "text", {1}, None, range(3), iter([1])])
 def test_batched_argument_must_be_a_list(
     value: Any,
@@ -173,6 +176,7 @@ def test_batched_argument_must_be_a_list(
         parallel_same(value)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("args", "kwargs"),
     [((), {}), (([1],), {}), (([1], 2), {"offset": 3}), ((), {"items": [1]})],
@@ -440,6 +444,7 @@ def test_list_may_be_a_variable_keyword_argument(threads: ThreadPoolExecutor) ->
 # Reductions ----------------------------------------------------------------
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("n_processes", [1, 2, 3, 7])
 def test_average_is_that_of_all_elements(
     n_processes: int,
@@ -481,6 +486,7 @@ def test_own_reduction_gets_the_lengths_of_the_parts(
 # Progress ------------------------------------------------------------------
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("n_processes", [1, 2])
 @pytest.mark.parametrize("verbose", [True, False])
 def test_progress_counts_elements(

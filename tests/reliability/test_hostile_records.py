@@ -192,6 +192,7 @@ PATHS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", PATHS)
 def test_documents(
     repository: audmodel.Repository, tmp_path: Path, cache: Path, kind: str

@@ -180,6 +180,7 @@ def publishers(url: str, bucket: str, model: Path) -> Iterator[Publishers]:
             process.kill()
 
 
+@pytest.mark.thorough
 def test_publish(
     keys: None,
     weed: seaweedfs.SeaweedFS,

@@ -217,6 +217,7 @@ def test_load(
     assert absent
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("state", ["empty", "other version", "dead publisher"])
 def test_publish(

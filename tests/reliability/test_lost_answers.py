@@ -70,6 +70,7 @@ class Loss:
         return None
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", WRITES)
 def test_every_answer_is_lost_once_and_twice(
     place: Remote, name: str, torture: int, count: Callable[[str, int], None]

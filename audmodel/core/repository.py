@@ -3,6 +3,7 @@ r"""Repositories and the registry of backends."""
 from collections import UserDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+import copy
 import importlib
 import os
 import re
@@ -191,6 +192,23 @@ class Repository:
         if self.backend not in registry:
             raise ConfigurationError(unknown_backend(self.backend))
         return registry[self.backend](self.host, self.name)
+
+
+def anchored(repository: Repository) -> Repository:
+    r"""Repository that stays the same when the current folder changes.
+
+    Args:
+        repository: the repository
+
+    Returns:
+        the same, with an absolute path if it is in a folder
+
+    """
+    if repository.backend != "file-system":
+        return repository
+    same = copy.copy(repository)
+    same.host = os.path.abspath(os.path.expanduser(repository.host))
+    return same
 
 
 def unknown_backend(name: str) -> str:

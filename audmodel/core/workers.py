@@ -1,8 +1,10 @@
-r"""Workers: their number, and threads for them."""
+r"""Workers: their number, threads for them, and how long to wait for others."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+import math
+import numbers
 import os
 import threading
 
@@ -53,3 +55,28 @@ def start_thread(function: Callable[[], object]) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def check_timeout(timeout: float | None) -> float:
+    r"""Seconds to wait for another process.
+
+    Args:
+        timeout: seconds that a user gave, ``None`` is forever
+
+    Returns:
+        seconds, negative for forever
+
+    Raises:
+        TypeError: if it is not a number
+        InvalidInputError: if it is not a number of seconds
+
+    """
+    if timeout is None:
+        return -1
+    if isinstance(timeout, bool) or not isinstance(timeout, numbers.Real):
+        raise TypeError(
+            f"'timeout' has to be a number of seconds or None, not {timeout!r}."
+        )
+    if math.isnan(timeout):
+        raise InvalidInputError("'timeout' has to be a number of seconds, not NaN.")
+    return float(timeout)

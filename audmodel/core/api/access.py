@@ -6,14 +6,17 @@ from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
-import glob
+import contextlib
+import dataclasses
 
 from audmodel.core.api.models import load
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.find import find
 from audmodel.core.find import resolve
+from audmodel.core.repository import anchored
 from audmodel.core.selection import check_patterns
 from audmodel.core.workers import check_num_workers
+from audmodel.core.workers import check_timeout
 from audmodel.errors import ArchiveError
 from audmodel.errors import FileNotInModelError
 from audmodel.errors import InvalidInputError
@@ -30,7 +33,7 @@ def open(
     file: str,
     *,
     cache_root: str | None = None,
-    timeout: float = 14400,
+    timeout: float | None = 14400,
     num_workers: int | None = 1,
 ) -> OpenedFile:
     r"""Open a file of a model without loading the model.
@@ -72,7 +75,7 @@ def open(
             :func:`audmodel.default_cache_root` if it is ``None``
         timeout: seconds to wait for another process
             that loads a file which has to be loaded first,
-            forever if negative
+            forever if negative or ``None``
         num_workers: number of parallel workers,
             with 1 everything happens in the calling thread,
             ``None`` chooses a number for the machine
@@ -108,6 +111,7 @@ def open(
 
     """
     num_workers = check_num_workers(num_workers)
+    timeout = check_timeout(timeout)
     if not isinstance(file, str):
         raise TypeError(f"'file' has to be a string, not {type(file).__name__}.")
     model = resolve(uid, cache_root)
@@ -130,7 +134,8 @@ def open(
     while opened is None:
         load(
             str(model),
-            files=glob.escape(file),
+            # A name goes before the pattern that it may look like
+            files=file,
             cache_root=cache_root,
             timeout=timeout,
             num_workers=num_workers,
@@ -146,7 +151,7 @@ def stream(
     files: str | Iterable[str] | None = None,
     ahead: int = 64,
     cache_root: str | None = None,
-    timeout: float = 14400,
+    timeout: float | None = 14400,
     num_workers: int | None = 1,
     verbose: bool = False,
 ) -> Iterator[str]:
@@ -184,7 +189,7 @@ def stream(
             :func:`audmodel.default_cache_root` if it is ``None``
         timeout: seconds to wait for another process
             that loads the same files,
-            forever if negative
+            forever if negative or ``None``
         num_workers: number of parallel workers,
             with 1 everything happens in the calling thread,
             ``None`` chooses a number for the machine
@@ -214,6 +219,7 @@ def stream(
 
     """
     num_workers = check_num_workers(num_workers)
+    timeout = check_timeout(timeout)
     if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 1:
         raise InvalidInputError(f"'ahead' has to be a positive integer, not {ahead!r}.")
     patterns = None if files is None else check_patterns(files)
@@ -225,6 +231,8 @@ def stream(
     if paths is not None:
         return iter(paths)
     found = find(model, cache_root)
+    # The current folder may be another one when the first file is asked for
+    found = dataclasses.replace(found, place=anchored(found.place))
     return _stream(found, patterns, ahead, timeout, num_workers, verbose)
 
 
@@ -248,7 +256,7 @@ def _stream(
             return
         title = f"Stream {found.model}"
         with progress_bar(title, verbose=verbose) as start_progress:
-            yield from loading.stream(
+            loaded = loading.stream(
                 found,
                 patterns,
                 num_workers=num_workers,
@@ -256,3 +264,8 @@ def _stream(
                 timeout=timeout,
                 start_progress=start_progress,
             )
+            # What a consumer throws is not an error of loading,
+            # which it would be with 'yield from'
+            with contextlib.closing(loaded):
+                for path in loaded:  # noqa: UP028
+                    yield path

@@ -22,6 +22,7 @@ from audmodel.core.repository import check_type
 from audmodel.core.selection import check_patterns
 from audmodel.core.uid import ModelId
 from audmodel.core.workers import check_num_workers
+from audmodel.core.workers import check_timeout
 from audmodel.errors import ConfigurationError
 from audmodel.errors import InvalidInputError
 
@@ -37,7 +38,7 @@ def load(
     *,
     files: str | Iterable[str] | None = None,
     cache_root: str | None = None,
-    timeout: float = 14400,
+    timeout: float | None = 14400,
     num_workers: int | None = 1,
     verbose: bool = False,
 ) -> str: ...
@@ -49,7 +50,7 @@ def load(
     *,
     files: str | Iterable[str] | None = None,
     cache_root: str | None = None,
-    timeout: float = 14400,
+    timeout: float | None = 14400,
     num_workers: int | None = 1,
     verbose: bool = False,
 ) -> list[str]: ...
@@ -60,7 +61,7 @@ def load(
     *,
     files: str | Iterable[str] | None = None,
     cache_root: str | None = None,
-    timeout: float = 14400,
+    timeout: float | None = 14400,
     num_workers: int | None = 1,
     verbose: bool = False,
 ) -> str | list[str]:
@@ -94,7 +95,7 @@ def load(
             :func:`audmodel.default_cache_root` if it is ``None``
         timeout: seconds to wait for another process
             that loads the same model,
-            forever if negative
+            forever if negative or ``None``
         num_workers: number of parallel workers,
             with 1 everything happens in the calling thread,
             ``None`` chooses a number for the machine
@@ -132,6 +133,7 @@ def load(
 
     """
     num_workers = check_num_workers(num_workers)
+    timeout = check_timeout(timeout)
     patterns = None if files is None else check_patterns(files)
     if isinstance(uid, list | tuple):
         return _load_all(uid, patterns, cache_root, timeout, num_workers, verbose)

@@ -7,6 +7,7 @@ from audmodel.core.find import find
 from audmodel.core.find import resolve
 from audmodel.core.results import Verification
 from audmodel.core.workers import check_num_workers
+from audmodel.core.workers import check_timeout
 from audmodel.errors import InvalidInputError
 
 
@@ -16,7 +17,7 @@ def verify(
     repair: bool = False,
     remote: bool = False,
     cache_root: str | None = None,
-    timeout: float = 14400,
+    timeout: float | None = 14400,
     num_workers: int | None = 1,
     verbose: bool = False,
 ) -> Verification:
@@ -40,7 +41,7 @@ def verify(
             :func:`audmodel.default_cache_root` if it is ``None``
         timeout: seconds to wait for another process
             that loads or repairs the same model,
-            forever if negative
+            forever if negative or ``None``
         num_workers: number of parallel workers,
             with 1 everything happens in the calling thread,
             ``None`` chooses a number for the machine
@@ -82,6 +83,7 @@ def verify(
     from audmodel.core.progress import progress_bar
 
     num_workers = check_num_workers(num_workers)
+    timeout = check_timeout(timeout)
     if repair and remote:
         raise InvalidInputError(
             "What a repository holds cannot be repaired. "

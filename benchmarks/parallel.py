@@ -4,7 +4,6 @@
 #     "aqueduct>=1.15",
 #     "audmodel>=2.0",
 #     "numpy>=2.0",
-#     "pillow>=10.4",
 #     "workercontext>=0.1.1",
 # ]
 #
@@ -45,25 +44,19 @@ OURS = "audmodel"
 # Functions of the cases, which worker processes import ---------------------
 
 
-def resize_images(
-    image_file_paths: list[str],
-    out_dir: str,
-    image_size: tuple[int, int],
-) -> None:
-    from PIL import Image
-
-    for image_path in image_file_paths:
-        im: Image.Image = Image.open(image_path)
-        im = im.resize(image_size)
-        im.save(os.path.join(out_dir, os.path.basename(image_path)))
+def spectrograms(files: list[str], folder: str, frame: int) -> None:
+    for file in files:
+        frames = np.load(file).reshape(-1, frame)
+        magnitudes = np.abs(np.fft.rfft(frames * np.hanning(frame)))
+        np.save(os.path.join(folder, os.path.basename(file)), magnitudes)
 
 
-def my_list_function(numbers: list[int]) -> list[int]:
-    return list(numbers)
+def copied(numbers: list[int]) -> list[int]:
+    return numbers[:]
 
 
-def my_summing_function(numbers: list[int]) -> float:
-    return sum(number**0.5 for number in numbers)
+def energy(numbers: list[int]) -> float:
+    return float(sum(number * number for number in numbers))
 
 
 def multi_worker(library: str) -> tuple[Any, Any, Any]:
@@ -82,29 +75,23 @@ def multi_worker(library: str) -> tuple[Any, Any, Any]:
     return MultiWorker, flatten_reduction, sum_reduction
 
 
-def images(library: str, number: int) -> dict[str, float]:
-    from PIL import Image
-
+def recordings(library: str, number: int) -> dict[str, float]:
     worker_class, _, _ = multi_worker(library)
     with tempfile.TemporaryDirectory() as root:
-        out_dir = os.path.join(root, "processed")
-        os.mkdir(out_dir)
-        gradient = Image.linear_gradient("L").resize((800, 600)).convert("RGB")
-        paths = [os.path.join(root, f"{index:05}.jpg") for index in range(number)]
-        for path in paths:
-            gradient.save(path)
+        folder = os.path.join(root, "spectrograms")
+        os.mkdir(folder)
+        noise = np.random.default_rng(0).uniform(-1, 1, 512 * 1000)
+        files = [os.path.join(root, f"{index}.npy") for index in range(number)]
+        for file in files:
+            np.save(file, noise)
         start = time.perf_counter()
-        worker = worker_class(
-            resize_images,
-            n_processes=2,
-            batched_arg="image_file_paths",
-        )
-        with worker as parallel_resize_images:
-            parallel_resize_images(paths, out_dir, (224, 224))
+        worker = worker_class(spectrograms, n_processes=2, batched_arg="files")
+        with worker as parallel:
+            parallel(files, folder, 512)
             first = time.perf_counter()
-            parallel_resize_images(paths, out_dir, (224, 224))
+            parallel(files, folder, 512)
             second = time.perf_counter()
-        assert len(os.listdir(out_dir)) == number
+        assert len(os.listdir(folder)) == number
     return {"open and first call": first - start, "next call": second - first}
 
 
@@ -113,8 +100,8 @@ def short_lists(library: str, number: int) -> dict[str, float]:
     starts = []
     calls = []
     for function, reduction, numbers in (
-        (my_list_function, flatten, [1, 2, 3] * 100),
-        (my_summing_function, add, [4, 5, 6] * 100),
+        (copied, flatten, list(range(300))),
+        (energy, add, list(range(300))),
     ):
         start = time.perf_counter()
         worker = worker_class(
@@ -158,13 +145,10 @@ def flow_classes(library: str) -> tuple[Any, Any, Any, Any]:
     return Flow, FlowStep, BaseTaskHandler, BaseTask
 
 
-class Detector:
-    """A model that takes 10 ms for an image, and 7 ms for one of several."""
-
-    def predict(self, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        number = len(images)
-        time.sleep(0.01 * number * (1 if number == 1 else 0.7))
-        return np.ones(number, dtype=bool)
+def detect(clips: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A model that takes 7 ms for a clip."""
+    time.sleep(0.007 * len(clips))
+    return np.ones(len(clips), dtype=bool)
 
 
 def make_flow(
@@ -195,14 +179,14 @@ def make_flow(
     return flow_class(step_class(Handler(), batch_size=batch_size, **options)), Task
 
 
-def cats(library: str, number: int) -> dict[str, float]:
+def one_batch(library: str, number: int) -> dict[str, float]:
     async def main() -> dict[str, float]:
         times: dict[str, list[float]] = {"batch size 20": [], "batch size 40": []}
         for batch_size in (20, 40):
-            flow, task_class = make_flow(library, Detector().predict, batch_size)
+            flow, task_class = make_flow(library, detect, batch_size)
             flow.start()
             for _ in range(number):
-                tasks = [task_class(np.array([1, 2, 3])) for _ in range(20)]
+                tasks = [task_class(np.zeros(100, np.float32)) for _ in range(20)]
                 start = time.perf_counter()
                 await asyncio.gather(*(flow.process(task) for task in tasks))
                 times[f"batch size {batch_size}"].append(time.perf_counter() - start)
@@ -213,8 +197,8 @@ def cats(library: str, number: int) -> dict[str, float]:
     return asyncio.run(main())
 
 
-def count(images: np.ndarray[Any, Any]) -> list[int]:
-    return [1] * len(images)
+def count(clips: np.ndarray[Any, Any]) -> list[int]:
+    return [1] * len(clips)
 
 
 def throughput(library: str, number: int) -> dict[str, float]:
@@ -243,8 +227,8 @@ def throughput(library: str, number: int) -> dict[str, float]:
 Case = tuple[Callable[[str, int], dict[str, float]], list[str], str, int]
 
 CASES: dict[str, Case] = {
-    "resize {} images, 2 processes": (
-        images,
+    "spectrograms of {} recordings, 2 processes": (
+        recordings,
         [OURS, "workercontext"],
         SECONDS,
         400,
@@ -255,7 +239,7 @@ CASES: dict[str, Case] = {
         SECONDS,
         20,
     ),
-    "cat detector, 20 tasks, {} times": (cats, [OURS, "aqueduct"], SECONDS, 5),
+    "20 tasks at once, {} times": (one_batch, [OURS, "aqueduct"], SECONDS, 5),
     "64 callers, {} tasks, empty model": (
         throughput,
         [OURS, "aqueduct"],

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 from dataclasses import dataclass
+import logging
 from typing import TypeVar
 
 from audmodel.core import layout
@@ -25,6 +26,8 @@ from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.errors import InvalidDocumentError
 
+
+logger = logging.getLogger("audmodel")
 
 Item = TypeVar("Item")
 Record = TypeVar("Record")
@@ -48,6 +51,8 @@ class Finding:
 
     """
 
+    __module__ = "audmodel"
+
     path: str
     kind: str
     uid: str | None
@@ -57,9 +62,6 @@ class Finding:
     def __str__(self) -> str:
         state = " Repaired." if self.repaired else ""
         return f"{self.path}: {self.details}{state}"
-
-
-Finding.__module__ = "audmodel"
 
 
 def find(
@@ -210,6 +212,11 @@ class _Audit:
                 details = _difference(model, wrong & names, wrong - names)
             if repair:
                 self._registry.settle_list(model, sorted(wrong))
+                logger.info(
+                    "List of aliases of '%s' in %s made anew.",
+                    model,
+                    self._registry.place,
+                )
             yield Finding(
                 self._registry.list_path(model),
                 "list of aliases",

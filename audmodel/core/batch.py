@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import contextlib
+import logging
+import time
 
 from audmodel.core import loading
 from audmodel.core.archive import format
@@ -15,6 +17,21 @@ from audmodel.core.find import Found
 from audmodel.core.find import find
 from audmodel.core.progress import StartProgress
 from audmodel.core.uid import ModelId
+
+
+logger = logging.getLogger("audmodel")
+# Seconds that are worth a message
+_LONG_WAIT = 0.5
+
+
+def log_cached(entry: CacheEntry) -> None:
+    r"""Say that nothing had to be loaded.
+
+    Args:
+        entry: place in the cache
+
+    """
+    logger.info("Loaded '%s' from the cache '%s'.", entry.model, entry.root)
 
 
 def load(
@@ -48,10 +65,19 @@ def load(
     """
     entry = found.entry
     slot = entry.whole if patterns is None else entry.partial
+    start = time.monotonic()
     with slot.lock(timeout=timeout):
+        waited = time.monotonic() - start
+        if waited > _LONG_WAIT:
+            logger.info(
+                "Waited %.1f s for another process that was at work on '%s'.",
+                waited,
+                entry.model,
+            )
         # Another process may have loaded it while this one waited
         path = cached_path(entry, patterns)
         if path is not None:
+            log_cached(entry)
             return path
         path = loading.load(
             found, patterns, num_workers=num_workers, start_progress=start_progress
@@ -117,6 +143,7 @@ def load_all(
         if path is None:
             missing.append(entry)
         else:
+            log_cached(entry)
             paths[entry.model] = path
     with contextlib.closing(
         prefetch_requests(prepare, missing, num_workers=num_workers)

@@ -17,6 +17,7 @@ import dataclasses
 from dataclasses import dataclass
 import datetime
 from functools import partial
+import logging
 
 from audmodel.core import claims
 from audmodel.core import document
@@ -32,6 +33,8 @@ from audmodel.errors import PublishConflictError
 
 _RECORDS = "/_uid/"
 _ALIASES = "/_alias/"
+logger = logging.getLogger("audmodel")
+
 _DESCRIPTIONS = {
     "archive": "archive of a model that was not published",
     "metadata": "metadata of a model that was not published",
@@ -120,6 +123,8 @@ def find(
             if candidate.found.kind != "alias" and (candidate.found.proven or unproven)
         ]
         removed = _remove(registry, chosen)
+        for leftover in sorted(removed, key=lambda leftover: leftover.path):
+            logger.info("Removed '%s' from %s.", leftover.path, registry.place)
         found = [
             dataclasses.replace(leftover, removed=leftover in removed)
             for leftover in found

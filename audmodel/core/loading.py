@@ -7,7 +7,10 @@ from collections.abc import Generator
 from collections.abc import Sequence
 from collections.abc import Set
 import contextlib
+import logging
 import os
+import time
+from typing import cast
 
 from audmodel.core import disk
 from audmodel.core import index
@@ -26,6 +29,9 @@ from audmodel.core.progress import Progress
 from audmodel.core.progress import StartProgress
 from audmodel.core.progress import no_progress
 from audmodel.errors import ArchiveError
+
+
+logger = logging.getLogger("audmodel")
 
 
 def load(
@@ -55,15 +61,49 @@ def load(
         RepositoryError: if the archive cannot be read
 
     """
+    start = time.monotonic()
     with open_archive(found) as archive:
+        members: Sequence[format.Member] = archive.directory.files()
         if patterns is None:
-            _load_all(archive, num_workers, start_progress)
-            return found.entry.whole.folder.path
-        members = selected(archive.directory, patterns, found.model)
-        forget_other(archive)
-        for _ in _load_some(archive, members, num_workers, start_progress):
-            pass
-        return found.entry.partial.folder.path
+            fetched = _load_all(archive, num_workers, start_progress)
+            slot = found.entry.whole
+        else:
+            members = selected(archive.directory, patterns, found.model)
+            forget_other(archive)
+            files = _load_some(archive, members, num_workers, start_progress)
+            fetched = _result_of(files)
+            slot = found.entry.partial
+        _log(archive, members, fetched, num_workers, start)
+        return slot.folder.path
+
+
+def _result_of(steps: Generator[str, None, int]) -> int:
+    r"""What a generator returns in the end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast(int, end.value)
+
+
+def _log(
+    archive: Archive,
+    members: Sequence[format.Member],
+    fetched: int,
+    num_workers: int,
+    start: float,
+) -> None:
+    logger.info(
+        "Loaded '%s' from %s in %.2f s: %d files of %d bytes, "
+        "%d bytes of them fetched, by %d worker(s).",
+        archive.entry.model,
+        archive.url,
+        time.monotonic() - start,
+        len(members),
+        sum(member.size for member in members),
+        fetched,
+        num_workers,
+    )
 
 
 def _load_all(
@@ -71,10 +111,14 @@ def _load_all(
     num_workers: int,
     start_progress: StartProgress,
     verified: Set[str] = frozenset(),
-) -> None:
+) -> int:
     r"""Load all files, and take over those that a partial load brought.
 
     Those that were ``verified`` are not looked at again.
+
+    Returns:
+        bytes of the files that were fetched
+
     """
     entry, directory = archive.entry, archive.directory
     progress = start_progress(directory.size)
@@ -107,6 +151,7 @@ def _load_all(
         # which happens only if the locks of the file system are broken
         if not entry.is_complete:
             attempt(private=True)
+    return sum(member.size for member in members if member.name in missing)
 
 
 def stream(
@@ -145,13 +190,17 @@ def stream(
 
     """
     entry = found.entry
+    start = time.monotonic()
     with open_archive(found) as archive:
         members: Sequence[format.Member] = archive.directory.files()
         if patterns is not None:
             members = selected(archive.directory, patterns, entry.model)
         forget_other(archive)
         fetched = {member.name for member in absent(entry.partial.folder, members)}
-        yield from _load_some(archive, members, num_workers, start_progress, ahead)
+        count = yield from _load_some(
+            archive, members, num_workers, start_progress, ahead
+        )
+        _log(archive, members, count, num_workers, start)
         if patterns is None:
             with entry.whole.lock(timeout=timeout):
                 if not entry.verify():
@@ -164,8 +213,13 @@ def _load_some(
     num_workers: int,
     start_progress: StartProgress,
     ahead: int | None = None,
-) -> Generator[str, None, None]:
-    r"""Load those of some files that are not there, give all paths in order."""
+) -> Generator[str, None, int]:
+    r"""Load those of some files that are not there, give all paths in order.
+
+    Returns:
+        bytes of the files that were fetched
+
+    """
     slot = archive.entry.partial
     missing = {member.name for member in absent(slot.folder, members)}
     progress = start_progress(sum(member.size for member in members))
@@ -195,6 +249,7 @@ def _load_some(
     except FileNotFoundError:
         # Somebody took the folder away, see above
         yield from attempt(private=True)
+    return sum(member.size for member in members if member.name in missing)
 
 
 def forget_other(archive: Archive) -> None:

@@ -41,7 +41,7 @@ def open_registry(repository: Repository) -> Iterator[Registry]:
     """
     check_backend(repository)
     with repository.connect() as backend:
-        yield Registry(backend)
+        yield Registry(backend, repr(repository))
 
 
 def configured() -> list[Repository]:

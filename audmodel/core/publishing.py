@@ -17,6 +17,7 @@ import contextlib
 import dataclasses
 from dataclasses import dataclass
 import logging
+import time
 
 from audmodel.core import document
 from audmodel.core.archive import end
@@ -93,6 +94,7 @@ def publish(
         WriteUncertainError: if something may be stored later
 
     """
+    start = time.monotonic()
     model = publication.model
     check_free(registry, model, publication.header)
     path = registry.archive_path(model, publication.header.location)
@@ -121,6 +123,7 @@ def publish(
                 cleanup.pop_all()
             header = dataclasses.replace(publication.header, archive=archive.identity)
             _commit(registry, model, header, claim, archive)
+        _log("Published", registry, publication, archive, num_workers, start)
         if publication.alias:
             _set_alias(registry, publication.alias, model)
 
@@ -153,6 +156,7 @@ def repair(
         RepositoryError: if the archive cannot be stored
 
     """
+    start = time.monotonic()
     model = publication.model
     found = registry.header(model)
     if found is None:
@@ -185,6 +189,29 @@ def repair(
                 )
 
         archive.store(claim, publication.tmp_root, num_workers, check)
+    _log("Repaired", registry, publication, archive, num_workers, start)
+
+
+def _log(
+    what: str,
+    registry: Registry,
+    publication: Publication,
+    archive: _Archive,
+    num_workers: int,
+    start: float,
+) -> None:
+    logger.info(
+        "%s '%s' in %s in %.2f s: %d files of %d bytes, "
+        "an archive of %d bytes, by %d worker(s).",
+        what,
+        publication.model,
+        registry.place,
+        time.monotonic() - start,
+        len(publication.files),
+        sum(file.size for file in publication.files),
+        archive.identity.size,
+        num_workers,
+    )
 
 
 class _Archive:

@@ -25,6 +25,7 @@ from collections.abc import Mapping
 import contextlib
 import copy
 from functools import partial
+import logging
 import random
 import time
 from typing import TYPE_CHECKING
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from audmodel.core.backend.base import StoredObject
 
 
+logger = logging.getLogger("audmodel")
+
 # Attempts to change an object that others change at the same time
 _ATTEMPTS = 100
 
@@ -56,11 +59,13 @@ class Registry:
 
     Args:
         backend: connection to the repository
+        place: the repository, in words
 
     """
 
-    def __init__(self, backend: ObjectBackend) -> None:
+    def __init__(self, backend: ObjectBackend, place: str = "") -> None:
         self.backend = backend
+        self.place = place
 
     # ------------------------------------------------------------ paths
 
@@ -224,7 +229,15 @@ class Registry:
         path = self.record_path(model, "meta")
         source = f"The metadata of model {model}"
         rebuild = dict if replace else None
-        return self._change(path, change, "meta", source, rebuild=rebuild)
+        result = self._change(path, change, "meta", source, rebuild=rebuild)
+        logger.info(
+            "Metadata of '%s' in %s %s: %s.",
+            model,
+            self.place,
+            "replaced" if replace else "changed",
+            ", ".join(map(repr, meta)) or "no fields",
+        )
+        return result
 
     # ------------------------------------------------------------ aliases
 
@@ -315,6 +328,8 @@ class Registry:
 
         path, source = self.alias_path(name), f"The alias '{name}'"
         self._change(path, change, "alias", source, is_new=is_new, rebuild=dict)
+        before = str(previous[0]) if previous else "nothing"
+        logger.info("Alias '%s' in %s: %s -> %s.", name, self.place, before, model)
         for other in previous:
             if other != model:
                 self._settle(other, name)

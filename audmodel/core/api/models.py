@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Mapping
 import datetime
+import logging
 import os
 from typing import overload
 import warnings
@@ -26,6 +27,8 @@ from audmodel.core.workers import check_timeout
 from audmodel.errors import ConfigurationError
 from audmodel.errors import InvalidInputError
 
+
+logger = logging.getLogger("audmodel")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,6 +144,7 @@ def load(
     entry = CacheEntry(cache_root, model)
     if patterns is None and entry.is_complete:
         entry.whole.touch()
+        logger.info("Loaded '%s' from the cache '%s'.", model, entry.root)
         return entry.whole.folder.path
 
     from audmodel.core import batch
@@ -158,6 +162,8 @@ def load(
                 num_workers=num_workers,
                 start_progress=start_progress,
             )
+    else:
+        batch.log_cached(entry)
     return path
 
 

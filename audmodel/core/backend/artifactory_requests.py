@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from audmodel.core.backend import connections
 from audmodel.core.backend import credentials
+from audmodel.core.backend.agent import user_agent
 from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.reasons import FULL
@@ -310,7 +311,7 @@ def _make_session(url: str, login: tuple[str, str] | None) -> requests.Session:
         del session.adapters["http://"]
     else:
         session.mount("http://", Adapter(_POOL, _POOL))
-    session.headers.update({"Accept-Encoding": "identity", "User-Agent": "audmodel"})
+    session.headers.update({"Accept-Encoding": "identity", "User-Agent": user_agent()})
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def authenticate(request: Any) -> Any:

@@ -23,6 +23,7 @@ from audmodel.core.backend import connections
 from audmodel.core.backend import credentials
 from audmodel.core.backend import s3_answers
 from audmodel.core.backend import s3_private
+from audmodel.core.backend.agent import user_agent
 from audmodel.core.backend.causes import without_secrets
 from audmodel.core.backend.shared import Shared
 from audmodel.core.backend.transfer import FailureError
@@ -395,7 +396,7 @@ def _plain(session: Any, endpoint: Endpoint, anonymous: bool, found: Any) -> Any
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             s3={"addressing_style": style},
-            user_agent_extra="audmodel",
+            user_agent_extra=user_agent(),
         ),
         **keys,
     )

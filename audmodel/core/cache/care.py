@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 import datetime
 import heapq
+import logging
 import os
 import re
 
@@ -25,6 +26,8 @@ from audmodel.core.uid import ModelId
 from audmodel.errors import CacheBusyError
 from audmodel.errors import CacheError
 
+
+logger = logging.getLogger("audmodel")
 
 # Finished models, some files of a model, and attempts to load either
 _FOLDER = re.compile(
@@ -202,10 +205,11 @@ def _remove(entry: CacheEntry, model: CachedModel) -> None:
     if model.unfinished:
         attempt = _folder(entry.root, model)
         attempt.parent.remove(attempt.name)
-        return
-    for slot in (entry.whole, entry.partial):
-        slot.remove()
-    entry.forget()
+    else:
+        for slot in (entry.whole, entry.partial):
+            slot.remove()
+        entry.forget()
+    logger.info("Removed '%s' from the cache '%s'.", model.uid, entry.root)
 
 
 def _use_now(root: str, model: CachedModel) -> None:

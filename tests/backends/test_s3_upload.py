@@ -566,3 +566,48 @@ def test_the_last_word_before_an_object_becomes_visible(
         backend.write_object("/a", chunks(size), before_commit=refuse)
     assert backend.list_objects("/") == []
     assert uploads(weed, bucket) == []
+
+
+def copies(request: Request) -> bool:
+    return "x-amz-copy-source" in request.headers
+
+
+def test_object_that_is_replaced_before_it_gets_its_checksum(
+    backend: S3, proxy: Proxy, weed: seaweedfs.SeaweedFS, bucket: str
+) -> None:
+    def replace(_: Request, forward: Forward) -> Answer:
+        weed.client().put_object(Bucket=bucket, Key="a.zip", Body=b"of another")
+        return forward()
+
+    proxy.fault = faults.first(1, replace, when=copies)
+    backend.write_object("/a.zip", chunks(PART + 1))
+    answer = weed.client().get_object(Bucket=bucket, Key="a.zip")
+    assert answer["Body"].read() == b"of another"
+    assert "checksum" not in answer["Metadata"]
+
+
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_uploads_of_others_after_an_answer_was_lost(
+    backend: S3,
+    proxy: Proxy,
+    weed: seaweedfs.SeaweedFS,
+    bucket: str,
+    tmp_path: Path,
+    is_alone: bool,
+) -> None:
+    """They go away only if nobody else can be at work."""
+    client = weed.client()
+    theirs = client.create_multipart_upload(Bucket=bucket, Key="a.zip")["UploadId"]
+    other = client.create_multipart_upload(Bucket=bucket, Key="a.zip2")["UploadId"]
+    proxy.fault = faults.first(
+        1, faults.lose_answer, when=lambda request: request.path.endswith("?uploads")
+    )
+    if is_alone:
+        backend.write_object("/a.zip", chunks(PART))
+    else:
+        file = tmp_path / "file"
+        file.write_bytes(content(PART))
+        backend.put_file(str(file), "/a.zip")
+    left = {upload["UploadId"] for upload in uploads(weed, bucket)}
+    assert other in left
+    assert (theirs in left) == (not is_alone)

@@ -22,6 +22,9 @@ from audmodel.core import document
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.filesystem import FileSystem
+from audmodel.core.lookup import open_registry
+from audmodel.core.registry import Registry
+from audmodel.core.uid import ModelId
 from audmodel.errors import PublishConflictError
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
@@ -767,3 +770,92 @@ def test_two_take_over_the_same_claim(
     with pytest.raises(audmodel.errors.PublishConflictError, match="'faster'"):
         audmodel.publish(str(model_folder), "torch", {}, "1.0.0")
     assert list(content(repository)) == [claim_path(uid)]
+
+
+# Guards of the claim -------------------------------------------------------
+
+
+MODEL = ModelId(*audmodel.uid("torch", {"sampling_rate": 16000}, "1.0.0").split("-"))
+ARCHIVE = Registry.archive_path(MODEL, "torch")
+
+
+def test_claim_that_is_taken_while_it_is_renewed(
+    repository: audmodel.Repository,
+) -> None:
+    class Taken(FileSystem):
+        def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+            self.write_object(path, [b"host: faster\n"])
+            return super().replace_object(path, data, tag)
+
+    audmodel.Repository.register("file-system", Taken)
+    with (
+        open_registry(repository) as registry,
+        claims.claimed(registry, MODEL, ARCHIVE) as claim,
+        pytest.raises(PublishConflictError, match="took over"),
+    ):
+        claim.renew()
+    assert list(content(repository).values()) == [b"host: faster\n"]
+
+
+def test_sleeper_that_wakes_up_before_the_next_one_is_done(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It does not store its header with the archive of the next one."""
+    stored: list[str] = []
+    theirs = {claim_path(str(MODEL)): b"host: next\n", ARCHIVE: b"PK of the next one"}
+
+    class Sleeping(FileSystem):
+        def create_object(self, path: str, data: bytes) -> bool:
+            stored.append(path)
+            created = super().create_object(path, data)
+            if path.endswith(".meta.yaml"):
+                for other, content_ in theirs.items():
+                    self.write_object(other, [content_])
+                # It was a long sleep
+                monkeypatch.setattr(claims, "RENEW_INTERVAL", -1)
+            return created
+
+    audmodel.Repository.register("file-system", Sleeping)
+    with pytest.raises(PublishConflictError, match="took over"):
+        publish(model_folder)
+    assert not [path for path in stored if path.endswith(".header.yaml")]
+    assert theirs.items() <= content(repository).items()
+
+
+def test_claim_that_could_not_be_deleted_does_not_block_this_process(
+    repository: audmodel.Repository, model_folder: Path, failing: type[Failing]
+) -> None:
+    failing.refused = {"create": "meta", "delete": "claim"}
+    with pytest.raises(audmodel.errors.RepositoryError, match="cannot create"):
+        publish(model_folder)
+    assert claim_path(str(MODEL)) in content(repository)
+    failing.refused = {}
+    start = time.monotonic()
+    uid = publish(model_folder)
+    assert time.monotonic() - start < 5
+    assert files(audmodel.load(uid)) == files(model_folder)
+
+
+def test_alias_that_moves_on_before_its_list_is_settled(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The other one may have been killed right after it moved the alias."""
+    uids = [publish(model_folder, version=f"{n}.0.0") for n in range(3)]
+    audmodel.set_alias("best", uids[0])
+    settle = Registry._settle
+
+    def late(registry: Registry, model: ModelId, name: str) -> None:
+        path = registry._alias_path(name)
+        registry.backend.write_object(path, [f"uid: {uids[2]}\n".encode()])
+        settle(registry, model, name)
+
+    monkeypatch.setattr(Registry, "_settle", late)
+    audmodel.set_alias("best", uids[1])
+    with open_registry(repository) as registry:
+        for uid in uids[:2]:
+            assert registry.listed_aliases(ModelId(*uid.split("-"))) == []
+    assert audmodel.resolve_alias("best") == uids[2]

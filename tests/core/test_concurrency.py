@@ -849,7 +849,7 @@ def test_alias_that_moves_on_before_its_list_is_settled(
     settle = Registry._settle
 
     def late(registry: Registry, model: ModelId, name: str) -> None:
-        path = registry._alias_path(name)
+        path = registry.alias_path(name)
         registry.backend.write_object(path, [f"uid: {uids[2]}\n".encode()])
         settle(registry, model, name)
 

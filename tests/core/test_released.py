@@ -472,3 +472,74 @@ def test_same_interface(
         assert interface.exists(f"/_uid/{short}.header.yaml", version)
         assert interface.versions(f"/_uid/{short}.meta.yaml") == [version]
         assert interface.exists("/_alias/small.alias.yaml", version)
+
+
+RACE = """
+    for number in range(args["rounds"]):
+        try:
+            barrier(f"round-{number}")
+            # It takes the released one less time to begin
+            time.sleep(args["pause"] * number / args["rounds"])
+            audmodel.publish(
+                args["root"],
+                "torch",
+                {},
+                f"{number}.0.0",
+                repository=audmodel.config.REPOSITORIES[0],
+            )
+            outcome = "published"
+        except BaseException as error:
+            outcome = type(error).__name__
+        outcomes.append([outcome, time.time()])
+    return outcomes
+"""
+
+
+def test_both_publish_one_id_at_once(
+    repository: audmodel.Repository,
+    python: Interpreter,
+    released: Interpreter,
+    tmp_path: Path,
+) -> None:
+    """What the released one overwrites is found, unless it does so afterwards."""
+    rounds = 6
+    roots = {"new": tmp_path / "new", "old": tmp_path / "old"}
+    for root in roots.values():
+        root.mkdir()
+        (root / "file").write_bytes(os.urandom(3_000_000))
+    folder = tmp_path / "meeting"
+    folder.mkdir()
+    processes = {
+        name: interpreter.start(
+            "    outcomes = []\n" + RACE,
+            root=str(roots[name]),
+            rounds=rounds,
+            pause=0.15 if name == "old" else 0,
+            folder=str(folder),
+            number=number,
+            count=2,
+        )
+        for number, (name, interpreter) in enumerate(
+            {"new": python, "old": released}.items()
+        )
+    }
+    outcomes = {name: process.result(120) for name, process in processes.items()}
+    short = audmodel.uid("torch", {})
+    for number in range(rounds):
+        uid = f"{short}-{number}.0.0"
+        outcome, end = outcomes["new"][number]
+        assert outcome in ("published", "ModelExistsError", "PublishConflictError")
+        if outcome != "published":
+            continue
+        try:
+            served = files(audmodel.load(uid))
+        except audmodel.errors.ArchiveError:
+            archive = Path(
+                repository.host,
+                repository.name,
+                f"torch/{short}/{number}.0.0/{uid}.zip",
+            )
+            # The clock of the file system ticks a few times in a second
+            assert not archive.exists() or archive.stat().st_ctime > end - 0.05
+        else:
+            assert served in (files(roots["new"]), files(roots["old"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 import contextlib
 from dataclasses import dataclass
+from functools import partial
 import secrets
 import threading
 
@@ -12,12 +13,17 @@ from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import Writer
 from audmodel.core.backend.connections import prefetch_requests
 from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.errors import RepositoryUnreachableError
+from audmodel.core.backend.errors import WriteUncertainError
 
 
 # Writers that create one object at the same moment,
 # and those that replace it
 RACERS = 32
 REPLACERS = 8
+# The same where somebody waits for the verdict
+FEW_RACERS = 8
+FEW_REPLACERS = 4
 # Objects that are stored to see what happens lie here.
 # Nothing else does, and no model ID looks like it
 FOLDER = "/_uid/_probe/"
@@ -55,13 +61,17 @@ def new_path() -> str:
     return f"{FOLDER}{secrets.token_hex(16)}.yaml"
 
 
-def check(writer: Writer) -> list[Check]:
+def check(
+    writer: Writer, *, racers: int = RACERS, replacers: int = REPLACERS
+) -> list[Check]:
     r"""Find out whether conditions hold, also when writers meet.
 
     Everything that is stored for this is removed.
 
     Args:
         writer: where to write
+        racers: number of writers that create one object
+        replacers: number of writers that replace one object
 
     Returns:
         what was seen
@@ -70,49 +80,62 @@ def check(writer: Writer) -> list[Check]:
         RepositoryError: if something cannot be stored or removed
 
     """
-    path = new_path()
+    new, old = new_path(), new_path()
+
+    def create() -> list[Check]:
+        return [_attempt("create if absent", partial(_create, writer, new, racers))]
+
+    def replace() -> list[Check]:
+        return [
+            _attempt("replace if unchanged", partial(_replace, writer, old, replacers)),
+            _attempt("replace what is missing", partial(_replace_missing, writer, old)),
+        ]
+
     try:
-        # One goes ahead, since whoever may not write need not try 32 times
-        replace = _attempt("replace if unchanged", _replace, writer, path)
-        missing = _attempt("replace what is missing", _replace_missing, writer, path)
-        writer.delete_object(path, ANY)
-        create = _attempt("create if absent", _create, writer, path)
+        # One goes ahead, since who may not write need not try 32 times
+        with contextlib.suppress(UnsupportedError):
+            writer.create_object(old, b"begin")
+        groups = prefetch_requests(
+            lambda group: group(), (create, replace), num_workers=2, ahead=2
+        )
+        with contextlib.closing(groups):
+            checks = [check for group in groups for check in group]
     except BaseException:
         # It does not hide the error that it follows
         with contextlib.suppress(RepositoryError):
-            writer.delete_object(path, ANY)
+            _remove(writer, new, old)
         raise
-    writer.delete_object(path, ANY)
-    return [create, replace, missing]
+    _remove(writer, new, old)
+    return checks
 
 
-def _attempt(
-    name: str,
-    attempt: Callable[[Writer, str], tuple[bool, str, str]],
-    writer: Writer,
-    path: str,
-) -> Check:
+def _remove(writer: Writer, *paths: str) -> None:
+    for path in paths:
+        writer.delete_object(path, ANY)
+
+
+def _attempt(name: str, attempt: Callable[[], tuple[bool, str, str]]) -> Check:
     try:
-        return Check(name, *attempt(writer, path))
+        return Check(name, *attempt())
     except UnsupportedError as error:
         return Check(
             name, False, f"it was refused: {error}", "Nobody notices other writers."
         )
 
 
-def _create(writer: Writer, path: str) -> tuple[bool, str, str]:
-    winners = race(RACERS, lambda data: writer.create_object(path, data))
-    right = len(winners) == 1 and _content(writer, path) == winners[0]
-    seen = f"{len(winners)} of {RACERS} succeeded that tried at the same moment"
-    if right:
+def _create(writer: Writer, path: str, count: int) -> tuple[bool, str, str]:
+    winners, stored = _meet(
+        writer, path, count, lambda data: writer.create_object(path, data)
+    )
+    seen = f"{len(winners)} of {count} succeeded that tried at the same moment"
+    if winners == [stored]:
         return True, seen, "Exactly one of several publishers wins."
     if len(winners) == 1:
         seen += ", and what is stored is of another one"
     return False, seen, "Publishers of one model that meet damage each other's work."
 
 
-def _replace(writer: Writer, path: str) -> tuple[bool, str, str]:
-    writer.create_object(path, b"begin")
+def _replace(writer: Writer, path: str, count: int) -> tuple[bool, str, str]:
     # By itself it has to succeed
     if not writer.replace_object(path, b"alone", _tag(writer, path)):
         return (
@@ -121,14 +144,15 @@ def _replace(writer: Writer, path: str) -> tuple[bool, str, str]:
             "Metadata and aliases cannot be changed.",
         )
     tag = _tag(writer, path)
-    winners = race(REPLACERS, lambda data: writer.replace_object(path, data, tag))
+    winners, stored = _meet(
+        writer, path, count, lambda data: writer.replace_object(path, data, tag)
+    )
     stale = writer.replace_object(path, b"stale", tag)
-    right = len(winners) == 1 and not stale and _content(writer, path) == winners[0]
     seen = (
-        f"{len(winners)} of {REPLACERS} succeeded that tried at the same moment, "
+        f"{len(winners)} of {count} succeeded that tried at the same moment, "
         f"and one that came too late was {'not ' if stale else ''}refused"
     )
-    if right:
+    if winners == [stored] and not stale:
         return True, seen, "No change of metadata or aliases is lost."
     return False, seen, "Changes of metadata and aliases get lost."
 
@@ -140,6 +164,33 @@ def _replace_missing(writer: Writer, path: str) -> tuple[bool, str, str]:
     if done or _content(writer, path) is not None:
         return False, "it was stored", "A publisher that was given up may come back."
     return True, "it was refused", "A publisher that was given up stays away."
+
+
+def _meet(
+    writer: Writer, path: str, count: int, write: Callable[[bytes], bool]
+) -> tuple[list[bytes], bytes | None]:
+    r"""Let writers meet, and look at what is there afterwards.
+
+    Returns:
+        what those wrote that succeeded, and what is stored
+
+    """
+    tried: list[bytes] = []
+
+    def attempt(data: bytes) -> bool:
+        tried.append(data)
+        try:
+            return write(data)
+        except (RepositoryUnreachableError, WriteUncertainError):
+            # Writers that meet may wait for each other for long
+            return False
+
+    winners = race(count, attempt)
+    stored = _content(writer, path)
+    # Its answer was lost, or it was sent twice
+    if not winners and stored in tried:
+        winners = [stored]
+    return winners, stored
 
 
 def race(count: int, write: Callable[[bytes], bool]) -> list[bytes]:

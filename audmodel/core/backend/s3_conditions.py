@@ -10,6 +10,7 @@ import threading
 from urllib.parse import urlsplit
 
 from audmodel.core.backend import conditions
+from audmodel.core.backend import verdicts
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
@@ -22,16 +23,15 @@ from audmodel.core.backend.s3_requests import put_arguments
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
 from audmodel.core.backend.transfer import uncertain
+from audmodel.core.backend.verdicts import Verdict
 
 
 _REFUSED = (Kind.ABSENT, Kind.CONDITION)
 # How often a store may refuse a condition that holds.
 # Others may have replaced the object, and restored it, in between
 _REFUSALS = 4
-# What is wrong with conditions, empty if nothing is.
-# By URL and bucket, as finding out takes many requests.
-# It ends with the process: another server may stand there tomorrow
-_known: dict[tuple[str, str], str] = {}
+# By URL and bucket, as finding out takes many requests
+_known: dict[tuple[str, str], Verdict] = {}
 _lock = threading.Lock()
 # Stores that need no test. Others call themselves AmazonS3 or MinIO as well,
 # or do so since before they honoured conditions
@@ -169,6 +169,12 @@ class ConditionalWrites:
     @property
     def deletes_blindly(self) -> bool:
         r"""Whether the store may delete what has another tag."""
+        known = _known.get(self._key)
+        if known is not None and known.compares_deletes:
+            return False
+        return self._deletes_blindly_by_name()
+
+    def _deletes_blindly_by_name(self) -> bool:
         return not (
             self._is_aws() or _COMPARES_DELETES.match(self._bucket.server) is not None
         )
@@ -259,22 +265,21 @@ class ConditionalWrites:
             UnprotectedRepositoryError: if it does not, which nobody allowed
 
         """
-        key = (self._bucket.endpoint.url, self._bucket.name)
         # Threads that write at the same time find out once
         with _lock:
-            if key not in _known:
-                _known[key] = "" if self._is_known_store() else self._test()
-        if not _known[key]:
+            if self._key not in _known:
+                _known[self._key] = self._verdict(unprotected)
+        if not _known[self._key].wrong:
             try:
                 return write()
             except conditions.UnsupportedError as error:
                 # Not what its name promised
-                _known[key] = str(error)
+                _known[self._key] = Verdict(str(error), compares_deletes=False)
         if not unprotected:
             raise UnprotectedRepositoryError(
                 f"The storage at '{self._bucket.endpoint.url}' "
                 f"does not keep apart who writes to '{self._bucket.name}' "
-                f"at the same time ({_known[key]}). "
+                f"at the same time ({_known[self._key].wrong}). "
                 "Nothing was stored. Use another storage. "
                 "Or make sure that only one process at a time publishes there "
                 "and changes aliases and metadata, and say so by "
@@ -290,9 +295,82 @@ class ConditionalWrites:
         url = urlsplit(self._bucket.endpoint.url)
         return url.scheme == "https" and _AWS.fullmatch(url.hostname or "") is not None
 
-    def _test(self) -> str:
-        failed = [check for check in conditions.check(self) if not check.ok]
-        return "; ".join(f"{check.name}: {check.seen}" for check in failed)
+    def _verdict(self, unprotected: bool) -> Verdict:
+        r"""What the store does, by its name, from an earlier process, or by trying."""
+        if self._is_known_store():
+            return Verdict("", compares_deletes=not self._deletes_blindly_by_name())
+        store = *self._key, self._bucket.server
+        known = verdicts.recall(*store)
+        # Another server may stand there today
+        if known is not None and not known.wrong and self._refuses():
+            return known
+        # What was wrong may have been mended, if that makes a difference
+        if known is not None and known.wrong and unprotected:
+            return known
+        failed = [check for check in self._test() if not check.ok]
+        wrong = "; ".join(f"{check.name}: {check.seen}" for check in failed)
+        verdict = Verdict(wrong, not wrong and self._compares_deletes())
+        verdicts.remember(verdict, *store)
+        return verdict
+
+    @property
+    def _key(self) -> tuple[str, str]:
+        return self._bucket.endpoint.url, self._bucket.name
+
+    def _compares_deletes(self) -> bool:
+        r"""Whether the store refuses to delete what has another tag."""
+        path = conditions.new_path()
+        self._bucket.put(path, b"kept")
+        try:
+            self._bucket.send("delete_object", Key=key_of(path), IfMatch='"0"')
+        except FailureError as failure:
+            return (
+                failure.kind is Kind.CONDITION and self._bucket.head(path) is not None
+            )
+        finally:
+            self.delete_object(path, ANY)
+        return False
+
+    def _test(self) -> list[conditions.Check]:
+        return conditions.check(
+            _Quick(self._bucket),
+            racers=conditions.FEW_RACERS,
+            replacers=conditions.FEW_REPLACERS,
+        )
+
+    def _refuses(self) -> bool:
+        r"""Whether the store refuses to replace what is missing."""
+        path = conditions.new_path()
+        try:
+            if not _Quick(self._bucket).replace_object(path, b"again", '"0"'):
+                return True
+        except conditions.UnsupportedError:
+            return False
+        self.delete_object(path, ANY)
+        return False
+
+
+class _Quick(ConditionalWrites):
+    r"""Writes that take one request each, for objects that matter to nobody.
+
+    It is not looked up whose write is there if one is refused.
+    """
+
+    def _put(self, action: str, path: str, data: bytes, **condition: str) -> bool:
+        arguments = {**put_arguments(path, data), **condition}
+        expected = (*_REFUSED, Kind.CONFLICT, Kind.UNSUPPORTED)
+        try:
+            self._bucket.repeat(
+                action,
+                path,
+                lambda: self._bucket.send("put_object", **arguments),
+                expected,
+            )
+        except FailureError as failure:
+            if failure.kind is Kind.UNSUPPORTED:
+                raise conditions.UnsupportedError(failure.reason) from failure
+            return False
+        return True
 
 
 def _holds(action: str, refusal: FailureError) -> str:

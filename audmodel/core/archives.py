@@ -7,6 +7,8 @@ import contextlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from blake3 import blake3
+
 from audmodel.core import index
 from audmodel.core.archive import end
 from audmodel.core.archive import format
@@ -14,6 +16,7 @@ from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.base import ObjectReader
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.root import write_error
+from audmodel.core.damage import until_intact
 from audmodel.core.find import Found
 from audmodel.core.find import find
 from audmodel.core.find import resolve
@@ -136,12 +139,11 @@ def _naming(entry: CacheEntry, url: str) -> Iterator[None]:
 
 def _directory(reader: ObjectReader, found: Found) -> tuple[format.Directory, bytes]:
     r"""Directory of the archive that was published with the header, and its copy."""
-    try:
-        return _checked_directory(reader, found)
-    except ArchiveError:
-        # The bytes may have been damaged on their way
-        reader.forget_tail()
-        return _checked_directory(reader, found)
+    return until_intact(
+        lambda: _checked_directory(reader, found),
+        reader.forget_tail,
+        lambda: blake3(reader.tail).digest(),
+    )
 
 
 def _checked_directory(

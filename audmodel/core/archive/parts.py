@@ -13,7 +13,7 @@ from audmodel.core.archive.plan import Entry
 from audmodel.core.archive.plan import MemberPart
 from audmodel.core.archive.plan import member_parts
 from audmodel.core.archive.source import Source
-from audmodel.errors import ArchiveError
+from audmodel.core.damage import until_intact
 
 
 def find_member(directory: format.Directory, name: str) -> Entry | None:
@@ -77,7 +77,7 @@ class MemberParts:
         return len(self._jobs)
 
     def read(self, number: int) -> memoryview:
-        r"""Read a part, fetch it once more if it is damaged.
+        r"""Read a part, fetch it again if it is damaged.
 
         May be called by several threads at once.
 
@@ -93,23 +93,27 @@ class MemberParts:
 
         """
         job = self._jobs[number]
-        try:
-            return self._read(job)
-        except ArchiveError:
-            # The bytes may have been damaged on their way
-            self._source.forget_tail()
-            return self._read(job)
+        data = bytearray()
+
+        def attempt() -> memoryview:
+            nonlocal data
+            data = self._source.read(job.start, job.stop - job.start)
+            return _verified(job, memoryview(data))
+
+        return until_intact(
+            attempt, self._source.forget_tail, lambda: blake3(data).digest()
+        )
 
     def end_reads(self) -> None:
         r"""Let reads that are under way in other threads end, with an error."""
         self._source.end_reads()
 
-    def _read(self, job: Entry | MemberPart) -> memoryview:
-        data = memoryview(self._source.read(job.start, job.stop - job.start))
-        with checks.naming(job):
-            if isinstance(job, MemberPart):
-                return _part(job, data)
-            return _whole(job.member, data)
+
+def _verified(job: Entry | MemberPart, data: memoryview) -> memoryview:
+    with checks.naming(job):
+        if isinstance(job, MemberPart):
+            return _part(job, data)
+        return _whole(job.member, data)
 
 
 def _part(job: MemberPart, data: memoryview) -> memoryview:

@@ -37,6 +37,7 @@ from audmodel.core.archive.plan import stream_workers
 from audmodel.core.archive.source import Ranges
 from audmodel.core.archive.source import Source
 from audmodel.core.archive.target import Target
+from audmodel.core.damage import until_intact
 from audmodel.errors import ArchiveError
 from audmodel.parallel import prefetch
 
@@ -204,14 +205,25 @@ class Extractor:
             raise
 
     def _attempt(self, job: Job, ranges: Ranges) -> int:
-        r"""Extract what a job is about, fetch it once more if it is damaged."""
-        try:
-            return self._extract(job, ranges)
-        except ArchiveError:
-            # The bytes may have been damaged on their way
+        r"""Extract what a job is about, fetch it again if it is damaged."""
+        source = ranges
+
+        def renew() -> None:
+            nonlocal source
             self._source.forget_tail()
             # Nothing but these, while those that follow keep coming
-            return self._extract(job, self._source)
+            source = self._source
+
+        def attempt() -> int:
+            self._local.fetched = None
+            return self._extract(job, source)
+
+        return until_intact(attempt, renew, self._fetched_digest)
+
+    def _fetched_digest(self) -> bytes | None:
+        r"""What tells bytes that were fetched at once from others."""
+        fetched: memoryview | None = self._local.fetched
+        return None if fetched is None else blake3(fetched).digest()
 
     def _extract(self, job: Job, ranges: Ranges) -> int:
         if isinstance(job, Span):
@@ -413,7 +425,7 @@ class Extractor:
     def _fetch(self, ranges: Ranges, start: int, stop: int) -> memoryview:
         r"""Range of the archive, valid until the thread fetches the next one."""
         self._check_not_cancelled()
-        view = self._buffer(stop - start)
+        view = self._local.fetched = self._buffer(stop - start)
         ranges.readinto(start, view)
         return view
 

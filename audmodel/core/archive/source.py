@@ -32,4 +32,4 @@ class Source(Protocol):
         r"""Let reads that are under way in other threads end, with an error."""
 
     def forget_tail(self) -> None:
-        r"""Fetch the last bytes again when they are asked for."""
+        r"""Fetch the last bytes again, and nothing on connections of now."""

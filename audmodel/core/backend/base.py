@@ -167,6 +167,8 @@ class ObjectReader(abc.ABC):
     def forget_tail(self) -> None:
         r"""Fetch the last bytes again, since they may have been damaged.
 
+        No connection that is open now is used again.
+
         Raises:
             RepositoryError: if they cannot be read
 

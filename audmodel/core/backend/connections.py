@@ -52,6 +52,8 @@ class Requests:
         self._ended = threading.Event()
         self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
         self._inner: weakref.WeakSet[Requests] = weakref.WeakSet()
+        # When connections were opened that are used again
+        self._oldest = 0.0
 
     @property
     def ended(self) -> bool:
@@ -112,6 +114,25 @@ class Requests:
                 raise InterruptedError("The request is not wanted any more.")
             self._connections.add(connection)
             connection.used_for = weakref.ref(self)
+
+    def distrust(self) -> None:
+        r"""Use no connection again that is open now.
+
+        What arrives may be damaged by a machine on its way.
+        """
+        self._oldest = time.monotonic()
+
+    def trusts(self, opened: float) -> bool:
+        r"""Whether a connection is used again.
+
+        Args:
+            opened: when it was opened
+
+        Returns:
+            ``False`` if another one is opened instead
+
+        """
+        return opened >= self._oldest
 
     def wait(self, seconds: float) -> None:
         r"""Do nothing for a while, unless no more requests are wanted."""
@@ -230,6 +251,14 @@ class _Guarded(pace.Connection):
 
     _socket: Any = None
     _process: int
+    _opened = 0.0
+
+    @property
+    def is_connected(self) -> bool:
+        r"""Whether it is used again, what urllib3 asks before it does so."""
+        requests = _current()
+        is_trusted = requests is None or requests.trusts(self._opened)
+        return is_trusted and bool(super().is_connected)  # type: ignore[misc]
 
     @staticmethod
     def used_for() -> Requests | None:
@@ -248,6 +277,7 @@ class _Guarded(pace.Connection):
         # An answer after which the server closes keeps it to itself
         self._socket = self.sock
         self._process = os.getpid()
+        self._opened = time.monotonic()
         if ended():
             self.cut()
 

@@ -33,13 +33,12 @@ from audmodel.core.backend.transfer import drain
 from audmodel.core.backend.transfer import fill
 from audmodel.core.backend.transfer import read_body
 from audmodel.core.backend.transfer import uncertain
+from audmodel.core.damage import Damage
 
 
 Result = TypeVar("Result")
 
 CHUNK = 4 * 1024 * 1024
-# How often an object is read whose checksum is another one
-_READS = 4
 # No object is larger, and Python makes no number of thousands of digits
 _NUMBER = "[0-9]{1,19}"
 _CONTENT_RANGE = re.compile(f"bytes ({_NUMBER})-({_NUMBER})/({_NUMBER})")
@@ -353,6 +352,10 @@ class RemoteReader(ObjectReader):
         requests, self.requests = self.requests, Requests()
         requests.end()
 
+    def forget_tail(self) -> None:  # noqa: D102
+        self.requests.distrust()
+        super().forget_tail()
+
     @contextmanager
     def in_order(self, start: int, stop: int) -> Iterator[Ranges]:  # noqa: D102
         with contextlib.closing(_Run(self, start, stop)) as run:
@@ -464,26 +467,34 @@ class RemoteBackend(ObjectBackend):
 
     def read_object(self, path: str, limit: int) -> StoredObject | None:  # noqa: D102
         what = f"Could not read '{self.object_url(path)}'"
-        for _ in range(_READS):
-            whole = self._store.read("read", path, limit)
-            if whole is None:
-                return None
-            if whole.data is None:
-                size = f"more than {limit}" if whole.length is None else whole.length
-                raise RepositoryError(
-                    f"{what}: it has {size} bytes, allowed are {limit}."
-                )
-            if not whole.answer.has_end and not self._has_checksum(whole.answer):
-                raise RepositoryError(f"{what}: {_NO_LENGTH}")
-            stored = self._checked(whole.answer, whole.data)
-            if not stored.is_damaged:
-                return stored
-            # It may have been damaged on its way
+        damage = Damage()
+        requests = Requests()
+        with requests.here():
+            while True:
+                stored = self._read_once(what, path, limit)
+                if stored is None or not stored.is_damaged:
+                    return stored
+                damage.add(stored.data)
+                if damage.is_final:
+                    break
+                requests.distrust()
+        other = ", or another tool changed it" if damage.is_same else ""
         raise DamagedObjectError(
             f"{what}: its content does not have the checksum it was stored with. "
-            "It was damaged, or changed by another tool.",
+            f"{damage}{other}.",
             stored,
         )
+
+    def _read_once(self, what: str, path: str, limit: int) -> StoredObject | None:
+        whole = self._store.read("read", path, limit)
+        if whole is None:
+            return None
+        if whole.data is None:
+            size = f"more than {limit}" if whole.length is None else whole.length
+            raise RepositoryError(f"{what}: it has {size} bytes, allowed are {limit}.")
+        if not whole.answer.has_end and not self._has_checksum(whole.answer):
+            raise RepositoryError(f"{what}: {_NO_LENGTH}")
+        return self._checked(whole.answer, whole.data)
 
     @abc.abstractmethod
     def _has_checksum(self, answer: Answer) -> bool:

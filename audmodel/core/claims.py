@@ -69,6 +69,8 @@ class Claim:
         self._backend = registry.backend
         self._archive = archive
         self._found = found
+        #: Tag of the archive that it may replace
+        self.left = found
         self._lock = threading.Lock()
         self._model = model
         self._path = registry.record_path(model, "claim")
@@ -304,12 +306,12 @@ def claimed(registry: Registry, model: ModelId, archive: str) -> Iterator[Claim]
 
     """
     path = registry.record_path(model, "claim")
-    before = registry.backend.stat_object(archive)
-    claim = Claim(registry, model, archive, before.tag if before else None)
+    claim = Claim(registry, model, archive, _tag(registry, archive))
     failure: BaseException | None = None
     try:
         if not registry.backend.create_object(path, claim.new_form()):
             claim.is_taken_over = _take_over(registry, model, path, claim)
+            claim.left = _tag(registry, archive)
     except BaseException:
         # It may have been stored all the same
         claim.release()
@@ -324,6 +326,11 @@ def claimed(registry: Registry, model: ModelId, archive: str) -> Iterator[Claim]
             claim.leave()
         else:
             claim.release()
+
+
+def _tag(registry: Registry, path: str) -> str | None:
+    state = registry.backend.stat_object(path)
+    return None if state is None else state.tag
 
 
 def _data(archive: str, found: str | None, *, is_left: bool = False) -> bytes:

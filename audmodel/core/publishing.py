@@ -257,7 +257,6 @@ class _Archive:
             claim.fence()
             before_commit()
 
-        left = self._backend.stat_object(self._path)
         with (
             claim.renewing() as check,
             # Workers end with the upload, whatever refers to its error
@@ -270,7 +269,7 @@ class _Archive:
                     tmp_root=tmp_root,
                     num_workers=num_workers,
                     before_commit=check_commit,
-                    replaces=left.tag if left else None,
+                    replaces=claim.left,
                     new_tag=claim.is_taken_over,
                 )
             except WriteUncertainError:

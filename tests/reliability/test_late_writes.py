@@ -30,6 +30,7 @@ from tests.backends.proxy import Request
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
+from tests.reliability.remote import remote
 
 
 MODEL = ModelId(*audmodel.uid("torch", {"sampling_rate": 16000}, "1.0.0").split("-"))
@@ -223,6 +224,34 @@ def test_archive_that_an_earlier_version_replaces(
         if not with_header:
             uid = publish(folders[1])
             assert files(audmodel.load(uid)) == files(folders[1])
+
+
+@pytest.mark.parametrize("name", ["s3", "artifactory"])
+def test_claim_of_a_write_that_may_come_late(
+    name: str,
+    hasty: None,
+    folders: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is left, and expires though the process lives."""
+    with remote(name, monkeypatch, tmp_path) as place:
+
+        def fault(request: Request, forward: Forward) -> Answer | None:
+            is_archive = request.method == "PUT" and request.path.endswith(".zip")
+            return None if is_archive else forward()
+
+        with (
+            place.fault(fault),
+            pytest.raises(audmodel.errors.WriteUncertainError, match=r"\.zip"),
+        ):
+            publish(folders[0])
+        assert CLAIM in content(place.repository)
+        start = time.monotonic()
+        uid = publish(folders[1])
+        assert time.monotonic() - start > claims.TIMEOUT
+        assert files(audmodel.load(uid)) == files(folders[1])
+        assert CLAIM not in content(place.repository)
 
 
 # Signs of life ---------------------------------------------------------------

@@ -222,8 +222,8 @@ def _in_threads(
 def _refuse_forks_of(process: int) -> None:
     if os.getpid() != process:
         raise RuntimeError(
-            "Results are computed in threads of another process, "
-            "of which this one is a fork. Call prefetch() again here."
+            "The results are computed in threads of another process, "
+            "of which this one is a fork. Start over here, with a new call."
         )
 
 

@@ -628,6 +628,27 @@ def test_a_fork_waits_for_the_stream_of_its_parent(
     assert python.run(code, uid=many) == 7
 
 
+@pytest.mark.usefixtures("unmeasured")
+def test_a_stream_does_not_go_on_in_a_fork(many: str, python: Interpreter) -> None:
+    """It would wait for threads of its parent, which it does not have."""
+    code = """
+    import signal, warnings
+    warnings.simplefilter("ignore", DeprecationWarning)
+    paths = audmodel.stream(args["uid"], num_workers=2)
+    next(paths)
+    pid = os.fork()
+    if not pid:
+        signal.alarm(20)
+        try:
+            list(paths)
+        except RuntimeError as error:
+            os._exit(7 if "is a fork" in str(error) else 1)
+        os._exit(0)
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), len(list(paths))]
+    """
+    assert python.run(code, uid=many) == [7, 99]
+
+
 def test_threads_that_stream_the_same(many: str) -> None:
     counts: list[int] = []
 

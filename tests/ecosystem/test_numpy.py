@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import audmodel
+from audmodel import parallel
 from audmodel.core import document
 from audmodel.errors import InvalidInputError
 from tests.behaviour.backends import publish
@@ -43,3 +45,17 @@ def test_arrays_are_read_from_an_opened_file(
     uid = publish(root)
     with audmodel.open(uid, "numbers.npy", num_workers=2) as file:
         assert np.load(file)[1_400_000] == 1_400_000
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int8, np.uint32])
+def test_numbers_of_workers_may_be_those_of_numpy(kind: Any) -> None:
+    worker = parallel.MultiWorker(len, kind(1))
+    assert worker.n_processes == 1
+    assert list(parallel.prefetch(abs, [-1], num_workers=kind(2))) == [1]
+    assert parallel.FlowStep(parallel.BaseTaskHandler(), kind(2)).batch_size == 2
+
+
+def test_durations_may_be_those_of_numpy() -> None:
+    seconds: Any = np.float32(60)
+    assert parallel.MultiWorker(len, 2, timeout=seconds).timeout == 60
+    assert parallel.FlowStep(parallel.BaseTaskHandler(), 2, seconds).batch_timeout == 60

@@ -79,4 +79,5 @@ def test_failure_is_raised_and_parts_of_a_dead_worker_are_repeated(
     trace = tmp_path / "died"
     output = run(environment, "-c", CODE, str(trace))
     assert trace.exists()
-    assert output.splitlines() == ["raised", "[2, 4, 6]"]
+    # Among messages of Ray
+    assert {"raised", "[2, 4, 6]"} <= set(output.splitlines())

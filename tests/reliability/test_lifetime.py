@@ -35,6 +35,7 @@ def uid(repository: audmodel.Repository, model_folder: Path) -> str:
 # Forks ---------------------------------------------------------------------
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("module", FIRST_IMPORTS)
 def test_a_fork_during_the_first_call_of_a_thread_loads(
     python: Interpreter, uid: str, module: str
@@ -100,7 +101,8 @@ WHILE_THE_MAIN_THREAD_ENDS = """
 """
 
 
-@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.sample(3)
+@pytest.mark.parametrize("workers", [4, 1])
 @pytest.mark.parametrize(
     "end",
     [AT_EXIT, IN_A_THREAD_THAT_OUTLIVES_THE_MAIN_THREAD, WHILE_THE_MAIN_THREAD_ENDS],

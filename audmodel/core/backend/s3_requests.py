@@ -158,8 +158,12 @@ class Bucket(Store):
             # A header holds something else than the number or date it should
             failure = FailureError(Kind.LOST, "the answer makes no sense.")
         if failure is not None:
-            # Outside of the handlers, as the frames below know secrets
-            raise failure
+            try:
+                # Outside of the handlers, as the frames below know secrets
+                raise failure
+            finally:
+                # What refers to itself by its traceback keeps all frames
+                del failure
         self._answered(answer)
         if _REQUIRED.get(operation, "ResponseMetadata") not in answer:
             raise FailureError(Kind.LOST, "the answer is incomplete.")

@@ -398,6 +398,8 @@ class _Upload:
             try:
                 retry.pause(refusal.as_busy(Kind.CONFLICT), what)
             except RepositoryError as error:
+                # What refers to itself by its traceback keeps all frames
+                del refusal
                 if not in_doubt:
                     raise
                 return self._settle(what, error)

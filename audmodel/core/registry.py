@@ -442,6 +442,7 @@ class Registry:
         from audmodel.core.backend.errors import RepositoryError
 
         for attempt in range(_ATTEMPTS):
+            start = time.monotonic()
             stored = None
             if attempt or not is_new:
                 read = self.backend.read_object
@@ -467,11 +468,21 @@ class Registry:
             if done:
                 return changed, data
             if attempt or not is_new:
-                time.sleep(random.uniform(0, min(0.01 * 2**attempt, 1)))  # noqa: S311
+                _pause(attempt, time.monotonic() - start)
         raise RepositoryError(
             f"{source} was changed by others {_ATTEMPTS} times in a row "
             "while it was to be changed here. Try again later."
         )
+
+
+def _pause(attempt: int, duration: float) -> None:
+    r"""Wait before a document is changed again.
+
+    Clients that need long for an attempt leave each other room for one,
+    since whoever is slower than the pauses of others always loses.
+    """
+    longest = max(min(0.01 * 2**attempt, 1), duration * min(2**attempt, 2))
+    time.sleep(random.uniform(0, longest))  # noqa: S311
 
 
 def _load(

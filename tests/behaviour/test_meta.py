@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
+import types
 from typing import Any
 
 import pytest
 
 import audmodel
+from audmodel.core import registry
 from audmodel.core.backend.base import ANY
+from audmodel.core.uid import ModelId
 from tests.behaviour.backends import content
 from tests.behaviour.backends import publish
 from tests.behaviour.backends import store
@@ -170,3 +173,39 @@ def test_unreadable_metadata_is_not_overwritten(
     assert stored == b"a: !!python/object/apply:os.getcwd []\n"
     # Unless it is what was asked for
     assert audmodel.update_meta(uid, {"b": 2}, replace=True) == {"b": 2}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "longest"),
+    [
+        # Many changes of small documents
+        (0.0, [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1, 1]),
+        # An attempt fits into the pauses of others
+        (3.0, [3, 6, 6, 6, 6, 6, 6, 6, 6]),
+    ],
+)
+def test_pauses_follow_the_length_of_an_attempt(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    longest: list[float],
+) -> None:
+    uid = publish(model_folder)
+    model = ModelId(*uid.split("-"))
+    clock = [0.0]
+    pauses: list[float] = []
+    stand_in = types.SimpleNamespace(monotonic=lambda: clock[0], sleep=pauses.append)
+    monkeypatch.setattr(registry, "time", stand_in)
+    monkeypatch.setattr("random.uniform", lambda _, end: end)
+    with repository.connect() as backend:
+        replace = backend.replace_object
+
+        def lose(path: str, data: bytes, tag: str) -> bool:
+            clock[0] += seconds
+            return len(pauses) == len(longest) and replace(path, data, tag)
+
+        monkeypatch.setattr(backend, "replace_object", lose)
+        registry.Registry(backend).change_meta(model, {"a": 1}, replace=False)
+    assert pauses == pytest.approx(longest)
+    assert audmodel.meta(uid) == {"a": 1}

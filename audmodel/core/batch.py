@@ -12,9 +12,9 @@ from audmodel.core.archive import format
 from audmodel.core.archives import find_directory
 from audmodel.core.backend.connections import prefetch_requests
 from audmodel.core.cache.entry import CacheEntry
-from audmodel.core.contents import cached_path
 from audmodel.core.find import Found
 from audmodel.core.find import find
+from audmodel.core.local import Local
 from audmodel.core.progress import StartProgress
 from audmodel.core.uid import ModelId
 
@@ -75,7 +75,7 @@ def load(
                 entry.model,
             )
         # Another process may have loaded it while this one waited
-        path = cached_path(entry, patterns)
+        path = Local(entry).path(patterns)
         if path is not None:
             log_cached(entry)
             return path
@@ -83,6 +83,8 @@ def load(
             found, patterns, num_workers=num_workers, start_progress=start_progress
         )
         slot.tidy()
+        if patterns is None:
+            entry.partial.tidy_if_free()
         return path
 
 
@@ -139,7 +141,7 @@ def load_all(
     paths: dict[ModelId, str] = {}
     missing: list[CacheEntry] = []
     for entry in entries:
-        path = cached_path(entry, patterns)
+        path = Local(entry).path(patterns)
         if path is None:
             missing.append(entry)
         else:

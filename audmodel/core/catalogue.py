@@ -132,7 +132,9 @@ def read(
         progress(1)
         entry = CacheEntry(cache_root, model)
         content = entry.header.read(document.MAX_BYTES)
-        if content is not None:
+        # Another repository may have another model of the same ID
+        url = registry.header_url(model).encode()
+        if content is not None and entry.origin.read(len(url)) == url:
             with contextlib.suppress(InvalidDocumentError):
                 return header_module.parse(content, model, f"'{entry.header.path}'")
         found = registry.header(model)

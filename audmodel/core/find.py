@@ -14,6 +14,7 @@ from audmodel.core.repository import Repository
 from audmodel.core.uid import Alias
 from audmodel.core.uid import ModelId
 from audmodel.core.uid import ShortId
+from audmodel.errors import ArchiveMismatchError
 from audmodel.errors import AudmodelError
 from audmodel.errors import ModelNotFoundError
 
@@ -21,6 +22,7 @@ from audmodel.errors import ModelNotFoundError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from audmodel.core.header import Header
+    from audmodel.core.registry import Registry
 
 
 # Versions that a message names
@@ -80,14 +82,33 @@ def _look_up(parsed: ShortId | Alias) -> ModelId | None:
     return ModelId(parsed.short, found[-1]) if found else None
 
 
-def find(uid: str | ModelId, cache_root: str | None) -> Found:
-    r"""Find a model in the configured repositories."""
+def find(
+    uid: str | ModelId, cache_root: str | None, *, any_archive: bool = False
+) -> Found:
+    r"""Find a model in the configured repositories.
+
+    Args:
+        uid: any kind of ID
+        cache_root: cache folder
+        any_archive: whether the model in the cache may be of another archive
+
+    Returns:
+        the model
+
+    Raises:
+        ArchiveMismatchError: if the model in the cache is of another archive
+        InvalidDocumentError: if the header of the model is not valid
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    """
     from audmodel.core.backend.errors import OfflineError
+    from audmodel.core.local import Local
     from audmodel.core.lookup import first
 
     model = resolve(uid, cache_root)
     try:
-        found = first(lambda registry: registry.header(model))
+        found = first(lambda registry: _header(registry, model))
     except OfflineError as error:
         raise OfflineError(
             f"What is needed of the model '{model}' is not in the cache. {error}"
@@ -96,10 +117,38 @@ def find(uid: str | ModelId, cache_root: str | None) -> Found:
         raise ModelNotFoundError(
             f"{missing_message(model)}{_existing_versions(model.short)}"
         )
-    place, (header, content) = found
+    place, (header, content, url) = found
     entry = CacheEntry(cache_root, model)
-    entry.header.keep(content)
+    if entry.is_complete and not Local(entry).is_of(header.archive):
+        if not any_archive:
+            raise other_archive(entry, place)
+    else:
+        entry.header.keep(content)
+        entry.origin.keep(url.encode())
     return Found(entry, place, header)
+
+
+def _header(registry: Registry, model: ModelId) -> tuple[Header, bytes, str] | None:
+    r"""Header of a model, its stored form, and where it is."""
+    found = registry.header(model)
+    return None if found is None else (*found, registry.header_url(model))
+
+
+def other_archive(entry: CacheEntry, place: object) -> ArchiveMismatchError:
+    r"""Error that says that a model in the cache is not the one of a repository.
+
+    Args:
+        entry: place in the cache
+        place: where the other one is
+
+    """
+    return ArchiveMismatchError(
+        f"The model '{entry.model}' in '{entry.whole.folder.path}' "
+        f"is not the one in {place}: it was deleted there and published again, "
+        "or loaded from a repository that has another model of the same ID. "
+        f"Remove it with audmodel.remove_cached('{entry.model}') "
+        "to get that of the repository."
+    )
 
 
 def find_header(uid: str, cache_root: str | None) -> Header:

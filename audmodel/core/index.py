@@ -28,6 +28,10 @@ from audmodel.errors import ArchiveError
 
 _SIZE = struct.Struct("<Q")
 _MAX_BYTES = format.DIGEST_SIZE + _SIZE.size + format.MAX_DIRECTORY + format.END_SIZE
+# Members of all directories that this process remembers
+_MAX_MEMBERS = 100_000
+# Directories that were parsed, with what tells whether a file is still the same
+_parsed: dict[str, tuple[tuple[int, ...], format.Directory]] = {}
 
 
 def pack(data: format.Buffer, size: int) -> bytes:
@@ -45,27 +49,27 @@ def pack(data: format.Buffer, size: int) -> bytes:
     return blake3(body).digest() + body
 
 
-def is_other(entry: CacheEntry, content: bytes) -> bool:
+def is_other(entry: CacheEntry, packed: bytes) -> bool:
     r"""Whether there is the directory of another archive.
 
     Args:
         entry: place of the model in the cache
-        content: what is to be kept of an archive
+        packed: what is to be kept of an archive
 
     """
     known = entry.index.read(_MAX_BYTES)
-    return known is not None and known != content and _body(known) is not None
+    return known is not None and known != packed and _body(known) is not None
 
 
-def keep(entry: CacheEntry, content: bytes) -> None:
+def keep(entry: CacheEntry, packed: bytes) -> None:
     r"""Keep the directory of an archive, whatever was there before.
 
     Args:
         entry: place of the model in the cache
-        content: what is to be kept of it
+        packed: what is to be kept of it
 
     """
-    entry.index.keep(content)
+    entry.index.keep(packed)
 
 
 def read(entry: CacheEntry) -> format.Directory | None:
@@ -79,14 +83,47 @@ def read(entry: CacheEntry) -> format.Directory | None:
         or ``None`` if there is none, or it was damaged
 
     """
-    content = entry.index.read(_MAX_BYTES)
-    body = None if content is None else _body(content)
+    path, identity = entry.index.path, entry.index.identity()
+    if identity is None:
+        return None
+    known = _parsed.pop(path, None)
+    if known is None or known[0] != identity:
+        kept = content(entry)
+        if kept is None:
+            return None
+        try:
+            known = identity, end.parse(*kept)
+        except ArchiveError:
+            return None
+    # Those that were used last are the last ones
+    _parsed[path] = known
+    while len(_parsed) > 1 and _members() > _MAX_MEMBERS:
+        _parsed.pop(next(iter(_parsed)), None)
+    return known[1]
+
+
+def _members() -> int:
+    return sum(len(directory.members) for _, directory in list(_parsed.values()))
+
+
+def content(entry: CacheEntry) -> tuple[bytes, int] | None:
+    r"""What is kept of an archive.
+
+    Args:
+        entry: place of the model in the cache
+
+    Returns:
+        everything from the directory of the archive to its end,
+        and the size of the archive,
+        or ``None`` if there is nothing, or it was damaged
+
+    """
+    kept = entry.index.read(_MAX_BYTES)
+    body = None if kept is None else _body(kept)
     if body is None:
         return None
-    try:
-        return end.parse(body[_SIZE.size :], *_SIZE.unpack_from(body))
-    except ArchiveError:
-        return None
+    (size,) = _SIZE.unpack_from(body)
+    return body[_SIZE.size :], size
 
 
 def _body(content: bytes) -> bytes | None:

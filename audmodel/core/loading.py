@@ -3,10 +3,11 @@ r"""Load a model, or some of its files, from a repository into the cache."""
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from collections.abc import Generator
 from collections.abc import Sequence
-from collections.abc import Set
 import contextlib
+import errno
 import logging
 import os
 import time
@@ -20,15 +21,21 @@ from audmodel.core.archive.names import find_collisions
 from audmodel.core.archive.reader import Extractor
 from audmodel.core.archives import Archive
 from audmodel.core.archives import open_archive
+from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.cache.slot import Slot
 from audmodel.core.cache.staging import Expected
 from audmodel.core.cache.staging import Staging
-from audmodel.core.contents import absent
-from audmodel.core.contents import selected
+from audmodel.core.cache.tree import Folder
 from audmodel.core.find import Found
+from audmodel.core.find import other_archive
+from audmodel.core.local import Local
+from audmodel.core.local import absent
+from audmodel.core.local import selected
 from audmodel.core.progress import Progress
 from audmodel.core.progress import StartProgress
 from audmodel.core.progress import no_progress
 from audmodel.errors import ArchiveError
+from audmodel.errors import CacheBusyError
 
 
 logger = logging.getLogger("audmodel")
@@ -62,17 +69,22 @@ def load(
 
     """
     start = time.monotonic()
+    entry = found.entry
     with open_archive(found) as archive:
+        check_same(archive)
         members: Sequence[format.Member] = archive.directory.files()
-        if patterns is None:
-            fetched = _load_all(archive, num_workers, start_progress)
-            slot = found.entry.whole
-        else:
+        slot = entry.whole if patterns is None else entry.partial
+        if patterns is not None:
             members = selected(archive.directory, patterns, found.model)
             forget_other(archive)
             files = _load_some(archive, members, num_workers, start_progress)
             fetched = _result_of(files)
-            slot = found.entry.partial
+        elif (local := Local(entry)).is_finished:
+            fetched = sum(member.size for member in local.missing)
+            progress = start_progress(fetched)
+            mend(archive, slot, local.missing, num_workers, progress)
+        else:
+            fetched = _load_all(archive, num_workers, start_progress)
         _log(archive, members, fetched, num_workers, start)
         return slot.folder.path
 
@@ -110,7 +122,7 @@ def _load_all(
     archive: Archive,
     num_workers: int,
     start_progress: StartProgress,
-    verified: Set[str] = frozenset(),
+    verified: Collection[str] = (),
 ) -> int:
     r"""Load all files, and take over those that a partial load brought.
 
@@ -125,12 +137,12 @@ def _load_all(
     members = directory.members
     unknown = [member for member in members if member.name not in verified]
     right = comparing.right_files(entry.partial.folder, unknown, num_workers)
-    known = right | verified
+    known = right.union(verified)
     progress(sum(member.size for member in members if member.name in known))
     missing = {member.name for member in members if member.name not in known}
 
     def attempt(*, private: bool) -> None:
-        staging = entry.whole.stage(private=private)
+        staging = entry.whole.stage(entry.partial, private=private)
         staging.prepare(expected(directory, missing))
         rest = missing | {
             member.name
@@ -160,7 +172,6 @@ def stream(
     *,
     num_workers: int,
     ahead: int,
-    timeout: float,
     start_progress: StartProgress,
 ) -> Generator[str, None, None]:
     r"""Load a model, or some of its files, one file after the other.
@@ -174,7 +185,6 @@ def stream(
         num_workers: number of threads
         ahead: largest number of files that are begun
             before they are asked for
-        timeout: seconds to wait for the lock of the model in the end
         start_progress: called with the number of bytes of the files,
             gives a function that is called with the bytes that are done
 
@@ -195,16 +205,36 @@ def stream(
         members: Sequence[format.Member] = archive.directory.files()
         if patterns is not None:
             members = selected(archive.directory, patterns, entry.model)
+        check_same(archive)
         forget_other(archive)
-        fetched = {member.name for member in absent(entry.partial.folder, members)}
-        count = yield from _load_some(
-            archive, members, num_workers, start_progress, ahead
-        )
+        folder = entry.partial.folder
+        fetched = {member.name for member in absent(folder, members)}
+        given: dict[str, tuple[int, ...]] = {}
+        files = _load_some(archive, members, num_workers, start_progress, ahead)
+        with contextlib.closing(files):
+            for member in members:
+                path = next(files)
+                if member.name in fetched:
+                    given[member.name] = _identity(folder, member.name)
+                yield path
+            count = _result_of(files)
         _log(archive, members, count, num_workers, start)
-        if patterns is None:
-            with entry.whole.lock(timeout=timeout):
+        if patterns is None and not entry.is_complete:
+            # The caller may have changed a file that it was given
+            same = [name for name in given if given[name] == _identity(folder, name)]
+            # All files were given, so that no process has to wait for the rest
+            with contextlib.suppress(CacheBusyError), entry.whole.lock(timeout=0):
                 if not entry.verify():
-                    _load_all(archive, num_workers, no_progress, fetched)
+                    _load_all(archive, num_workers, no_progress, same)
+
+
+def _identity(folder: Folder, name: str) -> tuple[int, ...]:
+    r"""What cannot be the same if a file was changed or replaced."""
+    try:
+        status = folder.status(name)
+    except OSError:
+        return ()
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _load_some(
@@ -220,22 +250,38 @@ def _load_some(
         bytes of the files that were fetched
 
     """
-    slot = archive.entry.partial
+    slot, whole = archive.entry.partial, archive.entry.whole
     missing = {member.name for member in absent(slot.folder, members)}
     progress = start_progress(sum(member.size for member in members))
     progress(sum(member.size for member in members if member.name not in missing))
     left = deque(members)
+    # Another file of the model may be missing, which is why these are loaded
+    right: set[str] = set()
+    if archive.entry.verify():
+        wanted = [member for member in members if member.name in missing]
+        right = comparing.right_files(whole.folder, wanted, num_workers)
 
     def attempt(*, private: bool) -> Generator[str, None, None]:
-        staging = slot.stage(private=private)
+        staging = slot.stage(whole, private=private)
         wanted = missing.intersection(member.name for member in left)
         staging.prepare(expected(archive.directory, wanted))
-        files = extractor(archive, staging, wanted, num_workers, progress, ahead)
+        reused = {
+            member.name
+            for member in left
+            if member.name in right
+            and staging.reuse(whole.folder, member.name, executable=member.executable)
+        }
+        progress(sum(member.size for member in left if member.name in reused))
+        files = extractor(
+            archive, staging, wanted - reused, num_workers, progress, ahead
+        )
         with contextlib.closing(files.files()) as finished:
             while left:
                 name = left[0].name
                 path = os.path.join(slot.folder.path, name)
-                if name in wanted:
+                if name in reused:
+                    path = staging.reveal(name)
+                elif name in wanted:
                     path = staging.reveal(next(finished))
                 left.popleft()
                 slot.touch()
@@ -250,6 +296,99 @@ def _load_some(
         # Somebody took the folder away, see above
         yield from attempt(private=True)
     return sum(member.size for member in members if member.name in missing)
+
+
+def check_same(archive: Archive) -> None:
+    r"""Raise an error if the model in the cache is that of another archive.
+
+    Args:
+        archive: the archive
+
+    Raises:
+        ArchiveMismatchError: if it is
+
+    """
+    if archive.is_other and archive.entry.verify():
+        raise other_archive(archive.entry, archive.url)
+
+
+def mend(
+    archive: Archive,
+    slot: Slot,
+    members: Sequence[format.Member],
+    num_workers: int,
+    progress: Progress = lambda count: None,
+) -> None:
+    r"""Replace files in a folder that is in use, each as one step.
+
+    What is right of a large file is not fetched,
+    nor a file that is right in the other place of the model.
+
+    Args:
+        archive: the archive
+        slot: place of the folder, whose lock is held
+        members: files that are wrong
+        num_workers: number of threads
+        progress: called with the bytes that are done
+
+    Raises:
+        FileNotFoundError: if the folder was removed
+
+    """
+    names = {member.name for member in members}
+    staging = slot.stage(private=True)
+    staging.prepare(expected(archive.directory, names))
+    other = _other(archive.entry, slot).folder
+    right = comparing.right_files(other, members, num_workers)
+    reused = {
+        member.name
+        for member in members
+        if member.name in right
+        and staging.reuse(other, member.name, executable=member.executable)
+    }
+    for member in members:
+        size = slot.folder.size(member.name)
+        has_parts = member.index is not None and len(member.index.parts) > 1
+        is_usable = size is not None and (has_parts or size == member.size)
+        if is_usable and member.name not in right:
+            staging.copy(slot.folder, member.name, executable=member.executable)
+            staging.folder.truncate(member.name, member.size)
+    extractor(archive, staging, names - reused, num_workers, progress).run()
+    if not slot.folder.exists():
+        # Should locks be broken: some files must not become a whole model
+        raise FileNotFoundError(errno.ENOENT, "It was removed", slot.folder.path)
+    for name in names:
+        staging.reveal(name)
+    staging.remove()
+
+
+def _other(entry: CacheEntry, slot: Slot) -> Slot:
+    r"""Place of some files of a model, or of the whole."""
+    is_whole = slot.folder.path == entry.whole.folder.path
+    return entry.partial if is_whole else entry.whole
+
+
+def replace(archive: Archive, slot: Slot, num_workers: int) -> None:
+    r"""Load from another archive than the one that is in the cache.
+
+    Files of both are never together in a folder.
+
+    Args:
+        archive: the archive
+        slot: place of the model, or of some files, whose lock is held
+        num_workers: number of threads
+
+    """
+    if slot is archive.entry.whole:
+        slot.set_aside()
+        _load_all(archive, num_workers, no_progress)
+        return
+    names = set(slot.folder.files())
+    members = [m for m in archive.directory.files() if m.name in names]
+    forget_other(archive)
+    for _ in _load_some(archive, members, num_workers, no_progress):
+        pass
+    slot.tidy()
 
 
 def forget_other(archive: Archive) -> None:

@@ -16,6 +16,7 @@ from audmodel.core.archives import open_archive
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.tree import Folder
 from audmodel.core.find import Found
+from audmodel.core.local import Local
 from audmodel.core.selection import listed
 from audmodel.core.uid import ModelId
 from audmodel.errors import FileNotInModelError
@@ -54,18 +55,19 @@ def open_cached(entry: CacheEntry, file: str) -> OpenedFile | None:
         FileNotInModelError: if the model is there, and has no such file
 
     """
-    is_complete = entry.verify()
-    slots = [entry.whole] if is_complete else []
-    for slot in [*slots, entry.partial]:
-        try:
-            raw = _open(slot.folder, file)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        slot.touch()
-        return OpenedFile(raw, os.fstat(raw.fileno()).st_size)
-    if is_complete:
-        raise no_file(entry.model, file, entry.whole.folder.files())
-    return None
+    local = Local(entry)
+    slot = local.slot_of(file)
+    if slot is None:
+        names = local.names() or []
+        if local.is_finished and file not in names:
+            raise no_file(entry.model, file, names)
+        return None
+    try:
+        raw = _open(slot.folder, file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None  # it was removed in the meantime
+    slot.touch()
+    return OpenedFile(raw, os.fstat(raw.fileno()).st_size)
 
 
 def _open(folder: Folder, name: str) -> io.RawIOBase:

@@ -21,10 +21,10 @@ from audmodel.core.cache.tree import Folder
 from audmodel.core.config import is_embedded
 from audmodel.core.conflicts import check_found
 from audmodel.core.conflicts import check_free
-from audmodel.core.contents import absent
-from audmodel.core.contents import cached_path
-from audmodel.core.contents import selected
 from audmodel.core.find import find
+from audmodel.core.local import Local
+from audmodel.core.local import absent
+from audmodel.core.local import selected
 from audmodel.core.lookup import open_registry
 from audmodel.core.publishing import Publication
 from audmodel.core.repository import Repository
@@ -57,7 +57,8 @@ def load(
 
     """
     uid = str(entry.model)
-    if cached_path(entry, patterns) is not None:
+    local = Local(entry)
+    if local.slot(patterns) is not None:
         return Transfer(uid, 0, 0, 0, 0, exact=True)
     with open_archive(find(entry.model, entry.root)) as archive:
         has_ranges = isinstance(archive.backend, ObjectBackend)
@@ -66,17 +67,21 @@ def load(
     is_exact = True
     if patterns is None:
         folder = entry.partial.folder
-        known = comparing.right_files(folder, directory.members, 1)
-        files = [file for file in directory.files() if file.name not in known]
-        # What was there when the power failed, or is somebody else's,
-        # is looked at once more
-        is_exact = not entry.is_doubtful and all(
+        files = local.missing if local.is_finished else directory.files()
+        known = comparing.right_files(folder, files, 1)
+        files = [file for file in files if file.name not in known]
+        # What was there when the power failed, or belongs to another user,
+        # is looked at once more, and so is a file that was cut short
+        is_exact = not (entry.is_doubtful or local.is_finished) and all(
             is_reused(folder, name) for name in known
         )
     else:
         files = selected(directory, patterns, entry.model)
         if not is_other:
             files = absent(entry.partial.folder, files)
+        if local.is_finished:
+            known = comparing.right_files(entry.whole.folder, files, 1)
+            files = [file for file in files if file.name not in known]
     raw = sum(file.size for file in files)
     if not has_ranges:
         return Transfer(uid, len(files), raw, size, 1, exact=True)
@@ -86,7 +91,7 @@ def load(
     if directory.offset < tail:
         ranges.append((directory.offset, tail))
     names = {file.name for file in files}
-    left = _left(entry.whole if patterns is None else entry.partial)
+    left = _left(entry.whole) + _left(entry.partial)
     if patterns is None and entry.is_doubtful:
         left.append(entry.whole.folder)
     found = resumable_files(left, names)

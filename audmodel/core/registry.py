@@ -114,6 +114,15 @@ class Registry:
         source = f"The header of model {model}"
         return header_module.parse(stored.data, model, source), stored.data
 
+    def header_url(self, model: ModelId) -> str:
+        r"""Where the header of a model is, which no other repository has as well.
+
+        Args:
+            model: ID of the model
+
+        """
+        return self.backend.object_url(self.record_path(model, "header"))
+
     def versions(self, short: str) -> set[str]:
         r"""Versions of a model.
 

@@ -2,8 +2,8 @@ r"""Compare a cached model to its archive, and mend it."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import errno
 
 from audmodel.core import index
 from audmodel.core import loading
@@ -15,13 +15,12 @@ from audmodel.core.archives import Archive
 from audmodel.core.archives import open_archive
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.slot import Slot
-from audmodel.core.cache.staging import Staging
-from audmodel.core.cache.tree import Folder
 from audmodel.core.find import Found
 from audmodel.core.progress import StartProgress
 from audmodel.core.progress import no_progress
 from audmodel.core.results import DamagedFile
 from audmodel.core.results import Verification
+from audmodel.errors import CacheBusyError
 from audmodel.errors import NotCachedError
 
 
@@ -50,10 +49,13 @@ def verify(
     """
     slot = slot_of(entry)
     folder = slot.folder
-    names = set(folder.files())
+    items = list(folder.walk())
     files = directory.files()
-    extra = sorted(names - {member.name for member in files})
+    extra = {item.name for item in items if not item.is_folder}
+    extra -= {member.name for member in files}
     if slot is entry.partial:
+        # Something else may be in the place of a file
+        names = {item.name for item in items}
         files = [member for member in files if member.name in names]
     progress = start_progress(sum(member.size for member in files))
     found = comparing.differences(folder, files, num_workers, progress)
@@ -61,7 +63,7 @@ def verify(
         DamagedFile(difference.member.name, difference.problem, difference.size)
         for difference in found
     ]
-    return Verification(str(entry.model), folder.path, damaged, extra), found
+    return Verification(str(entry.model), folder.path, damaged, sorted(extra)), found
 
 
 def slot_of(entry: CacheEntry) -> Slot:
@@ -119,38 +121,30 @@ def repair(found: Found, slot: Slot, *, num_workers: int) -> Verification:
         )
         if result.path != slot.folder.path:
             return result
-        if differences:
-            _replace(archive, slot, differences, num_workers)
+        if archive.is_other:
+            loading.replace(archive, slot, num_workers)
+            result = dataclasses.replace(result, extra=[])
+        elif differences:
+            members = [difference.member for difference in differences]
+            loading.mend(archive, slot, members, num_workers)
+            if slot is found.entry.whole:
+                _mend_twins(found, archive, members, num_workers)
         if result.path == found.entry.whole.folder.path:
             loading.forget_other(archive)
         index.keep(found.entry, archive.index)
     return dataclasses.replace(result, repaired=bool(differences))
 
 
-def _replace(
-    archive: Archive, slot: Slot, differences: list[Difference], num_workers: int
+def _mend_twins(
+    found: Found, archive: Archive, members: list[format.Member], num_workers: int
 ) -> None:
-    names = {difference.member.name for difference in differences}
-    staging = slot.stage(private=True)
-    staging.prepare(loading.expected(archive.directory, names))
-    for difference in differences:
-        _keep_good_parts(staging, slot.folder, difference)
-    loading.extractor(archive, staging, names, num_workers).run()
-    if not slot.folder.exists():
-        # Should locks be broken: some files must not become a whole model
-        raise FileNotFoundError(errno.ENOENT, "It was removed", slot.folder.path)
-    for name in names:
-        staging.reveal(name)
-    staging.remove()
-
-
-def _keep_good_parts(staging: Staging, folder: Folder, difference: Difference) -> None:
-    member = difference.member
-    has_parts = member.index is not None and len(member.index.parts) > 1
-    is_kept = has_parts and difference.problem in ("content", "size")
-    if is_kept or difference.problem == "mode":
-        staging.copy(folder, member.name, executable=member.executable)
-        staging.folder.truncate(member.name, member.size)
+    r"""Replace files that were loaded alone as well, if they are wrong too."""
+    partial = found.entry.partial
+    twins = [m for m in members if partial.folder.size(m.name) is not None]
+    with contextlib.suppress(CacheBusyError), partial.lock(timeout=0):
+        wrong = comparing.differences(partial.folder, twins, num_workers)
+        if wrong:
+            loading.mend(archive, partial, [d.member for d in wrong], num_workers)
 
 
 def verify_remote(

@@ -303,6 +303,7 @@ def test_garbage_in_staging_is_not_trusted_and_does_not_escape(
         "1.0.0.header.yaml",
         "1.0.0.meta.yaml",
         ".1.0.0+index",
+        ".1.0.0+origin",
         ".1.0.0.unsynced",
         ".1.0.0.lock",
         ".1.0.0.header.yaml.lock",

@@ -55,6 +55,7 @@ def test_layout(uid: str, cache: Path, model_folder: Path) -> None:
         [
             short,
             f"{short}/.1.0.0+index",
+            f"{short}/.1.0.0+origin",
             f"{short}/.1.0.0.header.yaml.lock",
             f"{short}/.1.0.0.lock",
             f"{short}/.1.0.0.meta.yaml.lock",
@@ -131,8 +132,9 @@ def test_finished_model_needs_neither_lock_nor_network_nor_repository(
     open_file = os.open
 
     def look(path: str, flags: int, *args: Any, **kwargs: Any) -> int:
-        # Whether the power may have failed since the model was loaded
-        assert flags & os.O_DIRECTORY or path.endswith(".unsynced")
+        # Whether the power may have failed since the model was loaded,
+        # and which files it has
+        assert flags & os.O_DIRECTORY or path.endswith((".unsynced", "+index"))
         assert flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) == 0
         return open_file(path, flags, *args, **kwargs)
 

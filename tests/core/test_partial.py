@@ -480,7 +480,7 @@ def test_killed_full_load_waits_for_the_next_one(
     for path in [*left.rglob("*"), left]:
         os.utime(path, (0, 0))
     audmodel.load(uid, files="readme.txt")
-    assert left.exists()
+    assert list(parent.glob(".1.0.0~*"))
     fetched.clear()
     assert files(audmodel.load(uid)) == files(folder)
     assert 0 < sum(fetched) < 8_000_000

@@ -126,9 +126,10 @@ def test_same_layout_and_modes(
     assert new.pop(marker) == (False, "0o100644")
     del contents[1][marker]
     # But for what the release does not look at
-    (index,) = (path for path in new if path.endswith("+index"))
-    assert os.path.basename(index).startswith(".")
-    del new[index], contents[1][index]
+    for ending in ("+index", "+origin"):
+        (path,) = (path for path in new if path.endswith(ending))
+        assert os.path.basename(path).startswith(".")
+        del new[path], contents[1][path]
     assert new == old
     lock = next(path for path in new if path.endswith("/.1.0.0.lock"))
     assert new[lock] == (False, "0o100664")

@@ -55,7 +55,7 @@ ROOMS = [
     *(
         CORE / f"{name}.py"
         for name in (
-            *("archives", "batch", "catalogue", "contents", "find", "index"),
+            *("archives", "batch", "catalogue", "find", "index", "local"),
             *("loading", "lookup", "opening", "planning", "publishing", "verification"),
         )
     ),

@@ -114,7 +114,7 @@ def _is_visible(path: str) -> bool:
     folder, name = os.path.split(path)
     if name.endswith(".lock") or "~" in folder:
         return False
-    return not name.startswith(".") or name.endswith((".unsynced", "+index"))
+    return not name.startswith(".") or name.endswith((".unsynced", "+index", "+origin"))
 
 
 def _moved(path: str, source: str, target: str) -> str:
@@ -336,7 +336,7 @@ def test_sound_model_needs_no_repository(
     assert files(loaded) == files(model_folder)
     # It is compared once, whatever happens to it later
     assert not marker(loaded).exists()
-    damage(loaded, "empty")
+    damage(loaded, "zeros")
     start_again()
     assert audmodel.load(uid) == str(loaded)
 

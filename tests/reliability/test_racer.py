@@ -255,7 +255,6 @@ def sweep(cache: Path) -> None:
         Folder(str(cache)).remove(name)
 
 
-@pytest.mark.timeout(300)
 def test_nothing_outside_of_the_cache_changes(
     raced: str,
     python: Interpreter,

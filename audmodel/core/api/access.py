@@ -225,9 +225,9 @@ def stream(
     patterns = None if files is None else check_patterns(files)
     model = resolve(uid, cache_root)
 
-    from audmodel.core.contents import cached_files
+    from audmodel.core.local import Local
 
-    paths = cached_files(CacheEntry(cache_root, model), patterns)
+    paths = Local(CacheEntry(cache_root, model)).paths(patterns)
     if paths is not None:
         return iter(paths)
     found = find(model, cache_root)
@@ -245,12 +245,12 @@ def _stream(
     verbose: bool,
 ) -> Generator[str, None, None]:
     from audmodel.core import loading
-    from audmodel.core.contents import cached_files
+    from audmodel.core.local import Local
     from audmodel.core.progress import progress_bar
 
     with found.entry.partial.lock(timeout=timeout, lend=True):
         # Another process may have loaded it while this one waited
-        paths = cached_files(found.entry, patterns)
+        paths = Local(found.entry).paths(patterns)
         if paths is not None:
             yield from paths
             return
@@ -261,7 +261,6 @@ def _stream(
                 patterns,
                 num_workers=num_workers,
                 ahead=ahead,
-                timeout=timeout,
                 start_progress=start_progress,
             )
             # What a consumer throws is not an error of loading,

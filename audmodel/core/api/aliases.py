@@ -49,7 +49,7 @@ def aliases(
     """
     from audmodel.core.lookup import open_registry
 
-    found = find(uid, cache_root)
+    found = find(uid, cache_root, any_archive=True)
     with open_registry(found.place) as registry:
         names = registry.listed_aliases(found.model)
     return sorted(name for name in names if alias_target(name) == found.model)
@@ -187,7 +187,7 @@ def set_alias(
     from audmodel.core.lookup import open_registry
 
     ids.check_alias(alias)
-    found = find(uid, cache_root)
+    found = find(uid, cache_root, any_archive=True)
     check_alias_found(alias, found.place)
     with open_registry(found.place) as registry:
         registry.set_alias(alias, found.model)

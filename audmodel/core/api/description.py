@@ -184,7 +184,7 @@ def repository(uid: str, *, cache_root: str | None = None) -> Repository:
         'models'
 
     """
-    return find(uid, cache_root).place
+    return find(uid, cache_root, any_archive=True).place
 
 
 def subgroup(uid: str, *, cache_root: str | None = None, verbose: bool = False) -> str:
@@ -254,7 +254,7 @@ def url(
         raise InvalidInputError(
             f"'type' has to be one of 'model', 'header', 'meta', not {type!r}."
         )
-    found = find(uid, cache_root)
+    found = find(uid, cache_root, any_archive=True)
     with open_registry(found.place) as registry:
         if type == "model":
             path = registry.archive_path(found.model, found.header.location)

@@ -142,17 +142,14 @@ def load(
         return _load_all(uid, patterns, cache_root, timeout, num_workers, verbose)
     model = resolve(uid, cache_root)
     entry = CacheEntry(cache_root, model)
-    if patterns is None and entry.is_complete:
-        entry.whole.touch()
-        logger.info("Loaded '%s' from the cache '%s'.", model, entry.root)
-        return entry.whole.folder.path
 
-    from audmodel.core import batch
-    from audmodel.core.contents import cached_path
-    from audmodel.core.progress import progress_bar
+    from audmodel.core.local import Local
 
-    path = cached_path(entry, patterns)
+    path = Local(entry).path(patterns)
     if path is None:
+        from audmodel.core import batch
+        from audmodel.core.progress import progress_bar
+
         found = find(model, cache_root)
         with progress_bar(f"Load {model}", verbose=verbose) as start_progress:
             path = batch.load(
@@ -163,7 +160,7 @@ def load(
                 start_progress=start_progress,
             )
     else:
-        batch.log_cached(entry)
+        logger.info("Loaded '%s' from the cache '%s'.", model, entry.root)
     return path
 
 

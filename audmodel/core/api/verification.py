@@ -94,17 +94,18 @@ def verify(
     with progress_bar(f"Verify {model}", verbose=verbose) as start_progress:
         if remote:
             return verification.verify_remote(
-                find(model, cache_root),
+                find(model, cache_root, any_archive=True),
                 num_workers=num_workers,
                 start_progress=start_progress,
             )
-        slot = verification.slot_of(entry)
+        verification.slot_of(entry)  # before a repository is asked
         directory = find_directory(str(model), cache_root)
         result, differences = verification.verify(
             entry, directory, num_workers=num_workers, start_progress=start_progress
         )
     if not differences or not repair:
         return result
-    found = find(model, cache_root)
+    found = find(model, cache_root, any_archive=True)
+    slot = verification.slot_of(found.entry)
     with slot.lock(timeout=timeout):
         return verification.repair(found, slot, num_workers=num_workers)

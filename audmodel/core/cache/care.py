@@ -169,7 +169,7 @@ def prune(
     while queue:
         used, number = heapq.heappop(queue)
         model = models[number]
-        is_old = max_age is not None and now - used > max_age
+        is_old = max_age is not None and now - used >= max_age
         if not is_old and (max_size is None or size <= max_size):
             break
         with contextlib.suppress(CacheBusyError), _locked(root, model) as entry:

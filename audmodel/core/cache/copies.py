@@ -44,6 +44,19 @@ class Copy:
         except OSError:
             return False
 
+    def identity(self) -> tuple[int, ...] | None:
+        r"""What is not the same after the file was replaced or changed.
+
+        Returns:
+            numbers, or ``None`` if there is no file
+
+        """
+        try:
+            status = self._folder.status(self._name)
+        except OSError:
+            return None
+        return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
     def read(self, limit: int) -> bytes | None:
         r"""Content of the file.
 

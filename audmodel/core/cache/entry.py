@@ -13,6 +13,7 @@ r"""The cache on disk: layout, and what is finished.
         .<version>+files/        some files of the model
         .<version>+files.lock    held while files are added to it
         .<version>+files~<random>/   files that are being loaded
+        .<version>+origin        where the header was read
         .<version>+index         copy of the directory of the archive
 
 Nothing here relies on a lock to be right.
@@ -55,6 +56,8 @@ class CacheEntry:
         version = model.version
         self.header = Copy(folder, f"{version}.header.yaml", has_lock=True)
         r"""Copy of the header."""
+        self.origin = Copy(folder, f".{version}+origin", has_lock=False)
+        r"""Where the header was read."""
         self.meta = Copy(folder, f"{version}.meta.yaml", has_lock=True)
         r"""Copy of the metadata."""
         self.index = Copy(folder, f".{version}+index", has_lock=False)
@@ -105,6 +108,6 @@ class CacheEntry:
 
     def forget(self) -> None:
         r"""Remove everything but the folders, and the locks, which stay."""
-        for copy in (self.header, self.meta, self.index):
+        for copy in (self.header, self.origin, self.meta, self.index):
             copy.remove()
         self._marker.remove()

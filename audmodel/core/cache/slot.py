@@ -15,6 +15,7 @@ from audmodel.core.cache.marker import Marker
 from audmodel.core.cache.root import write_error
 from audmodel.core.cache.staging import Staging
 from audmodel.core.cache.tree import Folder
+from audmodel.errors import CacheError
 
 
 # Seconds after which a folder that no process writes to was left behind
@@ -150,7 +151,7 @@ class Slot:
             name = self.folder.name
         self._parent.remove(name)
 
-    def stage(self, *, private: bool = False) -> Staging:
+    def stage(self, *others: Slot, private: bool = False) -> Staging:
         r"""Folder to prepare what goes into this one.
 
         It stays if the attempt ends early,
@@ -158,6 +159,8 @@ class Slot:
         No other user can look into it, or change it.
 
         Args:
+            others: places of the same model,
+                what is needed of attempts to fill them is taken as well
             private: whether to keep away from the folders of others,
                 and others from this one,
                 whatever the lock says
@@ -171,10 +174,15 @@ class Slot:
         if self._marker is not None and self._marker.doubt() is not None:
             # All of it that is right need not be fetched again
             self.set_aside()
-        left = [] if private else self._take_over()
+        left: list[Folder] = []
+        borrowed: list[Folder] = []
+        if not private:
+            left = self._take_over()
+            for other in others:
+                borrowed += other.lend()
         name = self._new_attempt(private=private)
         self._parent.make_new(name, 0o700)
-        return Staging(self._parent, name, self.folder, self._marker, left)
+        return Staging(self._parent, name, self.folder, self._marker, left, borrowed)
 
     def attempts(self) -> list[Folder]:
         r"""Folders of attempts to fill this one, running or not.
@@ -229,6 +237,22 @@ class Slot:
         for attempt in self.attempts():
             if self.is_left(attempt):
                 self._parent.remove(attempt.name)
+
+    def tidy_if_free(self) -> None:
+        r"""Remove what earlier attempts left, unless a process is at work on it."""
+        if self.attempts():
+            with contextlib.suppress(CacheError), self.lock(timeout=0, borrow=False):
+                self.tidy()
+
+    def lend(self) -> list[Folder]:
+        r"""Folders of attempts that ended early, for a load into another place.
+
+        Nothing is waited for, as it only saves work.
+        """
+        if self.attempts():
+            with contextlib.suppress(CacheError), self.lock(timeout=0, borrow=False):
+                return self._take_over()
+        return []
 
     def _take_over(self) -> list[Folder]:
         r"""Take over the folders of attempts that ended early.

@@ -35,6 +35,8 @@ class Staging:
         target: folder that it, or its files, become
         marker: where it is noted what it is made of, if it is a whole model
         left: folders of attempts that ended early
+        borrowed: folders of attempts to fill another place,
+            in which stays what is not needed
 
     """
 
@@ -45,6 +47,7 @@ class Staging:
         target: Folder,
         marker: Marker | None,
         left: Sequence[Folder],
+        borrowed: Sequence[Folder] = (),
     ) -> None:
         self.folder = parent.folder(name).pinned()
         r"""Folder that files are written to."""
@@ -54,6 +57,7 @@ class Staging:
         self._target = target
         self._marker = marker
         self._left = left
+        self._borrowed = borrowed
         self._made: set[str] = set()
 
     @property
@@ -72,7 +76,8 @@ class Staging:
 
         """
         used = 0
-        for item, folder in resumable_files(self._left, files).values():
+        all_left = [*self._left, *self._borrowed]
+        for item, folder in resumable_files(all_left, files).values():
             with contextlib.suppress(OSError):
                 self._make_above(self.folder, item.name)
                 folder.rename(item.name, self.folder, item.name)
@@ -80,8 +85,10 @@ class Staging:
                     self.folder.make_executable(item.name)
                 used += min(item.status.st_blocks * 512, files[item.name].size)
                 self.resumed = True
-        for folder in self._left:
-            self._parent.remove(folder.name)
+        for folder in all_left:
+            is_used_up = not any(item.is_file for item in folder.walk())
+            if is_used_up or folder in self._left:
+                self._parent.remove(folder.name)
         self._check_room(sum(file.size for file in files.values()) - used)
 
     def distinguishes(self, first: str, second: str) -> bool:

@@ -131,6 +131,22 @@ class Folder:
         with self._above(name) as (fd, last):
             return os.stat(last, dir_fd=fd, follow_symlinks=False)
 
+    def size(self, name: str) -> int | None:
+        r"""Bytes of a regular file.
+
+        Args:
+            name: name of the file
+
+        Returns:
+            number of bytes, or ``None`` if there is none
+
+        """
+        try:
+            status = self.status(name)
+        except OSError:
+            return None
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
+
     def exists(self) -> bool:
         r"""Whether the folder exists, and can be read."""
         try:

@@ -1,0 +1,366 @@
+"""One answer to what the cache has of a model, whichever function is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import os
+from pathlib import Path
+import shutil
+import threading
+import time
+
+import filelock
+import pytest
+
+import audmodel
+from audmodel.core.backend.base import TAIL
+from audmodel.errors import ArchiveMismatchError
+from audmodel.errors import FileNotInModelError
+from audmodel.errors import NotCachedError
+from tests.behaviour.backends import files
+from tests.behaviour.backends import publish
+from tests.core.conftest import Interpreter
+from tests.core.test_cache import KILL
+from tests.core.test_cache import entry_of
+from tests.core.test_partial import publish_again
+
+
+SIZES = {"a/1.bin": 1000, "a/2.bin": 2000, "b.bin": 3000, "large.bin": 9_000_000}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "folder"
+    for name, size in SIZES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(os.urandom(size))
+    (root / "b.bin").chmod(0o755)
+    return root
+
+
+@pytest.fixture
+def uid(repository: audmodel.Repository, folder: Path) -> str:
+    return publish(folder)
+
+
+# States of a folder in the cache, and functions ----------------------------
+
+
+def is_missing(root: Path, name: str) -> None:
+    (root / name).unlink()
+
+
+def is_truncated(root: Path, name: str) -> None:
+    # The same file may have another name in another folder
+    content = (root / name).read_bytes()
+    (root / name).unlink()
+    (root / name).write_bytes(content[:-1])
+
+
+def is_pipe(root: Path, name: str) -> None:
+    (root / name).unlink()
+    os.mkfifo(root / name)
+
+
+def is_folder(root: Path, name: str) -> None:
+    (root / name).unlink()
+    (root / name).mkdir()
+
+
+def is_link(root: Path, name: str) -> None:
+    (root / name).replace(root / "elsewhere")
+    (root / name).unlink(missing_ok=True)
+    (root / name).symlink_to(root / "elsewhere")
+
+
+STATES = [is_missing, is_truncated, is_pipe, is_folder, is_link]
+
+
+@pytest.mark.parametrize("name", ["a/1.bin", "large.bin"])
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_file_that_is_not_there_is_there_again(
+    uid: str,
+    folder: Path,
+    name: str,
+    state: Callable[[Path, str], None],
+    is_whole: bool,
+) -> None:
+    patterns = None if is_whole else list(SIZES)
+    expected = (folder / name).read_bytes()
+
+    def again() -> Path:
+        root = Path(audmodel.load(uid, files=patterns))
+        assert files(root).items() >= files(folder).items()
+        state(root, name)
+        return root
+
+    again()
+    assert audmodel.plan_load(uid, files=name).files == 1
+    root = Path(audmodel.load(uid, files=name))
+    assert (root / name).read_bytes() == expected
+    again()
+    # It was loaded alone a moment ago
+    assert audmodel.plan_load(uid, files=patterns).files == (0 if is_whole else 1)
+    root = Path(audmodel.load(uid, files=patterns))
+    assert (root / name).read_bytes() == expected
+    assert audmodel.plan_load(uid, files=patterns).files == 0
+    again()
+    (root,) = map(Path, audmodel.load([uid], files=patterns))
+    assert (root / name).read_bytes() == expected
+    again()
+    with audmodel.open(uid, name) as file:
+        assert file.size == SIZES[name]
+        assert file.read() == expected
+    again()
+    paths = list(audmodel.stream(uid, files=patterns))
+    assert [Path(path).read_bytes() for path in paths] == [
+        (folder / other).read_bytes() for other in SIZES
+    ]
+    again()
+    assert [(file.path, file.size) for file in audmodel.files(uid)] == list(
+        SIZES.items()
+    )
+    result = audmodel.verify(uid)
+    assert [file.path for file in result.damaged] == (
+        [] if not is_whole and state is is_missing else [name]
+    )
+    assert audmodel.verify(uid, repair=True).ok
+    (model,) = audmodel.cached()
+    assert model.partial is not is_whole
+    assert [model.uid for model in audmodel.prune_cache(max_size=0)] == [uid]
+    assert audmodel.cached() == []
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_file_that_does_not_belong_to_the_model(uid: str, is_whole: bool) -> None:
+    patterns = None if is_whole else list(SIZES)
+    root = Path(audmodel.load(uid, files=patterns))
+    (root / "extra").write_bytes(b"x")
+    for call in (
+        lambda: audmodel.load(uid, files="extra"),
+        lambda: audmodel.load([uid], files="extra"),
+        lambda: audmodel.open(uid, "extra"),
+        lambda: list(audmodel.stream(uid, files="extra")),
+        lambda: audmodel.plan_load(uid, files="extra"),
+    ):
+        with pytest.raises(FileNotInModelError):
+            call()
+    assert audmodel.verify(uid).extra == ["extra"]
+    assert "extra" not in [file.path for file in audmodel.files(uid)]
+    assert "extra" not in [os.path.basename(p) for p in audmodel.stream(uid)]
+    assert (root / "extra").exists()
+
+
+def test_files_of_a_model_with_a_missing_one_are_not_fetched_again(
+    uid: str, folder: Path, fetched: list[int]
+) -> None:
+    root = Path(audmodel.load(uid))
+    (root / "b.bin").unlink()
+    fetched.clear()
+    partial = Path(audmodel.load(uid, files=["large.bin", "b.bin"]))
+    assert partial != root
+    assert sum(fetched) < 1_000_000
+    assert files(partial) == {
+        name: files(folder)[name] for name in ("large.bin", "b.bin")
+    }
+
+
+# Attempts ------------------------------------------------------------------
+
+
+def kill(python: Interpreter, uid: str, patterns: list[str] | None) -> None:
+    process = python.start(KILL, uid=uid, reads=3, files=patterns)
+    process.errors()
+
+
+@pytest.mark.parametrize("first", [None, ["large.bin", "b.bin"]])
+@pytest.mark.parametrize("second", [None, ["large.bin"]])
+def test_attempt_is_used_by_any_load(
+    uid: str,
+    folder: Path,
+    python: Interpreter,
+    fetched: list[int],
+    first: list[str] | None,
+    second: list[str] | None,
+) -> None:
+    kill(python, uid, first)
+    (left,) = [model for model in audmodel.cached() if model.unfinished]
+    assert left.size >= 4 << 20
+    planned = audmodel.plan_load(uid, files=second)
+    fetched.clear()
+    root = audmodel.load(uid, files=second)
+    assert (Path(root) / "large.bin").read_bytes() == (
+        folder / "large.bin"
+    ).read_bytes()
+    assert sum(fetched) < 6_000_000
+    # The end of the archive is read at once
+    assert sum(fetched) == planned.bytes - TAIL
+    if second is None or first is not None:
+        assert not any(model.unfinished for model in audmodel.cached())
+
+
+def test_stream_that_is_broken_off_leaves_what_a_load_uses(
+    uid: str, fetched: list[int]
+) -> None:
+    stream = audmodel.stream(uid)
+    for _ in range(2):
+        next(stream)
+    del stream
+    fetched.clear()
+    audmodel.load(uid)
+    assert not any(model.unfinished for model in audmodel.cached())
+    assert sum(fetched) < 9_500_000
+
+
+# Streams and locks ---------------------------------------------------------
+
+
+def test_stream_waits_for_no_other_process_when_all_files_were_given(
+    uid: str, folder: Path
+) -> None:
+    whole = entry_of(uid).whole
+    stream = audmodel.stream(uid)
+    paths = [next(stream)]
+    lock = Path(whole.folder.path).parent / ".1.0.0.lock"
+    with filelock.FileLock(lock):
+        start = time.monotonic()
+        paths += list(stream)
+        assert time.monotonic() - start < 5
+    assert len(paths) == len(SIZES)
+    assert files(audmodel.load(uid)) == files(folder)
+
+
+def test_file_that_was_changed_after_it_was_given_is_not_taken_for_right(
+    uid: str, folder: Path
+) -> None:
+    for path in audmodel.stream(uid):
+        if path.endswith("b.bin"):
+            with open(path, "r+b") as file:
+                file.write(b"changed")
+    assert files(audmodel.load(uid)) == files(folder)
+    assert audmodel.verify(uid).ok
+
+
+def test_lock_that_another_thread_lends_is_noticed_at_once(
+    uid: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry = entry_of(uid)
+    done: list[float] = []
+
+    def load() -> None:
+        audmodel.load(uid, files="b.bin")
+        done.append(time.monotonic())
+
+    thread = threading.Thread(target=load)
+    with entry.partial.lock(timeout=1):
+        thread.start()
+        time.sleep(0.3)
+    with entry.partial.lock(timeout=1, lend=True):
+        start = time.monotonic()
+        thread.join(20)
+    assert done[0] - start < 3
+
+
+def test_message_says_that_a_thread_of_this_process_holds_a_lock(uid: str) -> None:
+    with (
+        entry_of(uid).whole.lock(timeout=1),
+        pytest.raises(audmodel.errors.LockTimeoutError, match="thread of this process"),
+    ):
+        audmodel.load(uid, timeout=0.1)
+
+
+# Another archive -----------------------------------------------------------
+
+
+def test_new_file_of_a_version_that_was_published_again(
+    repository: audmodel.Repository, uid: str, folder: Path
+) -> None:
+    audmodel.load(uid, files="b.bin")
+    (folder / "new.bin").write_bytes(b"new")
+    publish_again(repository, folder)
+    root = Path(audmodel.load(uid, files="new.bin"))
+    assert files(root) == {"new.bin": files(folder)["new.bin"]}
+    assert [Path(p).name for p in audmodel.stream(uid, files="new*")] == ["new.bin"]
+    with audmodel.open(uid, "new.bin") as file:
+        assert file.read() == (folder / "new.bin").read_bytes()
+
+
+def test_repair_that_ends_early_makes_no_mixture(
+    repository: audmodel.Repository,
+    uid: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = Path(audmodel.load(uid))
+    old = files(folder)
+    (root / "b.bin").write_bytes(b"damaged")
+    publish_again(repository, folder)
+    with monkeypatch.context() as patch:
+
+        def fail(self: object, *args: object) -> None:
+            raise OSError(5, "Input/output error")
+
+        patch.setattr("audmodel.core.cache.staging.Staging.commit", fail)
+        with pytest.raises(audmodel.errors.CacheError):
+            audmodel.verify(uid, repair=True)
+    found = files(root) if root.exists() else {}
+    assert not set(found.values()) & set(files(folder).values()) or not set(
+        found.values()
+    ) & set(old.values())
+    assert files(audmodel.load(uid)) == files(folder)
+
+
+@pytest.mark.parametrize("call", ["load", "meta", "plan"])
+def test_model_of_another_repository_is_an_error(
+    repository: audmodel.Repository, uid: str, folder: Path, call: str
+) -> None:
+    root = Path(audmodel.load(uid))
+    (root / "b.bin").unlink()
+    publish_again(repository, folder)
+    calls: dict[str, Callable[[], object]] = {
+        "load": lambda: audmodel.load(uid),
+        "meta": lambda: audmodel.meta(uid),
+        "plan": lambda: audmodel.plan_load(uid),
+    }
+    with pytest.raises(ArchiveMismatchError, match="remove_cached"):
+        calls[call]()
+    audmodel.remove_cached(uid)
+    calls[call]()
+    assert files(audmodel.load(uid)) == files(folder)
+
+
+def test_header_in_the_cache_is_listed_for_its_repository_only(
+    repository: audmodel.Repository, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "host" / "other").mkdir()
+    other = audmodel.Repository("other", repository.host, repository.backend)
+    uid = publish(folder, author="first")
+    publish(folder, author="second", repository=other)
+    audmodel.load(uid)
+    for place, author in ((other, "second"), (repository, "first")):
+        (model,) = audmodel.models(repository=place)
+        assert model.author == author
+
+
+# Twins ---------------------------------------------------------------------
+
+
+def test_repair_mends_both_names_of_a_file(uid: str, folder: Path) -> None:
+    twin = Path(list(audmodel.stream(uid))[-1])
+    root = Path(audmodel.load(uid))
+    assert root not in twin.parents
+    with open(root / "large.bin", "r+b") as file:
+        file.write(b"damaged")
+    assert audmodel.verify(uid, repair=True).ok
+    assert twin.read_bytes() == (folder / "large.bin").read_bytes()
+    shutil.rmtree(root)
+    assert audmodel.verify(uid).damaged == []
+
+
+def test_nothing_is_there(uid: str) -> None:
+    for call in (audmodel.verify, audmodel.remove_cached):
+        with pytest.raises(NotCachedError):
+            call(uid)
+    assert audmodel.cached() == []
+    assert audmodel.plan_load(uid).files == len(SIZES)

@@ -41,6 +41,8 @@ FOREIGN_NAMES = (
     "HTTPS_PROXY",
     "NETRC",
     "NO_PROXY",
+    # Every process that a test starts would compile the package anew
+    "PYTHONDONTWRITEBYTECODE",
     "REQUESTS_CA_BUNDLE",
     "SSL_CERT_DIR",
     "SSL_CERT_FILE",

@@ -28,6 +28,7 @@ from types import TracebackType
 from typing import Any
 
 import audmodel
+from tests.conftest import ROOT
 from tests.parts import skip_without
 
 
@@ -130,15 +131,11 @@ for line in sys.stdin:
 # To look for a module may open folders, depending on what others write there,
 # and calls to the operating system are known by their numbers
 MODULES = (
-    "audmodel.core.cache.errors",
-    "audmodel.core.batch",
-    "audmodel.core.loading",
-    "audmodel.core.publishing",
-    "audmodel.core.lookup",
-    "audmodel.core.progress",
-    "audmodel.core.backend.adapter",
-    "audmodel.core.backend.filesystem",
-    "audmodel.core.folder",
+    *(
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in sorted((ROOT / "audmodel" / "core").rglob("*.py"))
+        if path.name != "__init__.py"
+    ),
     "concurrent.futures.thread",
     "decimal",
     "encodings.ascii",

@@ -20,6 +20,7 @@ from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.reliability.strace import CHANGING
 from tests.reliability.strace import SYNCING
+from tests.reliability.strace import Run
 from tests.reliability.strace import Tracer
 
 
@@ -58,6 +59,18 @@ def faults(
             yield f"{name}:error={kind}:when={number}", kind
 
 
+def names_what_failed(run: Run, repository: audmodel.Repository, cache: Path) -> None:
+    """Check an error of a load.
+
+    The number of a call may stand for another one, which opens the archive.
+
+    """
+    in_repository = repository.host in run.message
+    expected = "RepositoryError" if in_repository else "CacheError"
+    assert expected in run.bases, run
+    assert in_repository or str(cache) in run.message, run
+
+
 OPERATIONS = {
     "load": "return audmodel.load(args['uid'])",
     "load with threads": "return audmodel.load(args['uid'], num_workers=4)",
@@ -87,11 +100,7 @@ def test_load(
             assert files(folder) == files(model)
             continue
         failed += 1
-        # The number may stand for another call, one that opens the archive
-        in_repository = repository.host in run.message
-        expected = "RepositoryError" if in_repository else "CacheError"
-        assert expected in run.bases, (inject, run)
-        assert in_repository or str(cache) in run.message, (inject, run)
+        names_what_failed(run, repository, cache)
         assert not folder.exists(), inject
         assert len(list(folder.parent.glob(".*~*"))) <= 1
         assert audmodel.load(uid, timeout=1) == str(folder)
@@ -126,8 +135,7 @@ def test_load_some_files(
             assert files(folder).items() <= expected.items(), inject
         if run.error is not None:
             failed += 1
-            assert "CacheError" in run.bases, (inject, run)
-            assert str(cache) in run.message, (inject, run)
+            names_what_failed(run, repository, cache)
         folder = Path(audmodel.load(uid, files=patterns, timeout=1))
         assert files(folder) == expected
         # Whoever finds all files there does not tidy up

@@ -15,6 +15,7 @@ import pytest
 from audmodel.core.archive import encoding
 from audmodel.core.archive import end
 from audmodel.core.archive import format
+from audmodel.core.archive import parsing
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.errors import ArchiveError
 from tests.archive.tools import KIB
@@ -34,6 +35,9 @@ from tests.archive.tools import write_old
 from tests.archive.zips import DEFLATED
 from tests.archive.zips import Item
 from tests.archive.zips import build
+from tests.archive.zips import deflate
+from tests.archive.zips import index
+from tests.archive.zips import index_body
 
 
 MIXED = {
@@ -457,3 +461,25 @@ def test_junk_behind_a_stream_is_not_collected(tmp_path: Path) -> None:
         extract(source, tmp_path / "out")
     assert tracemalloc.get_traced_memory()[1] < 20 * MIB
     tracemalloc.stop()
+
+
+# Guards --------------------------------------------------------------------
+
+
+def test_data_left_over_after_a_large_file_without_index(tmp_path: Path) -> None:
+    content = noise(5 * MIB)
+    junk = Item(content=content, method=DEFLATED, data=deflate(content) + b"junk")
+    for num_workers in (1, 3):
+        with pytest.raises(ArchiveError, match="file"):
+            extract(MemorySource(build(junk)), tmp_path, num_workers=num_workers)
+
+
+@pytest.mark.parametrize("length", [2025, 2026])
+def test_deflated_part_that_is_far_too_long(length: int) -> None:
+    body = index_body(index(34, 1000, [(length, bytes(32))]))
+    if length > 2025:
+        with pytest.raises(ArchiveError, match="does not add up"):
+            parsing._parse_index(body, "file", DEFLATED, 1000, length)
+    else:
+        parsed = parsing._parse_index(body, "file", DEFLATED, 1000, length)
+        assert parsed.parts == ((length, bytes(32)),)

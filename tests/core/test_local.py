@@ -13,7 +13,12 @@ import filelock
 import pytest
 
 import audmodel
+from audmodel.core import index
+from audmodel.core import verification
 from audmodel.core.backend.base import TAIL
+from audmodel.core.cache.marker import Marker
+from audmodel.core.cache.slot import Slot
+from audmodel.core.find import Found
 from audmodel.errors import ArchiveMismatchError
 from audmodel.errors import FileNotInModelError
 from audmodel.errors import NotCachedError
@@ -364,3 +369,58 @@ def test_nothing_is_there(uid: str) -> None:
             call(uid)
     assert audmodel.cached() == []
     assert audmodel.plan_load(uid).files == len(SIZES)
+
+
+# Guards --------------------------------------------------------------------
+
+
+def test_kept_directory_with_any_bit_flipped_is_not_used(uid: str) -> None:
+    audmodel.files(uid)
+    entry = entry_of(uid)
+    path = Path(entry.index.path)
+    content = path.read_bytes()
+    assert index.content(entry) is not None
+    for position in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[position // 8] ^= 1 << position % 8
+        path.write_bytes(flipped)
+        assert index.content(entry) is None
+
+
+def test_note_of_another_load_stays(uid: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(audmodel.load(uid))
+    note = root.parent / ".1.0.0.unsynced"
+    content = note.read_bytes()
+    note.write_bytes(b"another start:" + content.partition(b":")[2])
+    other = b"a third start:" + content.partition(b":")[2]
+    is_right = Marker.is_right
+
+    def late(self: Marker, head: bytes) -> bool:
+        result = is_right(self, head)
+        # Another process has loaded it again
+        note.write_bytes(other)
+        return result
+
+    monkeypatch.setattr(Marker, "is_right", late)
+    audmodel.load(uid)
+    assert note.read_bytes() == other
+
+
+def test_whole_model_that_appears_before_a_repair_is_left_alone(
+    uid: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partial = Path(audmodel.load(uid, files="b.bin"))
+    (partial / "b.bin").write_bytes(b"damaged")
+    repair = verification.repair
+
+    def late(found: Found, slot: Slot, *, num_workers: int) -> audmodel.Verification:
+        # Another process loads the model, and a file of it is damaged
+        root = Path(audmodel.load(uid))
+        (root / "a" / "1.bin").write_bytes(bytes(1000))
+        return repair(found, slot, num_workers=num_workers)
+
+    monkeypatch.setattr(verification, "repair", late)
+    result = audmodel.verify(uid, repair=True)
+    assert not result.repaired
+    assert not (partial / "a" / "1.bin").exists()
+    assert Path(result.path, "a", "1.bin").read_bytes() == bytes(1000)

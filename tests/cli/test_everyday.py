@@ -167,7 +167,7 @@ def test_cache_verify(call: Call, damaged: Path, other: str, uid: str) -> None:
 def test_cache_verify_goes_on(call: Call, damaged: Path, other: str, uid: str) -> None:
     """One model cannot be mended, the other one can be looked at."""
     audmodel.load(other)
-    folder = Path(audmodel.load(uid))
+    folder = damaged
     with filelock.FileLock(folder.parent / f".{folder.name}.lock"):
         answer = call("cache", "verify", "--repair", "--timeout", "0")
     assert answer.code == 1

@@ -20,6 +20,7 @@ from audmodel.core import folder
 from audmodel.core.archive import encoding
 from audmodel.core.archive import format
 from audmodel.core.archive.names import find_collisions
+from audmodel.core.cache.tree import Folder
 from audmodel.errors import InvalidFolderError
 from tests.archive.hostile import ODD_NAMES
 from tests.archive.tools import MIB
@@ -337,7 +338,7 @@ def test_names_that_collide_are_loaded_where_they_do_not(
     root = audmodel.load(uid, cache_root=str(tmp_path / "here"))
     assert read_folder(root) == content
     # As on a disk that does not tell them apart
-    monkeypatch.setattr("os.path.lexists", lambda _: True)
+    monkeypatch.setattr(Folder, "status", lambda self, name="": os.stat(self.path))
     with pytest.raises(audmodel.errors.ArchiveError, match="are one name") as info:
         audmodel.load(uid, cache_root=str(tmp_path / "there"))
     assert uid in str(info.value)

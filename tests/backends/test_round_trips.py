@@ -37,7 +37,8 @@ def test_publish(counted: Proxy, model_folder: Path) -> None:
             str(model_folder), "torch", {}, "1.0.0", alias="best", meta={"a": 1}
         ),
     )
-    assert number <= 9
+    # Two of them look whose archive is there, before it is stored and in the end
+    assert number <= 11
 
 
 @pytest.mark.parametrize(

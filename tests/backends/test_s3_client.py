@@ -770,4 +770,5 @@ def test_an_error_of_a_request_names_its_cause() -> None:
     failure = transfer.FailureError(transfer.Kind.OTHER, "reason.", cause)
     error = failure.error("Could not do it")
     assert str(error) == "Could not do it: reason."
-    assert error.__cause__ is cause
+    assert type(error.__cause__) is ValueError
+    assert str(error.__cause__) == "cause"

@@ -138,8 +138,12 @@ def test_several_repositories(
     uids: list[str], other_repository: audmodel.Repository, model_folder: Path
 ) -> None:
     arguments = (str(model_folder), "torch", {"rate": 16})
+    searched = audmodel.config.REPOSITORIES
+    # The one that is searched last may get a model before the others have it
+    audmodel.config.REPOSITORIES = [other_repository]
     for version in ("1.0.0", "3.0.0"):
         audmodel.publish(*arguments, version, repository=other_repository, author="c")
+    audmodel.config.REPOSITORIES = searched
     found = {model.uid: model for model in audmodel.models()}
     assert len(found) == len(uids) + 1
     assert found[uids[3]].author == "bob"

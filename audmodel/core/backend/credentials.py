@@ -27,6 +27,8 @@ _LOGGERS = (
     "urllib3.connectionpool",
 )
 _HIDDEN = "***"
+# What is shorter protects nothing, and is part of many words
+_SHORTEST = 4
 
 
 def names_of(host: str) -> list[str]:
@@ -329,4 +331,6 @@ def hide(*secrets: str | None) -> None:
     for name in _LOGGERS:
         # Adding the same filter again has no effect
         logging.getLogger(name).addFilter(_redaction)
-    _redaction.secrets |= {secret for secret in secrets if secret}
+    _redaction.secrets |= {
+        secret for secret in secrets if secret and len(secret) >= _SHORTEST
+    }

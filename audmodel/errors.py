@@ -40,6 +40,26 @@ import importlib
 from typing import TYPE_CHECKING
 from typing import Any
 
+from audmodel.core.errors import AliasNotFoundError as AliasNotFoundError
+from audmodel.core.errors import ArchiveError as ArchiveError
+from audmodel.core.errors import ArchiveMismatchError as ArchiveMismatchError
+from audmodel.core.errors import AudmodelError as AudmodelError
+from audmodel.core.errors import CacheBusyError as CacheBusyError
+from audmodel.core.errors import CacheError as CacheError
+from audmodel.core.errors import ConfigurationError as ConfigurationError
+from audmodel.core.errors import DiskFullError as DiskFullError
+from audmodel.core.errors import FileChangedError as FileChangedError
+from audmodel.core.errors import FileNotInModelError as FileNotInModelError
+from audmodel.core.errors import InvalidDataError as InvalidDataError
+from audmodel.core.errors import InvalidDocumentError as InvalidDocumentError
+from audmodel.core.errors import InvalidFolderError as InvalidFolderError
+from audmodel.core.errors import InvalidIdError as InvalidIdError
+from audmodel.core.errors import InvalidInputError as InvalidInputError
+from audmodel.core.errors import ModelExistsError as ModelExistsError
+from audmodel.core.errors import ModelNotFoundError as ModelNotFoundError
+from audmodel.core.errors import NotCachedError as NotCachedError
+from audmodel.core.errors import PublishConflictError as PublishConflictError
+
 
 if TYPE_CHECKING:
     from audmodel.core.backend.errors import OfflineError as OfflineError
@@ -55,83 +75,6 @@ if TYPE_CHECKING:
     )
     from audmodel.core.backend.errors import WriteUncertainError as WriteUncertainError
     from audmodel.core.cache.errors import LockTimeoutError as LockTimeoutError
-
-
-class AudmodelError(Exception):
-    r"""Base class of all errors raised by audmodel."""
-
-
-class InvalidInputError(AudmodelError, ValueError):
-    r"""An argument has a value that cannot be used."""
-
-
-class InvalidIdError(InvalidInputError, RuntimeError):
-    r"""A string is neither a model ID nor an alias."""
-
-
-class InvalidFolderError(InvalidInputError, RuntimeError):
-    r"""A model folder holds something that cannot be published."""
-
-
-class InvalidDataError(InvalidInputError, RuntimeError):
-    r"""Parameters or metadata hold something that cannot be stored."""
-
-
-# Pickle makes an error with what its first base is made with
-class FileNotInModelError(FileNotFoundError, InvalidInputError):
-    r"""A model has no file of this name, or none that matches a pattern."""
-
-
-class ConfigurationError(AudmodelError, ValueError):
-    r"""A configuration file or a repository entry cannot be used."""
-
-
-class ModelNotFoundError(AudmodelError, RuntimeError):
-    r"""No repository holds a model with this ID."""
-
-
-class AliasNotFoundError(AudmodelError, RuntimeError):
-    r"""No repository holds an alias with this name."""
-
-
-class ModelExistsError(AudmodelError, RuntimeError):
-    r"""A model with this ID was published before."""
-
-
-class PublishConflictError(AudmodelError, RuntimeError):
-    r"""Another publisher is at work on the same model ID."""
-
-
-class FileChangedError(AudmodelError, RuntimeError):
-    r"""A file changed while it was being published."""
-
-
-class InvalidDocumentError(AudmodelError, ValueError):
-    r"""A YAML document holds something else than plain data."""
-
-
-class ArchiveError(AudmodelError, RuntimeError):
-    r"""An archive is damaged, truncated, hostile, or not supported."""
-
-
-class ArchiveMismatchError(ArchiveError):
-    r"""An archive is not the one that was published with the header."""
-
-
-class CacheError(AudmodelError, OSError):
-    r"""The model cache cannot be read or written."""
-
-
-class CacheBusyError(CacheError):
-    r"""Another process is at work on a model in the cache."""
-
-
-class DiskFullError(CacheError):
-    r"""The disk does not have enough room."""
-
-
-class NotCachedError(CacheError, FileNotFoundError):
-    r"""A model is not in the cache."""
 
 
 __all__ = [
@@ -162,6 +105,10 @@ __all__ = [
     "UnprotectedRepositoryError",
     "WriteUncertainError",
 ]
+
+# Tracebacks, messages and pickles name the public module
+for _name in set(__all__).intersection(globals()):
+    globals()[_name].__module__ = __name__
 
 # ``audbackend`` takes longer to import than everything else together.
 # The errors that derive from its classes, or from those of ``filelock``,

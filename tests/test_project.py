@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import graphlib
 import os
 from pathlib import Path
 import re
@@ -191,81 +189,6 @@ assert "audmodel.core.document" in __import__("sys").modules
 print(dumped() == before)
 """
     assert run_python(code) == "True"
-
-
-# Layers --------------------------------------------------------------------
-
-PUBLIC = "audmodel.core.api"
-# What each room knows besides itself and the errors, see docs/architecture.rst
-KNOWS = {
-    "audmodel.parallel": (),
-    "audmodel.core.archive": ("audmodel.parallel",),
-    "audmodel.core.backend": (
-        "audmodel.core.disk",
-        "audmodel.core.workers",
-        "audmodel.parallel",
-    ),
-    "audmodel.core.cache": (
-        "audmodel.core.config",
-        "audmodel.core.disk",
-        "audmodel.core.home",
-        "audmodel.core.results",
-        "audmodel.core.uid",
-    ),
-    "audmodel.core": ("audmodel.core", "audmodel.parallel"),
-    PUBLIC: ("audmodel.core", "audmodel.parallel"),
-}
-# A command that shows all commands, and errors that take long to import
-CIRCULAR = {
-    "audmodel.cli.completion",
-    "audmodel.core.backend.errors",
-    "audmodel.core.cache.errors",
-}
-
-
-def imports() -> dict[str, set[str]]:
-    """Modules of the package, and those that each imports, at once or later."""
-    texts = {}
-    for path in (ROOT / "audmodel").rglob("*.py"):
-        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        texts[name.removesuffix(".__init__")] = path.read_text(encoding="utf-8")
-    found: dict[str, set[str]] = {}
-    for module, text in texts.items():
-        names = []
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Import):
-                names += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, module
-                parent = str(node.module)
-                for alias in node.names:
-                    name = f"{parent}.{alias.name}"
-                    names.append(name if name in texts else parent)
-        found[module] = {name for name in names if name in texts}
-    return found
-
-
-def room_of(module: str) -> str | None:
-    """Innermost room that a module is in."""
-    rooms = [room for room in KNOWS if f"{module}.".startswith(f"{room}.")]
-    return max(rooms, key=len, default=None)
-
-
-def test_no_room_knows_those_above_it() -> None:
-    unknown = [
-        f"{module} imports {other}"
-        for module, imported in imports().items()
-        if (room := room_of(module)) is not None
-        for other in imported - {"audmodel.errors"}
-        if (other_room := room_of(other)) != room
-        and (other_room == PUBLIC or not other.startswith(KNOWS[room]))
-    ]
-    assert unknown == []
-
-
-def test_imports_do_not_go_round() -> None:
-    found = {module: names - CIRCULAR for module, names in imports().items()}
-    graphlib.TopologicalSorter(found).prepare()
 
 
 # Tests that hang -----------------------------------------------------------

@@ -17,14 +17,14 @@ from audmodel.core.backend.base import ObjectReader
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.root import write_error
 from audmodel.core.damage import until_intact
+from audmodel.core.errors import ArchiveError
+from audmodel.core.errors import ArchiveMismatchError
+from audmodel.core.errors import AudmodelError
 from audmodel.core.find import Found
 from audmodel.core.find import find
 from audmodel.core.find import resolve
 from audmodel.core.lookup import open_registry
 from audmodel.core.uid import ModelId
-from audmodel.errors import ArchiveError
-from audmodel.errors import ArchiveMismatchError
-from audmodel.errors import AudmodelError
 
 
 @dataclass(frozen=True)

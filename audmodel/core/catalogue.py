@@ -17,11 +17,11 @@ from audmodel.core.backend.connections import prefetch_requests
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.header import Header
 from audmodel.core.progress import StartProgress
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
-from audmodel.errors import InvalidDocumentError
 
 
 Item = TypeVar("Item")

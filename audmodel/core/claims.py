@@ -27,11 +27,11 @@ from audmodel.core.backend.connections import GRACE
 from audmodel.core.backend.connections import Requests
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import WriteUncertainError
+from audmodel.core.errors import InvalidDocumentError
+from audmodel.core.errors import PublishConflictError
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.core.workers import start_thread
-from audmodel.errors import InvalidDocumentError
-from audmodel.errors import PublishConflictError
 
 
 logger = logging.getLogger("audmodel")

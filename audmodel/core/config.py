@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from audmodel.core.errors import ConfigurationError
+from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.home import expand_home
 from audmodel.core.home import expand_variables
 from audmodel.core.repository import Repository
 from audmodel.core.repository import unknown_backend
-from audmodel.errors import ConfigurationError
-from audmodel.errors import InvalidDocumentError
 
 
 CONFIG_FILE = "~/.config/audmodel.yaml"

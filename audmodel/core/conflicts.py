@@ -16,13 +16,13 @@ import warnings
 from audmodel.core import document
 from audmodel.core import uid as ids
 from audmodel.core.config import config
+from audmodel.core.errors import InvalidDocumentError
+from audmodel.core.errors import InvalidInputError
+from audmodel.core.errors import ModelExistsError
 from audmodel.core.header import Header
 from audmodel.core.registry import Registry
 from audmodel.core.repository import Repository
 from audmodel.core.uid import ModelId
-from audmodel.errors import InvalidDocumentError
-from audmodel.errors import InvalidInputError
-from audmodel.errors import ModelExistsError
 
 
 _SHOWN = 200

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from audmodel.errors import ArchiveError
-from audmodel.errors import ArchiveMismatchError
+from audmodel.core.errors import ArchiveError
+from audmodel.core.errors import ArchiveMismatchError
 
 
 Result = TypeVar("Result")

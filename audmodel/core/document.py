@@ -26,8 +26,8 @@ from typing import cast
 import yaml
 
 from audmodel.core import python_tags
-from audmodel.errors import InvalidDataError
-from audmodel.errors import InvalidDocumentError
+from audmodel.core.errors import InvalidDataError
+from audmodel.core.errors import InvalidDocumentError
 
 
 MAX_BYTES = 4 * 1024 * 1024

@@ -10,13 +10,13 @@ from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.root import absolute_root
 from audmodel.core.config import config
+from audmodel.core.errors import ArchiveMismatchError
+from audmodel.core.errors import AudmodelError
+from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.repository import Repository
 from audmodel.core.uid import Alias
 from audmodel.core.uid import ModelId
 from audmodel.core.uid import ShortId
-from audmodel.errors import ArchiveMismatchError
-from audmodel.errors import AudmodelError
-from audmodel.errors import ModelNotFoundError
 
 
 TYPE_CHECKING = False
@@ -155,7 +155,7 @@ def find_header(uid: str, cache_root: str | None) -> Header:
     r"""Header of a model, from the cache if it is there."""
     from audmodel.core import document
     from audmodel.core import header as header_module
-    from audmodel.errors import InvalidDocumentError
+    from audmodel.core.errors import InvalidDocumentError
 
     model = resolve(uid, cache_root)
     entry = CacheEntry(cache_root, model)

@@ -10,8 +10,8 @@ from audmodel.core.archive import encoding
 from audmodel.core.archive import format
 from audmodel.core.archive import names
 from audmodel.core.archive.input import InputFile
-from audmodel.errors import ArchiveError
-from audmodel.errors import InvalidFolderError
+from audmodel.core.errors import ArchiveError
+from audmodel.core.errors import InvalidFolderError
 
 
 def scan(root: str) -> list[InputFile]:

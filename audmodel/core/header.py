@@ -10,8 +10,8 @@ from typing import Any
 
 from audmodel.core import document
 from audmodel.core import uid as ids
+from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.uid import ModelId
-from audmodel.errors import InvalidDocumentError
 
 
 _PARAMETERS = "parameters"

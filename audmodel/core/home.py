@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from audmodel.errors import ConfigurationError
+from audmodel.core.errors import ConfigurationError
 
 
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})", re.ASCII)

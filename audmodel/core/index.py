@@ -23,7 +23,7 @@ from blake3 import blake3
 from audmodel.core.archive import end
 from audmodel.core.archive import format
 from audmodel.core.cache.entry import CacheEntry
-from audmodel.errors import ArchiveError
+from audmodel.core.errors import ArchiveError
 
 
 _SIZE = struct.Struct("<Q")

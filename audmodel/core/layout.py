@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from audmodel.core import uid as ids
+from audmodel.core.errors import InvalidIdError
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
-from audmodel.errors import InvalidIdError
 
 
 _RECORDS = "/_uid/"

@@ -25,10 +25,10 @@ from audmodel.core import layout
 from audmodel.core.backend import conditions
 from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.errors import InvalidDocumentError
+from audmodel.core.errors import PublishConflictError
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
-from audmodel.errors import InvalidDocumentError
-from audmodel.errors import PublishConflictError
 
 
 _RECORDS = "/_uid/"

@@ -26,6 +26,8 @@ from audmodel.core.cache.slot import Slot
 from audmodel.core.cache.staging import Expected
 from audmodel.core.cache.staging import Staging
 from audmodel.core.cache.tree import Folder
+from audmodel.core.errors import ArchiveError
+from audmodel.core.errors import CacheBusyError
 from audmodel.core.find import Found
 from audmodel.core.find import other_archive
 from audmodel.core.local import Local
@@ -34,8 +36,6 @@ from audmodel.core.local import selected
 from audmodel.core.progress import Progress
 from audmodel.core.progress import StartProgress
 from audmodel.core.progress import no_progress
-from audmodel.errors import ArchiveError
-from audmodel.errors import CacheBusyError
 
 
 logger = logging.getLogger("audmodel")

@@ -21,9 +21,9 @@ from audmodel.core.archive import format
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.slot import Slot
 from audmodel.core.cache.tree import Folder
+from audmodel.core.errors import FileNotInModelError
 from audmodel.core.selection import select
 from audmodel.core.uid import ModelId
-from audmodel.errors import FileNotInModelError
 
 
 TYPE_CHECKING = False

@@ -11,7 +11,7 @@ from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.conditions import Check
-from audmodel.errors import AudmodelError
+from audmodel.core.errors import AudmodelError
 
 
 _OBJECTS = 8

@@ -31,17 +31,17 @@ from audmodel.core.claims import Claim
 from audmodel.core.claims import claimed
 from audmodel.core.conflicts import check_free
 from audmodel.core.conflicts import exists_message
+from audmodel.core.errors import ArchiveError
+from audmodel.core.errors import ArchiveMismatchError
+from audmodel.core.errors import InvalidDocumentError
+from audmodel.core.errors import InvalidInputError
+from audmodel.core.errors import ModelExistsError
+from audmodel.core.errors import ModelNotFoundError
+from audmodel.core.errors import PublishConflictError
 from audmodel.core.header import ArchiveIdentity
 from audmodel.core.header import Header
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
-from audmodel.errors import ArchiveError
-from audmodel.errors import ArchiveMismatchError
-from audmodel.errors import InvalidDocumentError
-from audmodel.errors import InvalidInputError
-from audmodel.errors import ModelExistsError
-from audmodel.errors import ModelNotFoundError
-from audmodel.errors import PublishConflictError
 
 
 logger = logging.getLogger("audmodel")

@@ -34,10 +34,10 @@ from typing import Any
 from audmodel.core import document
 from audmodel.core import header as header_module
 from audmodel.core import uid
+from audmodel.core.errors import InvalidDocumentError
+from audmodel.core.errors import InvalidIdError
 from audmodel.core.header import Header
 from audmodel.core.uid import ModelId
-from audmodel.errors import InvalidDocumentError
-from audmodel.errors import InvalidIdError
 
 
 if TYPE_CHECKING:

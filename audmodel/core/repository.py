@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from typing import Any
 from typing import ClassVar
 
+from audmodel.core.errors import ConfigurationError
 from audmodel.core.similar import did_you_mean
-from audmodel.errors import ConfigurationError
 
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from audmodel.errors import FileNotInModelError
-from audmodel.errors import InvalidInputError
+from audmodel.core.errors import FileNotInModelError
+from audmodel.core.errors import InvalidInputError
 
 
 # Names that an error lists

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 
 from audmodel.core.config import config
+from audmodel.core.errors import AudmodelError
 from audmodel.core.lookup import each
 from audmodel.core.registry import Registry
 from audmodel.core.similar import did_you_mean
-from audmodel.errors import AudmodelError
 
 
 def similar_model(text: str) -> str:

@@ -10,9 +10,9 @@ from dataclasses import field
 import hashlib
 import re
 
-from audmodel.errors import InvalidDataError
-from audmodel.errors import InvalidIdError
-from audmodel.errors import InvalidInputError
+from audmodel.core.errors import InvalidDataError
+from audmodel.core.errors import InvalidIdError
+from audmodel.core.errors import InvalidInputError
 
 
 _SHORT = r"[0-9a-f]{8}"

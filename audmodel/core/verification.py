@@ -15,13 +15,13 @@ from audmodel.core.archives import Archive
 from audmodel.core.archives import open_archive
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.slot import Slot
+from audmodel.core.errors import CacheBusyError
+from audmodel.core.errors import NotCachedError
 from audmodel.core.find import Found
 from audmodel.core.progress import StartProgress
 from audmodel.core.progress import no_progress
 from audmodel.core.results import DamagedFile
 from audmodel.core.results import Verification
-from audmodel.errors import CacheBusyError
-from audmodel.errors import NotCachedError
 
 
 def verify(

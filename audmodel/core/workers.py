@@ -8,7 +8,7 @@ import numbers
 import os
 import threading
 
-from audmodel.errors import InvalidInputError
+from audmodel.core.errors import InvalidInputError
 
 
 def check_num_workers(num_workers: int | None) -> int:

@@ -11,15 +11,15 @@ import dataclasses
 
 from audmodel.core.api.models import load
 from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.errors import ArchiveError
+from audmodel.core.errors import FileNotInModelError
+from audmodel.core.errors import InvalidInputError
 from audmodel.core.find import find
 from audmodel.core.find import resolve
 from audmodel.core.repository import anchored
 from audmodel.core.selection import check_patterns
 from audmodel.core.workers import check_num_workers
 from audmodel.core.workers import check_timeout
-from audmodel.errors import ArchiveError
-from audmodel.errors import FileNotInModelError
-from audmodel.errors import InvalidInputError
 
 
 TYPE_CHECKING = False

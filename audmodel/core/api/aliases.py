@@ -6,6 +6,8 @@ import contextlib
 import warnings
 
 from audmodel.core import uid as ids
+from audmodel.core.errors import AliasNotFoundError
+from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.find import alias_target
 from audmodel.core.find import find
 from audmodel.core.find import places
@@ -13,8 +15,6 @@ from audmodel.core.find import resolve
 from audmodel.core.repository import Repository
 from audmodel.core.repository import check_type
 from audmodel.core.workers import check_num_workers
-from audmodel.errors import AliasNotFoundError
-from audmodel.errors import ModelNotFoundError
 
 
 def aliases(

@@ -7,12 +7,12 @@ import datetime
 from audmodel.core import uid as ids
 from audmodel.core.cache import care
 from audmodel.core.cache.root import absolute_root
+from audmodel.core.errors import InvalidInputError
+from audmodel.core.errors import NotCachedError
 from audmodel.core.find import resolve
 from audmodel.core.results import CachedModel
 from audmodel.core.uid import ModelId
 from audmodel.core.uid import ShortId
-from audmodel.errors import InvalidInputError
-from audmodel.errors import NotCachedError
 
 
 def cached(*, cache_root: str | None = None) -> list[CachedModel]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from audmodel.core.errors import InvalidInputError
 from audmodel.core.find import find
 from audmodel.core.find import find_header
 from audmodel.core.repository import Repository
-from audmodel.errors import InvalidInputError
 
 
 def author(uid: str, *, cache_root: str | None = None) -> str:

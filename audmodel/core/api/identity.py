@@ -7,13 +7,13 @@ import dataclasses
 
 from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.errors import InvalidIdError
+from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.find import alias_target
 from audmodel.core.find import find_versions
 from audmodel.core.find import missing_message
 from audmodel.core.find import resolve
 from audmodel.core.uid import Alias
-from audmodel.errors import InvalidIdError
-from audmodel.errors import ModelNotFoundError
 
 
 def exists(uid: str) -> bool:

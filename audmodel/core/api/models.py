@@ -15,6 +15,8 @@ from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.config import config
 from audmodel.core.config import is_embedded
+from audmodel.core.errors import ConfigurationError
+from audmodel.core.errors import InvalidInputError
 from audmodel.core.find import find
 from audmodel.core.find import resolve
 from audmodel.core.home import expand_home
@@ -24,8 +26,6 @@ from audmodel.core.selection import check_patterns
 from audmodel.core.uid import ModelId
 from audmodel.core.workers import check_num_workers
 from audmodel.core.workers import check_timeout
-from audmodel.errors import ConfigurationError
-from audmodel.errors import InvalidInputError
 
 
 logger = logging.getLogger("audmodel")

@@ -3,12 +3,12 @@ r"""Is a model what was published?"""
 from __future__ import annotations
 
 from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.errors import InvalidInputError
 from audmodel.core.find import find
 from audmodel.core.find import resolve
 from audmodel.core.results import Verification
 from audmodel.core.workers import check_num_workers
 from audmodel.core.workers import check_timeout
-from audmodel.errors import InvalidInputError
 
 
 def verify(

@@ -15,7 +15,7 @@ from audmodel.core.archive.plan import MemberPart
 from audmodel.core.archive.plan import Span
 from audmodel.core.archive.reader import Extractor
 from audmodel.core.archive.source import Source
-from audmodel.errors import ArchiveError
+from audmodel.core.errors import ArchiveError
 from audmodel.parallel import prefetch
 
 

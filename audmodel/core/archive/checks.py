@@ -12,7 +12,7 @@ from audmodel.core.archive import parsing
 from audmodel.core.archive.plan import Entry
 from audmodel.core.archive.plan import MemberPart
 from audmodel.core.archive.plan import Stream
-from audmodel.errors import ArchiveError
+from audmodel.core.errors import ArchiveError
 
 
 def content(

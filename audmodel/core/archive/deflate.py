@@ -19,7 +19,7 @@ import struct
 from isal import isal_zlib
 
 from audmodel.core.archive.format import KIB
-from audmodel.errors import ArchiveError
+from audmodel.core.errors import ArchiveError
 
 
 _RAW = -15

@@ -7,7 +7,7 @@ from blake3 import blake3
 from audmodel.core.archive import format
 from audmodel.core.archive import parsing
 from audmodel.core.archive.source import Source
-from audmodel.errors import ArchiveError
+from audmodel.core.errors import ArchiveError
 
 
 # First look at the directory, if the source comes without its last bytes

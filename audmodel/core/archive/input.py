@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 
-from audmodel.errors import FileChangedError
+from audmodel.core.errors import FileChangedError
 
 
 # Errors of files that were fine when the folder was scanned

@@ -8,7 +8,7 @@ import re
 import unicodedata
 
 from audmodel.core.archive import format
-from audmodel.errors import ArchiveError
+from audmodel.core.errors import ArchiveError
 
 
 _MAX_NAME = 2048

@@ -8,7 +8,7 @@ import struct
 
 from audmodel.core.archive import format
 from audmodel.core.archive.names import check_names
-from audmodel.errors import ArchiveError
+from audmodel.core.errors import ArchiveError
 
 
 def find_directory(tail: bytes, size: int) -> format.DirectoryRange:

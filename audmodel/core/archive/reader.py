@@ -38,7 +38,7 @@ from audmodel.core.archive.source import Ranges
 from audmodel.core.archive.source import Source
 from audmodel.core.archive.target import Target
 from audmodel.core.damage import until_intact
-from audmodel.errors import ArchiveError
+from audmodel.core.errors import ArchiveError
 from audmodel.parallel import prefetch
 
 

@@ -16,7 +16,7 @@ from audmodel.core.archive import deflate
 from audmodel.core.archive import encoding
 from audmodel.core.archive import format
 from audmodel.core.archive.input import InputFile
-from audmodel.errors import FileChangedError
+from audmodel.core.errors import FileChangedError
 from audmodel.parallel import prefetch
 
 

@@ -32,7 +32,7 @@ from audmodel.core.backend.remote import RemoteBackend
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
 from audmodel.core.backend.transfer import server_time
-from audmodel.errors import ConfigurationError
+from audmodel.core.errors import ConfigurationError
 
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import os
 import re
 import unicodedata
 
-from audmodel.errors import ConfigurationError
+from audmodel.core.errors import ConfigurationError
 
 
 MINIO_CONFIG_FILE = "~/.config/audbackend/minio.cfg"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import audbackend
 
 from audmodel.core.backend.base import StoredObject
-from audmodel.errors import AudmodelError
+from audmodel.core.errors import AudmodelError
 
 
 class RepositoryError(AudmodelError, audbackend.BackendError):  # type: ignore[misc]

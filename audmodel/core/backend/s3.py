@@ -29,7 +29,7 @@ from audmodel.core.backend.s3_requests import key_of
 from audmodel.core.backend.s3_requests import md5
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import server_time
-from audmodel.errors import ConfigurationError
+from audmodel.core.errors import ConfigurationError
 
 
 _MD5 = re.compile("[0-9a-f]{32}")

@@ -29,7 +29,7 @@ from audmodel.core.backend.shared import Shared
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
 from audmodel.core.backend.transfer import read_body
-from audmodel.errors import ConfigurationError
+from audmodel.core.errors import ConfigurationError
 
 
 Result = TypeVar("Result")

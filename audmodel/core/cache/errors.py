@@ -6,7 +6,7 @@ from typing import Any
 
 import filelock
 
-from audmodel.errors import CacheBusyError
+from audmodel.core.errors import CacheBusyError
 
 
 class LockTimeoutError(CacheBusyError, filelock.Timeout):

@@ -16,10 +16,10 @@ import logging
 from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.tree import Folder
+from audmodel.core.errors import InvalidIdError
 from audmodel.core.uid import Alias
 from audmodel.core.uid import ModelId
 from audmodel.core.uid import ShortId
-from audmodel.errors import InvalidIdError
 
 
 logger = logging.getLogger("audmodel")

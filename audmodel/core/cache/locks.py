@@ -21,7 +21,7 @@ import time
 from audmodel.core import disk
 from audmodel.core.cache.root import write_error
 from audmodel.core.cache.tree import Folder
-from audmodel.errors import CacheBusyError
+from audmodel.core.errors import CacheBusyError
 
 
 logger = logging.getLogger("audmodel")

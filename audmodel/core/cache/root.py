@@ -7,9 +7,9 @@ import os
 
 from audmodel.core import disk
 from audmodel.core.config import default_cache_root
+from audmodel.core.errors import CacheError
+from audmodel.core.errors import DiskFullError
 from audmodel.core.home import expand_home
-from audmodel.errors import CacheError
-from audmodel.errors import DiskFullError
 
 
 def absolute_root(root: str | None) -> str:

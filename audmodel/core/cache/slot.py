@@ -15,7 +15,7 @@ from audmodel.core.cache.marker import Marker
 from audmodel.core.cache.root import write_error
 from audmodel.core.cache.staging import Staging
 from audmodel.core.cache.tree import Folder
-from audmodel.errors import CacheError
+from audmodel.core.errors import CacheError
 
 
 # Seconds after which a folder that no process writes to was left behind

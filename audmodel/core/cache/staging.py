@@ -16,7 +16,7 @@ from audmodel.core.cache.marker import Marker
 from audmodel.core.cache.tree import Folder
 from audmodel.core.cache.tree import Item
 from audmodel.core.cache.tree import is_own
-from audmodel.errors import DiskFullError
+from audmodel.core.errors import DiskFullError
 
 
 class Expected(NamedTuple):

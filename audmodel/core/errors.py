@@ -1,0 +1,80 @@
+r"""Errors that import nothing, see :mod:`audmodel.errors` for the whole tree."""
+
+from __future__ import annotations
+
+
+class AudmodelError(Exception):
+    r"""Base class of all errors raised by audmodel."""
+
+
+class InvalidInputError(AudmodelError, ValueError):
+    r"""An argument has a value that cannot be used."""
+
+
+class InvalidIdError(InvalidInputError, RuntimeError):
+    r"""A string is neither a model ID nor an alias."""
+
+
+class InvalidFolderError(InvalidInputError, RuntimeError):
+    r"""A model folder holds something that cannot be published."""
+
+
+class InvalidDataError(InvalidInputError, RuntimeError):
+    r"""Parameters or metadata hold something that cannot be stored."""
+
+
+# Pickle makes an error with what its first base is made with
+class FileNotInModelError(FileNotFoundError, InvalidInputError):
+    r"""A model has no file of this name, or none that matches a pattern."""
+
+
+class ConfigurationError(AudmodelError, ValueError):
+    r"""A configuration file or a repository entry cannot be used."""
+
+
+class ModelNotFoundError(AudmodelError, RuntimeError):
+    r"""No repository holds a model with this ID."""
+
+
+class AliasNotFoundError(AudmodelError, RuntimeError):
+    r"""No repository holds an alias with this name."""
+
+
+class ModelExistsError(AudmodelError, RuntimeError):
+    r"""A model with this ID was published before."""
+
+
+class PublishConflictError(AudmodelError, RuntimeError):
+    r"""Another publisher is at work on the same model ID."""
+
+
+class FileChangedError(AudmodelError, RuntimeError):
+    r"""A file changed while it was being published."""
+
+
+class InvalidDocumentError(AudmodelError, ValueError):
+    r"""A YAML document holds something else than plain data."""
+
+
+class ArchiveError(AudmodelError, RuntimeError):
+    r"""An archive is damaged, truncated, hostile, or not supported."""
+
+
+class ArchiveMismatchError(ArchiveError):
+    r"""An archive is not the one that was published with the header."""
+
+
+class CacheError(AudmodelError, OSError):
+    r"""The model cache cannot be read or written."""
+
+
+class CacheBusyError(CacheError):
+    r"""Another process is at work on a model in the cache."""
+
+
+class DiskFullError(CacheError):
+    r"""The disk does not have enough room."""
+
+
+class NotCachedError(CacheError, FileNotFoundError):
+    r"""A model is not in the cache."""

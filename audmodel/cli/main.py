@@ -19,7 +19,7 @@ from audmodel.cli import arguments
 from audmodel.cli import command as commands
 from audmodel.cli import output
 from audmodel.cli import parser
-from audmodel.core.backend.termination import terminable
+from audmodel.core.process.termination import terminable
 from audmodel.errors import AliasNotFoundError
 from audmodel.errors import ModelNotFoundError
 

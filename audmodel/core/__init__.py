@@ -1,1 +1,1 @@
-from audmodel.core import forks as forks
+from audmodel.core.process import forks as forks

@@ -17,11 +17,11 @@ import logging
 from typing import TypeVar
 
 from audmodel.core import layout
-from audmodel.core.backend.connections import prefetch_requests
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.header import Header
+from audmodel.core.process.requests import prefetch_requests
 from audmodel.core.progress import StartProgress
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId

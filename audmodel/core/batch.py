@@ -10,11 +10,11 @@ import time
 from audmodel.core import loading
 from audmodel.core.archive import format
 from audmodel.core.archives import find_directory
-from audmodel.core.backend.connections import prefetch_requests
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.find import Found
 from audmodel.core.find import find
 from audmodel.core.local import Local
+from audmodel.core.process.requests import prefetch_requests
 from audmodel.core.progress import StartProgress
 from audmodel.core.uid import ModelId
 

@@ -23,15 +23,15 @@ from typing import Any
 
 from audmodel.core import disk
 from audmodel.core import document
-from audmodel.core.backend.connections import GRACE
-from audmodel.core.backend.connections import Requests
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import WriteUncertainError
 from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.errors import PublishConflictError
+from audmodel.core.process.requests import GRACE
+from audmodel.core.process.requests import Requests
+from audmodel.core.process.workers import start_thread
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
-from audmodel.core.workers import start_thread
 
 
 logger = logging.getLogger("audmodel")

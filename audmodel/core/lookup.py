@@ -16,9 +16,9 @@ from audmodel.core import silence
 from audmodel.core.config import check_backend
 from audmodel.core.config import config
 from audmodel.core.config import is_embedded
+from audmodel.core.process.workers import start_thread
 from audmodel.core.registry import Registry
 from audmodel.core.repository import Repository
-from audmodel.core.workers import start_thread
 
 
 Answer = TypeVar("Answer")
@@ -178,7 +178,7 @@ def _run(
         return
     from concurrent.futures import Future
 
-    from audmodel.core.backend.connections import Requests
+    from audmodel.core.process.requests import Requests
     from audmodel.parallel.waiting import result_of
 
     requests = Requests()

@@ -26,7 +26,6 @@ from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import WriteUncertainError
-from audmodel.core.backend.termination import terminable
 from audmodel.core.claims import Claim
 from audmodel.core.claims import claimed
 from audmodel.core.conflicts import check_free
@@ -40,6 +39,7 @@ from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.errors import PublishConflictError
 from audmodel.core.header import ArchiveIdentity
 from audmodel.core.header import Header
+from audmodel.core.process.termination import terminable
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
 

@@ -35,9 +35,9 @@ def noticed(host: str) -> Iterator[None]:
         host: name of the host
 
     """
-    from audmodel.core.backend import connections
     from audmodel.core.backend.errors import OfflineError
     from audmodel.core.backend.errors import RepositoryUnreachableError
+    from audmodel.core.process import requests as interruption
 
     try:
         yield
@@ -45,7 +45,7 @@ def noticed(host: str) -> Iterator[None]:
         raise
     except RepositoryUnreachableError:
         # What was interrupted says nothing about the host
-        if not connections.ended():
+        if not interruption.ended():
             _since[host] = time.monotonic()
         raise
     _since.pop(host, None)

@@ -10,7 +10,7 @@ import pytest
 from audmodel import errors
 from audmodel.core.backend import connections
 from audmodel.core.backend import transfer
-from audmodel.core.backend.connections import Requests
+from audmodel.core.process.requests import Requests
 from tests.backends import proxy as faults
 from tests.backends.proxy import Answer
 from tests.backends.proxy import Forward

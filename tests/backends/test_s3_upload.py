@@ -473,7 +473,7 @@ def test_cleaning_up_fails(
 SCRIPT = """
 import faulthandler, signal, sys, time
 from audmodel.core.backend.s3 import S3
-from audmodel.core.backend.termination import terminable
+from audmodel.core.process.termination import terminable
 
 def chunks():
     yield bytes(20 << 20)

@@ -12,7 +12,7 @@ from types import FrameType
 import pytest
 
 from audmodel.core.backend import conditions
-from audmodel.core.backend.termination import terminable
+from audmodel.core.process.termination import terminable
 from tests.conftest import ROOT
 
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("unmeasured")
 
 SCRIPT = """
 import os, signal, time
-from audmodel.core.backend.termination import terminable
+from audmodel.core.process.termination import terminable
 
 try:
     with terminable():

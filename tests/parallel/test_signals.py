@@ -56,7 +56,7 @@ WAITS = {
         parallel_wait([signal.SIGTERM, signal.SIGTERM])
     """,
     "finish": """
-    from audmodel.core.backend.connections import finish
+    from audmodel.core.process.requests import finish
     finish(call)
     """,
 }

@@ -16,10 +16,10 @@ from audmodel.core.errors import FileNotInModelError
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.find import find
 from audmodel.core.find import resolve
+from audmodel.core.process.workers import check_num_workers
+from audmodel.core.process.workers import check_timeout
 from audmodel.core.repository import anchored
 from audmodel.core.selection import check_patterns
-from audmodel.core.workers import check_num_workers
-from audmodel.core.workers import check_timeout
 
 
 TYPE_CHECKING = False

@@ -12,9 +12,9 @@ from audmodel.core.find import alias_target
 from audmodel.core.find import find
 from audmodel.core.find import places
 from audmodel.core.find import resolve
+from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository import Repository
 from audmodel.core.repository import check_type
-from audmodel.core.workers import check_num_workers
 
 
 def aliases(

@@ -7,12 +7,12 @@ import warnings
 
 from audmodel.core import uid as ids
 from audmodel.core.cache.root import absolute_root
+from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository import Repository
 from audmodel.core.repository import check_type
 from audmodel.core.results import Model
 from audmodel.core.results import ModelFile
 from audmodel.core.uid import ModelId
-from audmodel.core.workers import check_num_workers
 
 
 def files(uid: str, *, cache_root: str | None = None) -> list[ModelFile]:

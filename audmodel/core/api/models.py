@@ -20,12 +20,12 @@ from audmodel.core.errors import InvalidInputError
 from audmodel.core.find import find
 from audmodel.core.find import resolve
 from audmodel.core.home import expand_home
+from audmodel.core.process.workers import check_num_workers
+from audmodel.core.process.workers import check_timeout
 from audmodel.core.repository import Repository
 from audmodel.core.repository import check_type
 from audmodel.core.selection import check_patterns
 from audmodel.core.uid import ModelId
-from audmodel.core.workers import check_num_workers
-from audmodel.core.workers import check_timeout
 
 
 logger = logging.getLogger("audmodel")

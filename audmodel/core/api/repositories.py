@@ -3,9 +3,9 @@ r"""What there is to know about a repository, and to tidy up."""
 from __future__ import annotations
 
 from audmodel.core.errors import InvalidInputError
+from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository import Repository
 from audmodel.core.repository import check_type
-from audmodel.core.workers import check_num_workers
 
 
 TYPE_CHECKING = False

@@ -6,9 +6,9 @@ from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.find import find
 from audmodel.core.find import resolve
+from audmodel.core.process.workers import check_num_workers
+from audmodel.core.process.workers import check_timeout
 from audmodel.core.results import Verification
-from audmodel.core.workers import check_num_workers
-from audmodel.core.workers import check_timeout
 
 
 def verify(

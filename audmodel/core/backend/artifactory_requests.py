@@ -28,7 +28,6 @@ from audmodel.core.backend.reasons import not_trusted
 from audmodel.core.backend.reasons import said
 from audmodel.core.backend.remote import Answer
 from audmodel.core.backend.remote import Store
-from audmodel.core.backend.shared import Shared
 from audmodel.core.backend.transfer import BUSY_STATUS
 from audmodel.core.backend.transfer import LOST_STATUS
 from audmodel.core.backend.transfer import FailureError
@@ -36,6 +35,8 @@ from audmodel.core.backend.transfer import Kind
 from audmodel.core.backend.transfer import Stream
 from audmodel.core.backend.transfer import read_body
 from audmodel.core.backend.transfer import unsendable
+from audmodel.core.process import requests as interruption
+from audmodel.core.process.shared import Shared
 
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ class Server(Store):
 
         failure = None
         try:
-            answer = request() if method == "GET" else connections.finish(request)
+            answer = request() if method == "GET" else interruption.finish(request)
         except (RequestException, ValueError) as error:
             failure = _unanswered(error, self._url)
         if failure is not None:

@@ -11,10 +11,10 @@ import threading
 
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import Writer
-from audmodel.core.backend.connections import prefetch_requests
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.backend.errors import WriteUncertainError
+from audmodel.core.process.requests import prefetch_requests
 
 
 # Writers that create one object at the same moment,

@@ -1,249 +1,18 @@
-r"""Connections that end: by themselves, or since nobody waits for them any more."""
+r"""Connections of urllib3 that other threads can shut down, and that cannot hang."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Generator
-from collections.abc import Iterable
-from collections.abc import Iterator
 import contextlib
-from contextlib import contextmanager
 import functools
 import os
 import socket
-import threading
 import time
 from typing import Any
-from typing import TypeVar
-import weakref
 
 from audmodel.core.backend import pace
-from audmodel.core.workers import start_thread
-from audmodel.parallel import prefetch
-from audmodel.parallel.waiting import wait_for
-
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-# Seconds that requests may take after an interruption
-GRACE = 1.5
-# Seconds after which they have ended for sure
-_LATE = 0.3
-
-_local = threading.local()
-# Garbage may be collected, and end its requests, in the middle of anything
-_lock = threading.RLock()
-
-
-def _after_fork() -> None:
-    global _lock
-    # Whoever held it does not exist in the child
-    _lock = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_after_fork)
-
-
-class Requests:
-    r"""Requests of one or several threads that can be ended at once."""
-
-    def __init__(self) -> None:
-        self._ended = threading.Event()
-        self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._inner: weakref.WeakSet[Requests] = weakref.WeakSet()
-        # When connections were opened that are used again
-        self._oldest = 0.0
-
-    @property
-    def ended(self) -> bool:
-        r"""Whether no more requests are wanted."""
-        return self._ended.is_set()
-
-    @contextmanager
-    def here(self) -> Iterator[None]:
-        r"""What the thread sends inside the block can be ended.
-
-        It ends as well with the requests of a block around this one.
-        """
-        outer = _current()
-        if outer is not None and outer is not self:
-            outer.adopt(self)
-        _local.requests = self
-        try:
-            yield
-        finally:
-            _local.requests = outer
-
-    def adopt(self, inner: Requests) -> None:
-        r"""End other requests as well.
-
-        Args:
-            inner: other requests
-
-        """
-        with _lock:
-            self._inner.add(inner)
-        if self.ended:
-            inner.end()
-
-    def end(self) -> None:
-        r"""End all requests with an error, those of the future as well."""
-        self._ended.set()
-        with _lock:
-            inner = list(self._inner)
-            for connection in list(self._connections):
-                # It may be used for something else by now
-                if connection.used_for() is self:
-                    connection.cut()
-        for requests in inner:
-            requests.end()
-
-    def take(self, connection: Any) -> None:
-        r"""Use a connection.
-
-        Args:
-            connection: connection
-
-        Raises:
-            InterruptedError: if no more requests are wanted
-
-        """
-        with _lock:
-            if self.ended:
-                raise InterruptedError("The request is not wanted any more.")
-            self._connections.add(connection)
-            connection.used_for = weakref.ref(self)
-
-    def distrust(self) -> None:
-        r"""Use no connection again that is open now.
-
-        What arrives may be damaged by a machine on its way.
-        """
-        self._oldest = time.monotonic()
-
-    def trusts(self, opened: float) -> bool:
-        r"""Whether a connection is used again.
-
-        Args:
-            opened: when it was opened
-
-        Returns:
-            ``False`` if another one is opened instead
-
-        """
-        return opened >= self._oldest
-
-    def wait(self, seconds: float) -> None:
-        r"""Do nothing for a while, unless no more requests are wanted."""
-        self._ended.wait(seconds)
-
-
-def _current() -> Requests | None:
-    found: Requests | None = getattr(_local, "requests", None)
-    return found
-
-
-def ended() -> bool:
-    r"""Whether no more requests of this thread are wanted."""
-    requests = _current()
-    return requests is not None and requests.ended
-
-
-def wait(seconds: float) -> None:
-    r"""Do nothing for a while, unless no more requests of this thread are wanted."""
-    requests = _current()
-    if requests is None:
-        time.sleep(seconds)
-    else:
-        requests.wait(seconds)
-
-
-def prefetch_requests(
-    function: Callable[[Item], Result],
-    items: Iterable[Item],
-    *,
-    num_workers: int,
-    ahead: int | None = None,
-) -> Generator[Result, None, None]:
-    r"""Results of a function that sends requests, computed ahead.
-
-    Requests that nobody waits for any more are ended.
-
-    Args:
-        function: called with each item
-        items: what to call ``function`` with
-        num_workers: number of threads
-        ahead: see :func:`audmodel.parallel.prefetch`
-
-    Returns:
-        generator of results
-
-    """
-    requests = Requests()
-    outer = _current()
-    if outer is not None:
-        outer.adopt(requests)
-
-    def call(item: Item) -> Result:
-        with requests.here():
-            return function(item)
-
-    return prefetch(
-        call, items, num_workers=num_workers, ahead=ahead, on_abort=requests.end
-    )
-
-
-def finish(function: Callable[[], Result]) -> Result:
-    r"""Call a function that goes on for a while if its caller is interrupted.
-
-    Nobody could tell what became of a request
-    whose answer was not waited for.
-    So what is sent inside the function has some time to be answered
-    before the interruption takes its course.
-
-    Args:
-        function: sends something that makes a difference
-
-    Returns:
-        result of the function
-
-    """
-    if threading.current_thread() is not threading.main_thread():
-        # Only the main thread is interrupted
-        return function()
-    requests = _current() or Requests()
-    results: list[Result] = []
-    errors: list[BaseException] = []
-
-    done = threading.Event()
-
-    def run() -> None:
-        try:
-            with requests.here():
-                results.append(function())
-        # It is raised where somebody waits for it
-        except BaseException as error:  # noqa: BLE001
-            errors.append(error)
-        finally:
-            done.set()
-
-    try:
-        if not start_thread(run):
-            return function()
-        wait_for(done)
-    except BaseException:
-        if not done.wait(GRACE):
-            requests.end()
-            # A thread that was not started, or looks for a host, does not end
-            done.wait(_LATE)
-        raise
-    if errors:
-        try:
-            raise errors[0]
-        finally:
-            errors.clear()
-    return results[0]
+from audmodel.core.process.requests import Requests
+from audmodel.core.process.requests import current
+from audmodel.core.process.requests import ended
 
 
 class _Guarded(pace.Connection):
@@ -256,7 +25,7 @@ class _Guarded(pace.Connection):
     @property
     def is_connected(self) -> bool:
         r"""Whether it is used again, what urllib3 asks before it does so."""
-        requests = _current()
+        requests = current()
         is_trusted = requests is None or requests.trusts(self._opened)
         return is_trusted and bool(super().is_connected)  # type: ignore[misc]
 
@@ -265,7 +34,7 @@ class _Guarded(pace.Connection):
         return None
 
     def request(self, *arguments: Any, **options: Any) -> Any:
-        requests = _current()
+        requests = current()
         if requests is None:
             self.__dict__.pop("used_for", None)
         else:

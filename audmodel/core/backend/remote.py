@@ -20,8 +20,6 @@ from audmodel.core.backend.base import ObjectReader
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import Ranges
 from audmodel.core.backend.base import StoredObject
-from audmodel.core.backend.connections import Requests
-from audmodel.core.backend.connections import prefetch_requests
 from audmodel.core.backend.errors import DamagedObjectError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.transfer import FailureError
@@ -34,6 +32,8 @@ from audmodel.core.backend.transfer import fill
 from audmodel.core.backend.transfer import read_body
 from audmodel.core.backend.transfer import uncertain
 from audmodel.core.damage import Damage
+from audmodel.core.process.requests import Requests
+from audmodel.core.process.requests import prefetch_requests
 
 
 Result = TypeVar("Result")

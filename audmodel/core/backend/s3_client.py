@@ -25,11 +25,11 @@ from audmodel.core.backend import s3_answers
 from audmodel.core.backend import s3_private
 from audmodel.core.backend.agent import user_agent
 from audmodel.core.backend.causes import without_secrets
-from audmodel.core.backend.shared import Shared
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
 from audmodel.core.backend.transfer import read_body
 from audmodel.core.errors import ConfigurationError
+from audmodel.core.process.shared import Shared
 
 
 Result = TypeVar("Result")

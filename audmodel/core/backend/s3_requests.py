@@ -15,11 +15,11 @@ from audmodel.core.backend import credentials
 from audmodel.core.backend import s3_answers
 from audmodel.core.backend import s3_client
 from audmodel.core.backend import s3_private
-from audmodel.core.backend.connections import finish
 from audmodel.core.backend.remote import Answer
 from audmodel.core.backend.remote import Store
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
+from audmodel.core.process.requests import finish
 
 
 # What answers hold if they arrive as a whole.

@@ -17,8 +17,6 @@ from audmodel.core.backend import s3_answers
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.base import Upload
-from audmodel.core.backend.connections import finish
-from audmodel.core.backend.connections import prefetch_requests
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.s3_requests import CHECKSUM
 from audmodel.core.backend.s3_requests import OWNER
@@ -31,6 +29,8 @@ from audmodel.core.backend.s3_requests import user
 from audmodel.core.backend.transfer import FailureError
 from audmodel.core.backend.transfer import Kind
 from audmodel.core.backend.transfer import uncertain
+from audmodel.core.process.requests import finish
+from audmodel.core.process.requests import prefetch_requests
 
 
 logger = logging.getLogger("audmodel")

@@ -13,12 +13,12 @@ import random
 import time
 from typing import Protocol
 
-from audmodel.core.backend import connections
 from audmodel.core.backend.causes import without_secrets
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.backend.errors import WriteUncertainError
+from audmodel.core.process import requests as interruption
 
 
 logger = logging.getLogger("audmodel")
@@ -236,11 +236,11 @@ class Retry:
             hopeless
             or not failure.is_transient
             or elapsed + seconds > BUDGET
-            or connections.ended()
+            or interruption.ended()
         ):
             raise failure.error(what)
         logger.info("%s: %s Trying again in %.1f s.", what, failure.reason, seconds)
-        connections.wait(seconds)
+        interruption.wait(seconds)
 
 
 class Stream(Protocol):

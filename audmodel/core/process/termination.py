@@ -11,9 +11,9 @@ import threading
 from types import FrameType
 from typing import Any
 
-from audmodel.core.backend.connections import GRACE
-from audmodel.core.backend.connections import Requests
-from audmodel.core.workers import start_thread
+from audmodel.core.process.requests import GRACE
+from audmodel.core.process.requests import Requests
+from audmodel.core.process.workers import start_thread
 
 
 class TerminatedError(SystemExit):

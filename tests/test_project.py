@@ -185,7 +185,7 @@ def dumped():
 before = dumped()
 import audmodel
 audmodel.config.REPOSITORIES
-assert "audmodel.core.document" in __import__("sys").modules
+assert "audmodel.core.yaml.document" in __import__("sys").modules
 print(dumped() == before)
 """
     assert run_python(code) == "True"

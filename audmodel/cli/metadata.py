@@ -68,7 +68,7 @@ UPDATE = Command(
 
 
 def _result(meta: dict[str, Any]) -> Result:
-    from audmodel.core import document
+    from audmodel.core.yaml import document
 
     # YAML is UTF-8, whatever the terminal is
     text = document.show(meta, ascii_only=not output.is_utf8())

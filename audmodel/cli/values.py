@@ -98,7 +98,7 @@ def read_pair(item: str) -> tuple[str, Any]:
 
 
 def _read_file(path: str) -> dict[str, Any]:
-    from audmodel.core import document
+    from audmodel.core.yaml import document
 
     if path == "-":
         content = sys.stdin.buffer.read(document.MAX_BYTES + 1)
@@ -146,7 +146,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_yaml(content: bytes, source: str) -> dict[str, Any]:
-    from audmodel.core import document
+    from audmodel.core.yaml import document
 
     try:
         return document.load(content, source)

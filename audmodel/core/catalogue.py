@@ -11,7 +11,6 @@ from fnmatch import fnmatchcase
 from typing import Any
 from typing import TypeVar
 
-from audmodel.core import document
 from audmodel.core import header as header_module
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryUnreachableError
@@ -22,6 +21,7 @@ from audmodel.core.process.requests import prefetch_requests
 from audmodel.core.progress import StartProgress
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
+from audmodel.core.yaml import document
 
 
 Item = TypeVar("Item")

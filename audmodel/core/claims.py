@@ -22,7 +22,6 @@ import time
 from typing import Any
 
 from audmodel.core import disk
-from audmodel.core import document
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import WriteUncertainError
 from audmodel.core.errors import InvalidDocumentError
@@ -32,6 +31,7 @@ from audmodel.core.process.requests import Requests
 from audmodel.core.process.workers import start_thread
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
+from audmodel.core.yaml import document
 
 
 logger = logging.getLogger("audmodel")

@@ -163,7 +163,7 @@ def _default_settings() -> dict[str, Any]:
 
 def _read_file(path: str) -> dict[str, Any]:
     r"""Checked content of a configuration file."""
-    from audmodel.core import document
+    from audmodel.core.yaml import document
 
     try:
         with open(path, "rb") as file:
@@ -177,7 +177,7 @@ def _read_file(path: str) -> dict[str, Any]:
 
 def _settings(content: bytes, path: str) -> dict[str, Any]:
     r"""Checked settings of a file with this path."""
-    from audmodel.core import document
+    from audmodel.core.yaml import document
 
     try:
         values = document.load(content, f"'{path}'")

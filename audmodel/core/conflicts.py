@@ -13,7 +13,6 @@ import contextlib
 from typing import Any
 import warnings
 
-from audmodel.core import document
 from audmodel.core import uid as ids
 from audmodel.core.config import config
 from audmodel.core.errors import InvalidDocumentError
@@ -23,6 +22,7 @@ from audmodel.core.header import Header
 from audmodel.core.registry import Registry
 from audmodel.core.repository import Repository
 from audmodel.core.uid import ModelId
+from audmodel.core.yaml import document
 
 
 _SHOWN = 200

@@ -153,9 +153,9 @@ def other_archive(entry: CacheEntry, place: object) -> ArchiveMismatchError:
 
 def find_header(uid: str, cache_root: str | None) -> Header:
     r"""Header of a model, from the cache if it is there."""
-    from audmodel.core import document
     from audmodel.core import header as header_module
     from audmodel.core.errors import InvalidDocumentError
+    from audmodel.core.yaml import document
 
     model = resolve(uid, cache_root)
     entry = CacheEntry(cache_root, model)

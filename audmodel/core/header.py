@@ -8,10 +8,10 @@ import datetime
 import re
 from typing import Any
 
-from audmodel.core import document
 from audmodel.core import uid as ids
 from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.uid import ModelId
+from audmodel.core.yaml import document
 
 
 _PARAMETERS = "parameters"

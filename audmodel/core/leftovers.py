@@ -20,7 +20,6 @@ from functools import partial
 import logging
 
 from audmodel.core import claims
-from audmodel.core import document
 from audmodel.core import layout
 from audmodel.core.backend import conditions
 from audmodel.core.backend.base import Upload
@@ -29,6 +28,7 @@ from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.errors import PublishConflictError
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
+from audmodel.core.yaml import document
 
 
 _RECORDS = "/_uid/"

@@ -5,13 +5,13 @@ import contextlib
 from dataclasses import dataclass
 import secrets
 
-from audmodel.core import document
 from audmodel.core.backend import conditions
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.conditions import Check
 from audmodel.core.errors import AudmodelError
+from audmodel.core.yaml import document
 
 
 _OBJECTS = 8

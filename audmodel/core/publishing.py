@@ -19,7 +19,6 @@ from dataclasses import dataclass
 import logging
 import time
 
-from audmodel.core import document
 from audmodel.core.archive import end
 from audmodel.core.archive.input import InputFile
 from audmodel.core.archive.writer import ArchiveWriter
@@ -42,6 +41,7 @@ from audmodel.core.header import Header
 from audmodel.core.process.termination import terminable
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
+from audmodel.core.yaml import document
 
 
 logger = logging.getLogger("audmodel")

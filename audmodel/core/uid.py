@@ -271,7 +271,7 @@ def short_id(name: str, params: Mapping[str, object], subgroup: str | None) -> s
         InvalidInputError: if the names of ``params`` cannot be sorted
 
     """
-    from audmodel.core import document
+    from audmodel.core.yaml import document
 
     with contextlib.suppress(InvalidDataError):
         params = document.stored_form(params, "params")

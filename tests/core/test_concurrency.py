@@ -18,13 +18,13 @@ import pytest
 import audmodel
 from audmodel.core import claims
 from audmodel.core import disk
-from audmodel.core import document
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.filesystem import FileSystem
 from audmodel.core.lookup import open_registry
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
+from audmodel.core.yaml import document
 from audmodel.errors import PublishConflictError
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files

@@ -26,7 +26,7 @@ import pytest
 import yaml
 
 import audmodel
-from audmodel.core import document
+from audmodel.core.yaml import document
 from audmodel.errors import InvalidDocumentError
 from audmodel.errors import InvalidInputError
 from tests.behaviour.backends import content

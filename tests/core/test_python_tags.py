@@ -14,7 +14,7 @@ import yaml
 
 import audmodel
 from audmodel.cli.output import to_json
-from audmodel.core import document
+from audmodel.core.yaml import document
 from audmodel.errors import InvalidDocumentError
 from tests.behaviour.backends import files
 from tests.core import released_values

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 import pytest
 
 import audmodel
-from audmodel.core import document
 from audmodel.core import uid as ids
+from audmodel.core.yaml import document
 from audmodel.errors import InvalidDataError
 from tests.behaviour.backends import publish
 

@@ -10,7 +10,7 @@ import pytest
 
 import audmodel
 from audmodel import parallel
-from audmodel.core import document
+from audmodel.core.yaml import document
 from audmodel.errors import InvalidInputError
 from tests.behaviour.backends import publish
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import audmodel
-from audmodel.core import document
+from audmodel.core.yaml import document
 from audmodel.errors import InvalidDocumentError
 from tests.behaviour.backends import publish
 from tests.core import released_values

@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 import pytest
 import yaml
 
-from audmodel.core import document
 from audmodel.core import header
 from audmodel.core import uid as ids
 from audmodel.core.archive import names
 from audmodel.core.archive.reader import Extractor
 from audmodel.core.cache.tree import Folder
 from audmodel.core.uid import ModelId
+from audmodel.core.yaml import document
 from audmodel.errors import ArchiveError
 from audmodel.errors import InvalidDocumentError
 from audmodel.errors import InvalidIdError

@@ -17,9 +17,9 @@ import pytest
 import audmodel
 from audmodel import errors
 from audmodel.core import claims
-from audmodel.core import document
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
+from audmodel.core.yaml import document
 from tests.backends import proxy as faults
 from tests.backends.conftest import forget as forget
 from tests.backends.conftest import hasty as hasty

@@ -64,7 +64,7 @@ def meta(
 
 def _known_meta(entry: CacheEntry) -> dict[str, Any] | None:
     r"""Metadata in the cache."""
-    from audmodel.core import document
+    from audmodel.core.yaml import document
 
     content = entry.meta.read(document.MAX_BYTES)
     if content is None:
@@ -115,8 +115,8 @@ def update_meta(
         {'model': {'cnn10': {'learning-rate': 0.01}}, 'loss': 0.2}
 
     """
-    from audmodel.core import document
     from audmodel.core.lookup import open_registry
+    from audmodel.core.yaml import document
 
     document.dump(meta, "meta")
     found = find(uid, cache_root)

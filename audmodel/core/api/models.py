@@ -376,10 +376,10 @@ def publication(
     if alias:
         ids.check_alias(alias)
 
-    from audmodel.core import document
     from audmodel.core import folder
     from audmodel.core.header import Header
     from audmodel.core.publishing import Publication
+    from audmodel.core.yaml import document
 
     meta_content = document.dump(meta if meta is not None else {}, "meta")
     document.dump(params, "params", depth=1)
@@ -412,7 +412,7 @@ def publication(
 
 def _author(author: object) -> str:
     r"""Author that a user gave, or the user."""
-    from audmodel.core import document
+    from audmodel.core.yaml import document
 
     if author is None or author == "":
         return _user()

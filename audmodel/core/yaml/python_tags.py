@@ -24,7 +24,7 @@ import uuid
 import yaml
 from yaml.representer import Representer as _Representer
 
-from audmodel.core import numpy_values
+from audmodel.core.yaml import numpy_values
 
 
 _PYTHON = "tag:yaml.org,2002:python/"

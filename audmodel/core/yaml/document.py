@@ -25,9 +25,9 @@ from typing import cast
 
 import yaml
 
-from audmodel.core import python_tags
 from audmodel.core.errors import InvalidDataError
 from audmodel.core.errors import InvalidDocumentError
+from audmodel.core.yaml import python_tags
 
 
 MAX_BYTES = 4 * 1024 * 1024

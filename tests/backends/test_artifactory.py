@@ -14,9 +14,9 @@ import pytest
 import audmodel
 from audmodel import errors
 from audmodel.core.backend import artifactory_requests
-from audmodel.core.backend import transfer
 from audmodel.core.backend.artifactory import Artifactory
 from audmodel.core.backend.base import ANY
+from audmodel.core.backend.http import transfer
 from tests.backends import proxy as faults
 from tests.backends.artifactory_server import ArtifactoryServer
 from tests.backends.artifactory_server import User

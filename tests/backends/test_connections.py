@@ -8,8 +8,8 @@ import time
 import pytest
 
 from audmodel import errors
-from audmodel.core.backend import connections
-from audmodel.core.backend import transfer
+from audmodel.core.backend.http import connections
+from audmodel.core.backend.http import transfer
 from audmodel.core.process.requests import Requests
 from tests.backends import proxy as faults
 from tests.backends.proxy import Answer

@@ -14,11 +14,11 @@ import time
 import pytest
 
 from audmodel import errors
-from audmodel.core.backend import pace
-from audmodel.core.backend import transfer
 from audmodel.core.backend.artifactory import Artifactory
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import ObjectBackend
+from audmodel.core.backend.http import pace
+from audmodel.core.backend.http import transfer
 from audmodel.core.backend.s3 import S3
 from tests.backends import proxy as faults
 from tests.backends.proxy import Proxy

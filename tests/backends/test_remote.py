@@ -22,7 +22,7 @@ from audmodel.core.backend import s3_client
 from audmodel.core.backend.artifactory import Artifactory
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import TAIL
-from audmodel.core.backend.remote import RemoteBackend
+from audmodel.core.backend.http.objects import RemoteBackend
 from audmodel.core.backend.s3 import S3
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs

@@ -19,10 +19,10 @@ import pytest
 import trustme
 
 from audmodel import errors
-from audmodel.core.backend import credentials
 from audmodel.core.backend import s3_client
 from audmodel.core.backend import s3_private
-from audmodel.core.backend import transfer
+from audmodel.core.backend.http import credentials
+from audmodel.core.backend.http import transfer
 from audmodel.core.backend.s3 import S3
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs

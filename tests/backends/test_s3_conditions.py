@@ -11,7 +11,7 @@ import pytest
 import audmodel
 from audmodel import errors
 from audmodel.core.backend import conditions
-from audmodel.core.backend import transfer
+from audmodel.core.backend.http import transfer
 from audmodel.core.backend.s3 import S3
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs

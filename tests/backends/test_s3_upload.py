@@ -20,7 +20,7 @@ from audmodel import errors
 from audmodel.core.backend import s3_answers
 from audmodel.core.backend import s3_client
 from audmodel.core.backend import s3_upload
-from audmodel.core.backend import transfer
+from audmodel.core.backend.http import transfer
 from audmodel.core.backend.s3 import S3
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs

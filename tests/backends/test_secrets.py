@@ -20,9 +20,9 @@ import pytest
 
 import audmodel
 from audmodel import errors
-from audmodel.core.backend import credentials
 from audmodel.core.backend import s3_client
 from audmodel.core.backend.artifactory import Artifactory
+from audmodel.core.backend.http import credentials
 from audmodel.core.backend.s3 import S3
 from tests.backends import artifactory_server
 from tests.backends import proxy as faults

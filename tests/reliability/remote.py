@@ -19,7 +19,7 @@ import pytest
 import audmodel
 from audmodel import errors
 from audmodel.core import registry
-from audmodel.core.backend import pace
+from audmodel.core.backend.http import pace
 from tests.backends import artifactory_server
 from tests.backends import seaweedfs
 from tests.backends.forget import forget_servers

@@ -322,7 +322,7 @@ def test_upload_ends_when_the_claim_is_lost(
     behind, direct = places
     monkeypatch.setattr(claims, "RENEW_INTERVAL", 0.2)
     monkeypatch.setattr("audmodel.core.backend.s3_client.READ_TIMEOUT", 60.0)
-    monkeypatch.setattr("audmodel.core.backend.transfer.BUDGET", 60.0)
+    monkeypatch.setattr("audmodel.core.backend.http.transfer.BUDGET", 60.0)
     (folders[0] / "file").write_bytes(secrets.token_bytes(20_000_000))
 
     def fault(request: Request, forward: Forward) -> Answer | None:

@@ -12,7 +12,7 @@ import pytest
 
 from audmodel import errors
 from audmodel.core import claims
-from audmodel.core.backend import transfer
+from audmodel.core.backend.http import transfer
 from audmodel.core.lookup import open_registry
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId

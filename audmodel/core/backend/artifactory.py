@@ -16,7 +16,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from audmodel.core.backend import artifactory_requests
-from audmodel.core.backend import credentials
 from audmodel.core.backend.artifactory_requests import LARGEST_JSON
 from audmodel.core.backend.artifactory_requests import MIB
 from audmodel.core.backend.artifactory_requests import Checksums
@@ -26,12 +25,13 @@ from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import RepositoryError
-from audmodel.core.backend.remote import CHUNK
-from audmodel.core.backend.remote import Answer
-from audmodel.core.backend.remote import RemoteBackend
-from audmodel.core.backend.transfer import FailureError
-from audmodel.core.backend.transfer import Kind
-from audmodel.core.backend.transfer import server_time
+from audmodel.core.backend.http import credentials
+from audmodel.core.backend.http.objects import CHUNK
+from audmodel.core.backend.http.objects import Answer
+from audmodel.core.backend.http.objects import RemoteBackend
+from audmodel.core.backend.http.transfer import FailureError
+from audmodel.core.backend.http.transfer import Kind
+from audmodel.core.backend.http.transfer import server_time
 from audmodel.core.errors import ConfigurationError
 
 

@@ -15,26 +15,26 @@ from typing import Any
 from typing import ClassVar
 from urllib.parse import quote
 
-from audmodel.core.backend import connections
-from audmodel.core.backend import credentials
-from audmodel.core.backend.agent import user_agent
 from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.errors import RepositoryNotFoundError
-from audmodel.core.backend.reasons import FULL
-from audmodel.core.backend.reasons import TOO_LARGE
-from audmodel.core.backend.reasons import message_of
-from audmodel.core.backend.reasons import not_reached
-from audmodel.core.backend.reasons import not_trusted
-from audmodel.core.backend.reasons import said
-from audmodel.core.backend.remote import Answer
-from audmodel.core.backend.remote import Store
-from audmodel.core.backend.transfer import BUSY_STATUS
-from audmodel.core.backend.transfer import LOST_STATUS
-from audmodel.core.backend.transfer import FailureError
-from audmodel.core.backend.transfer import Kind
-from audmodel.core.backend.transfer import Stream
-from audmodel.core.backend.transfer import read_body
-from audmodel.core.backend.transfer import unsendable
+from audmodel.core.backend.http import connections
+from audmodel.core.backend.http import credentials
+from audmodel.core.backend.http.agent import user_agent
+from audmodel.core.backend.http.objects import Answer
+from audmodel.core.backend.http.objects import Store
+from audmodel.core.backend.http.reasons import FULL
+from audmodel.core.backend.http.reasons import TOO_LARGE
+from audmodel.core.backend.http.reasons import message_of
+from audmodel.core.backend.http.reasons import not_reached
+from audmodel.core.backend.http.reasons import not_trusted
+from audmodel.core.backend.http.reasons import said
+from audmodel.core.backend.http.transfer import BUSY_STATUS
+from audmodel.core.backend.http.transfer import LOST_STATUS
+from audmodel.core.backend.http.transfer import FailureError
+from audmodel.core.backend.http.transfer import Kind
+from audmodel.core.backend.http.transfer import Stream
+from audmodel.core.backend.http.transfer import read_body
+from audmodel.core.backend.http.transfer import unsendable
 from audmodel.core.process import requests as interruption
 from audmodel.core.process.shared import Shared
 

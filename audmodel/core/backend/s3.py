@@ -18,17 +18,17 @@ from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
-from audmodel.core.backend.remote import CHUNK
-from audmodel.core.backend.remote import Answer
-from audmodel.core.backend.remote import RemoteBackend
+from audmodel.core.backend.http.objects import CHUNK
+from audmodel.core.backend.http.objects import Answer
+from audmodel.core.backend.http.objects import RemoteBackend
+from audmodel.core.backend.http.transfer import FailureError
+from audmodel.core.backend.http.transfer import server_time
 from audmodel.core.backend.s3_conditions import ConditionalWrites
 from audmodel.core.backend.s3_requests import CHECKSUM
 from audmodel.core.backend.s3_requests import OWNER
 from audmodel.core.backend.s3_requests import Bucket
 from audmodel.core.backend.s3_requests import key_of
 from audmodel.core.backend.s3_requests import md5
-from audmodel.core.backend.transfer import FailureError
-from audmodel.core.backend.transfer import server_time
 from audmodel.core.errors import ConfigurationError
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from audmodel.core.backend.reasons import FULL
-from audmodel.core.backend.reasons import TOO_LARGE
-from audmodel.core.backend.reasons import not_reached
-from audmodel.core.backend.reasons import not_trusted
-from audmodel.core.backend.reasons import said
-from audmodel.core.backend.transfer import BUSY_STATUS
-from audmodel.core.backend.transfer import LOST_STATUS
-from audmodel.core.backend.transfer import FailureError
-from audmodel.core.backend.transfer import Kind
-from audmodel.core.backend.transfer import unsendable
+from audmodel.core.backend.http.reasons import FULL
+from audmodel.core.backend.http.reasons import TOO_LARGE
+from audmodel.core.backend.http.reasons import not_reached
+from audmodel.core.backend.http.reasons import not_trusted
+from audmodel.core.backend.http.reasons import said
+from audmodel.core.backend.http.transfer import BUSY_STATUS
+from audmodel.core.backend.http.transfer import LOST_STATUS
+from audmodel.core.backend.http.transfer import FailureError
+from audmodel.core.backend.http.transfer import Kind
+from audmodel.core.backend.http.transfer import unsendable
 
 
 # Answers about credentials that have nothing to do with the object

@@ -19,15 +19,15 @@ from typing import Any
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from audmodel.core.backend import connections
-from audmodel.core.backend import credentials
 from audmodel.core.backend import s3_answers
 from audmodel.core.backend import s3_private
-from audmodel.core.backend.agent import user_agent
-from audmodel.core.backend.causes import without_secrets
-from audmodel.core.backend.transfer import FailureError
-from audmodel.core.backend.transfer import Kind
-from audmodel.core.backend.transfer import read_body
+from audmodel.core.backend.http import connections
+from audmodel.core.backend.http import credentials
+from audmodel.core.backend.http.agent import user_agent
+from audmodel.core.backend.http.causes import without_secrets
+from audmodel.core.backend.http.transfer import FailureError
+from audmodel.core.backend.http.transfer import Kind
+from audmodel.core.backend.http.transfer import read_body
 from audmodel.core.errors import ConfigurationError
 from audmodel.core.process.shared import Shared
 

@@ -16,13 +16,13 @@ from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import UnprotectedRepositoryError
+from audmodel.core.backend.http.transfer import FailureError
+from audmodel.core.backend.http.transfer import Kind
+from audmodel.core.backend.http.transfer import uncertain
 from audmodel.core.backend.s3_requests import WRITE_ID
 from audmodel.core.backend.s3_requests import Bucket
 from audmodel.core.backend.s3_requests import key_of
 from audmodel.core.backend.s3_requests import put_arguments
-from audmodel.core.backend.transfer import FailureError
-from audmodel.core.backend.transfer import Kind
-from audmodel.core.backend.transfer import uncertain
 from audmodel.core.backend.verdicts import Verdict
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 from typing import cast
 
-from audmodel.core.backend.transfer import Stream
+from audmodel.core.backend.http.transfer import Stream
 
 
 #: Versions of boto3, the oldest that is allowed first

@@ -18,6 +18,9 @@ from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.http.transfer import FailureError
+from audmodel.core.backend.http.transfer import Kind
+from audmodel.core.backend.http.transfer import uncertain
 from audmodel.core.backend.s3_requests import CHECKSUM
 from audmodel.core.backend.s3_requests import OWNER
 from audmodel.core.backend.s3_requests import WRITE_ID
@@ -26,9 +29,6 @@ from audmodel.core.backend.s3_requests import body_arguments
 from audmodel.core.backend.s3_requests import content_type
 from audmodel.core.backend.s3_requests import key_of
 from audmodel.core.backend.s3_requests import user
-from audmodel.core.backend.transfer import FailureError
-from audmodel.core.backend.transfer import Kind
-from audmodel.core.backend.transfer import uncertain
 from audmodel.core.process.requests import finish
 from audmodel.core.process.requests import prefetch_requests
 

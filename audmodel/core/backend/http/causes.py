@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from audmodel.core.backend import credentials
+from audmodel.core.backend.http import credentials
 
 
 def without_secrets(error: Exception) -> Exception:

@@ -7,9 +7,9 @@ import json
 import re
 import socket
 
-from audmodel.core.backend import credentials
-from audmodel.core.backend.transfer import FailureError
-from audmodel.core.backend.transfer import Kind
+from audmodel.core.backend.http import credentials
+from audmodel.core.backend.http.transfer import FailureError
+from audmodel.core.backend.http.transfer import Kind
 
 
 FULL = "the storage is full, or its quota is used up. Make room, or ask for more."

@@ -9,7 +9,7 @@ import socket
 import time
 from typing import Any
 
-from audmodel.core.backend import pace
+from audmodel.core.backend.http import pace
 from audmodel.core.process.requests import Requests
 from audmodel.core.process.requests import current
 from audmodel.core.process.requests import ended

@@ -13,11 +13,11 @@ import random
 import time
 from typing import Protocol
 
-from audmodel.core.backend.causes import without_secrets
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.backend.errors import WriteUncertainError
+from audmodel.core.backend.http.causes import without_secrets
 from audmodel.core.process import requests as interruption
 
 

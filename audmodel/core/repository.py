@@ -77,8 +77,8 @@ class Repository:
     backend_registry: ClassVar[UserDict[str, Any]] = _BackendRegistry(
         {
             "file-system": "audmodel.core.backend.filesystem:FileSystem",
-            "s3": "audmodel.core.backend.s3:S3",
-            "minio": "audmodel.core.backend.s3:S3",
+            "s3": "audmodel.core.backend.s3.backend:S3",
+            "minio": "audmodel.core.backend.s3.backend:S3",
             "artifactory": "audmodel.core.backend.artifactory:Artifactory",
         }
     )

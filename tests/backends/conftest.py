@@ -12,8 +12,8 @@ import pytest
 import audmodel
 from audmodel.core.backend import artifactory
 from audmodel.core.backend import artifactory_requests
-from audmodel.core.backend import s3_client
 from audmodel.core.backend.http import transfer
+from audmodel.core.backend.s3 import client as s3_client
 from tests.backends import seaweedfs
 from tests.backends.forget import forget_servers
 from tests.backends.proxy import Proxy

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from audmodel.core.backend import artifactory_requests
-from audmodel.core.backend import s3_client
-from audmodel.core.backend import s3_conditions
+from audmodel.core.backend.s3 import client as s3_client
+from audmodel.core.backend.s3 import conditions as s3_conditions
 
 
 def forget_servers() -> None:

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 
 from audmodel import errors
-from audmodel.core.backend import s3_client
-from audmodel.core.backend import s3_upload
 from audmodel.core.backend.artifactory import Artifactory
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.http import credentials
 from audmodel.core.backend.http import transfer
-from audmodel.core.backend.s3 import S3
+from audmodel.core.backend.s3 import client as s3_client
+from audmodel.core.backend.s3 import upload as s3_upload
+from audmodel.core.backend.s3.backend import S3
 from tests.backends import artifactory_server
 from tests.backends import proxy as faults
 from tests.backends.proxy import Proxy

@@ -19,7 +19,7 @@ from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.http import pace
 from audmodel.core.backend.http import transfer
-from audmodel.core.backend.s3 import S3
+from audmodel.core.backend.s3.backend import S3
 from tests.backends import proxy as faults
 from tests.backends.proxy import Proxy
 

@@ -16,10 +16,10 @@ import pytest
 from audmodel import errors
 from audmodel.core.backend import artifactory
 from audmodel.core.backend import artifactory_requests
-from audmodel.core.backend import s3_client
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.http import pace
 from audmodel.core.backend.http import transfer
+from audmodel.core.backend.s3 import client as s3_client
 from tests.backends.test_endless import connect as connect
 
 

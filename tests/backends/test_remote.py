@@ -18,12 +18,12 @@ import trustme
 
 from audmodel import errors
 from audmodel.core.backend import artifactory_requests
-from audmodel.core.backend import s3_client
 from audmodel.core.backend.artifactory import Artifactory
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.http.objects import RemoteBackend
-from audmodel.core.backend.s3 import S3
+from audmodel.core.backend.s3 import client as s3_client
+from audmodel.core.backend.s3.backend import S3
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs
 from tests.backends.artifactory_server import User

@@ -19,11 +19,11 @@ import pytest
 import trustme
 
 from audmodel import errors
-from audmodel.core.backend import s3_client
-from audmodel.core.backend import s3_private
 from audmodel.core.backend.http import credentials
 from audmodel.core.backend.http import transfer
-from audmodel.core.backend.s3 import S3
+from audmodel.core.backend.s3 import client as s3_client
+from audmodel.core.backend.s3 import private as s3_private
+from audmodel.core.backend.s3.backend import S3
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs
 from tests.backends.proxy import Answer
@@ -590,7 +590,7 @@ def test_metadata_service_of_other_systems(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_no_user_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    from audmodel.core.backend import s3_requests
+    from audmodel.core.backend.s3 import requests as s3_requests
 
     def unknown() -> str:
         raise KeyError("uid not found")

@@ -12,7 +12,7 @@ import audmodel
 from audmodel import errors
 from audmodel.core.backend import conditions
 from audmodel.core.backend.http import transfer
-from audmodel.core.backend.s3 import S3
+from audmodel.core.backend.s3.backend import S3
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs
 from tests.backends.proxy import Answer

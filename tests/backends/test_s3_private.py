@@ -17,7 +17,7 @@ from botocore.response import StreamingBody
 import pytest
 from urllib3.response import HTTPResponse
 
-from audmodel.core.backend import s3_private
+from audmodel.core.backend.s3 import private as s3_private
 from tests.backends import seaweedfs
 from tests.backends.proxy import Proxy
 

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from audmodel import errors
-from audmodel.core.backend import s3_answers
-from audmodel.core.backend import s3_client
-from audmodel.core.backend import s3_upload
 from audmodel.core.backend.http import transfer
-from audmodel.core.backend.s3 import S3
+from audmodel.core.backend.s3 import answers as s3_answers
+from audmodel.core.backend.s3 import client as s3_client
+from audmodel.core.backend.s3 import upload as s3_upload
+from audmodel.core.backend.s3.backend import S3
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs
 from tests.backends.proxy import Answer
@@ -472,7 +472,7 @@ def test_cleaning_up_fails(
 
 SCRIPT = """
 import faulthandler, signal, sys, time
-from audmodel.core.backend.s3 import S3
+from audmodel.core.backend.s3.backend import S3
 from audmodel.core.process.termination import terminable
 
 def chunks():

@@ -20,10 +20,10 @@ import pytest
 
 import audmodel
 from audmodel import errors
-from audmodel.core.backend import s3_client
 from audmodel.core.backend.artifactory import Artifactory
 from audmodel.core.backend.http import credentials
-from audmodel.core.backend.s3 import S3
+from audmodel.core.backend.s3 import client as s3_client
+from audmodel.core.backend.s3.backend import S3
 from tests.backends import artifactory_server
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs

@@ -14,9 +14,9 @@ import pytest
 import audmodel
 from audmodel import errors
 from audmodel.core.backend import conditions
-from audmodel.core.backend import verdicts
-from audmodel.core.backend.s3 import S3
-from audmodel.core.backend.verdicts import Verdict
+from audmodel.core.backend.s3 import verdicts
+from audmodel.core.backend.s3.backend import S3
+from audmodel.core.backend.s3.verdicts import Verdict
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs
 from tests.backends.forget import forget_servers

@@ -55,7 +55,7 @@ import faulthandler, os, signal, sys, traceback
 import audmodel
 import audmodel.core.publishing, audmodel.core.lookup
 import boto3
-from audmodel.core.backend import s3_upload
+from audmodel.core.backend.s3 import upload as s3_upload
 
 host, name, root = sys.argv[1:]
 # The smallest size that storages take

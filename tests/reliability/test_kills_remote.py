@@ -53,7 +53,11 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracer]:
         "MINIO_ACCESS_KEY": seaweedfs.ACCESS_KEY,
         "MINIO_SECRET_KEY": seaweedfs.SECRET_KEY,
     }
-    modules = [*MODULES, "audmodel.core.backend.s3", "audmodel.core.backend.s3_client"]
+    modules = [
+        *MODULES,
+        "audmodel.core.backend.s3.backend",
+        "audmodel.core.backend.s3.client",
+    ]
     folder = tmp_path_factory.mktemp("client")
     with Tracer(environment, folder, modules=modules) as client:
         yield client
@@ -212,7 +216,7 @@ def test_publish(workers: int, deaths: Deaths) -> None:
     expected = [files(root) for root in roots]
     # Several parts
     code = """
-        from audmodel.core.backend import s3_upload
+        from audmodel.core.backend.s3 import upload as s3_upload
         s3_upload.PART_SIZE = 5 << 20
         return audmodel.publish(
             args["root"],

@@ -20,7 +20,7 @@ import pytest
 import audmodel
 from audmodel.core import claims
 from audmodel.core.backend.filesystem import FileSystem
-from audmodel.core.backend.s3 import S3
+from audmodel.core.backend.s3.backend import S3
 from audmodel.core.registry import Registry
 from audmodel.core.uid import ModelId
 from tests.backends import seaweedfs

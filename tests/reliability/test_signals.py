@@ -232,7 +232,7 @@ def test_s3(
 ) -> None:
     code = """
     # Forks must not share connections
-    import audmodel.core.backend.s3, audmodel.core.backend.s3_client
+    import audmodel.core.backend.s3.backend, audmodel.core.backend.s3.client
     results = []
     for n, seconds in enumerate(args["delays"]):
         def load():

@@ -13,7 +13,6 @@ import logging
 import secrets
 from typing import Any
 
-from audmodel.core.backend import s3_answers
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.base import Upload
@@ -21,14 +20,15 @@ from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.http.transfer import FailureError
 from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import uncertain
-from audmodel.core.backend.s3_requests import CHECKSUM
-from audmodel.core.backend.s3_requests import OWNER
-from audmodel.core.backend.s3_requests import WRITE_ID
-from audmodel.core.backend.s3_requests import Bucket
-from audmodel.core.backend.s3_requests import body_arguments
-from audmodel.core.backend.s3_requests import content_type
-from audmodel.core.backend.s3_requests import key_of
-from audmodel.core.backend.s3_requests import user
+from audmodel.core.backend.s3 import answers as s3_answers
+from audmodel.core.backend.s3.requests import CHECKSUM
+from audmodel.core.backend.s3.requests import OWNER
+from audmodel.core.backend.s3.requests import WRITE_ID
+from audmodel.core.backend.s3.requests import Bucket
+from audmodel.core.backend.s3.requests import body_arguments
+from audmodel.core.backend.s3.requests import content_type
+from audmodel.core.backend.s3.requests import key_of
+from audmodel.core.backend.s3.requests import user
 from audmodel.core.process.requests import finish
 from audmodel.core.process.requests import prefetch_requests
 

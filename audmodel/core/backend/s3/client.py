@@ -19,8 +19,6 @@ from typing import Any
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from audmodel.core.backend import s3_answers
-from audmodel.core.backend import s3_private
 from audmodel.core.backend.http import connections
 from audmodel.core.backend.http import credentials
 from audmodel.core.backend.http.agent import user_agent
@@ -28,6 +26,8 @@ from audmodel.core.backend.http.causes import without_secrets
 from audmodel.core.backend.http.transfer import FailureError
 from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import read_body
+from audmodel.core.backend.s3 import answers as s3_answers
+from audmodel.core.backend.s3 import private as s3_private
 from audmodel.core.errors import ConfigurationError
 from audmodel.core.process.shared import Shared
 

@@ -11,14 +11,14 @@ import hashlib
 import mimetypes
 from typing import Any
 
-from audmodel.core.backend import s3_answers
-from audmodel.core.backend import s3_client
-from audmodel.core.backend import s3_private
 from audmodel.core.backend.http import credentials
 from audmodel.core.backend.http.objects import Answer
 from audmodel.core.backend.http.objects import Store
 from audmodel.core.backend.http.transfer import FailureError
 from audmodel.core.backend.http.transfer import Kind
+from audmodel.core.backend.s3 import answers as s3_answers
+from audmodel.core.backend.s3 import client as s3_client
+from audmodel.core.backend.s3 import private as s3_private
 from audmodel.core.process.requests import finish
 
 

@@ -10,7 +10,6 @@ import threading
 from urllib.parse import urlsplit
 
 from audmodel.core.backend import conditions
-from audmodel.core.backend import verdicts
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
@@ -19,11 +18,12 @@ from audmodel.core.backend.errors import UnprotectedRepositoryError
 from audmodel.core.backend.http.transfer import FailureError
 from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import uncertain
-from audmodel.core.backend.s3_requests import WRITE_ID
-from audmodel.core.backend.s3_requests import Bucket
-from audmodel.core.backend.s3_requests import key_of
-from audmodel.core.backend.s3_requests import put_arguments
-from audmodel.core.backend.verdicts import Verdict
+from audmodel.core.backend.s3 import verdicts
+from audmodel.core.backend.s3.requests import WRITE_ID
+from audmodel.core.backend.s3.requests import Bucket
+from audmodel.core.backend.s3.requests import key_of
+from audmodel.core.backend.s3.requests import put_arguments
+from audmodel.core.backend.s3.verdicts import Verdict
 
 
 _REFUSED = (Kind.ABSENT, Kind.CONDITION)

@@ -10,8 +10,6 @@ import hashlib
 import re
 from typing import Any
 
-from audmodel.core.backend import s3_client
-from audmodel.core.backend import s3_upload
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.base import ObjectState
@@ -23,12 +21,14 @@ from audmodel.core.backend.http.objects import Answer
 from audmodel.core.backend.http.objects import RemoteBackend
 from audmodel.core.backend.http.transfer import FailureError
 from audmodel.core.backend.http.transfer import server_time
-from audmodel.core.backend.s3_conditions import ConditionalWrites
-from audmodel.core.backend.s3_requests import CHECKSUM
-from audmodel.core.backend.s3_requests import OWNER
-from audmodel.core.backend.s3_requests import Bucket
-from audmodel.core.backend.s3_requests import key_of
-from audmodel.core.backend.s3_requests import md5
+from audmodel.core.backend.s3 import client as s3_client
+from audmodel.core.backend.s3 import upload as s3_upload
+from audmodel.core.backend.s3.conditions import ConditionalWrites
+from audmodel.core.backend.s3.requests import CHECKSUM
+from audmodel.core.backend.s3.requests import OWNER
+from audmodel.core.backend.s3.requests import Bucket
+from audmodel.core.backend.s3.requests import key_of
+from audmodel.core.backend.s3.requests import md5
 from audmodel.core.errors import ConfigurationError
 
 

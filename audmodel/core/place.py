@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 _FOLDER = "audmodel.core.backend.filesystem:FileSystem"
 _S3 = "audmodel.core.backend.s3.backend:S3"
-_ARTIFACTORY = "audmodel.core.backend.artifactory:Artifactory"
+_ARTIFACTORY = "audmodel.core.backend.artifactory.backend:Artifactory"
 _DEFAULT_PORTS = (None, 80, 443)
 # Names of buckets are unique among all regions
 _AMAZON = re.compile(r"s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com")

@@ -79,7 +79,7 @@ class Repository:
             "file-system": "audmodel.core.backend.filesystem:FileSystem",
             "s3": "audmodel.core.backend.s3.backend:S3",
             "minio": "audmodel.core.backend.s3.backend:S3",
-            "artifactory": "audmodel.core.backend.artifactory:Artifactory",
+            "artifactory": "audmodel.core.backend.artifactory.backend:Artifactory",
         }
     )
     r"""Classes of backends by name."""

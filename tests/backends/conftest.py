@@ -10,8 +10,8 @@ import socket
 import pytest
 
 import audmodel
-from audmodel.core.backend import artifactory
-from audmodel.core.backend import artifactory_requests
+from audmodel.core.backend.artifactory import backend as artifactory
+from audmodel.core.backend.artifactory import server as artifactory_requests
 from audmodel.core.backend.http import transfer
 from audmodel.core.backend.s3 import client as s3_client
 from tests.backends import seaweedfs

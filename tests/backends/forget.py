@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audmodel.core.backend import artifactory_requests
+from audmodel.core.backend.artifactory import server as artifactory_requests
 from audmodel.core.backend.s3 import client as s3_client
 from audmodel.core.backend.s3 import conditions as s3_conditions
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from audmodel import errors
-from audmodel.core.backend.artifactory import Artifactory
+from audmodel.core.backend.artifactory.backend import Artifactory
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.http import credentials
 from audmodel.core.backend.http import transfer

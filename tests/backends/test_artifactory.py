@@ -13,8 +13,8 @@ import pytest
 
 import audmodel
 from audmodel import errors
-from audmodel.core.backend import artifactory_requests
-from audmodel.core.backend.artifactory import Artifactory
+from audmodel.core.backend.artifactory import server as artifactory_requests
+from audmodel.core.backend.artifactory.backend import Artifactory
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.http import transfer
 from tests.backends import proxy as faults

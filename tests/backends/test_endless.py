@@ -14,7 +14,7 @@ import time
 import pytest
 
 from audmodel import errors
-from audmodel.core.backend.artifactory import Artifactory
+from audmodel.core.backend.artifactory.backend import Artifactory
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.http import pace

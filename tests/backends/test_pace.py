@@ -14,8 +14,8 @@ import time
 import pytest
 
 from audmodel import errors
-from audmodel.core.backend import artifactory
-from audmodel.core.backend import artifactory_requests
+from audmodel.core.backend.artifactory import backend as artifactory
+from audmodel.core.backend.artifactory import server as artifactory_requests
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.http import pace
 from audmodel.core.backend.http import transfer

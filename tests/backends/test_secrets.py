@@ -20,7 +20,7 @@ import pytest
 
 import audmodel
 from audmodel import errors
-from audmodel.core.backend.artifactory import Artifactory
+from audmodel.core.backend.artifactory.backend import Artifactory
 from audmodel.core.backend.http import credentials
 from audmodel.core.backend.s3 import client as s3_client
 from audmodel.core.backend.s3.backend import S3

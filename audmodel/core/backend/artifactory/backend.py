@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from typing import Any
 from urllib.parse import urlsplit
 
-from audmodel.core.backend import artifactory_requests
-from audmodel.core.backend.artifactory_requests import LARGEST_JSON
-from audmodel.core.backend.artifactory_requests import MIB
-from audmodel.core.backend.artifactory_requests import Checksums
-from audmodel.core.backend.artifactory_requests import Server
+from audmodel.core.backend.artifactory import server as artifactory_requests
+from audmodel.core.backend.artifactory.server import LARGEST_JSON
+from audmodel.core.backend.artifactory.server import MIB
+from audmodel.core.backend.artifactory.server import Checksums
+from audmodel.core.backend.artifactory.server import Server
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.base import ObjectState

@@ -45,9 +45,9 @@ from audmodel.core.api.repositories import audit_repository as audit_repository
 from audmodel.core.api.repositories import check_repository as check_repository
 from audmodel.core.api.repositories import leftovers as leftovers
 from audmodel.core.api.verification import verify as verify
-from audmodel.core.config import config as config
-from audmodel.core.config import default_cache_root as default_cache_root
-from audmodel.core.repository import Repository as Repository
+from audmodel.core.repository.config import config as config
+from audmodel.core.repository.config import default_cache_root as default_cache_root
+from audmodel.core.repository.repository import Repository as Repository
 from audmodel.core.results import CachedModel as CachedModel
 from audmodel.core.results import DamagedFile as DamagedFile
 from audmodel.core.results import Model as Model
@@ -58,11 +58,11 @@ from audmodel.core.results import Verification as Verification
 
 if TYPE_CHECKING:
     from audmodel import parallel as parallel
-    from audmodel.core.audit import Finding as Finding
     from audmodel.core.backend.conditions import Check as Check
-    from audmodel.core.leftovers import Leftover as Leftover
     from audmodel.core.opening import OpenedFile as OpenedFile
-    from audmodel.core.probe import RepositoryReport as RepositoryReport
+    from audmodel.core.repository.audit import Finding as Finding
+    from audmodel.core.repository.leftovers import Leftover as Leftover
+    from audmodel.core.repository.probe import RepositoryReport as RepositoryReport
 
 
 __version__ = "2.0.0"
@@ -134,10 +134,10 @@ __all__ = [
 # What would slow down the import, by the module that has it
 _LAZY = {
     "Check": "audmodel.core.backend.conditions",
-    "Finding": "audmodel.core.audit",
-    "Leftover": "audmodel.core.leftovers",
+    "Finding": "audmodel.core.repository.audit",
+    "Leftover": "audmodel.core.repository.leftovers",
     "OpenedFile": "audmodel.core.opening",
-    "RepositoryReport": "audmodel.core.probe",
+    "RepositoryReport": "audmodel.core.repository.probe",
 }
 
 # Pickles, tracebacks and help() name what users import.

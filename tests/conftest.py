@@ -20,7 +20,7 @@ import hypothesis
 import pytest
 
 import audmodel
-from audmodel.core import silence
+from audmodel.core.repository import silence
 from tests.parts import pytest_addoption as pytest_addoption
 from tests.parts import pytest_collection_modifyitems as pytest_collection_modifyitems
 from tests.parts import pytest_ignore_collect as pytest_ignore_collect

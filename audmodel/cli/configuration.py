@@ -9,9 +9,9 @@ import audmodel
 from audmodel.cli import output
 from audmodel.cli.command import Command
 from audmodel.cli.command import Result
-from audmodel.core.config import CONFIG_FILE
-from audmodel.core.config import check_backend
-from audmodel.core.config import user_settings
+from audmodel.core.repository.config import CONFIG_FILE
+from audmodel.core.repository.config import check_backend
+from audmodel.core.repository.config import user_settings
 
 
 # Variables of audmodel itself have nothing to hide, these may

@@ -116,7 +116,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _suggestion(args: argparse.Namespace) -> str:
     r"""What may be meant by an ID or alias that does not exist."""
-    from audmodel.core.suggestions import similar_model
+    from audmodel.core.repository.suggestions import similar_model
 
     given = getattr(args, "uid", None) or getattr(args, "alias", None) or []
     texts = [given] if isinstance(given, str) else given

@@ -23,7 +23,7 @@ from audmodel.core.errors import AudmodelError
 from audmodel.core.find import Found
 from audmodel.core.find import find
 from audmodel.core.find import resolve
-from audmodel.core.lookup import open_registry
+from audmodel.core.repository.lookup import open_registry
 from audmodel.core.uid import ModelId
 
 

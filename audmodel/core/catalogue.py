@@ -11,15 +11,15 @@ from fnmatch import fnmatchcase
 from typing import Any
 from typing import TypeVar
 
-from audmodel.core import header as header_module
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.errors import InvalidDocumentError
-from audmodel.core.header import Header
 from audmodel.core.process.requests import prefetch_requests
 from audmodel.core.progress import StartProgress
-from audmodel.core.registry import Registry
+from audmodel.core.repository import header as header_module
+from audmodel.core.repository.header import Header
+from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
 

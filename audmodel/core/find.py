@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.root import absolute_root
-from audmodel.core.config import config
 from audmodel.core.errors import ArchiveMismatchError
 from audmodel.core.errors import AudmodelError
 from audmodel.core.errors import ModelNotFoundError
-from audmodel.core.repository import Repository
+from audmodel.core.repository.config import config
+from audmodel.core.repository.repository import Repository
 from audmodel.core.uid import Alias
 from audmodel.core.uid import ModelId
 from audmodel.core.uid import ShortId
@@ -21,8 +21,8 @@ from audmodel.core.uid import ShortId
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from audmodel.core.header import Header
-    from audmodel.core.registry import Registry
+    from audmodel.core.repository.header import Header
+    from audmodel.core.repository.registry import Registry
 
 
 # Versions that a message names
@@ -104,7 +104,7 @@ def find(
     """
     from audmodel.core.backend.errors import OfflineError
     from audmodel.core.local import Local
-    from audmodel.core.lookup import first
+    from audmodel.core.repository.lookup import first
 
     model = resolve(uid, cache_root)
     try:
@@ -153,8 +153,8 @@ def other_archive(entry: CacheEntry, place: object) -> ArchiveMismatchError:
 
 def find_header(uid: str, cache_root: str | None) -> Header:
     r"""Header of a model, from the cache if it is there."""
-    from audmodel.core import header as header_module
     from audmodel.core.errors import InvalidDocumentError
+    from audmodel.core.repository import header as header_module
     from audmodel.core.yaml import document
 
     model = resolve(uid, cache_root)
@@ -181,7 +181,7 @@ def find_versions(short: str) -> list[str]:
         RepositoryError: if a repository cannot be used
 
     """
-    from audmodel.core.lookup import each
+    from audmodel.core.repository.lookup import each
 
     found = each(lambda registry: registry.versions(short))
     return ids.sort_versions(set().union(*(versions for _, versions in found)))
@@ -201,7 +201,7 @@ def alias_target(name: str) -> ModelId | None:
         RepositoryError: if a repository cannot be used
 
     """
-    from audmodel.core.lookup import first
+    from audmodel.core.repository.lookup import first
 
     found = first(lambda registry: registry.alias(name))
     return None if found is None else found[1]

@@ -28,7 +28,7 @@ from audmodel.core.uid import ModelId
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from audmodel.core.header import ArchiveIdentity
+    from audmodel.core.repository.header import ArchiveIdentity
 
 
 # From so many files on it takes less time to list a folder

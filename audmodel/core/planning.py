@@ -18,16 +18,16 @@ from audmodel.core.cache.slot import Slot
 from audmodel.core.cache.staging import is_reused
 from audmodel.core.cache.staging import resumable_files
 from audmodel.core.cache.tree import Folder
-from audmodel.core.config import is_embedded
-from audmodel.core.conflicts import check_found
-from audmodel.core.conflicts import check_free
 from audmodel.core.find import find
 from audmodel.core.local import Local
 from audmodel.core.local import absent
 from audmodel.core.local import selected
-from audmodel.core.lookup import open_registry
 from audmodel.core.publishing import Publication
-from audmodel.core.repository import Repository
+from audmodel.core.repository.config import is_embedded
+from audmodel.core.repository.conflicts import check_found
+from audmodel.core.repository.conflicts import check_free
+from audmodel.core.repository.lookup import open_registry
+from audmodel.core.repository.repository import Repository
 from audmodel.core.results import Transfer
 
 

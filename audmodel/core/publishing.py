@@ -25,10 +25,6 @@ from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import WriteUncertainError
-from audmodel.core.claims import Claim
-from audmodel.core.claims import claimed
-from audmodel.core.conflicts import check_free
-from audmodel.core.conflicts import exists_message
 from audmodel.core.errors import ArchiveError
 from audmodel.core.errors import ArchiveMismatchError
 from audmodel.core.errors import InvalidDocumentError
@@ -36,10 +32,14 @@ from audmodel.core.errors import InvalidInputError
 from audmodel.core.errors import ModelExistsError
 from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.errors import PublishConflictError
-from audmodel.core.header import ArchiveIdentity
-from audmodel.core.header import Header
 from audmodel.core.process.termination import terminable
-from audmodel.core.registry import Registry
+from audmodel.core.repository.claims import Claim
+from audmodel.core.repository.claims import claimed
+from audmodel.core.repository.conflicts import check_free
+from audmodel.core.repository.conflicts import exists_message
+from audmodel.core.repository.header import ArchiveIdentity
+from audmodel.core.repository.header import Header
+from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import datetime
 from typing import Any
 
-from audmodel.core.repository import Repository
+from audmodel.core.repository.repository import Repository
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import audmodel
-from audmodel.core import registry
 from audmodel.core.backend.base import ANY
+from audmodel.core.repository import registry
 from audmodel.core.uid import ModelId
 from tests.behaviour.backends import content
 from tests.behaviour.backends import publish

@@ -16,13 +16,13 @@ from typing import ClassVar
 import pytest
 
 import audmodel
-from audmodel.core import claims
 from audmodel.core import disk
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.filesystem import FileSystem
-from audmodel.core.lookup import open_registry
-from audmodel.core.registry import Registry
+from audmodel.core.repository import claims
+from audmodel.core.repository.lookup import open_registry
+from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
 from audmodel.errors import PublishConflictError
@@ -114,7 +114,7 @@ def claim_path(uid: str) -> str:
 STOP = """
     import signal
     import socket
-    from audmodel.core import claims
+    from audmodel.core.repository import claims
     from audmodel.core.backend.filesystem import FileSystem
     claims.RENEW_INTERVAL = 0.1
     if args["signal"] == "SIGSTOP":

@@ -14,8 +14,8 @@ import warnings
 import pytest
 
 import audmodel
-from audmodel.core import silence
 from audmodel.core.backend.filesystem import FileSystem
+from audmodel.core.repository import silence
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.conftest import ROOT
@@ -249,7 +249,7 @@ def test_process_ends_before_a_later_repository_answers(
     code = """
 import sys, threading, time
 import audmodel
-from audmodel.core import silence
+from audmodel.core.repository import silence
 from audmodel.core.backend.filesystem import FileSystem
 
 asked = threading.Event()

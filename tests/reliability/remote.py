@@ -18,8 +18,8 @@ import pytest
 
 import audmodel
 from audmodel import errors
-from audmodel.core import registry
 from audmodel.core.backend.http import pace
+from audmodel.core.repository import registry
 from tests.backends import artifactory_server
 from tests.backends import seaweedfs
 from tests.backends.forget import forget_servers

@@ -8,8 +8,8 @@ import pytest
 
 import audmodel
 from audmodel import errors
-from audmodel.core import claims
-from audmodel.core.lookup import open_registry
+from audmodel.core.repository import claims
+from audmodel.core.repository.lookup import open_registry
 from audmodel.core.uid import ModelId
 from tests.backends.conftest import forget as forget
 from tests.backends.conftest import hasty as hasty

@@ -14,8 +14,8 @@ import time
 import pytest
 
 import audmodel
-from audmodel.core import claims
-from audmodel.core.registry import Registry
+from audmodel.core.repository import claims
+from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from tests.backends import seaweedfs
 from tests.backends.conftest import forget as forget
@@ -52,7 +52,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 STOPPING = """
     import signal, socket
-    from audmodel.core import claims
+    from audmodel.core.repository import claims
     from audmodel.core.backend.filesystem import FileSystem
     claims.TIMEOUT = 0.1
     claims._POLL_INTERVAL = 0.05

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 import pytest
 import yaml
 
-from audmodel.core import header
 from audmodel.core import uid as ids
 from audmodel.core.archive import names
 from audmodel.core.archive.reader import Extractor
 from audmodel.core.cache.tree import Folder
+from audmodel.core.repository import header
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
 from audmodel.errors import ArchiveError

@@ -16,8 +16,8 @@ import pytest
 
 import audmodel
 from audmodel import errors
-from audmodel.core import claims
-from audmodel.core.registry import Registry
+from audmodel.core.repository import claims
+from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
 from tests.backends import proxy as faults

@@ -19,7 +19,7 @@ import pytest
 
 import audmodel
 from audmodel import errors
-from audmodel.core import claims
+from audmodel.core.repository import claims
 from tests.backends import seaweedfs
 from tests.backends.conftest import forget as forget
 from tests.backends.conftest import hasty as hasty
@@ -53,7 +53,7 @@ SOON = 5.0
 PUBLISHERS = """
 import faulthandler, os, signal, sys, traceback
 import audmodel
-import audmodel.core.publishing, audmodel.core.lookup
+import audmodel.core.publishing, audmodel.core.repository.lookup
 import boto3
 from audmodel.core.backend.s3 import upload as s3_upload
 

@@ -13,8 +13,8 @@ import time
 import pytest
 
 import audmodel
-from audmodel.core import claims
-from audmodel.core.registry import Registry
+from audmodel.core.repository import claims
+from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.errors import PublishConflictError
 from tests.backends import seaweedfs

@@ -18,10 +18,10 @@ from types import SimpleNamespace
 import pytest
 
 import audmodel
-from audmodel.core import claims
 from audmodel.core.backend.filesystem import FileSystem
 from audmodel.core.backend.s3.backend import S3
-from audmodel.core.registry import Registry
+from audmodel.core.repository import claims
+from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from tests.backends import seaweedfs
 from tests.backends.conftest import forget as forget
@@ -85,7 +85,7 @@ def leave(repository: audmodel.Repository) -> set[str]:
     return set(paths)
 
 
-def paths(found: list[audmodel.core.leftovers.Leftover]) -> set[str]:
+def paths(found: list[audmodel.core.repository.leftovers.Leftover]) -> set[str]:
     return {leftover.path for leftover in found}
 
 
@@ -583,7 +583,7 @@ def test_clock_of_the_cleaner(
         clock = SimpleNamespace(
             **{**vars(datetime), "datetime": SimpleNamespace(now=now)}
         )
-        monkeypatch.setattr("audmodel.core.leftovers.datetime", clock)
+        monkeypatch.setattr("audmodel.core.repository.leftovers.datetime", clock)
         assert audmodel.leftovers(repository, days=1, remove=True) == []
         assert len(audmodel.leftovers(repository, days=0)) == 1
 

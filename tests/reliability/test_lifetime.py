@@ -20,7 +20,13 @@ pytestmark = pytest.mark.sample(1)
 
 
 # Modules that a first call imports, the last one not by a statement of audmodel
-FIRST_IMPORTS = ("audmodel.core.lookup", "audbackend", "filelock", "blake3", "wave")
+FIRST_IMPORTS = (
+    "audmodel.core.repository.lookup",
+    "audbackend",
+    "filelock",
+    "blake3",
+    "wave",
+)
 # Ends a process that hangs, before the test does
 PATIENCE = 60
 

@@ -11,10 +11,10 @@ import random
 import pytest
 
 from audmodel import errors
-from audmodel.core import claims
 from audmodel.core.backend.http import transfer
-from audmodel.core.lookup import open_registry
-from audmodel.core.registry import Registry
+from audmodel.core.repository import claims
+from audmodel.core.repository.lookup import open_registry
+from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from tests.backends import proxy as faults
 from tests.backends.conftest import forget as forget

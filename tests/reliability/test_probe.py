@@ -12,11 +12,11 @@ import warnings
 import pytest
 
 import audmodel
-from audmodel.core import probe
 from audmodel.core.backend import conditions
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.filesystem import FileReader
 from audmodel.core.backend.filesystem import FileSystem
+from audmodel.core.repository import probe
 from audmodel.errors import RepositoryError
 from audmodel.errors import UnprotectedRepositoryError
 from tests.backends import rclone

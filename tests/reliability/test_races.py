@@ -13,7 +13,7 @@ import pytest
 import audmodel
 from audmodel.core import publishing
 from audmodel.core.archive.writer import ArchiveWriter
-from audmodel.core.registry import Registry
+from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from tests.behaviour.backends import BACKENDS
 from tests.behaviour.backends import content
@@ -34,7 +34,9 @@ Count = Callable[[str, int], None]
 # Runs a function in forks of a process that has imported everything
 RACE = textwrap.dedent(
     """
-    import audmodel.core.loading, audmodel.core.publishing, audmodel.core.lookup
+    import audmodel.core.loading
+    import audmodel.core.publishing
+    import audmodel.core.repository.lookup
     import shutil, tempfile, traceback
     # Forks must not share connections
     def race(count, function):

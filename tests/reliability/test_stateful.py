@@ -26,10 +26,10 @@ from hypothesis.stateful import run_state_machine_as_test
 import pytest
 
 import audmodel
-from audmodel.core import claims
 from audmodel.core import disk
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.cache import marker as marker_module
+from audmodel.core.repository import claims
 from tests.behaviour.backends import file_system
 from tests.behaviour.backends import files
 from tests.behaviour.backends import s3

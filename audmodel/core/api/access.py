@@ -18,7 +18,7 @@ from audmodel.core.find import find
 from audmodel.core.find import resolve
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.process.workers import check_timeout
-from audmodel.core.repository import anchored
+from audmodel.core.repository.repository import anchored
 from audmodel.core.selection import check_patterns
 
 

@@ -13,8 +13,8 @@ from audmodel.core.find import find
 from audmodel.core.find import places
 from audmodel.core.find import resolve
 from audmodel.core.process.workers import check_num_workers
-from audmodel.core.repository import Repository
-from audmodel.core.repository import check_type
+from audmodel.core.repository.repository import Repository
+from audmodel.core.repository.repository import check_type
 
 
 def aliases(
@@ -47,7 +47,7 @@ def aliases(
         ['emotion-small']
 
     """
-    from audmodel.core.lookup import open_registry
+    from audmodel.core.repository.lookup import open_registry
 
     found = find(uid, cache_root, any_archive=True)
     with open_registry(found.place) as registry:
@@ -85,7 +85,7 @@ def all_aliases(
 
     """
     from audmodel.core import catalogue
-    from audmodel.core.lookup import each
+    from audmodel.core.repository.lookup import each
 
     workers = check_num_workers(num_workers)
     problems: list[str] = []
@@ -183,8 +183,8 @@ def set_alias(
         '3e120e8d-1.0.0'
 
     """
-    from audmodel.core.conflicts import check_alias_found
-    from audmodel.core.lookup import open_registry
+    from audmodel.core.repository.conflicts import check_alias_found
+    from audmodel.core.repository.lookup import open_registry
 
     ids.check_alias(alias)
     found = find(uid, cache_root, any_archive=True)

@@ -7,7 +7,7 @@ from typing import Any
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.find import find
 from audmodel.core.find import find_header
-from audmodel.core.repository import Repository
+from audmodel.core.repository.repository import Repository
 
 
 def author(uid: str, *, cache_root: str | None = None) -> str:
@@ -248,7 +248,7 @@ def url(
         '...header.yaml'
 
     """
-    from audmodel.core.lookup import open_registry
+    from audmodel.core.repository.lookup import open_registry
 
     if type not in ("model", "header", "meta"):
         raise InvalidInputError(

@@ -40,7 +40,7 @@ def exists(uid: str) -> bool:
 
     """
     from audmodel.core.backend.errors import OfflineError
-    from audmodel.core.lookup import first
+    from audmodel.core.repository.lookup import first
 
     try:
         model = resolve(uid, None)

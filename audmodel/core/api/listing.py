@@ -8,8 +8,8 @@ import warnings
 from audmodel.core import uid as ids
 from audmodel.core.cache.root import absolute_root
 from audmodel.core.process.workers import check_num_workers
-from audmodel.core.repository import Repository
-from audmodel.core.repository import check_type
+from audmodel.core.repository.repository import Repository
+from audmodel.core.repository.repository import check_type
 from audmodel.core.results import Model
 from audmodel.core.results import ModelFile
 from audmodel.core.uid import ModelId
@@ -122,8 +122,8 @@ def models(
 
     """
     from audmodel.core import catalogue
-    from audmodel.core.lookup import each
     from audmodel.core.progress import progress_bar
+    from audmodel.core.repository.lookup import each
 
     num_workers = check_num_workers(num_workers)
     patterns = {"name": name, "subgroup": subgroup, "alias": alias, "author": author}

@@ -46,7 +46,7 @@ def meta(
 
     """
     from audmodel.core.backend.errors import OfflineError
-    from audmodel.core.lookup import open_registry
+    from audmodel.core.repository.lookup import open_registry
 
     try:
         found = find(uid, cache_root)
@@ -115,7 +115,7 @@ def update_meta(
         {'model': {'cnn10': {'learning-rate': 0.01}}, 'loss': 0.2}
 
     """
-    from audmodel.core.lookup import open_registry
+    from audmodel.core.repository.lookup import open_registry
     from audmodel.core.yaml import document
 
     document.dump(meta, "meta")

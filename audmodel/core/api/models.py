@@ -13,8 +13,6 @@ import warnings
 from audmodel.core import disk
 from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
-from audmodel.core.config import config
-from audmodel.core.config import is_embedded
 from audmodel.core.errors import ConfigurationError
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.find import find
@@ -22,8 +20,10 @@ from audmodel.core.find import resolve
 from audmodel.core.home import expand_home
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.process.workers import check_timeout
-from audmodel.core.repository import Repository
-from audmodel.core.repository import check_type
+from audmodel.core.repository.config import config
+from audmodel.core.repository.config import is_embedded
+from audmodel.core.repository.repository import Repository
+from audmodel.core.repository.repository import check_type
 from audmodel.core.selection import check_patterns
 from audmodel.core.uid import ModelId
 
@@ -305,8 +305,8 @@ def publish(
     )
 
     from audmodel.core import publishing
-    from audmodel.core.lookup import open_registry
     from audmodel.core.progress import progress_bar
+    from audmodel.core.repository.lookup import open_registry
 
     if is_embedded(place):
         _make_embedded(place)
@@ -324,8 +324,8 @@ def publish(
 
 def _check_lookup(planned: Publication, place: Repository) -> None:
     r"""Check that model and alias will be found, and say which version they are."""
-    from audmodel.core.conflicts import check_alias_found
-    from audmodel.core.conflicts import check_found
+    from audmodel.core.repository.conflicts import check_alias_found
+    from audmodel.core.repository.conflicts import check_found
 
     if planned.alias:
         check_alias_found(planned.alias, place)
@@ -377,8 +377,8 @@ def publication(
         ids.check_alias(alias)
 
     from audmodel.core import folder
-    from audmodel.core.header import Header
     from audmodel.core.publishing import Publication
+    from audmodel.core.repository.header import Header
     from audmodel.core.yaml import document
 
     meta_content = document.dump(meta if meta is not None else {}, "meta")

@@ -10,7 +10,7 @@ from audmodel.core.api.models import publication
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.find import resolve
 from audmodel.core.process.workers import check_num_workers
-from audmodel.core.repository import Repository
+from audmodel.core.repository.repository import Repository
 from audmodel.core.results import Transfer
 from audmodel.core.selection import check_patterns
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.process.workers import check_num_workers
-from audmodel.core.repository import Repository
-from audmodel.core.repository import check_type
+from audmodel.core.repository.repository import Repository
+from audmodel.core.repository.repository import check_type
 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from audmodel.core.audit import Finding
-    from audmodel.core.leftovers import Leftover
-    from audmodel.core.probe import RepositoryReport
+    from audmodel.core.repository.audit import Finding
+    from audmodel.core.repository.leftovers import Leftover
+    from audmodel.core.repository.probe import RepositoryReport
 
 
 def audit_repository(
@@ -61,9 +61,9 @@ def audit_repository(
         []
 
     """
-    from audmodel.core import audit
-    from audmodel.core.lookup import open_registry
     from audmodel.core.progress import progress_bar
+    from audmodel.core.repository import audit
+    from audmodel.core.repository.lookup import open_registry
 
     num_workers = check_num_workers(num_workers)
     with (
@@ -114,8 +114,8 @@ def check_repository(repository: Repository) -> RepositoryReport:
         True
 
     """
-    from audmodel.core import probe
-    from audmodel.core.lookup import open_registry
+    from audmodel.core.repository import probe
+    from audmodel.core.repository.lookup import open_registry
 
     with open_registry(check_type(repository)) as registry:
         backend = registry.backend
@@ -178,8 +178,8 @@ def leftovers(
         []
 
     """
-    from audmodel.core import leftovers
-    from audmodel.core.lookup import open_registry
+    from audmodel.core.repository import leftovers
+    from audmodel.core.repository.lookup import open_registry
 
     if isinstance(days, bool) or not isinstance(days, int):
         raise TypeError(f"'days' has to be an integer, not {days!r}.")

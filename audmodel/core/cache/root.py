@@ -6,10 +6,10 @@ import errno
 import os
 
 from audmodel.core import disk
-from audmodel.core.config import default_cache_root
 from audmodel.core.errors import CacheError
 from audmodel.core.errors import DiskFullError
 from audmodel.core.home import expand_home
+from audmodel.core.repository.config import default_cache_root
 
 
 def absolute_root(root: str | None) -> str:

@@ -19,14 +19,14 @@ import datetime
 from functools import partial
 import logging
 
-from audmodel.core import claims
-from audmodel.core import layout
 from audmodel.core.backend import conditions
 from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.errors import PublishConflictError
-from audmodel.core.registry import Registry
+from audmodel.core.repository import claims
+from audmodel.core.repository import layout
+from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
 

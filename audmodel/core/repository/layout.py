@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from audmodel.core import uid as ids
 from audmodel.core.errors import InvalidIdError
-from audmodel.core.registry import Registry
+from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 
 

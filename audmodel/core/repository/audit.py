@@ -16,14 +16,14 @@ from dataclasses import dataclass
 import logging
 from typing import TypeVar
 
-from audmodel.core import layout
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.errors import InvalidDocumentError
-from audmodel.core.header import Header
 from audmodel.core.process.requests import prefetch_requests
 from audmodel.core.progress import StartProgress
-from audmodel.core.registry import Registry
+from audmodel.core.repository import layout
+from audmodel.core.repository.header import Header
+from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 
 

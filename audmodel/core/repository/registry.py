@@ -31,11 +31,11 @@ import time
 from typing import TYPE_CHECKING
 from typing import Any
 
-from audmodel.core import header as header_module
 from audmodel.core import uid
 from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.errors import InvalidIdError
-from audmodel.core.header import Header
+from audmodel.core.repository import header as header_module
+from audmodel.core.repository.header import Header
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
 

@@ -114,7 +114,7 @@ class Repository:
 
     @property
     def _identity(self) -> tuple[str, ...]:
-        from audmodel.core import place
+        from audmodel.core.repository import place
 
         backend = self.backend_registry.data.get(self.backend, self.backend)
         return place.identity(backend, self.host, self.name)

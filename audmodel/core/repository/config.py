@@ -9,8 +9,8 @@ from audmodel.core.errors import ConfigurationError
 from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.home import expand_home
 from audmodel.core.home import expand_variables
-from audmodel.core.repository import Repository
-from audmodel.core.repository import unknown_backend
+from audmodel.core.repository.repository import Repository
+from audmodel.core.repository.repository import unknown_backend
 
 
 CONFIG_FILE = "~/.config/audmodel.yaml"
@@ -156,7 +156,7 @@ def _default_settings() -> dict[str, Any]:
     import pkgutil
 
     # The package may be in a ZIP file
-    content = pkgutil.get_data("audmodel.core", DEFAULT_FILE)
+    content = pkgutil.get_data("audmodel.core.repository", DEFAULT_FILE)
     assert content is not None
     return _settings(content, DEFAULT_FILE)
 

@@ -29,7 +29,7 @@ from audmodel.core.errors import PublishConflictError
 from audmodel.core.process.requests import GRACE
 from audmodel.core.process.requests import Requests
 from audmodel.core.process.workers import start_thread
-from audmodel.core.registry import Registry
+from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
 

@@ -14,13 +14,13 @@ from typing import Any
 import warnings
 
 from audmodel.core import uid as ids
-from audmodel.core.config import config
 from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.errors import ModelExistsError
-from audmodel.core.header import Header
-from audmodel.core.registry import Registry
-from audmodel.core.repository import Repository
+from audmodel.core.repository.config import config
+from audmodel.core.repository.header import Header
+from audmodel.core.repository.registry import Registry
+from audmodel.core.repository.repository import Repository
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
 
@@ -67,7 +67,7 @@ def check_found(model: ModelId, place: Repository) -> None:
     """
     from audmodel.core.backend.errors import OfflineError
     from audmodel.core.backend.errors import RepositoryUnreachableError
-    from audmodel.core.lookup import first
+    from audmodel.core.repository.lookup import first
 
     try:
         found = first(
@@ -102,7 +102,7 @@ def check_alias_found(alias: str, place: Repository) -> None:
         RepositoryError: if such a repository cannot be used
 
     """
-    from audmodel.core.lookup import first
+    from audmodel.core.repository.lookup import first
 
     found = first(lambda registry: registry.alias(alias), before(place))
     if found is not None:

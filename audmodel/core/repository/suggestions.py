@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 
-from audmodel.core.config import config
 from audmodel.core.errors import AudmodelError
-from audmodel.core.lookup import each
-from audmodel.core.registry import Registry
+from audmodel.core.repository.config import config
+from audmodel.core.repository.lookup import each
+from audmodel.core.repository.registry import Registry
 from audmodel.core.similar import did_you_mean
 
 

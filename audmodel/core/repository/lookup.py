@@ -12,13 +12,13 @@ from functools import partial
 from typing import TypeVar
 import warnings
 
-from audmodel.core import silence
-from audmodel.core.config import check_backend
-from audmodel.core.config import config
-from audmodel.core.config import is_embedded
 from audmodel.core.process.workers import start_thread
-from audmodel.core.registry import Registry
-from audmodel.core.repository import Repository
+from audmodel.core.repository import silence
+from audmodel.core.repository.config import check_backend
+from audmodel.core.repository.config import config
+from audmodel.core.repository.config import is_embedded
+from audmodel.core.repository.registry import Registry
+from audmodel.core.repository.repository import Repository
 
 
 Answer = TypeVar("Answer")

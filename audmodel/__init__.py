@@ -45,21 +45,21 @@ from audmodel.core.api.repositories import audit_repository as audit_repository
 from audmodel.core.api.repositories import check_repository as check_repository
 from audmodel.core.api.repositories import leftovers as leftovers
 from audmodel.core.api.verification import verify as verify
+from audmodel.core.operations.results import CachedModel as CachedModel
+from audmodel.core.operations.results import DamagedFile as DamagedFile
+from audmodel.core.operations.results import Model as Model
+from audmodel.core.operations.results import ModelFile as ModelFile
+from audmodel.core.operations.results import Transfer as Transfer
+from audmodel.core.operations.results import Verification as Verification
 from audmodel.core.repository.config import config as config
 from audmodel.core.repository.config import default_cache_root as default_cache_root
 from audmodel.core.repository.repository import Repository as Repository
-from audmodel.core.results import CachedModel as CachedModel
-from audmodel.core.results import DamagedFile as DamagedFile
-from audmodel.core.results import Model as Model
-from audmodel.core.results import ModelFile as ModelFile
-from audmodel.core.results import Transfer as Transfer
-from audmodel.core.results import Verification as Verification
 
 
 if TYPE_CHECKING:
     from audmodel import parallel as parallel
     from audmodel.core.backend.conditions import Check as Check
-    from audmodel.core.opening import OpenedFile as OpenedFile
+    from audmodel.core.operations.opening import OpenedFile as OpenedFile
     from audmodel.core.repository.audit import Finding as Finding
     from audmodel.core.repository.leftovers import Leftover as Leftover
     from audmodel.core.repository.probe import RepositoryReport as RepositoryReport
@@ -136,7 +136,7 @@ _LAZY = {
     "Check": "audmodel.core.backend.conditions",
     "Finding": "audmodel.core.repository.audit",
     "Leftover": "audmodel.core.repository.leftovers",
-    "OpenedFile": "audmodel.core.opening",
+    "OpenedFile": "audmodel.core.operations.opening",
     "RepositoryReport": "audmodel.core.repository.probe",
 }
 

@@ -25,12 +25,12 @@ import tempfile
 import time
 import zipfile
 
-from audmodel.core import folder
 from audmodel.core.archive import end
 from audmodel.core.archive import format
 from audmodel.core.archive.reader import Extractor
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.cache.tree import Folder
+from audmodel.core.operations import folder
 from audmodel.errors import ArchiveError
 
 

@@ -12,7 +12,7 @@ from audmodel.cli.command import Result
 
 
 def _info(args: argparse.Namespace) -> Result:
-    from audmodel.core.find import resolve
+    from audmodel.core.operations.find import resolve
 
     # One model throughout, even if its alias is moved in the meantime
     uid = str(resolve(args.uid, args.cache_root))

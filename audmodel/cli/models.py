@@ -137,7 +137,7 @@ def _load_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _load(args: argparse.Namespace) -> Result:
-    from audmodel.core.find import resolve
+    from audmodel.core.operations.find import resolve
 
     if args.dry_run:
         return _plan(

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 import pytest
 
 import audmodel
-from audmodel.core import folder
 from audmodel.core.archive import encoding
 from audmodel.core.archive import format
 from audmodel.core.archive.names import find_collisions
 from audmodel.core.cache.tree import Folder
+from audmodel.core.operations import folder
 from audmodel.errors import InvalidFolderError
 from tests.archive.hostile import ODD_NAMES
 from tests.archive.tools import MIB
@@ -241,7 +241,7 @@ def test_broken_disk_is_not_a_changed_file(
 
 UNREADABLE = """
 import os, sys
-from audmodel.core import folder
+from audmodel.core.operations import folder
 from audmodel.errors import InvalidFolderError
 if os.geteuid() == 0:
     os.setgroups([])
@@ -272,7 +272,8 @@ def test_what_cannot_be_read_is_refused(what: str, tmp_path: Path) -> None:
 
 
 def test_scan_is_imported_without_backends() -> None:
-    code = "import sys, audmodel.core.folder; print('audbackend' in sys.modules)"
+    module = "audmodel.core.operations.folder"
+    code = f"import sys, {module}; print('audbackend' in sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

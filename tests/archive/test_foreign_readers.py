@@ -19,7 +19,7 @@ import audmodel
 from audmodel.core.archive import format
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.filesystem import FileReader
-from audmodel.core.folder import scan
+from audmodel.core.operations.folder import scan
 from tests.archive.tools import KIB
 from tests.archive.tools import MIB
 from tests.archive.tools import MemorySource

@@ -15,7 +15,7 @@ import pytest
 
 import audmodel
 from audmodel.core.archive.writer import ArchiveWriter
-from audmodel.core.folder import scan
+from audmodel.core.operations.folder import scan
 from audmodel.core.progress import progress_bar
 from tests.archive.tools import KIB
 from tests.archive.tools import MIB

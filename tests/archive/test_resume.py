@@ -341,7 +341,7 @@ def test_staging_of_another_version_is_left_alone(uid: str, cache: Path) -> None
 ADOPT = """
 import os, sys
 import concurrent.futures.thread, filelock
-import audmodel, audmodel.core.loading, audmodel.core.progress
+import audmodel, audmodel.core.operations.loading, audmodel.core.progress
 host, cache, uid, user = sys.argv[1:]
 repository = audmodel.Repository("models", host, "file-system")
 audmodel.config.REPOSITORIES = [repository]

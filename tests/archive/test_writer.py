@@ -18,13 +18,13 @@ from blake3 import blake3
 import pytest
 
 import audmodel
-from audmodel.core import folder as folders
 from audmodel.core.archive import encoding
 from audmodel.core.archive import format
 from audmodel.core.archive.input import InputFile
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.filesystem import FileSystem
+from audmodel.core.operations import folder as folders
 from audmodel.errors import FileChangedError
 from audmodel.errors import InvalidFolderError
 from tests.archive.tools import KIB
@@ -352,7 +352,9 @@ def test_change_while_publishing_leaves_nothing(
 
         monkeypatch.setattr(ArchiveWriter, "__iter__", changed_at_the_end)
     else:
-        monkeypatch.setattr("audmodel.core.publishing.ArchiveWriter", Changing)
+        monkeypatch.setattr(
+            "audmodel.core.operations.publishing.ArchiveWriter", Changing
+        )
     with pytest.raises(FileChangedError, match=r"'.*/(x|z)'.*(changed|shorter)"):
         publish(repository, root, num_workers=2)
     left = [path for path in Path(repository.host).rglob("*") if path.is_file()]

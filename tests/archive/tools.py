@@ -22,7 +22,6 @@ import zipfile
 import yaml
 
 import audmodel
-from audmodel.core import folder as folders
 from audmodel.core.archive import end
 from audmodel.core.archive import format
 from audmodel.core.archive.reader import Extractor
@@ -31,6 +30,7 @@ from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.base import ObjectReader
 from audmodel.core.cache.tree import Folder
+from audmodel.core.operations import folder as folders
 from tests.conftest import ROOT
 
 

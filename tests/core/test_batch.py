@@ -219,6 +219,6 @@ def test_paths_when_the_directory_is_not_kept(
     (root / "a.txt").write_text("a")
     (root / "b.txt").write_text("b")
     uid = audmodel.publish(str(root), "torch", {}, "1.0.0")
-    monkeypatch.setattr("audmodel.core.index.keep", lambda *_: None)
+    monkeypatch.setattr("audmodel.core.operations.index.keep", lambda *_: None)
     (path,) = audmodel.load([uid], files="a.txt")
     assert os.listdir(path) == ["a.txt"]

@@ -17,7 +17,7 @@ import pytest
 import audmodel
 from audmodel.core.cache import care
 from audmodel.core.cache.tree import Folder
-from audmodel.core.results import CachedModel
+from audmodel.core.operations.results import CachedModel
 from audmodel.errors import CacheBusyError
 from audmodel.errors import CacheError
 from audmodel.errors import InvalidInputError

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import audmodel
-from audmodel.core import opening
+from audmodel.core.operations import opening
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ def test_file_that_changes_while_it_is_published(
     model_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from audmodel.core import folder
+    from audmodel.core.operations import folder
 
     scan = folder.scan
 
@@ -254,7 +254,7 @@ def test_what_cannot_be_read(
         if folder != Path("/"):
             folder.chmod(folder.stat().st_mode | 0o055)
     code = """
-        from audmodel.core import folder
+        from audmodel.core.operations import folder
         os.setgroups([])
         os.setuid(65534)
         try:

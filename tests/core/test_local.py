@@ -13,12 +13,12 @@ import filelock
 import pytest
 
 import audmodel
-from audmodel.core import index
-from audmodel.core import verification
 from audmodel.core.backend.base import TAIL
 from audmodel.core.cache.marker import Marker
 from audmodel.core.cache.slot import Slot
-from audmodel.core.find import Found
+from audmodel.core.operations import index
+from audmodel.core.operations import verification
+from audmodel.core.operations.find import Found
 from audmodel.errors import ArchiveMismatchError
 from audmodel.errors import FileNotInModelError
 from audmodel.errors import NotCachedError

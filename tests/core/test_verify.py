@@ -14,8 +14,8 @@ import pytest
 
 import audmodel
 from audmodel.core import disk
-from audmodel.core import verification
 from audmodel.core.backend.base import ANY
+from audmodel.core.operations import verification
 from audmodel.errors import ArchiveError
 from audmodel.errors import InvalidInputError
 from audmodel.errors import NotCachedError

@@ -53,7 +53,7 @@ SOON = 5.0
 PUBLISHERS = """
 import faulthandler, os, signal, sys, traceback
 import audmodel
-import audmodel.core.publishing, audmodel.core.repository.lookup
+import audmodel.core.operations.publishing, audmodel.core.repository.lookup
 import boto3
 from audmodel.core.backend.s3 import upload as s3_upload
 

@@ -435,7 +435,9 @@ def test_two_users(
             folder.chmod(folder.stat().st_mode | 0o055)
     code = """
         # Nobody may not be able to read the modules of Python
-        import audmodel.core.loading, audmodel.core.repository.lookup, tempfile
+        import audmodel.core.operations.loading
+        import audmodel.core.repository.lookup
+        import tempfile
         with tempfile.TemporaryDirectory() as folder:
             audmodel.load(args["uids"][0], cache_root=folder)
         os.umask(args["umask"])

@@ -440,7 +440,7 @@ def test_cache_that_cannot_be_written_to(
     before = sorted(loaded.parent.iterdir())
     code = """
         # Nobody may not be able to read the modules of Python
-        import audmodel.core.loading, blake3, filelock, isal.isal_zlib
+        import audmodel.core.operations.loading, blake3, filelock, isal.isal_zlib
         from audmodel.core.cache import marker
         os.setgroups([])
         os.setgid(65534)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import audmodel
-from audmodel.core import publishing
 from audmodel.core.archive.writer import ArchiveWriter
+from audmodel.core.operations import publishing
 from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from tests.behaviour.backends import BACKENDS
@@ -34,8 +34,8 @@ Count = Callable[[str, int], None]
 # Runs a function in forks of a process that has imported everything
 RACE = textwrap.dedent(
     """
-    import audmodel.core.loading
-    import audmodel.core.publishing
+    import audmodel.core.operations.loading
+    import audmodel.core.operations.publishing
     import audmodel.core.repository.lookup
     import shutil, tempfile, traceback
     # Forks must not share connections

@@ -14,8 +14,8 @@ from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.errors import ArchiveError
 from audmodel.core.errors import FileNotInModelError
 from audmodel.core.errors import InvalidInputError
-from audmodel.core.find import find
-from audmodel.core.find import resolve
+from audmodel.core.operations.find import find
+from audmodel.core.operations.find import resolve
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.process.workers import check_timeout
 from audmodel.core.repository.repository import anchored
@@ -24,8 +24,8 @@ from audmodel.core.selection import check_patterns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from audmodel.core.find import Found
-    from audmodel.core.opening import OpenedFile
+    from audmodel.core.operations.find import Found
+    from audmodel.core.operations.opening import OpenedFile
 
 
 def open(
@@ -116,8 +116,8 @@ def open(
         raise TypeError(f"'file' has to be a string, not {type(file).__name__}.")
     model = resolve(uid, cache_root)
 
-    from audmodel.core import opening
     from audmodel.core.archive.names import check_name
+    from audmodel.core.operations import opening
 
     try:
         check_name(file)
@@ -225,7 +225,7 @@ def stream(
     patterns = None if files is None else check_patterns(files)
     model = resolve(uid, cache_root)
 
-    from audmodel.core.local import Local
+    from audmodel.core.operations.local import Local
 
     paths = Local(CacheEntry(cache_root, model)).paths(patterns)
     if paths is not None:
@@ -244,8 +244,8 @@ def _stream(
     num_workers: int,
     verbose: bool,
 ) -> Generator[str, None, None]:
-    from audmodel.core import loading
-    from audmodel.core.local import Local
+    from audmodel.core.operations import loading
+    from audmodel.core.operations.local import Local
     from audmodel.core.progress import progress_bar
 
     with found.entry.partial.lock(timeout=timeout, lend=True):

@@ -8,10 +8,10 @@ import warnings
 from audmodel.core import uid as ids
 from audmodel.core.errors import AliasNotFoundError
 from audmodel.core.errors import ModelNotFoundError
-from audmodel.core.find import alias_target
-from audmodel.core.find import find
-from audmodel.core.find import places
-from audmodel.core.find import resolve
+from audmodel.core.operations.find import alias_target
+from audmodel.core.operations.find import find
+from audmodel.core.operations.find import places
+from audmodel.core.operations.find import resolve
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository.repository import Repository
 from audmodel.core.repository.repository import check_type
@@ -84,7 +84,7 @@ def all_aliases(
         {'emotion-small': '3e120e8d-1.0.0'}
 
     """
-    from audmodel.core import catalogue
+    from audmodel.core.operations import catalogue
     from audmodel.core.repository.lookup import each
 
     workers = check_num_workers(num_workers)

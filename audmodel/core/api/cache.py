@@ -9,8 +9,8 @@ from audmodel.core.cache import care
 from audmodel.core.cache.root import absolute_root
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.errors import NotCachedError
-from audmodel.core.find import resolve
-from audmodel.core.results import CachedModel
+from audmodel.core.operations.find import resolve
+from audmodel.core.operations.results import CachedModel
 from audmodel.core.uid import ModelId
 from audmodel.core.uid import ShortId
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from audmodel.core.errors import InvalidInputError
-from audmodel.core.find import find
-from audmodel.core.find import find_header
+from audmodel.core.operations.find import find
+from audmodel.core.operations.find import find_header
 from audmodel.core.repository.repository import Repository
 
 

@@ -9,10 +9,10 @@ from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.errors import InvalidIdError
 from audmodel.core.errors import ModelNotFoundError
-from audmodel.core.find import alias_target
-from audmodel.core.find import find_versions
-from audmodel.core.find import missing_message
-from audmodel.core.find import resolve
+from audmodel.core.operations.find import alias_target
+from audmodel.core.operations.find import find_versions
+from audmodel.core.operations.find import missing_message
+from audmodel.core.operations.find import resolve
 from audmodel.core.uid import Alias
 
 

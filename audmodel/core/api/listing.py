@@ -7,11 +7,11 @@ import warnings
 
 from audmodel.core import uid as ids
 from audmodel.core.cache.root import absolute_root
+from audmodel.core.operations.results import Model
+from audmodel.core.operations.results import ModelFile
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository.repository import Repository
 from audmodel.core.repository.repository import check_type
-from audmodel.core.results import Model
-from audmodel.core.results import ModelFile
 from audmodel.core.uid import ModelId
 
 
@@ -50,7 +50,7 @@ def files(uid: str, *, cache_root: str | None = None) -> list[ModelFile]:
         readme.txt 29
 
     """
-    from audmodel.core.archives import find_directory
+    from audmodel.core.operations.archives import find_directory
 
     directory = find_directory(uid, cache_root)
     return [
@@ -121,7 +121,7 @@ def models(
         []
 
     """
-    from audmodel.core import catalogue
+    from audmodel.core.operations import catalogue
     from audmodel.core.progress import progress_bar
     from audmodel.core.repository.lookup import each
 

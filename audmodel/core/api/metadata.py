@@ -7,8 +7,8 @@ import logging
 from typing import Any
 
 from audmodel.core.cache.entry import CacheEntry
-from audmodel.core.find import find
-from audmodel.core.find import resolve
+from audmodel.core.operations.find import find
+from audmodel.core.operations.find import resolve
 
 
 logger = logging.getLogger("audmodel")

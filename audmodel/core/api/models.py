@@ -15,9 +15,9 @@ from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.errors import ConfigurationError
 from audmodel.core.errors import InvalidInputError
-from audmodel.core.find import find
-from audmodel.core.find import resolve
 from audmodel.core.home import expand_home
+from audmodel.core.operations.find import find
+from audmodel.core.operations.find import resolve
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.process.workers import check_timeout
 from audmodel.core.repository.config import config
@@ -32,7 +32,7 @@ logger = logging.getLogger("audmodel")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from audmodel.core.publishing import Publication
+    from audmodel.core.operations.publishing import Publication
 
 
 @overload
@@ -143,11 +143,11 @@ def load(
     model = resolve(uid, cache_root)
     entry = CacheEntry(cache_root, model)
 
-    from audmodel.core.local import Local
+    from audmodel.core.operations.local import Local
 
     path = Local(entry).path(patterns)
     if path is None:
-        from audmodel.core import batch
+        from audmodel.core.operations import batch
         from audmodel.core.progress import progress_bar
 
         found = find(model, cache_root)
@@ -173,7 +173,7 @@ def _load_all(
     verbose: bool,
 ) -> list[str]:
     r"""Load several models."""
-    from audmodel.core import batch
+    from audmodel.core.operations import batch
     from audmodel.core.progress import progress_bar
 
     known: dict[str, CacheEntry] = {}
@@ -304,7 +304,7 @@ def publish(
         tmp_root=tmp_root,
     )
 
-    from audmodel.core import publishing
+    from audmodel.core.operations import publishing
     from audmodel.core.progress import progress_bar
     from audmodel.core.repository.lookup import open_registry
 
@@ -376,8 +376,8 @@ def publication(
     if alias:
         ids.check_alias(alias)
 
-    from audmodel.core import folder
-    from audmodel.core.publishing import Publication
+    from audmodel.core.operations import folder
+    from audmodel.core.operations.publishing import Publication
     from audmodel.core.repository.header import Header
     from audmodel.core.yaml import document
 

@@ -8,10 +8,10 @@ import datetime
 
 from audmodel.core.api.models import publication
 from audmodel.core.cache.entry import CacheEntry
-from audmodel.core.find import resolve
+from audmodel.core.operations.find import resolve
+from audmodel.core.operations.results import Transfer
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository.repository import Repository
-from audmodel.core.results import Transfer
 from audmodel.core.selection import check_patterns
 
 
@@ -66,7 +66,7 @@ def plan_load(
         0
 
     """
-    from audmodel.core import planning
+    from audmodel.core.operations import planning
 
     patterns = None if files is None else check_patterns(files)
     num_workers = check_num_workers(num_workers)
@@ -138,7 +138,7 @@ def plan_publish(
         ('7a704d69-1.0.0', 4, 16454, False)
 
     """
-    from audmodel.core import planning
+    from audmodel.core.operations import planning
 
     planned, place = publication(
         root,

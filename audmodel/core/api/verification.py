@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.errors import InvalidInputError
-from audmodel.core.find import find
-from audmodel.core.find import resolve
+from audmodel.core.operations.find import find
+from audmodel.core.operations.find import resolve
+from audmodel.core.operations.results import Verification
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.process.workers import check_timeout
-from audmodel.core.results import Verification
 
 
 def verify(
@@ -78,8 +78,8 @@ def verify(
         True
 
     """
-    from audmodel.core import verification
-    from audmodel.core.archives import find_directory
+    from audmodel.core.operations import verification
+    from audmodel.core.operations.archives import find_directory
     from audmodel.core.progress import progress_bar
 
     num_workers = check_num_workers(num_workers)

@@ -23,7 +23,7 @@ from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.tree import Folder
 from audmodel.core.errors import CacheBusyError
 from audmodel.core.errors import CacheError
-from audmodel.core.results import CachedModel
+from audmodel.core.operations.results import CachedModel
 from audmodel.core.uid import ModelId
 
 

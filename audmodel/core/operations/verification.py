@@ -5,23 +5,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 
-from audmodel.core import index
-from audmodel.core import loading
 from audmodel.core.archive import comparing
 from audmodel.core.archive import format
 from audmodel.core.archive.checker import Checker
 from audmodel.core.archive.comparing import Difference
-from audmodel.core.archives import Archive
-from audmodel.core.archives import open_archive
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.slot import Slot
 from audmodel.core.errors import CacheBusyError
 from audmodel.core.errors import NotCachedError
-from audmodel.core.find import Found
+from audmodel.core.operations import index
+from audmodel.core.operations import loading
+from audmodel.core.operations.archives import Archive
+from audmodel.core.operations.archives import open_archive
+from audmodel.core.operations.find import Found
+from audmodel.core.operations.results import DamagedFile
+from audmodel.core.operations.results import Verification
 from audmodel.core.progress import StartProgress
 from audmodel.core.progress import no_progress
-from audmodel.core.results import DamagedFile
-from audmodel.core.results import Verification
 
 
 def verify(

@@ -12,12 +12,12 @@ from audmodel.core.archive.member_file import MemberFile
 from audmodel.core.archive.parts import MemberParts
 from audmodel.core.archive.parts import find_member
 from audmodel.core.archive.parts import has_parts
-from audmodel.core.archives import open_archive
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.tree import Folder
 from audmodel.core.errors import FileNotInModelError
-from audmodel.core.find import Found
-from audmodel.core.local import Local
+from audmodel.core.operations.archives import open_archive
+from audmodel.core.operations.find import Found
+from audmodel.core.operations.local import Local
 from audmodel.core.selection import listed
 from audmodel.core.uid import ModelId
 

@@ -14,13 +14,10 @@ import time
 from typing import cast
 
 from audmodel.core import disk
-from audmodel.core import index
 from audmodel.core.archive import comparing
 from audmodel.core.archive import format
 from audmodel.core.archive.names import find_collisions
 from audmodel.core.archive.reader import Extractor
-from audmodel.core.archives import Archive
-from audmodel.core.archives import open_archive
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.slot import Slot
 from audmodel.core.cache.staging import Expected
@@ -28,11 +25,14 @@ from audmodel.core.cache.staging import Staging
 from audmodel.core.cache.tree import Folder
 from audmodel.core.errors import ArchiveError
 from audmodel.core.errors import CacheBusyError
-from audmodel.core.find import Found
-from audmodel.core.find import other_archive
-from audmodel.core.local import Local
-from audmodel.core.local import absent
-from audmodel.core.local import selected
+from audmodel.core.operations import index
+from audmodel.core.operations.archives import Archive
+from audmodel.core.operations.archives import open_archive
+from audmodel.core.operations.find import Found
+from audmodel.core.operations.find import other_archive
+from audmodel.core.operations.local import Local
+from audmodel.core.operations.local import absent
+from audmodel.core.operations.local import selected
 from audmodel.core.progress import Progress
 from audmodel.core.progress import StartProgress
 from audmodel.core.progress import no_progress

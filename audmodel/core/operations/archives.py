@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
-from audmodel.core import index
 from audmodel.core.archive import end
 from audmodel.core.archive import format
 from audmodel.core.backend.base import ObjectBackend
@@ -20,9 +19,10 @@ from audmodel.core.damage import until_intact
 from audmodel.core.errors import ArchiveError
 from audmodel.core.errors import ArchiveMismatchError
 from audmodel.core.errors import AudmodelError
-from audmodel.core.find import Found
-from audmodel.core.find import find
-from audmodel.core.find import resolve
+from audmodel.core.operations import index
+from audmodel.core.operations.find import Found
+from audmodel.core.operations.find import find
+from audmodel.core.operations.find import resolve
 from audmodel.core.repository.lookup import open_registry
 from audmodel.core.uid import ModelId
 

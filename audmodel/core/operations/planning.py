@@ -9,7 +9,6 @@ from audmodel.core.archive import comparing
 from audmodel.core.archive import encoding
 from audmodel.core.archive import forecast
 from audmodel.core.archive import format
-from audmodel.core.archives import open_archive
 from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.errors import RepositoryNotFoundError
@@ -18,17 +17,18 @@ from audmodel.core.cache.slot import Slot
 from audmodel.core.cache.staging import is_reused
 from audmodel.core.cache.staging import resumable_files
 from audmodel.core.cache.tree import Folder
-from audmodel.core.find import find
-from audmodel.core.local import Local
-from audmodel.core.local import absent
-from audmodel.core.local import selected
-from audmodel.core.publishing import Publication
+from audmodel.core.operations.archives import open_archive
+from audmodel.core.operations.find import find
+from audmodel.core.operations.local import Local
+from audmodel.core.operations.local import absent
+from audmodel.core.operations.local import selected
+from audmodel.core.operations.publishing import Publication
+from audmodel.core.operations.results import Transfer
 from audmodel.core.repository.config import is_embedded
 from audmodel.core.repository.conflicts import check_found
 from audmodel.core.repository.conflicts import check_free
 from audmodel.core.repository.lookup import open_registry
 from audmodel.core.repository.repository import Repository
-from audmodel.core.results import Transfer
 
 
 # Requests for header, claim and metadata, each looked at or stored,

@@ -7,13 +7,13 @@ import contextlib
 import logging
 import time
 
-from audmodel.core import loading
 from audmodel.core.archive import format
-from audmodel.core.archives import find_directory
 from audmodel.core.cache.entry import CacheEntry
-from audmodel.core.find import Found
-from audmodel.core.find import find
-from audmodel.core.local import Local
+from audmodel.core.operations import loading
+from audmodel.core.operations.archives import find_directory
+from audmodel.core.operations.find import Found
+from audmodel.core.operations.find import find
+from audmodel.core.operations.local import Local
 from audmodel.core.process.requests import prefetch_requests
 from audmodel.core.progress import StartProgress
 from audmodel.core.uid import ModelId

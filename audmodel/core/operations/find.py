@@ -103,7 +103,7 @@ def find(
 
     """
     from audmodel.core.backend.errors import OfflineError
-    from audmodel.core.local import Local
+    from audmodel.core.operations.local import Local
     from audmodel.core.repository.lookup import first
 
     model = resolve(uid, cache_root)

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 import functools
 import os
 
-from audmodel.core import index
 from audmodel.core.archive import end
 from audmodel.core.archive import format
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.slot import Slot
 from audmodel.core.cache.tree import Folder
 from audmodel.core.errors import FileNotInModelError
+from audmodel.core.operations import index
 from audmodel.core.selection import select
 from audmodel.core.uid import ModelId
 

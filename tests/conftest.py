@@ -25,9 +25,12 @@ from tests.parts import pytest_addoption as pytest_addoption
 from tests.parts import pytest_collection_modifyitems as pytest_collection_modifyitems
 from tests.parts import pytest_ignore_collect as pytest_ignore_collect
 from tests.parts import pytest_unconfigure as _report_missing_programs
+from tests.processes import ROOT as ROOT
+from tests.processes import fetched as fetched
+from tests.processes import python as python
+from tests.processes import released as released
 
 
-ROOT = Path(__file__).parent.parent
 RELEASE = "1.5.3"
 RELEASED_PYTHON = "AUDMODEL_RELEASED_PYTHON"
 

@@ -21,7 +21,7 @@ import audmodel
 from tests.conftest import RELEASE
 from tests.conftest import ROOT
 from tests.conftest import OutOfReachError
-from tests.core.conftest import Interpreter
+from tests.processes import Interpreter
 
 
 def settings() -> dict[str, Any]:

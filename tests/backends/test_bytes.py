@@ -17,7 +17,7 @@ from audmodel.core.cache import marker
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
 from tests.conftest import RELEASE
-from tests.core.conftest import released as released
+from tests.processes import released as released
 
 
 MIB = 1024 * 1024

@@ -16,8 +16,8 @@ import audmodel
 from tests.behaviour.backends import content
 from tests.behaviour.backends import publish
 from tests.behaviour.backends import store
-from tests.core.conftest import Interpreter
-from tests.core.conftest import python as python
+from tests.processes import Interpreter
+from tests.processes import python as python
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 import audmodel
 from audmodel.core.backend import filesystem
-from tests.core.test_config import config_file as config_file
+from tests.repository.test_config import config_file as config_file
 
 
 @pytest.fixture

@@ -2,6 +2,4 @@
 
 from __future__ import annotations
 
-from tests.core.conftest import fetched as fetched
-from tests.core.conftest import python as python
 from tests.parallel.conftest import nothing_left as nothing_left

@@ -17,8 +17,8 @@ import audmodel
 from audmodel.core.yaml import document
 from audmodel.errors import InvalidDocumentError
 from tests.behaviour.backends import publish
-from tests.core import released_values
-from tests.core.conftest import Interpreter
+from tests.processes import Interpreter
+from tests.yaml import released_values
 
 
 ARRAYS: dict[str, np.ndarray[Any, Any]] = {

@@ -12,8 +12,6 @@ import random
 import pytest
 
 from tests.conftest import ROOT
-from tests.core.conftest import python as python
-from tests.core.conftest import released as released
 from tests.reliability.strace import Tracer
 
 

@@ -31,8 +31,8 @@ from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.behaviour.backends import store
-from tests.core.conftest import Interpreter
-from tests.core.conftest import python as python
+from tests.processes import Interpreter
+from tests.processes import python as python
 
 
 MODEL = ModelId(*audmodel.uid("torch", {"sampling_rate": 16000}, "1.0.0").split("-"))

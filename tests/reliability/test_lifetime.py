@@ -12,7 +12,7 @@ import pytest
 import audmodel
 from tests.backends import seaweedfs
 from tests.behaviour.backends import BACKENDS
-from tests.core.conftest import Interpreter
+from tests.processes import Interpreter
 
 
 # Of each family of faults

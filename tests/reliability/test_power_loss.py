@@ -25,8 +25,8 @@ from audmodel.core.backend.filesystem import FileReader
 from audmodel.core.cache import marker as marker_module
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
-from tests.core.conftest import Interpreter
-from tests.core.test_cache import needs_root
+from tests.cache.test_cache import needs_root
+from tests.processes import Interpreter
 from tests.reliability.strace import CHANGING
 from tests.reliability.strace import SYNCING
 from tests.reliability.strace import Call

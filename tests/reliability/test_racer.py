@@ -24,8 +24,8 @@ import pytest
 import audmodel
 from audmodel.core.cache.tree import Folder
 from tests.behaviour.backends import publish
-from tests.core.conftest import Interpreter
-from tests.core.conftest import Process
+from tests.processes import Interpreter
+from tests.processes import Process
 
 
 VICTIM, ATTACKER = 65533, 65534

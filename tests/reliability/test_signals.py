@@ -18,7 +18,7 @@ from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.behaviour.backends import s3
-from tests.core.conftest import Interpreter
+from tests.processes import Interpreter
 from tests.reliability.conftest import patience
 from tests.reliability.test_races import RACE
 

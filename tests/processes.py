@@ -18,9 +18,9 @@ import pytest
 
 import audmodel
 from audmodel.core.backend.filesystem import FileReader
-from tests.conftest import ROOT
 
 
+ROOT = Path(__file__).parent.parent
 # Arguments of the code come as JSON, its result goes back the same way.
 _PROGRAM = """\
 import json, os, sys, time

@@ -36,7 +36,7 @@ from tests.archive.tools import worker_threads
 from tests.archive.tools import write_old
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
-from tests.core.conftest import Interpreter
+from tests.processes import Interpreter
 
 
 def contents() -> dict[str, bytes]:

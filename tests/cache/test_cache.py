@@ -26,7 +26,7 @@ from audmodel.core.cache.tree import Folder
 from audmodel.core.uid import ModelId
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
-from tests.core.conftest import Interpreter
+from tests.processes import Interpreter
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from audmodel.errors import InvalidInputError
 from audmodel.errors import NotCachedError
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
-from tests.core.conftest import Interpreter
-from tests.core.test_cache import KILL
-from tests.core.test_cache import entry_of
+from tests.cache.test_cache import KILL
+from tests.cache.test_cache import entry_of
+from tests.processes import Interpreter
 
 
 @pytest.fixture

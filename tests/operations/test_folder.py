@@ -16,7 +16,7 @@ from audmodel.core.archive.input import InputFile
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
-from tests.core.conftest import Interpreter
+from tests.processes import Interpreter
 
 
 def test_all_kinds_of_names(repository: audmodel.Repository, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.uid import ModelId
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
-from tests.core.conftest import Interpreter
+from tests.processes import Interpreter
 
 
 PUBLISH = """

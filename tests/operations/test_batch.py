@@ -19,8 +19,8 @@ from audmodel.errors import InvalidIdError
 from audmodel.errors import ModelNotFoundError
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
-from tests.core.conftest import Interpreter
-from tests.core.test_cache import entry_of
+from tests.cache.test_cache import entry_of
+from tests.processes import Interpreter
 
 
 @pytest.fixture

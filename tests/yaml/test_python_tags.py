@@ -17,8 +17,8 @@ from audmodel.cli.output import to_json
 from audmodel.core.yaml import document
 from audmodel.errors import InvalidDocumentError
 from tests.behaviour.backends import files
-from tests.core import released_values
-from tests.core.conftest import Interpreter
+from tests.processes import Interpreter
+from tests.yaml import released_values
 
 
 @pytest.mark.parametrize(

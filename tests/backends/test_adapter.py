@@ -21,7 +21,7 @@ from tests.behaviour.backends import Plain
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
-from tests.core.conftest import Interpreter
+from tests.processes import Interpreter
 
 
 @pytest.fixture(params=["file-system", "plain"])

@@ -23,15 +23,15 @@ from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.behaviour.backends import store
-from tests.core.conftest import Interpreter
-from tests.core.test_cache import entry_of
-from tests.core.test_partial import SIZES
-from tests.core.test_partial import folder as folder
-from tests.core.test_partial import publish_again
-from tests.core.test_partial import published as published
-from tests.core.test_partial import replace
-from tests.core.test_partial import small as small
-from tests.core.test_partial import uid as uid
+from tests.cache.test_cache import entry_of
+from tests.operations.test_partial import SIZES
+from tests.operations.test_partial import folder as folder
+from tests.operations.test_partial import publish_again
+from tests.operations.test_partial import published as published
+from tests.operations.test_partial import replace
+from tests.operations.test_partial import small as small
+from tests.operations.test_partial import uid as uid
+from tests.processes import Interpreter
 
 
 def damage(path: Path, offset: int = 0) -> None:

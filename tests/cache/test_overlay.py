@@ -14,7 +14,7 @@ import pytest
 import audmodel
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
-from tests.core.conftest import Interpreter
+from tests.processes import Interpreter
 
 
 # Runs the rest where the cache is the upper one of two layers

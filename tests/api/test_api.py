@@ -16,7 +16,7 @@ import audmodel
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.conftest import ROOT
-from tests.core.conftest import Interpreter
+from tests.processes import Interpreter
 
 
 def test_signatures_are_those_of_the_release_and_more(released: Interpreter) -> None:

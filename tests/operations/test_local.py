@@ -24,10 +24,10 @@ from audmodel.errors import FileNotInModelError
 from audmodel.errors import NotCachedError
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
-from tests.core.conftest import Interpreter
-from tests.core.test_cache import KILL
-from tests.core.test_cache import entry_of
-from tests.core.test_partial import publish_again
+from tests.cache.test_cache import KILL
+from tests.cache.test_cache import entry_of
+from tests.operations.test_partial import publish_again
+from tests.processes import Interpreter
 
 
 SIZES = {"a/1.bin": 1000, "a/2.bin": 2000, "b.bin": 3000, "large.bin": 9_000_000}

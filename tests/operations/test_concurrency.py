@@ -29,7 +29,7 @@ from audmodel.errors import PublishConflictError
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
-from tests.core.conftest import Interpreter
+from tests.processes import Interpreter
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import audmodel
 from tests.behaviour.backends import files
-from tests.core.conftest import Interpreter
+from tests.processes import Interpreter
 
 
 Case = tuple[dict[str, Any], dict[str, Any]]

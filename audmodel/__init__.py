@@ -45,7 +45,7 @@ from audmodel.core.api.repositories import audit_repository as audit_repository
 from audmodel.core.api.repositories import check_repository as check_repository
 from audmodel.core.api.repositories import leftovers as leftovers
 from audmodel.core.api.verification import verify as verify
-from audmodel.core.operations.results import CachedModel as CachedModel
+from audmodel.core.cache.results import CachedModel as CachedModel
 from audmodel.core.operations.results import DamagedFile as DamagedFile
 from audmodel.core.operations.results import Model as Model
 from audmodel.core.operations.results import ModelFile as ModelFile

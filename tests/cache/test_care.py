@@ -16,8 +16,8 @@ import pytest
 
 import audmodel
 from audmodel.core.cache import care
+from audmodel.core.cache.results import CachedModel
 from audmodel.core.cache.tree import Folder
-from audmodel.core.operations.results import CachedModel
 from audmodel.errors import CacheBusyError
 from audmodel.errors import CacheError
 from audmodel.errors import InvalidInputError

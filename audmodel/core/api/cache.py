@@ -6,11 +6,11 @@ import datetime
 
 from audmodel.core import uid as ids
 from audmodel.core.cache import care
+from audmodel.core.cache.results import CachedModel
 from audmodel.core.cache.root import absolute_root
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.errors import NotCachedError
 from audmodel.core.operations.find import resolve
-from audmodel.core.operations.results import CachedModel
 from audmodel.core.uid import ModelId
 from audmodel.core.uid import ShortId
 

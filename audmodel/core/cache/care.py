@@ -20,10 +20,10 @@ import re
 
 from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.cache.results import CachedModel
 from audmodel.core.cache.tree import Folder
 from audmodel.core.errors import CacheBusyError
 from audmodel.core.errors import CacheError
-from audmodel.core.operations.results import CachedModel
 from audmodel.core.uid import ModelId
 
 

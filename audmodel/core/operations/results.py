@@ -2,7 +2,6 @@ r"""What public functions give back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-import datetime
 from typing import Any
 
 from audmodel.core.repository.repository import Repository
@@ -73,30 +72,6 @@ class ModelFile:
     path: str
     size: int
     compressed_size: int
-
-
-@dataclass(frozen=True)
-class CachedModel:
-    r"""Model in the cache.
-
-    Args:
-        uid: model ID
-        path: path of its folder
-        size: size of its files in bytes
-        last_used: when it was loaded the last time,
-            also if it was in the cache already
-        partial: whether only some of its files are there
-        unfinished: whether they are of a load that was interrupted,
-            or has not ended yet
-
-    """
-
-    uid: str
-    path: str
-    size: int
-    last_used: datetime.datetime
-    partial: bool
-    unfinished: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from audmodel.cli.command import Result
 
 
 def _info(args: argparse.Namespace) -> Result:
-    from audmodel.core.operations.find import resolve
+    from audmodel.core.api.identity import full_id
 
     # One model throughout, even if its alias is moved in the meantime
-    uid = str(resolve(args.uid, args.cache_root))
+    uid = full_id(args.uid, args.cache_root)
     header = audmodel.header(uid, cache_root=args.cache_root)
     place = audmodel.repository(uid, cache_root=args.cache_root)
     data = {

@@ -137,7 +137,7 @@ def _load_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _load(args: argparse.Namespace) -> Result:
-    from audmodel.core.operations.find import resolve
+    from audmodel.core.api.identity import full_id
 
     if args.dry_run:
         return _plan(
@@ -154,7 +154,7 @@ def _load(args: argparse.Namespace) -> Result:
     uids = args.uid
     if args.json:
         # What is reported is what is loaded, even if an alias is moved meanwhile
-        uids = [str(resolve(uid, args.cache_root)) for uid in args.uid]
+        uids = [full_id(uid, args.cache_root) for uid in args.uid]
     paths = audmodel.load(
         uids,
         files=args.files,

@@ -138,7 +138,9 @@ def test_wait_for_another_process(
 
     uid = publish(model_folder)
     lines(log)
-    with CacheEntry(None, ModelId(*uid.split("-"))).whole.lock(timeout=1):
+    with CacheEntry(audmodel.default_cache_root(), ModelId(*uid.split("-"))).whole.lock(
+        timeout=1
+    ):
         thread = threading.Thread(target=audmodel.load, args=(uid,))
         thread.start()
         thread.join(0.8)

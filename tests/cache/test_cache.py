@@ -35,7 +35,7 @@ def uid(repository: audmodel.Repository, model_folder: Path) -> str:
 
 
 def entry_of(uid: str) -> CacheEntry:
-    return CacheEntry(None, ModelId(*uid.split("-")))
+    return CacheEntry(audmodel.default_cache_root(), ModelId(*uid.split("-")))
 
 
 def tree(root: Path) -> list[str]:

@@ -202,7 +202,9 @@ def test_all_files_are_what_was_published(any_uid: str, num_workers: int) -> Non
             assert file.read(3) == content[len(content) // 2 :][:3]
     assert worker_threads() == []
     # Nobody takes any of this for the model
-    assert not CacheEntry(None, ModelId(*any_uid.split("-"))).is_complete
+    assert not CacheEntry(
+        audmodel.default_cache_root(), ModelId(*any_uid.split("-"))
+    ).is_complete
 
 
 def test_libraries_read_from_it(any_uid: str) -> None:
@@ -332,7 +334,7 @@ def test_open_files_survive_that_the_model_is_loaded(uid: str) -> None:
 
 
 def entry_of(uid: str) -> CacheEntry:
-    return CacheEntry(None, ModelId(*uid.split("-")))
+    return CacheEntry(audmodel.default_cache_root(), ModelId(*uid.split("-")))
 
 
 def names_of(paths: list[str], uid: str) -> list[str]:

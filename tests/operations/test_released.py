@@ -297,7 +297,7 @@ def test_released_waits_for_our_lock(
 ) -> None:
     uid = publish(model_folder)
     model = ModelId(*uid.split("-"))
-    with CacheEntry(None, model).whole.lock(timeout=1):
+    with CacheEntry(audmodel.default_cache_root(), model).whole.lock(timeout=1):
         process = released.start(f"audmodel.load({uid!r}, timeout=0.2)")
         assert re.search(r"^filelock(\.\w+)*\.\w*Timeout\w*: ", process.errors(), re.M)
 

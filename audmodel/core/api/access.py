@@ -18,6 +18,7 @@ from audmodel.core.operations.find import find
 from audmodel.core.operations.find import resolve
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.process.workers import check_timeout
+from audmodel.core.repository.config import cache_folder
 from audmodel.core.repository.repository import anchored
 from audmodel.core.selection import check_patterns
 
@@ -114,6 +115,7 @@ def open(
     timeout = check_timeout(timeout)
     if not isinstance(file, str):
         raise TypeError(f"'file' has to be a string, not {type(file).__name__}.")
+    cache_root = cache_folder(cache_root)
     model = resolve(uid, cache_root)
 
     from audmodel.core.archive.names import check_name
@@ -223,6 +225,7 @@ def stream(
     if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 1:
         raise InvalidInputError(f"'ahead' has to be a positive integer, not {ahead!r}.")
     patterns = None if files is None else check_patterns(files)
+    cache_root = cache_folder(cache_root)
     model = resolve(uid, cache_root)
 
     from audmodel.core.operations.local import Local

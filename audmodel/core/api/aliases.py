@@ -13,6 +13,7 @@ from audmodel.core.operations.find import find
 from audmodel.core.operations.find import places
 from audmodel.core.operations.find import resolve
 from audmodel.core.process.workers import check_num_workers
+from audmodel.core.repository.config import cache_folder
 from audmodel.core.repository.repository import Repository
 from audmodel.core.repository.repository import check_type
 
@@ -49,7 +50,7 @@ def aliases(
     """
     from audmodel.core.repository.lookup import open_registry
 
-    found = find(uid, cache_root, any_archive=True)
+    found = find(uid, cache_folder(cache_root), any_archive=True)
     with open_registry(found.place) as registry:
         names = registry.listed_aliases(found.model)
     return sorted(name for name in names if alias_target(name) == found.model)
@@ -139,7 +140,7 @@ def resolve_alias(
         raise TypeError(f"An alias has to be a string, not {type(alias).__name__}.")
     if ids.is_alias(alias):
         with contextlib.suppress(ModelNotFoundError):
-            return str(resolve(alias, cache_root))
+            return str(resolve(alias, cache_folder(cache_root)))
     raise AliasNotFoundError(
         f"An alias with name {alias[:150]!r} does not exist in {places()}."
     )
@@ -187,7 +188,7 @@ def set_alias(
     from audmodel.core.repository.lookup import open_registry
 
     ids.check_alias(alias)
-    found = find(uid, cache_root, any_archive=True)
+    found = find(uid, cache_folder(cache_root), any_archive=True)
     check_alias_found(alias, found.place)
     with open_registry(found.place) as registry:
         registry.set_alias(alias, found.model)

@@ -7,10 +7,10 @@ import datetime
 from audmodel.core import uid as ids
 from audmodel.core.cache import care
 from audmodel.core.cache.results import CachedModel
-from audmodel.core.cache.root import absolute_root
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.errors import NotCachedError
 from audmodel.core.operations.find import resolve
+from audmodel.core.repository.config import cache_folder
 from audmodel.core.uid import ModelId
 from audmodel.core.uid import ShortId
 
@@ -39,7 +39,7 @@ def cached(*, cache_root: str | None = None) -> list[CachedModel]:
         [('3e120e8d-1.0.0', 16454)]
 
     """
-    return care.cached(absolute_root(cache_root))
+    return care.cached(cache_folder(cache_root))
 
 
 def remove_cached(uid: str, *, cache_root: str | None = None) -> list[CachedModel]:
@@ -74,14 +74,14 @@ def remove_cached(uid: str, *, cache_root: str | None = None) -> list[CachedMode
         []
 
     """
-    root = absolute_root(cache_root)
     parsed = ids.parse(uid)
+    cache_root = cache_folder(cache_root)
     wanted = parsed if isinstance(parsed, ShortId) else resolve(uid, cache_root)
-    models = [model for model in care.cached(root) if _is(model, wanted)]
+    models = [model for model in care.cached(cache_root) if _is(model, wanted)]
     if not models:
-        raise NotCachedError(f"The model '{uid}' is not in the cache '{root}'.")
+        raise NotCachedError(f"The model '{uid}' is not in the cache '{cache_root}'.")
     for model in models:
-        care.remove(root, model)
+        care.remove(cache_root, model)
     return models
 
 
@@ -146,4 +146,4 @@ def prune_cache(
         )
     if (max_age is not None and max_age < datetime.timedelta()) or (max_size or 0) < 0:
         raise InvalidInputError("'max_age' and 'max_size' must not be negative.")
-    return care.prune(absolute_root(cache_root), max_age, max_size, dry_run=dry_run)
+    return care.prune(cache_folder(cache_root), max_age, max_size, dry_run=dry_run)

@@ -13,6 +13,8 @@ from audmodel.core.operations.find import alias_target
 from audmodel.core.operations.find import find_versions
 from audmodel.core.operations.find import missing_message
 from audmodel.core.operations.find import resolve
+from audmodel.core.repository.config import cache_folder
+from audmodel.core.repository.config import default_cache_root
 from audmodel.core.uid import Alias
 
 
@@ -43,16 +45,35 @@ def exists(uid: str) -> bool:
     from audmodel.core.repository.lookup import first
 
     try:
-        model = resolve(uid, None)
+        model = resolve(uid, default_cache_root())
     except (InvalidIdError, ModelNotFoundError):
         return False
     try:
         return first(lambda registry: registry.header(model)) is not None
     except OfflineError:
-        entry = CacheEntry(None, model)
+        entry = CacheEntry(default_cache_root(), model)
         if entry.is_complete or entry.header.exists():
             return True  # models are never deleted
         raise
+
+
+def full_id(uid: str, cache_root: str | None) -> str:
+    r"""Model ID that an ID without version, or an alias, leads to.
+
+    Args:
+        uid: model ID, with or without version, or alias
+        cache_root: cache folder, the default one if it is ``None``
+
+    Returns:
+        model ID with version
+
+    Raises:
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    """
+    return str(resolve(uid, cache_folder(cache_root)))
 
 
 def latest_version(uid: str) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 import warnings
 
 from audmodel.core import uid as ids
-from audmodel.core.cache.root import absolute_root
 from audmodel.core.operations.results import Model
 from audmodel.core.operations.results import ModelFile
 from audmodel.core.process.workers import check_num_workers
+from audmodel.core.repository.config import cache_folder
 from audmodel.core.repository.repository import Repository
 from audmodel.core.repository.repository import check_type
 from audmodel.core.uid import ModelId
@@ -52,7 +52,7 @@ def files(uid: str, *, cache_root: str | None = None) -> list[ModelFile]:
     """
     from audmodel.core.operations.archives import find_directory
 
-    directory = find_directory(uid, cache_root)
+    directory = find_directory(uid, cache_folder(cache_root))
     return [
         ModelFile(member.name, member.size, member.compressed_size)
         for member in directory.files()
@@ -139,7 +139,7 @@ def models(
             lambda registry: catalogue.read(
                 registry,
                 wanted,
-                absolute_root(cache_root),
+                cache_folder(cache_root),
                 num_workers=num_workers,
                 start_progress=start_progress,
             ),

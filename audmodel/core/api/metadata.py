@@ -9,6 +9,7 @@ from typing import Any
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.operations.find import find
 from audmodel.core.operations.find import resolve
+from audmodel.core.repository.config import cache_folder
 
 
 logger = logging.getLogger("audmodel")
@@ -48,6 +49,7 @@ def meta(
     from audmodel.core.backend.errors import OfflineError
     from audmodel.core.repository.lookup import open_registry
 
+    cache_root = cache_folder(cache_root)
     try:
         found = find(uid, cache_root)
     except OfflineError:
@@ -119,7 +121,7 @@ def update_meta(
     from audmodel.core.yaml import document
 
     document.dump(meta, "meta")
-    found = find(uid, cache_root)
+    found = find(uid, cache_folder(cache_root))
     with open_registry(found.place) as registry:
         data, content = registry.change_meta(found.model, meta, replace=replace)
     found.entry.meta.keep(content)

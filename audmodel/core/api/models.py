@@ -20,6 +20,7 @@ from audmodel.core.operations.find import find
 from audmodel.core.operations.find import resolve
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.process.workers import check_timeout
+from audmodel.core.repository.config import cache_folder
 from audmodel.core.repository.config import config
 from audmodel.core.repository.config import is_embedded
 from audmodel.core.repository.repository import Repository
@@ -138,6 +139,7 @@ def load(
     num_workers = check_num_workers(num_workers)
     timeout = check_timeout(timeout)
     patterns = None if files is None else check_patterns(files)
+    cache_root = cache_folder(cache_root)
     if isinstance(uid, list | tuple):
         return _load_all(uid, patterns, cache_root, timeout, num_workers, verbose)
     model = resolve(uid, cache_root)
@@ -167,7 +169,7 @@ def load(
 def _load_all(
     uids: Iterable[str],
     patterns: tuple[str, ...] | None,
-    cache_root: str | None,
+    cache_root: str,
     timeout: float,
     num_workers: int,
     verbose: bool,

@@ -9,6 +9,7 @@ from audmodel.core.operations.find import resolve
 from audmodel.core.operations.results import Verification
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.process.workers import check_timeout
+from audmodel.core.repository.config import cache_folder
 
 
 def verify(
@@ -89,6 +90,7 @@ def verify(
             "What a repository holds cannot be repaired. "
             "Use either 'repair' or 'remote'."
         )
+    cache_root = cache_folder(cache_root)
     model = resolve(uid, cache_root)
     entry = CacheEntry(cache_root, model)
     with progress_bar(f"Verify {model}", verbose=verbose) as start_progress:

@@ -32,7 +32,6 @@ import contextlib
 
 from audmodel.core.cache.copies import Copy
 from audmodel.core.cache.marker import Marker
-from audmodel.core.cache.root import absolute_root
 from audmodel.core.cache.slot import Slot
 from audmodel.core.cache.tree import Folder
 from audmodel.core.uid import ModelId
@@ -42,14 +41,13 @@ class CacheEntry:
     r"""Place of a model in the cache.
 
     Args:
-        root: root folder of the cache,
-            the default one if it is ``None``
+        root: absolute path of the root folder of the cache
         model: ID of the model
 
     """
 
-    def __init__(self, root: str | None, model: ModelId) -> None:
-        self.root = absolute_root(root)
+    def __init__(self, root: str, model: ModelId) -> None:
+        self.root = root
         self.model = model
         r"""ID of the model."""
         folder = Folder(self.root, model.short)

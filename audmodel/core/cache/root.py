@@ -3,26 +3,10 @@ r"""The root folder of a cache."""
 from __future__ import annotations
 
 import errno
-import os
 
 from audmodel.core import disk
 from audmodel.core.errors import CacheError
 from audmodel.core.errors import DiskFullError
-from audmodel.core.home import expand_home
-from audmodel.core.repository.config import default_cache_root
-
-
-def absolute_root(root: str | None) -> str:
-    r"""Path of the root folder of a cache.
-
-    Args:
-        root: what a user gave, the default one if it is ``None``
-
-    Returns:
-        absolute path
-
-    """
-    return os.path.abspath(expand_home(root or default_cache_root()))
 
 
 def write_error(root: str, cause: Exception) -> CacheError:

@@ -100,7 +100,7 @@ def open_archive(found: Found) -> Iterator[Archive]:
             raise write_error(entry.root, error) from error
 
 
-def find_directory(uid: str | ModelId, cache_root: str | None) -> format.Directory:
+def find_directory(uid: str | ModelId, cache_root: str) -> format.Directory:
     r"""Directory of the archive of a model, from the cache if it is there.
 
     Args:

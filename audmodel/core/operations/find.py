@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
-from audmodel.core.cache.root import absolute_root
 from audmodel.core.errors import ArchiveMismatchError
 from audmodel.core.errors import AudmodelError
 from audmodel.core.errors import ModelNotFoundError
@@ -50,7 +49,7 @@ class Found:
         return self.entry.model
 
 
-def resolve(uid: str | ModelId, cache_root: str | None) -> ModelId:
+def resolve(uid: str | ModelId, cache_root: str) -> ModelId:
     r"""ID of one version of a model for any kind of ID.
 
     Without network it is the one that was known last.
@@ -61,17 +60,16 @@ def resolve(uid: str | ModelId, cache_root: str | None) -> ModelId:
     from audmodel.core.backend.errors import OfflineError
     from audmodel.core.cache import known
 
-    root = absolute_root(cache_root)
     try:
         model = _look_up(parsed)
     except OfflineError:
-        model = known.recall(root, parsed)
+        model = known.recall(cache_root, parsed)
         if model is None:
             raise
         return model
     if model is None:
         raise ModelNotFoundError(missing_message(uid))
-    known.remember(root, parsed, model)
+    known.remember(cache_root, parsed, model)
     return dataclasses.replace(model, alias=str(parsed))
 
 
@@ -82,9 +80,7 @@ def _look_up(parsed: ShortId | Alias) -> ModelId | None:
     return ModelId(parsed.short, found[-1]) if found else None
 
 
-def find(
-    uid: str | ModelId, cache_root: str | None, *, any_archive: bool = False
-) -> Found:
+def find(uid: str | ModelId, cache_root: str, *, any_archive: bool = False) -> Found:
     r"""Find a model in the configured repositories.
 
     Args:
@@ -151,7 +147,7 @@ def other_archive(entry: CacheEntry, place: object) -> ArchiveMismatchError:
     )
 
 
-def find_header(uid: str, cache_root: str | None) -> Header:
+def find_header(uid: str, cache_root: str) -> Header:
     r"""Header of a model, from the cache if it is there."""
     from audmodel.core.errors import InvalidDocumentError
     from audmodel.core.repository import header as header_module

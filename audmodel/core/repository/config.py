@@ -101,6 +101,19 @@ def default_cache_root() -> str:
     return os.path.abspath(expand_home(root or config.CACHE_ROOT))
 
 
+def cache_folder(root: str | None) -> str:
+    r"""Cache folder that a user names, or the default one.
+
+    Args:
+        root: folder, the default one if it is ``None``
+
+    Returns:
+        absolute path
+
+    """
+    return os.path.abspath(expand_home(root or default_cache_root()))
+
+
 def user_settings() -> dict[str, Any]:
     r"""Settings that the configuration file of the user holds.
 

@@ -25,9 +25,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _completion(args: argparse.Namespace) -> Result:
-    from audmodel.cli import parser
-
-    script = _SCRIPTS[args.shell](list(_walk(parser.build(), "")))
+    script = _SCRIPTS[args.shell](list(_walk(args.all_commands, "")))
     return Result({"shell": args.shell, "script": script}, script, verbatim=True)
 
 

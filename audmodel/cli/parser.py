@@ -106,7 +106,8 @@ def build() -> Parser:
     Returns:
         parser, whose result holds the chosen command as ``command``,
         ``None`` if there is none,
-        and the parser of the last word as ``parser``
+        the parser of the last word as ``parser``,
+        and this one as ``all_commands``
 
     """
     parser = _parser(
@@ -119,7 +120,7 @@ def build() -> Parser:
     parser.add_argument(
         "--version", action="version", version=f"audmodel {audmodel.__version__}"
     )
-    parser.set_defaults(command=None, parser=parser)
+    parser.set_defaults(command=None, parser=parser, all_commands=parser)
     groups = {"": _subparsers(parser)}
     for command in COMMANDS:
         group, _, name = command.name.rpartition(" ")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import audbackend
 
-from audmodel.core.backend.base import StoredObject
 from audmodel.core.errors import AudmodelError
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from audmodel.core.backend.base import StoredObject
 
 
 class RepositoryError(AudmodelError, audbackend.BackendError):  # type: ignore[misc]

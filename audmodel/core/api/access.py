@@ -11,8 +11,6 @@ import dataclasses
 
 from audmodel.core.api.models import load
 from audmodel.core.cache.entry import CacheEntry
-from audmodel.core.errors import ArchiveError
-from audmodel.core.errors import FileNotInModelError
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.operations.find import find
 from audmodel.core.operations.find import resolve
@@ -118,16 +116,9 @@ def open(
     cache_root = cache_folder(cache_root)
     model = resolve(uid, cache_root)
 
-    from audmodel.core.archive.names import check_name
     from audmodel.core.operations import opening
 
-    try:
-        check_name(file)
-    except ArchiveError as error:
-        raise FileNotInModelError(
-            f"The model '{model}' has no file {file[:100]!r}: {error}. "
-            "Give a path in the model, with '/' between folders."
-        ) from error
+    opening.check_path(file, model)
     entry = CacheEntry(cache_root, model)
     opened = opening.open_cached(entry, file)
     if opened is None:

@@ -9,11 +9,13 @@ import os
 
 from audmodel.core.archive.member_file import BUFFER
 from audmodel.core.archive.member_file import MemberFile
+from audmodel.core.archive.names import check_name
 from audmodel.core.archive.parts import MemberParts
 from audmodel.core.archive.parts import find_member
 from audmodel.core.archive.parts import has_parts
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.tree import Folder
+from audmodel.core.errors import ArchiveError
 from audmodel.core.errors import FileNotInModelError
 from audmodel.core.operations.archives import open_archive
 from audmodel.core.operations.find import Found
@@ -39,6 +41,26 @@ class OpenedFile(io.BufferedReader):
     def __init__(self, raw: io.RawIOBase, size: int) -> None:
         super().__init__(raw, BUFFER)
         self.size = size
+
+
+def check_path(file: str, model: ModelId) -> None:
+    r"""Raise an error if no model can have a file.
+
+    Args:
+        file: path that a user asks for
+        model: ID of the model, for the message
+
+    Raises:
+        FileNotInModelError: if it is no path in a model
+
+    """
+    try:
+        check_name(file)
+    except ArchiveError as error:
+        raise FileNotInModelError(
+            f"The model '{model}' has no file {file[:100]!r}: {error}. "
+            "Give a path in the model, with '/' between folders."
+        ) from error
 
 
 def open_cached(entry: CacheEntry, file: str) -> OpenedFile | None:

@@ -1,0 +1,213 @@
+"""Each room imports what it may know, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+import functools
+import graphlib
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+# Rooms, and files that are no part of one, with what each may import besides itself:
+# a whole room, or a single file of it. Rules are in docs/architecture.rst
+KNOWS = {
+    "__main__": "cli",
+    "cli": """
+        __init__ errors core/api core/process core/repository/config
+        core/repository/suggestions core/similar core/uid core/yaml
+        """,
+    "__init__": """
+        core/api core/backend/conditions core/cache/results
+        core/operations core/repository errors parallel
+        """,
+    "errors": "core/backend/errors core/cache/errors core/errors",
+    "core/api": """
+        core/backend/errors core/cache core/disk core/errors core/home core/operations
+        core/process core/progress core/repository core/selection core/uid core/yaml
+        """,
+    "core/operations": """
+        core/archive core/backend core/cache core/damage core/disk core/errors
+        core/process core/progress core/repository core/selection core/uid core/yaml
+        """,
+    "core/repository": """
+        core/backend core/disk core/errors core/home core/process core/progress
+        core/similar core/uid core/yaml parallel
+        """,
+    "core/cache": "core/disk core/errors core/uid",
+    "core/archive": "core/damage core/errors parallel",
+    "core/backend/s3": """
+        core/backend core/backend/http core/errors core/process
+        """,
+    "core/backend/artifactory": """
+        core/backend core/backend/http core/errors core/process
+        """,
+    "core/backend/http": "core/backend core/damage core/errors core/process",
+    "core/backend": "core/disk core/errors core/process",
+    "core/damage": "core/errors",
+    "core/home": "core/errors",
+    "core/progress": "parallel",
+    "core/selection": "core/errors",
+    "core/similar": "",
+    "core/uid": "core/errors core/yaml",
+    "core/yaml": "core/errors",
+    "core/disk": "",
+    # Forks are made ready before anything else is imported
+    "core/__init__": "core/process/forks",
+    "core/process": "core/errors parallel",
+    "core/errors": "",
+    "parallel": "",
+}
+
+
+def sources() -> dict[str, str]:
+    """Text of each file of the package."""
+    package = ROOT / "audmodel"
+    return {
+        path.relative_to(package).with_suffix("").as_posix(): path.read_text("utf-8")
+        for path in package.rglob("*.py")
+    }
+
+
+@functools.cache
+def imported_names(text: str) -> list[tuple[str, str]]:
+    """Modules that are imported, at once or inside a function, and what of them."""
+    names = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names += [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, ast.unparse(node)
+            names += [(str(node.module), alias.name) for alias in node.names]
+    return names
+
+
+def imported(text: str, files: dict[str, str]) -> Iterator[str]:
+    """Files of the package that a file imports."""
+    for module, name in imported_names(text):
+        file = file_of(f"{module}.{name}", files) or file_of(module, files)
+        if file is not None:
+            yield file
+
+
+def file_of(name: str, files: dict[str, str]) -> str | None:
+    """File of a module of the package."""
+    package, *parts = name.rstrip(".").split(".")
+    for path in ("/".join(parts), "/".join([*parts, "__init__"])):
+        if package == "audmodel" and path in files:
+            return path
+    return None
+
+
+def room_of(file: str) -> str:
+    """Room of a file, or the file itself if it is in none."""
+    folder, _, _ = file.rpartition("/")
+    return file if folder in ("", "core") else folder
+
+
+def violations(files: dict[str, str]) -> list[str]:
+    """Imports that are not allowed, and files that have no rule."""
+    found = []
+    for file, text in sorted(files.items()):
+        room = room_of(file)
+        if room not in KNOWS:
+            found.append(f"{file} is in no room")
+            continue
+        known = {room, *KNOWS[room].split()}
+        found += [
+            f"{file} imports {other}"
+            for other in sorted(set(imported(text, files)))
+            if known.isdisjoint((other, room_of(other)))
+        ]
+    return found
+
+
+def test_rooms_import_what_they_may_know() -> None:
+    assert violations(sources()) == []
+
+
+def test_all_that_may_be_known_is_needed() -> None:
+    files = sources()
+    used: dict[str, set[str]] = {room: set() for room in KNOWS}
+    for file, text in files.items():
+        for other in imported(text, files):
+            used[room_of(file)] |= {other, room_of(other)}
+    unused = {
+        room: sorted(set(known.split()) - used[room]) for room, known in KNOWS.items()
+    }
+    assert {room: names for room, names in unused.items() if names} == {}
+
+
+def test_rooms_do_not_go_round() -> None:
+    graph = {
+        room: {name if name in KNOWS else room_of(name) for name in known.split()}
+        for room, known in KNOWS.items()
+    }
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+class _RunTime(ast.NodeTransformer):
+    """Leaves out what only type checkers import."""
+
+    def visit_If(self, node: ast.If) -> ast.AST:
+        return ast.Pass() if "TYPE_CHECKING" in ast.unparse(node.test) else node
+
+
+def test_files_do_not_go_round() -> None:
+    files = {
+        file: ast.unparse(_RunTime().visit(ast.parse(text)))
+        for file, text in sources().items()
+    }
+    graph = {file: set(imported(text, files)) - {file} for file, text in files.items()}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize(
+    ("file", "statement"),
+    [
+        ("core/uid", "from audmodel.core.operations import find"),
+        ("core/errors", "from audmodel import errors"),
+        ("core/disk", "import audmodel.core.cache.entry as entry"),
+        ("core/new", ""),
+        ("new/module", ""),
+        ("cli/models", "from audmodel.core.backend.s3 import client"),
+        ("cli/models", "from audmodel.core.repository.registry import Registry"),
+        ("core/api/models", "from audmodel.core.archive.writer import ArchiveWriter"),
+        ("core/api/models", "from audmodel.cli import output"),
+        ("core/operations/loading", "from audmodel.core.api import models"),
+        ("core/operations/loading", "from audmodel.core.backend import http"),
+        ("core/repository/probe", "from audmodel.core.operations import loading"),
+        ("core/repository/lookup", "from audmodel.core.cache.entry import CacheEntry"),
+        ("core/repository/header", "from audmodel.core.archive import format"),
+        ("core/cache/root", "from audmodel.core.repository.config import config"),
+        ("core/cache/entry", "from audmodel.core.archive import format"),
+        ("core/archive/reader", "from audmodel.core.backend.base import ObjectReader"),
+        ("core/backend/base", "from audmodel.core.cache.entry import CacheEntry"),
+        ("core/backend/base", "from audmodel.core.backend.http import transfer"),
+        ("core/backend/http/transfer", "from audmodel.core.backend.s3 import client"),
+        ("core/backend/s3/client", "import audmodel.core.backend.artifactory.server"),
+        ("core/process/workers", "from audmodel.core.backend import base"),
+        ("core/yaml/document", "from audmodel.core import uid"),
+        ("parallel/flow", "from audmodel.core import disk"),
+    ],
+)
+@pytest.mark.parametrize("inside", ["module", "function"])
+def test_violation_is_found(file: str, statement: str, inside: str) -> None:
+    files = sources()
+    before = violations(files)
+    if inside == "function":
+        statement = f"def function():\n    {statement or 'pass'}\n"
+    files[file] = f"{files.get(file, '')}\n{statement}\n"
+    (found,) = set(violations(files)) - set(before)
+    assert found.startswith(f"{file} i")
+
+
+def test_architecture_shows_all_rooms() -> None:
+    page = (ROOT / "docs" / "architecture.rst").read_text("utf-8")
+    table = page.partition(".. list-table:: Rooms")[2].partition("\n\n\n")[0]
+    shown = re.findall(r"^    \* - ``(.+)``$", table, flags=re.MULTILINE)
+    assert sorted(shown) == sorted(name for name in KNOWS if "__" not in name)

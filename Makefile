@@ -29,9 +29,10 @@ LATEST := .venv-latest/.ready
 RELEASED := .venv-1.5.3/.ready
 LOCK := .venv-lock/.ready
 
-# One process for each core runs tests, up to eight. More arguments for pytest:
+# Processes that run tests: one more than there are cores, as tests wait for
+# processes and servers, and eight at most. More arguments for pytest:
 # make test ARGS="-k alias"
-JOBS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores < 8 ? cores : 8)))
+JOBS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores < 8 ? cores + 1 : 8)))
 ARGS ?=
 PYTEST := python -m pytest -n $(JOBS) --dist worksteal
 

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from audmodel import errors
-from audmodel.core.backend.http import connections
 from audmodel.core.backend.http import transfer
+from audmodel.core.process import requests
 from audmodel.core.process.requests import Requests
 from tests.backends import proxy as faults
 from tests.backends.proxy import Answer
@@ -55,6 +55,7 @@ def test_a_reader_inside_ended_requests(place: Place) -> None:
                 reader.read(0, 100_000)
 
 
+@pytest.mark.sample(1)
 def test_progress_renews_the_time_for_repeats(
     place: Place, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,7 +88,7 @@ def test_progress_renews_the_time_for_repeats(
 def test_progress_makes_pauses_short_again(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(random, "uniform", lambda _, longest: longest)
-    monkeypatch.setattr(connections, "wait", pauses.append)
+    monkeypatch.setattr(requests, "wait", pauses.append)
     retry = transfer.Retry(reached=True)
     failure = transfer.FailureError(transfer.Kind.LOST, "no answer.")
     for _ in range(3):

@@ -90,6 +90,7 @@ def test_damage_that_passes(
     assert proxy.connections >= before + 3
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("call", [load, read])
 @pytest.mark.parametrize(
     ("bits", "message"),

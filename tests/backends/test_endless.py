@@ -128,6 +128,7 @@ def slow_error() -> Iterator[bytes]:
         time.sleep(0.3)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("answer", [slow_head, slow_error])
 def test_an_answer_that_comes_byte_by_byte(
     connect: Callable[[str], ObjectBackend],

@@ -138,6 +138,7 @@ def test_a_response_without_progress(
         assert isinstance(info.value, errors.RepositoryUnreachableError)
 
 
+@pytest.mark.sample(1)
 def test_a_slow_response(connect: Connect) -> None:
     count = 8
     head = HEAD + b"Content-Length: %d\r\n\r\n" % (count * pace.PROGRESS)
@@ -187,6 +188,7 @@ def test_a_request_that_is_not_taken(connect: Connect) -> None:
         assert time.monotonic() - start < 2 * LIMIT + SLACK
 
 
+@pytest.mark.sample(1)
 def test_a_request_that_is_taken_slowly(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,6 +150,7 @@ def test_a_host_that_takes_no_connections_is_reported_soon(
 # Errors that errors hold, as those of audbackend do -----------------------------
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("fault", "name"),
     [

@@ -73,6 +73,7 @@ REWRITTEN = {
 }
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("name", REWRITTEN)
 def test_a_model(
     place: Place, proxy: Proxy, tmp_path: Path, model_folder: Path, name: str
@@ -130,6 +131,7 @@ def halve(answer: Answer) -> None:
     answer.body = answer.body[: len(answer.body) // 2]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("changes", [[omit_length], [omit_length, omit_checksums]])
 def test_half_of_an_object_without_length_is_not_taken(
     place: Place, proxy: Proxy, changes: list[Callable[[Answer], None]]
@@ -143,6 +145,7 @@ def test_half_of_an_object_without_length_is_not_taken(
             pass
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "content_range", ["bytes 0-4/10", "bytes 5-9/10", "bytes 0-4/*", None]
 )

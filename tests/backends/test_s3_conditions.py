@@ -133,6 +133,7 @@ def test_a_replaced_object_that_is_gone(backend: S3, proxy: Proxy) -> None:
     assert not backend.replace_object("/a", b"new", '"0"')
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("writes", [faults.lose_answer, faults.break_before])
 def test_nobody_can_tell(backend: S3, proxy: Proxy, writes: faults.Fault) -> None:
     def fault(request: Request, forward: Forward) -> Answer | None:
@@ -329,6 +330,7 @@ def test_an_unknown_store_is_tested_once(backend: S3, proxy: Proxy) -> None:
     assert sorted(backend.list_objects("/")) == ["/a", "/b", "/c"]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("server", "tested"),
     [

@@ -170,6 +170,7 @@ def test_s3(
             assert CANARY.encode() not in path.read_bytes()
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("username", ["tester", ""])
 @pytest.mark.parametrize(
     "fault",

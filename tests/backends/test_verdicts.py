@@ -183,6 +183,7 @@ def test_publishing_to_an_unknown_store_takes_one_request_more(
         assert requests_of_publishing(counted, model_folder, version) <= known + 1
 
 
+@pytest.mark.thorough
 def test_a_store_that_is_not_what_it_was(
     counted: Proxy, model_folder: Path, home: Path
 ) -> None:
@@ -251,6 +252,7 @@ def test_deletes_are_put_to_the_test(counted: Proxy, model_folder: Path) -> None
             assert backend.list_objects(conditions.FOLDER) == []
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("answers", ["lost", "twice"])
 def test_a_verdict_is_not_spoilt_by_the_wire(
     counted: Proxy, model_folder: Path, answers: str

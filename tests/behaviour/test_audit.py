@@ -237,6 +237,7 @@ LISTS = {
 }
 
 
+@pytest.mark.sample(12)
 @pytest.mark.parametrize("record", LISTS.values(), ids=LISTS)
 def test_lists_of_aliases(
     repository: audmodel.Repository,

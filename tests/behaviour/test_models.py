@@ -46,6 +46,7 @@ def test_load_gives_what_was_published(
     assert audmodel.load(uid) == root
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(("compression", "num_workers"), [(0, 4), (1, 1), (9, None)])
 def test_any_compression_and_number_of_workers(
     repository: audmodel.Repository,

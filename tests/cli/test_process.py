@@ -340,6 +340,7 @@ def start_waiting(uid: str, tmp_path: Path) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.sample(1)
 @pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(
     ("number", "code", "message"),

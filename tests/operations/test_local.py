@@ -81,6 +81,7 @@ def is_link(root: Path, name: str) -> None:
 STATES = [is_missing, is_truncated, is_pipe, is_folder, is_link]
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("name", ["a/1.bin", "large.bin"])
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("is_whole", [True, False])

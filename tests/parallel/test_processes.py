@@ -495,6 +495,7 @@ with MultiWorker(kinds, 2, reduction=flatten_reduction) as parallel_kinds:
     assert output(code, tmp_path) == "SpawnProcess"
 
 
+@pytest.mark.thorough
 def test_random_numbers_differ(tmp_path: Path) -> None:
     code = """\
 import numpy

@@ -62,6 +62,7 @@ WAITS = {
 }
 
 
+@pytest.mark.sample(1)
 @pytest.mark.skipif(os.name == "nt", reason="signals are not sent to threads")
 @pytest.mark.parametrize("name", WAITS)
 def test_wait_ends(name: str) -> None:

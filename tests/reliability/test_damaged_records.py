@@ -100,6 +100,7 @@ def test_metadata(place: Remote, uids: list[str], change: Callable[..., bytes]) 
     assert audmodel.meta(uids[0]) == {"b": 2}
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("change", [flip, spoil])
 @pytest.mark.parametrize("which", [0, 1])
 def test_list_of_aliases(

@@ -95,6 +95,7 @@ def wait_until_stopped(pid: int) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("suffix", [".zip", ".claim.yaml"])
 @pytest.mark.parametrize("other", ["other files", "the same files"])
 @pytest.mark.parametrize("work", [CLEAN, FAIL], ids=["cleaner", "failing publisher"])
@@ -171,6 +172,7 @@ def places(
     return audmodel.Repository(bucket, proxy.url, "s3"), direct
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("size", [100, 9_000_000])
 @pytest.mark.parametrize("other", ["other files", "the same files"])
 def test_request_to_delete_that_is_late(

@@ -82,6 +82,7 @@ def commits_archive(request: Request) -> bool:
     return path.endswith(".zip") and (is_small or is_large)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("size", [1000, 9_000_000])
 @pytest.mark.parametrize("is_same", [False, True])
 def test_archive(
@@ -158,6 +159,7 @@ def test_archive_that_was_stored_after_all(
     assert files(audmodel.load(uid)) == files(folders[0])
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("when", ["before the archive", "after it", "at the end"])
 def test_header(places: Places, proxy: Proxy, folders: list[Path], when: str) -> None:
     behind, _ = places
@@ -226,6 +228,7 @@ def test_archive_that_an_earlier_version_replaces(
             assert files(audmodel.load(uid)) == files(folders[1])
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("name", ["s3", "artifactory"])
 def test_claim_of_a_write_that_may_come_late(
     name: str,

@@ -279,6 +279,8 @@ class Source:
         return data
     def end_reads(self):
         pass
+    def forget_tail(self):
+        pass
 source = Source(sys.argv[1])
 directory = end.parse(end.read(source), source.size)
 raw = member_file.MemberFile(

@@ -206,7 +206,8 @@ def test_load(
             assert files(folder) == expected
         else:
             absent += 1
-        assert len(list(folder.parent.glob(".1.0.0~*"))) <= 1
+        # One attempt takes over the files of another one
+        assert len(list(folder.parent.glob(".1.0.0~*"))) <= 2
         start = time.monotonic()
         assert audmodel.load(uid, timeout=1) == str(folder)
         assert time.monotonic() - start < 5

@@ -35,6 +35,12 @@ def without_secrets(error: Exception) -> Exception:
     if isinstance(error, OSError) and error.errno is not None:
         copy.errno = error.errno  # type: ignore[attr-defined]
         copy.strerror = error.strerror  # type: ignore[attr-defined]
+    arguments = getattr(error, "kwargs", None)
+    if isinstance(arguments, dict):
+        # Errors of botocore are unpickled by making their message anew
+        copy.kwargs = {  # type: ignore[attr-defined]
+            name: _redacted(str(value)) for name, value in arguments.items()
+        }
     if hasattr(error, "operation_name"):
         copy.operation_name = error.operation_name  # type: ignore[attr-defined]
         copy.response = _response(error.response)  # type: ignore[attr-defined]

@@ -154,6 +154,9 @@ class Bucket(Store):
             failure = self._refused(client, error)
         except (BotoCoreError, HTTPError, ResponseParserError) as error:
             failure = s3_answers.unanswered(error, self.endpoint.url)
+        except FailureError as error:
+            # It comes from inside of botocore
+            failure = FailureError(error.kind, error.reason)
         except ValueError:
             # A header holds something else than the number or date it should
             failure = FailureError(Kind.LOST, "the answer makes no sense.")

@@ -28,7 +28,7 @@ FIRST_IMPORTS = (
     "wave",
 )
 # Ends a process that hangs, before the test does
-PATIENCE = 60
+PATIENCE = 20
 
 
 @pytest.fixture
@@ -70,6 +70,34 @@ def test_a_fork_during_the_first_call_of_a_thread_loads(
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     """
     assert python.run(code, uid=uid, module=module, patience=PATIENCE) == 0
+
+
+def test_a_fork_while_an_attribute_is_computed_computes_it_as_well(
+    python: Interpreter,
+) -> None:
+    code = """
+    import signal, threading
+    from audmodel.core.process.lazy import lazy
+    is_computing, is_forked = threading.Event(), threading.Event()
+    class Slow:
+        @lazy
+        def attribute(self):
+            if not is_computing.is_set():
+                is_computing.set()
+                is_forked.wait(args["patience"])
+            return "value"
+    thread = threading.Thread(target=lambda: Slow().attribute)
+    thread.start()
+    is_computing.wait(args["patience"])
+    pid = os.fork()
+    if not pid:
+        signal.alarm(args["patience"])
+        os._exit(Slow().attribute != "value")
+    is_forked.set()
+    thread.join()
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    """
+    assert python.run(code, patience=PATIENCE) == 0
 
 
 # The end of the interpreter --------------------------------------------------

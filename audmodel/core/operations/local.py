@@ -12,7 +12,6 @@ the folder of the model says which files there are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-import functools
 import os
 
 from audmodel.core.archive import end
@@ -22,6 +21,7 @@ from audmodel.core.cache.slot import Slot
 from audmodel.core.cache.tree import Folder
 from audmodel.core.errors import FileNotInModelError
 from audmodel.core.operations import index
+from audmodel.core.process.lazy import lazy
 from audmodel.core.selection import select
 from audmodel.core.uid import ModelId
 
@@ -46,17 +46,17 @@ class Local:
     def __init__(self, entry: CacheEntry) -> None:
         self.entry = entry
 
-    @functools.cached_property
+    @lazy
     def is_finished(self) -> bool:
         r"""Whether the folder of the model is there, and was loaded as a whole."""
         return self.entry.verify()
 
-    @functools.cached_property
+    @lazy
     def directory(self) -> format.Directory | None:
         r"""Directory of the archive, if the cache has a copy."""
         return index.read(self.entry)
 
-    @functools.cached_property
+    @lazy
     def missing(self) -> list[format.Member]:
         r"""Files that were removed from the folder of the model, or have another size.
 

@@ -11,11 +11,14 @@ import shutil
 import socket
 import stat
 import subprocess
+import zlib
 
+from blake3 import blake3
 import pytest
 
 import audmodel
 from audmodel.core.archive.reader import Extractor
+from audmodel.core.cache.marker import Marker
 from audmodel.core.cache.staging import Expected
 from audmodel.core.cache.staging import Staging
 from audmodel.core.cache.tree import Folder
@@ -212,6 +215,35 @@ def test_link_on_the_way_is_not_followed(root: Path, level: str, change: str) ->
         CHANGES[change](Folder(str(root), "a"))
     assert untouched(root)
     assert (root.parent / "outside").stat().st_ctime_ns == before.st_ctime_ns
+
+
+@pytest.mark.parametrize("name", ["../outside", "a/../../outside", "a/./b", "a//b"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_names_do_not_lead_elsewhere(root: Path, name: str, change: str) -> None:
+    folder = Folder(str(root)).folder(name)
+    with pytest.raises(OSError, match=str(root)):
+        CHANGES[change](folder)
+    assert untouched(root)
+    assert not list((root / "a" / "b").glob("[!f]*"))
+
+
+def test_note_about_a_model_does_not_lead_out_of_the_cache(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = Path(audmodel.load(publish(model_folder)))
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"guess")
+    name = os.path.relpath(secret, folder)
+    listing = f"{zlib.crc32(b'guess')} 5 {name}\0".encode()
+    head = b"another start:" + blake3(listing).hexdigest().encode()
+    note = folder.parent / f".{folder.name}.unsynced"
+    note.write_bytes(head + b"\n" + listing)
+    marker = Marker(Folder(str(folder.parent)), note.name, folder.name)
+    assert marker.doubt() == head
+    assert not marker.is_right(head)
 
 
 @pytest.mark.parametrize("level", ["a", "a/b"])

@@ -40,6 +40,8 @@ _PIECE = 1 << 20
 _IN_THE_WAY = {errno.EACCES, errno.EISDIR, errno.ELOOP, errno.EMLINK, errno.ENXIO}
 # Errors of opening what is no regular file
 _NOT_REGULAR = {errno.EINVAL, errno.ELOOP, errno.EMLINK, errno.ENXIO}
+# Names of other folders than those below one
+_ELSEWHERE = {"", ".", ".."}
 # Errors that say a file system cannot sync a folder
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 
@@ -545,6 +547,7 @@ class Folder:
         parts = self._parts if parts is None else parts
         fd = -1
         try:
+            _check_below(parts)
             fd = self._descend(parts, how)
             yield fd
         except OSError as error:
@@ -560,6 +563,7 @@ class Folder:
         parts = [*self._parts, *name.split("/")] if name else self._parts
         fd = -1
         try:
+            _check_below(parts)
             fd = self._descend(parts[:-1], _ON_THE_WAY)
             yield fd, parts[-1]
         except OSError as error:
@@ -589,6 +593,12 @@ class Folder:
             os.close(fd)
             raise
         return fd
+
+
+def _check_below(parts: Sequence[str]) -> None:
+    r"""Raise an error if names lead out of the folder that they begin in."""
+    if not _ELSEWHERE.isdisjoint(parts):
+        raise OSError(errno.EINVAL, "It is no name below a folder")
 
 
 def is_own(status: os.stat_result, owner: int) -> bool:

@@ -246,6 +246,38 @@ def test_note_about_a_model_does_not_lead_out_of_the_cache(
     assert not marker.is_right(head)
 
 
+def test_file_with_a_name_outside_of_the_cache_does_not_become_executable(
+    repository: audmodel.Repository, model_folder: Path, tmp_path: Path
+) -> None:
+    script = model_folder / "run.sh"
+    script.write_bytes(b"#!/bin/sh\n")
+    script.chmod(0o755)
+    uid = publish(model_folder)
+    folder = Path(audmodel.load(uid))
+    outside = tmp_path / "outside.sh"
+    outside.write_bytes(script.read_bytes())
+    outside.chmod(0o644)
+    (folder / "run.sh").unlink()
+    (folder / "run.sh").hardlink_to(outside)
+    (folder / "readme.txt").unlink()
+    part = Path(audmodel.load(uid, files=["run.sh", "readme.txt"]))
+    assert part != folder
+    assert audmodel.verify(uid, repair=True).repaired
+    assert audmodel.verify(uid).ok
+    for path in part, folder:
+        assert (path / "run.sh").stat().st_mode & stat.S_IXUSR
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o644
+
+
+def test_file_with_two_names_does_not_become_executable(root: Path) -> None:
+    outside = root.parent / "outside" / "file"
+    outside.chmod(0o644)
+    (root / "a" / "file").hardlink_to(outside)
+    with pytest.raises(PermissionError):
+        Folder(str(root), "a").make_executable("file")
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o644
+
+
 @pytest.mark.parametrize("level", ["a", "a/b"])
 def test_removal_does_not_follow_links(root: Path, level: str) -> None:
     shutil.rmtree(root / level)

@@ -155,7 +155,9 @@ class Staging:
         r"""Take over a file that was found to be right.
 
         A file of ours gets a second name, which takes no room.
-        Any other is copied.
+        Any other is copied,
+        and so is one that has to become executable,
+        since a name of it may be outside of the cache.
 
         Args:
             folder: folder that the file is in
@@ -169,11 +171,9 @@ class Staging:
         """
         with contextlib.suppress(OSError):
             self._make_above(self.folder, name)
-            if is_reused(folder, name):
+            if is_reused(folder, name, executable=executable):
                 with contextlib.suppress(OSError):
                     folder.link(name, self.folder, name)
-                    if executable:
-                        self.folder.make_executable(name)
                     return True
             self.copy(folder, name, executable=executable)
         return False
@@ -260,12 +260,13 @@ def resumable_files(
     return found
 
 
-def is_reused(folder: Folder, name: str) -> bool:
+def is_reused(folder: Folder, name: str, *, executable: bool) -> bool:
     r"""Whether a load takes over a file that is right without another look.
 
     Args:
         folder: folder that it is in
         name: name of the file, which exists
+        executable: whether it has to be executable
 
     Returns:
         whether it gets a second name
@@ -276,4 +277,5 @@ def is_reused(folder: Folder, name: str) -> bool:
         stat.S_ISREG(status.st_mode)
         and status.st_mode & 0o7600 == 0o600
         and status.st_uid == os.geteuid()
+        and (not executable or bool(status.st_mode & stat.S_IXUSR))
     )

@@ -490,10 +490,18 @@ class Folder:
         Args:
             name: name of the file, which this user has made
 
+        Raises:
+            PermissionError: if it has another name, which may be outside of the cache
+
         """
+        above, _, _ = name.rpartition("/")
+        owner = (self.folder(above) if above else self).status().st_uid
         fd = self.open(name)
         try:
-            mode = stat.S_IMODE(os.fstat(fd).st_mode)
+            status = os.fstat(fd)
+            if not is_own(status, owner):
+                raise PermissionError(errno.EPERM, "It may be in use elsewhere")
+            mode = stat.S_IMODE(status.st_mode)
             os.fchmod(fd, mode | (mode & 0o444) >> 2)
         finally:
             os.close(fd)

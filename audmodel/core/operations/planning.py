@@ -69,12 +69,14 @@ def load(
         folder = entry.partial.folder
         files = local.missing if local.is_finished else directory.files()
         known = comparing.right_files(folder, files, 1)
-        files = [file for file in files if file.name not in known]
         # What was there when the power failed, or belongs to another user,
         # is looked at once more, and so is a file that was cut short
         is_exact = not (entry.is_doubtful or local.is_finished) and all(
-            is_reused(folder, name) for name in known
+            is_reused(folder, file.name, executable=file.executable)
+            for file in files
+            if file.name in known
         )
+        files = [file for file in files if file.name not in known]
     else:
         files = selected(directory, patterns, entry.model)
         if not is_other:

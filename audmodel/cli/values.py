@@ -73,7 +73,8 @@ def read_pair(item: str) -> tuple[str, Any]:
 
     Raises:
         InvalidInputError: if it is not of this form,
-            or the value is not plain data
+            the value is not plain data,
+            or YAML takes a part of it for a comment
 
     """
     key, equals, text = item.partition("=")
@@ -87,6 +88,12 @@ def read_pair(item: str) -> tuple[str, Any]:
     values = _read_yaml(content, f"The value of '{key}'")
     if set(values) != {"value"}:
         raise InvalidInputError(f"The value of '{key}' has to be a single one.")
+    if comment := _comment(content):
+        raise InvalidInputError(
+            f"'{comment}' of '{key}' is a comment in YAML. "
+            f"Put the value in quotes, like '{key}={json.dumps(text)}', "
+            "if it belongs to it, or leave it out."
+        )
     _warn_about_text(content, {"value": key})
     if _UNEXPECTED.fullmatch(text) and not isinstance(values["value"], str):
         warnings.warn(
@@ -155,6 +162,13 @@ def _read_yaml(content: bytes, source: str) -> dict[str, Any]:
         raise InvalidInputError(str(error)) from error
 
 
+def _comment(content: bytes) -> str:
+    r"""What follows the value of the only key of a document."""
+    root = _compose(content)
+    assert root is not None
+    return content.decode()[root.value[0][1].end_mark.index :].strip()
+
+
 def _warn_about_text(content: bytes, names: dict[str, str]) -> None:
     r"""Warn about numbers that YAML takes for text.
 
@@ -163,11 +177,7 @@ def _warn_about_text(content: bytes, names: dict[str, str]) -> None:
         names: names of keys that a user knows by another one
 
     """
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    root = yaml.compose(content, Loader=loader)
-    for key, text in _plain_text(root, ""):
+    for key, text in _plain_text(_compose(content), ""):
         if _NUMBER.fullmatch(text):
             warnings.warn(
                 f"'{text}' of '{names.get(key, key)}' is text and no number, "
@@ -175,6 +185,13 @@ def _warn_about_text(content: bytes, names: dict[str, str]) -> None:
                 "Put it in quotes if text is meant.",
                 stacklevel=2,
             )
+
+
+def _compose(content: bytes) -> yaml.Node | None:
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.compose(content, Loader=loader)
 
 
 def _plain_text(node: yaml.Node | None, key: str) -> Iterator[tuple[str, str]]:

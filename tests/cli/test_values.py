@@ -85,6 +85,29 @@ def test_plain_text_is_no_warning(call: Call, uid: str, text: str) -> None:
     assert (answer.code, answer.err) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("text", "comment"),
+    [("issue #5", "#5"), ("#ff0000", "#ff0000"), ("[1] # one", "# one"), ("é #", "#")],
+)
+def test_text_that_would_be_left_out_is_refused(
+    call: Call, uid: str, model_folder: Path, text: str, comment: str
+) -> None:
+    answer = call("publish", model_folder, *BASE, "--params", f"key={text}")
+    assert (answer.code, answer.out) == (1, "")
+    assert f"'{comment}' of 'key' is a comment in YAML" in answer.err
+    assert call("meta", "update", uid, f"key={text}").code == 1
+    assert "key" not in audmodel.meta(uid)
+    quoted = call("meta", "update", uid, f"key={json.dumps(text)}")
+    assert (audmodel.meta(uid)["key"], quoted.err) == (text, "")
+
+
+@pytest.mark.parametrize("text", ["a#b", "'a #b'", "[a#, '#']", "https://host/#top"])
+def test_a_number_sign_within_a_value_is_kept(call: Call, uid: str, text: str) -> None:
+    answer = call("meta", "update", uid, f"key={text}")
+    assert (answer.code, answer.err) == (0, "")
+    assert "#" in str(audmodel.meta(uid)["key"])
+
+
 def test_json_with_a_key_twice_is_refused(
     call: Call, uid: str, model_folder: Path, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,16 @@ def test_a_file_whose_name_looks_like_a_pattern_is_loaded_and_opened(
     monkeypatch.setattr(opening, "open_archived", lambda *_: None)
     with audmodel.open(uid, name) as file:
         assert file.read().decode() == name
+
+
+@pytest.mark.parametrize("where", ["nowhere", "whole", "partial"])
+def test_a_stream_is_closed_wherever_its_files_are(uid: str, where: str) -> None:
+    if where != "nowhere":
+        audmodel.load(uid, files="a1.bin" if where == "partial" else None)
+    with contextlib.closing(audmodel.stream(uid, files="a1.bin")) as stream:
+        assert Path(next(stream)).read_text() == "a1.bin"
+    with pytest.raises(StopIteration):
+        next(stream)
 
 
 @pytest.mark.parametrize("workers", [1, 4])

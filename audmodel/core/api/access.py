@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 import dataclasses
@@ -147,7 +146,7 @@ def stream(
     timeout: float | None = 14400,
     num_workers: int | None = 1,
     verbose: bool = False,
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     r"""Load a model and use each file as soon as it is there.
 
     Files come in the order of the archive,
@@ -161,6 +160,7 @@ def stream(
     as if it was loaded by :func:`audmodel.load`.
     Whoever stops before,
     which leaving a ``for`` loop does,
+    and ``close()`` of what is returned,
     stops loading,
     and what is there is not fetched again.
 
@@ -189,7 +189,7 @@ def stream(
         verbose: whether to show a progress bar
 
     Returns:
-        iterator over paths of files.
+        generator of paths of files.
         It raises what :func:`audmodel.load` does
         when a file cannot be loaded, or a pattern matches none
 
@@ -223,7 +223,7 @@ def stream(
 
     paths = Local(CacheEntry(cache_root, model)).paths(patterns)
     if paths is not None:
-        return iter(paths)
+        return (path for path in paths)
     found = find(model, cache_root)
     # The current folder may be another one when the first file is asked for
     found = dataclasses.replace(found, place=anchored(found.place))

@@ -7,8 +7,7 @@ from typing import NamedTuple
 from typing import TypeAlias
 
 
-# Of ForkingPickler, which spares a copy, or of cloudpickle
-Message: TypeAlias = memoryview | bytes
+Message: TypeAlias = bytes
 
 
 class Outcome(NamedTuple):
@@ -54,7 +53,9 @@ def serialize(value: Any) -> Message:
     from multiprocessing.reduction import ForkingPickler
 
     try:
-        return ForkingPickler.dumps(value)
+        # A view of its buffer would be in the frames of an error of sending,
+        # which Python 3.13 cannot free in the right order
+        return bytes(ForkingPickler.dumps(value))
     except Exception:  # noqa: BLE001
         # There is no common class of what pickling raises
         return by_value(value)

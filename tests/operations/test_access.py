@@ -486,10 +486,10 @@ def test_consumers_that_stop_early(
     iterator = audmodel.stream(many, num_workers=num_workers, ahead=4)
     seen = [next(iterator) for _ in range(10)]
     if stop == "close":
-        iterator.close()  # type: ignore[attr-defined]
+        iterator.close()
     elif stop == "error":
         with pytest.raises(KeyError):
-            iterator.throw(KeyError("x"))  # type: ignore[attr-defined]
+            iterator.throw(KeyError("x"))
     elif stop == "break":
         for path in iterator:
             seen.append(path)
@@ -518,7 +518,7 @@ def test_iterator_that_is_never_asked(many: str, fetched: list[int]) -> None:
 def test_iterator_that_another_thread_closes(many: str) -> None:
     iterator = audmodel.stream(many, num_workers=2)
     next(iterator)
-    thread = threading.Thread(target=iterator.close)  # type: ignore[attr-defined]
+    thread = threading.Thread(target=iterator.close)
     thread.start()
     thread.join()
     assert worker_threads() == []

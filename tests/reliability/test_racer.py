@@ -255,6 +255,7 @@ def sweep(cache: Path) -> None:
         Folder(str(cache)).remove(name)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
 def test_nothing_outside_of_the_cache_changes(
     raced: str,
     python: Interpreter,

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import audmodel
+from audmodel.core.operations import publishing
+from audmodel.core.repository.claims import claimed
 from audmodel.errors import ArchiveMismatchError
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
@@ -140,6 +142,32 @@ def test_repair_of_what_was_not_published(
     with pytest.raises(audmodel.errors.ModelNotFoundError, match="was not published"):
         publish(model_folder, subgroup="a.b", version="2.0.0", repair=True)
     assert content(repository) == before
+
+
+def test_repair_of_what_is_published_anew(
+    repository: audmodel.Repository,
+    uid: str,
+    path: Callable[[str], str],
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Withdrawn and published with other files, before the repair claims the ID."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "file").write_bytes(b"of the one that comes later")
+
+    def late(*args: Any) -> Any:
+        monkeypatch.setattr(publishing, "claimed", claimed)
+        for kind in ("header", "archive", "meta"):
+            remove(repository, path(kind))
+        assert publish(other, subgroup="a.b") == uid
+        return claimed(*args)
+
+    monkeypatch.setattr(publishing, "claimed", late)
+    with pytest.raises(audmodel.errors.PublishConflictError, match="was replaced"):
+        publish(model_folder, subgroup="a.b", repair=True)
+    assert files(audmodel.load(uid)) == files(other)
 
 
 def test_repair_of_a_model_of_an_earlier_version(

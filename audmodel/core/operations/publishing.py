@@ -151,7 +151,8 @@ def repair(
         InvalidDocumentError: if the header is not valid
         InvalidInputError: if the header does not say which archive it was
         ModelNotFoundError: if the model was not published
-        PublishConflictError: if another publisher is at work
+        PublishConflictError: if another publisher is at work,
+            or the header changes in the meantime
         FileChangedError: if a file changes in the meantime
         RepositoryError: if the archive cannot be stored
 
@@ -172,6 +173,12 @@ def repair(
         )
     path = registry.archive_path(model, found[0].location)
     with terminable(), claimed(registry, model, path) as claim:
+        # It may have been removed and published anew before the claim was ours
+        if registry.header(model) != found:
+            raise PublishConflictError(
+                f"The header of '{model}' was replaced or removed in the meantime. "
+                "Nothing was stored. Try again if the archive still needs a repair."
+            )
         writer = ArchiveWriter(
             publication.files,
             compression=publication.compression,

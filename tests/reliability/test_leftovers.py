@@ -89,6 +89,34 @@ def paths(found: list[audmodel.core.repository.leftovers.Leftover]) -> set[str]:
     return {leftover.path for leftover in found}
 
 
+@pytest.mark.parametrize("change", ["machine", "move"])
+def test_archive_that_was_there_is_known_again(
+    repository: audmodel.Repository, model_folder: Path, change: str
+) -> None:
+    """Its publisher saw another number of the device, or of the file."""
+    uid = publish(model_folder)
+    model = ModelId(*uid.split("-"))
+    archive = Registry.archive_path(model, "torch")
+    header = path_of(model, "header")
+    stored = content(repository)[header]
+    with repository.connect() as backend:
+        found = backend.stat_object(archive)
+        assert found is not None
+        _, device, inode, rest = found.tag.split("-", 3)
+        if change == "machine":
+            tag = f"inode-{int(device) + 1}-{inode}-{rest}"
+        else:
+            tag = f"inode-{device}-{int(inode) + 1}-{rest}"
+        state = backend.stat_object(header)
+        assert state is not None
+        backend.delete_object(header, state.tag)
+    store(repository, path_of(model, "claim"), dead_claim(model, "torch", tag))
+    removed = audmodel.leftovers(repository, days=0, remove=True)
+    assert [left.kind for left in removed if left.removed] == ["claim"]
+    store(repository, header, stored)
+    assert files(audmodel.load(uid)) == files(model_folder)
+
+
 def test_leftovers(anywhere: audmodel.Repository, model_folder: Path) -> None:
     uid = publish(model_folder, alias="best", meta={"a": 1})
     before = content(anywhere)

@@ -395,6 +395,21 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
         """
         return hashlib.sha256(data).hexdigest()
 
+    def may_be_same(self, tag: str, other: str) -> bool:
+        r"""Whether two tags may be of the same object.
+
+        They may come from two machines, or from before the storage was moved.
+
+        Args:
+            tag: tag of an object of any size
+            other: tag of one at the same path
+
+        Returns:
+            ``False`` if it was stored anew in the meantime
+
+        """
+        return tag == other
+
     @abc.abstractmethod
     def list_objects(self, folder: str) -> list[str]:
         r"""Paths of all objects below a folder.

@@ -22,6 +22,7 @@ import time
 from typing import Any
 
 from audmodel.core import disk
+from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import WriteUncertainError
 from audmodel.core.errors import InvalidDocumentError
@@ -428,19 +429,23 @@ def archive_of(data: bytes) -> str | None:
     return archive if isinstance(archive, str) else None
 
 
-def has_stored(data: bytes, path: str, tag: str) -> bool:
+def has_stored(data: bytes, path: str, tag: str, backend: ObjectBackend) -> bool:
     r"""Whether a publisher has stored an archive.
 
     Args:
         data: stored form of its claim
         path: path of the archive
         tag: tag of the archive
+        backend: where it is stored
 
     Returns:
         whether the archive was not there before
 
     """
-    return archive_of(data) == path and _found_by(data) != tag
+    found = _found_by(data)
+    return archive_of(data) == path and (
+        found is None or not backend.may_be_same(found, tag)
+    )
 
 
 def has_stored_all(data: bytes) -> bool:

@@ -255,7 +255,7 @@ class _Search:
         if claim is None:
             return False
         if kind == "archive":
-            return claims.has_stored(claim, path, tag)
+            return claims.has_stored(claim, path, tag, self._backend)
         return kind == "metadata" and claims.has_stored_all(claim)
 
     def _claim(self, path: str, model: ModelId) -> Iterator[_Candidate]:

@@ -824,6 +824,33 @@ def test_sleeper_that_wakes_up_before_the_next_one_is_done(
     assert theirs.items() <= content(repository).items()
 
 
+def test_machine_that_is_paused_together_with_its_clock(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It does not replace the metadata of who published in the meantime."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "file").write_bytes(b"of the one that took over")
+    monkeypatch.setattr(claims, "_now", lambda: 0.0)
+    monkeypatch.setattr(claims, "TIMEOUT", 0.1)
+    monkeypatch.setattr(claims, "is_alive", lambda data: None)
+    replace = claims.Claim.replace
+
+    def late(claim: claims.Claim, path: str, data: bytes) -> None:
+        monkeypatch.setattr(claims.Claim, "replace", replace)
+        publish(other, meta={"by": "other"})
+        replace(claim, path, data)
+
+    monkeypatch.setattr(claims.Claim, "replace", late)
+    with pytest.raises(PublishConflictError, match="took over"):
+        publish(model_folder, meta={"by": "paused"})
+    assert files(audmodel.load(str(MODEL))) == files(other)
+    assert audmodel.meta(str(MODEL)) == {"by": "other"}
+
+
 def test_claim_that_could_not_be_deleted_does_not_block_this_process(
     repository: audmodel.Repository, model_folder: Path, failing: type[Failing]
 ) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import os
+from pathlib import Path
+import shutil
+import time
 
 import pytest
 
@@ -154,3 +158,38 @@ def test_damage_on_the_way(place: Remote, uids: list[str]) -> None:
 
     with place.fault(Damage("alpha-1.0.0.alias.yaml", change)):
         assert audmodel.resolve_alias("alpha") == uids[0]
+
+
+# Odd files in a folder -------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [".meta.yaml", ".alias.yaml", ".aliases-1.0.0.yaml"])
+def test_record_that_is_a_link_to_nothing(
+    repository: audmodel.Repository, model_folder: Path, kind: str
+) -> None:
+    """It is neither there nor absent, so nobody else changes it."""
+    uid = publish(model_folder, alias="best")
+    [record] = Path(repository.host, repository.name).rglob(f"*{kind}")
+    record.unlink()
+    record.symlink_to("nowhere")
+    changes: dict[str, Callable[[], object]] = {
+        ".meta.yaml": lambda: audmodel.update_meta(uid, {"a": 1}),
+        ".alias.yaml": lambda: audmodel.set_alias("best", uid),
+        ".aliases-1.0.0.yaml": lambda: audmodel.set_alias("other", uid),
+    }
+    start = time.monotonic()
+    with pytest.raises(errors.RepositoryError, match="link to 'nowhere'"):
+        changes[kind]()
+    assert time.monotonic() - start < 5
+
+
+def test_folder_that_became_a_pipe(
+    repository: audmodel.Repository, model_folder: Path
+) -> None:
+    """Publishing fails, and does not wait for somebody to write into it."""
+    uid = publish(model_folder)
+    folder = Path(repository.host, repository.name, "_uid", *uid.split("-"))
+    shutil.rmtree(folder)
+    os.mkfifo(folder)
+    with pytest.raises(errors.RepositoryError, match="exists"):
+        publish(model_folder)

@@ -122,6 +122,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
                     if not disk.link(temporary, target):
                         self._move(temporary, target, None)
                 except FileExistsError:
+                    _check_link(target)
                     return False
             self._sync_name(target)
         return True
@@ -362,7 +363,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
         and some have no locks at all.
         """
         with contextlib.ExitStack() as stack:
-            fd = os.open(folder, os.O_RDONLY)
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             stack.callback(_unlock, fd)
             if _lock(fd, "its folder") is not None or disk.is_shared(folder):
                 path = os.path.join(self._root, ".lock")
@@ -500,6 +501,19 @@ def _unlock(fd: int) -> None:
 def _write(fd: int, view: memoryview) -> None:
     while len(view):
         view = view[os.write(fd, view) :]
+
+
+def _check_link(path: str) -> None:
+    r"""Raise an error for a link that is there although what it names is not.
+
+    It can neither be read nor created, however often it is tried.
+    """
+    if os.path.islink(path) and not os.path.exists(path):
+        raise RepositoryError(
+            f"Could not create '{path}', which is a link to "
+            f"'{os.readlink(path)}', which does not exist. "
+            "Restore what it leads to, or remove the link."
+        )
 
 
 def _tag(data: bytes) -> str:

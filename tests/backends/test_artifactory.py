@@ -448,6 +448,15 @@ def test_an_endless_listing_is_refused(backend: Artifactory, proxy: Proxy) -> No
         backend.list_objects("/")
 
 
+@pytest.mark.parametrize("status", [200, 400, 404])
+def test_an_answer_that_is_too_deep(
+    backend: Artifactory, proxy: Proxy, hasty: None, status: int
+) -> None:
+    proxy.fault = faults.status(status, b"[" * 200_000)
+    with pytest.raises(errors.RepositoryError):
+        backend.list_objects("/")
+
+
 def test_a_listing_that_is_no_listing(backend: Artifactory, proxy: Proxy) -> None:
     proxy.fault = faults.status(200, b"[]")
     assert backend.list_objects("/") == []

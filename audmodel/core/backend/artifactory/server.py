@@ -381,7 +381,7 @@ def _is_artifactory(answer: requests.Response, body: bytes) -> bool:
         return True
     try:
         data = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(data, dict) and isinstance(data.get("errors"), list)
 
@@ -433,7 +433,7 @@ def _json(answer: requests.Response, *, required: bool) -> dict[str, Any]:
         if body is None:
             raise FailureError(Kind.OTHER, "the answer is too long.")
         data = json.loads(body)
-    except (HTTPError, ValueError, OSError) as error:
+    except (HTTPError, ValueError, RecursionError, OSError) as error:
         if not required:
             return {}
         failure = FailureError(Kind.LOST, "the answer was cut off.", error)

@@ -67,7 +67,7 @@ def message_of(body: bytes) -> str:
         data = json.loads(text)
         errors = data.get("errors", [data])
         found = errors[0].get("message", "")
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return ""
     return found if isinstance(found, str) else ""
 

@@ -203,6 +203,7 @@ class _Worker:
         self._serialize = serialize
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
+        self._is_killed = False
 
     def call(self, call: Callable[[], Any]) -> Any:
         """Let the process carry out a call.
@@ -218,7 +219,9 @@ class _Worker:
             BrokenProcessPool: if the process died
 
         """
-        if self._process is not None and not self._process.is_alive():
+        if self._process is not None and (
+            self._is_killed or not self._process.is_alive()
+        ):
             # It had nothing to do, so nothing is lost
             self.end()
         if self._process is None:
@@ -229,6 +232,8 @@ class _Worker:
         """Kill the process, which its thread notices."""
         process = self._process
         if process is not None:
+            # It may seem to be alive for a moment
+            self._is_killed = True
             process.kill()
 
     def end(self) -> None:
@@ -237,6 +242,7 @@ class _Worker:
         if process is not None:
             process.kill()
             process.join()
+        self._is_killed = False
         self.disconnect()
 
     def disconnect(self) -> None:

@@ -159,9 +159,11 @@ class Claim:
             if not has_thread and self._age() > RENEW_INTERVAL:
                 self.renew()
 
+        has_thread = False
         with requests.here():
-            has_thread = start_thread(run)
             try:
+                # Inside, so that an interrupt right after the start ends the thread
+                has_thread = start_thread(run)
                 yield check
             except RepositoryError:
                 check()

@@ -8,7 +8,6 @@ from pathlib import Path
 import socket
 import subprocess
 import sys
-import tempfile
 import unicodedata
 
 import hypothesis
@@ -30,6 +29,7 @@ from tests.archive.tools import read_folder
 from tests.archive.tools import run_python
 from tests.archive.tools import store
 from tests.archive.tools import write_old
+from tests.users import let_in
 
 
 def names(root: Path) -> list[str]:
@@ -244,9 +244,8 @@ import os, sys
 from audmodel.core.operations import folder
 from audmodel.errors import InvalidFolderError
 if os.geteuid() == 0:
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
+    from tests.users import NOBODY, become
+    become(NOBODY)
 try:
     folder.scan(sys.argv[1])
 except InvalidFolderError as error:
@@ -257,10 +256,7 @@ except InvalidFolderError as error:
 @pytest.mark.parametrize("what", ["file", "folder"])
 def test_what_cannot_be_read_is_refused(what: str, tmp_path: Path) -> None:
     root = make_folder(tmp_path / "model", {"sub/file": b"", "other": b""})
-    for path in (tmp_path, *tmp_path.parents):
-        # Temporary folders of tests are private
-        if path.is_relative_to(tempfile.gettempdir()) and path.stat().st_mode & 1 == 0:
-            path.chmod(path.stat().st_mode | 0o11)
+    let_in(tmp_path)
     bad = root / ("sub/file" if what == "file" else "sub")
     bad.chmod(0)
     try:

@@ -10,7 +10,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 import zipfile
 
@@ -36,6 +35,8 @@ from tests.archive.tools import text
 from tests.archive.tools import write
 from tests.archive.tools import write_old
 from tests.conftest import ROOT
+from tests.users import let_in
+from tests.users import needs_root
 
 
 PART = 64 * KIB
@@ -340,29 +341,23 @@ def test_staging_of_another_version_is_left_alone(uid: str, cache: Path) -> None
 
 ADOPT = """
 import os, sys
-import concurrent.futures.thread, filelock
-import audmodel, audmodel.core.operations.loading, audmodel.core.progress
+import audmodel
+from tests.users import become
 host, cache, uid, user = sys.argv[1:]
 repository = audmodel.Repository("models", host, "file-system")
 audmodel.config.REPOSITORIES = [repository]
 audmodel.config.CACHE_ROOT = cache
-# Modules may be where nobody else may read
-assert audmodel.exists(uid)
-os.setgroups([])
-os.setgid(12345)
-os.setuid(int(user))
+become(int(user), 12345)
 os.umask(0o002)
 print(audmodel.load(uid, num_workers=2))
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="Only root can be somebody else.")
+@needs_root
 def test_staging_of_somebody_else_is_no_obstacle(
     uid: str, cache: Path, tmp_path: Path, repository: audmodel.Repository
 ) -> None:
-    for path in (tmp_path, *tmp_path.parents):
-        if path.is_relative_to(tempfile.gettempdir()):
-            path.chmod(path.stat().st_mode | 0o11)
+    let_in(tmp_path)
     # A shared cache: whoever is in the group may write, but one was not careful
     left = make_folder(staging(cache, uid), {"large": FILES["large"][:PART]})
     for path in (cache, left.parent):

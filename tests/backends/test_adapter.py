@@ -22,6 +22,8 @@ from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.processes import Interpreter
+from tests.users import let_in
+from tests.users import needs_root
 
 
 @pytest.fixture(params=["file-system", "plain"])
@@ -414,7 +416,7 @@ def test_folder_for_temporary_files_that_cannot_be_made(
     assert content(any_repository) == {}
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@needs_root
 def test_repository_that_is_read_only(
     repository: audmodel.Repository,
     python: Interpreter,
@@ -423,17 +425,15 @@ def test_repository_that_is_read_only(
 ) -> None:
     uid = publish(model_folder)
     before = content(repository)
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o055)
+    let_in(tmp_path)
     code = """
-        import encodings.ascii, tempfile
+        import tempfile
+        from tests.users import NOBODY, become
         messages = []
         cache_root = tempfile.mkdtemp()
         assert audmodel.load(args["uid"], cache_root=cache_root)
         os.chmod(cache_root, 0o777)
-        os.setgroups([])
-        os.setuid(65534)
+        become(NOBODY)
         for change in (
             lambda: audmodel.publish(args["root"], "torch", {}, "3.0.0", author="me"),
             lambda: audmodel.set_alias("best", args["uid"]),

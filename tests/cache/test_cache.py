@@ -27,6 +27,8 @@ from audmodel.core.uid import ModelId
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.processes import Interpreter
+from tests.users import let_in
+from tests.users import needs_root
 
 
 @pytest.fixture
@@ -419,31 +421,17 @@ def test_no_room(
 # Caches that cannot be written to ------------------------------------------
 
 
-# Nobody may not be able to read the modules of Python
 AS_NOBODY = """
     import tempfile
+    from tests.users import NOBODY, become
     with tempfile.TemporaryDirectory() as folder:
         audmodel.load(args["uid"], cache_root=folder)
         audmodel.header(args["uid"], cache_root=folder)
         audmodel.meta(args["uid"], cache_root=folder)
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
+    become(NOBODY)
     assert not os.access(args["cache_root"], os.W_OK)
     uid = args["uid"]
 """
-
-
-needs_root = pytest.mark.skipif(
-    os.getuid() != 0, reason="only root can start a process of another user"
-)
-
-
-def let_in(tmp_path: Path) -> None:
-    """Let others look into the folders above, which pytest makes private."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o055)
 
 
 @needs_root

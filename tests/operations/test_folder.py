@@ -17,6 +17,8 @@ from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.processes import Interpreter
+from tests.users import let_in
+from tests.users import needs_root
 
 
 def test_all_kinds_of_names(repository: audmodel.Repository, tmp_path: Path) -> None:
@@ -240,7 +242,7 @@ def test_names_that_are_too_long_together(
     assert content(repository) == {}
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@needs_root
 @pytest.mark.parametrize("name", ["secret file", "secret folder"])
 def test_what_cannot_be_read(
     repository: audmodel.Repository, python: Interpreter, model_folder: Path, name: str
@@ -250,13 +252,11 @@ def test_what_cannot_be_read(
     else:
         (model_folder / name).mkdir()
     (model_folder / name).chmod(0)
-    for folder in (model_folder, *model_folder.parents):
-        if folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o055)
+    let_in(model_folder)
     code = """
         from audmodel.core.operations import folder
-        os.setgroups([])
-        os.setuid(65534)
+        from tests.users import NOBODY, become
+        become(NOBODY)
         try:
             folder.scan(args["root"])
         except audmodel.errors.InvalidFolderError as error:

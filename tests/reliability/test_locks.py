@@ -25,9 +25,10 @@ from audmodel.core.backend import filesystem
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
-from tests.cache.test_cache import needs_root
 from tests.processes import Interpreter
 from tests.reliability.strace import Tracer
+from tests.users import let_in
+from tests.users import needs_root
 
 
 # Of each family of faults
@@ -430,20 +431,14 @@ def test_two_users(
     cache.mkdir()
     os.chown(cache, 0, 4242)
     cache.chmod(0o2775)
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o055)
+    let_in(tmp_path)
     code = """
-        # Nobody may not be able to read the modules of Python
-        import audmodel.core.operations.loading
-        import audmodel.core.repository.lookup
         import tempfile
+        from tests.users import become
         with tempfile.TemporaryDirectory() as folder:
             audmodel.load(args["uids"][0], cache_root=folder)
         os.umask(args["umask"])
-        os.setgroups([4242])
-        os.setgid(4242)
-        os.setuid(args["user"])
+        become(args["user"], 4242, [4242])
         outcomes = []
         for uid in args["uids"]:
             try:

@@ -25,13 +25,14 @@ from audmodel.core.backend.filesystem import FileReader
 from audmodel.core.cache import marker as marker_module
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
-from tests.cache.test_cache import needs_root
 from tests.processes import Interpreter
 from tests.reliability.strace import CHANGING
 from tests.reliability.strace import SYNCING
 from tests.reliability.strace import Call
 from tests.reliability.strace import Run
 from tests.reliability.strace import Tracer
+from tests.users import let_in
+from tests.users import needs_root
 
 
 # Of each family of faults
@@ -432,19 +433,14 @@ def test_cache_that_cannot_be_written_to(
     tmp_path: Path,
     model_folder: Path,
 ) -> None:
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o055)
+    let_in(tmp_path)
     content = marker(loaded).read_text()
     marker(loaded).write_text("another start:" + content.partition(":")[2])
     before = sorted(loaded.parent.iterdir())
     code = """
-        # Nobody may not be able to read the modules of Python
-        import audmodel.core.operations.loading, blake3, filelock, isal.isal_zlib
         from audmodel.core.cache import marker
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
+        from tests.users import NOBODY, become
+        become(NOBODY)
         compare = marker._are_right
         calls = []
         def counting(root, listing):

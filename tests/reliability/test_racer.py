@@ -26,6 +26,7 @@ from audmodel.core.cache.tree import Folder
 from tests.behaviour.backends import publish
 from tests.processes import Interpreter
 from tests.processes import Process
+from tests.users import needs_root
 
 
 VICTIM, ATTACKER = 65533, 65534
@@ -39,9 +40,8 @@ KINDS = [
 
 BECOME = """
     if os.getuid() == 0:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(args["user"])
+        from tests.users import become
+        become(args["user"])
     # What the victim makes can be changed by all, but what it keeps for itself
     os.umask(0)
 """
@@ -255,7 +255,7 @@ def sweep(cache: Path) -> None:
         Folder(str(cache)).remove(name)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
+@needs_root
 def test_nothing_outside_of_the_cache_changes(
     raced: str,
     python: Interpreter,

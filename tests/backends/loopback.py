@@ -42,11 +42,14 @@ class LoopbackServer:
 
     Args:
         handler: class that handles requests
+        address: where it listens, a port that is free if it is ``0``
 
     """
 
-    def __init__(self, handler: type[Handler]) -> None:
-        self._server = _Server(("127.0.0.1", 0), handler)
+    def __init__(
+        self, handler: type[Handler], address: tuple[str, int] = ("127.0.0.1", 0)
+    ) -> None:
+        self._server = _Server(address, handler)
         self._server.owner = self
         self._thread = threading.Thread(
             target=self._server.serve_forever,
@@ -57,13 +60,22 @@ class LoopbackServer:
     @property
     def host(self) -> str:
         """Host and port."""
-        return f"127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._server.server_address[0]!s}:{self.port}"
+
+    @property
+    def port(self) -> int:
+        """Port."""
+        return self._server.server_address[1]
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Listen no more."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -84,11 +84,14 @@ class Proxy(LoopbackServer):
 
     Args:
         upstream: host and port of the server
+        address: where the proxy listens
 
     """
 
-    def __init__(self, upstream: str) -> None:
-        super().__init__(_Handler)
+    def __init__(
+        self, upstream: str, address: tuple[str, int] = ("127.0.0.1", 0)
+    ) -> None:
+        super().__init__(_Handler, address)
         self.upstream = upstream
         self.requests: list[Request] = []
         self.fault: Fault | None = None

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
+from dataclasses import dataclass
 import json
 from pathlib import Path
 import random
+import socket
+import time
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 import audmodel
+from audmodel.core.backend.artifactory import server as artifactory_server
+from audmodel.core.backend.http import transfer
+from audmodel.core.backend.s3 import client as s3_client
+from tests.backends import proxy as faults
 from tests.backends import seaweedfs
+from tests.backends.forget import forget_servers
+from tests.backends.proxy import Proxy
 from tests.behaviour.backends import BACKENDS
+from tests.behaviour.backends import files
+from tests.behaviour.backends import publish
 from tests.processes import Interpreter
 
 
@@ -155,20 +169,26 @@ def test_a_process_that_ends_works(
 # Servers that fork their workers ---------------------------------------------
 
 
-@pytest.fixture(params=["file-system", "s3"])
-def served(
-    request: pytest.FixtureRequest, cache: Path, tmp_path: Path
-) -> Iterator[str]:
-    """A model of some megabytes in a repository, the only one configured."""
-    folder = tmp_path / "served"
+@pytest.fixture
+def large_model(tmp_path: Path) -> Path:
+    """The folder of a model of some megabytes."""
+    folder = tmp_path / "large"
     folder.mkdir()
     pattern = random.Random(7)
     (folder / "large").write_bytes(pattern.randbytes(9_000_000))
     for number in range(20):
         (folder / f"small-{number}").write_bytes(pattern.randbytes(1000))
+    return folder
+
+
+@pytest.fixture(params=["file-system", "s3"])
+def served(
+    request: pytest.FixtureRequest, cache: Path, large_model: Path
+) -> Iterator[str]:
+    """A model of some megabytes in a repository, the only one configured."""
     with BACKENDS[request.param](request) as repository:
         audmodel.config.REPOSITORIES = [repository]
-        yield audmodel.publish(str(folder), "name", {}, "1.0.0", num_workers=4)
+        yield audmodel.publish(str(large_model), "name", {}, "1.0.0", num_workers=4)
 
 
 SERVER = """
@@ -349,3 +369,176 @@ def test_credentials_are_rotated(
     seen = python.run(ROTATION, uid=served, keys=keys)
     loaded, refused = ["loaded", 0], ["refused", 1]
     assert seen == [loaded, refused, loaded, loaded]
+
+
+# A server that moves to another address ---------------------------------------
+
+Death = Callable[[Proxy], None]
+
+
+def gone(server: Proxy) -> None:
+    """The process ended: connections break, and new ones are refused."""
+    server.fault = faults.break_before
+    server.close()
+
+
+def silent(server: Proxy) -> None:
+    """The machine is off: what is sent there is lost."""
+
+    def wait(*_: object) -> None:
+        server.released.wait(PATIENCE)
+
+    server.fault = wait
+
+
+class Names:
+    """What names stand for, in place of what a name server says."""
+
+    def __init__(self) -> None:
+        # None stands for a name that is not known
+        self.addresses: dict[str, str | None] = {}
+        # Seconds that an answer takes
+        self.pause = 0.0
+        self._resolve = socket.getaddrinfo
+
+    def getaddrinfo(self, host: Any, *arguments: Any, **options: Any) -> Any:
+        address = self.addresses.get(host, host)
+        if host in self.addresses:
+            time.sleep(self.pause)
+        if address is None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return self._resolve(address, *arguments, **options)
+
+
+@dataclass
+class Moving:
+    """A storage that can be reached at two addresses, the first one by its name.
+
+    Args:
+        repository: the storage, by its name
+        names: what its name stands for
+        first: what listens at the first address
+        second: what listens at the second address
+
+    """
+
+    repository: audmodel.Repository
+    names: Names
+    first: Proxy
+    second: Proxy
+
+    def move(self) -> None:
+        """Let the name stand for the second address."""
+        self.names.addresses[NAME] = SECOND
+
+
+NAME = "storage.test"
+FIRST, SECOND = "127.0.0.2", "127.0.0.3"
+READ_TIMEOUT = 2.0
+
+
+@pytest.fixture(params=["s3", "artifactory"])
+def moving(
+    request: pytest.FixtureRequest, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Moving]:
+    for module in (s3_client, artifactory_server):
+        monkeypatch.setattr(module, "READ_TIMEOUT", READ_TIMEOUT)
+    # In the same proportion as without tests
+    monkeypatch.setattr(transfer, "BUDGET", 1.5 * READ_TIMEOUT)
+    names = Names()
+    names.addresses[NAME] = FIRST
+    monkeypatch.setattr(socket, "getaddrinfo", names.getaddrinfo)
+    with BACKENDS[request.param](request) as behind:
+        url = urlsplit(behind.host)
+        with (
+            Proxy(url.netloc, (FIRST, 0)) as first,
+            Proxy(url.netloc, (SECOND, first.port)) as second,
+        ):
+            host = f"http://{NAME}:{first.port}{url.path}"
+            repository = audmodel.Repository(behind.name, host, request.param)
+            audmodel.config.REPOSITORIES = [repository]
+            yield Moving(repository, names, first, second)
+    forget_servers()
+
+
+@pytest.mark.sample(4)
+@pytest.mark.parametrize("workers", [4, 1])
+@pytest.mark.parametrize("death", [silent, gone])
+def test_a_server_moves(
+    moving: Moving, large_model: Path, death: Death, workers: int
+) -> None:
+    uid = publish(large_model)
+    audmodel.load(uid, num_workers=workers)
+    assert moving.first.requests
+    audmodel.remove_cached(uid)
+    death(moving.first)
+    moving.move()
+    start = time.monotonic()
+    root = audmodel.load(uid, num_workers=workers)
+    # One connection after the other would be found to be dead
+    assert time.monotonic() - start < 2 * READ_TIMEOUT
+    assert files(root) == files(large_model)
+    assert moving.second.requests
+    before = len(moving.first.requests)
+    audmodel.update_meta(uid, {"after": True})
+    assert publish(large_model, version="2.0.0", num_workers=workers)
+    assert audmodel.versions(uid) == ["1.0.0", "2.0.0"]
+    assert len(moving.first.requests) == before
+
+
+def test_an_overloaded_server_moves(moving: Moving, large_model: Path) -> None:
+    uid = publish(large_model)
+    moving.first.fault = faults.status(503)
+    moving.move()
+    # Its connection is open, and it would say the same for ever
+    audmodel.update_meta(uid, {"after": True})
+    assert audmodel.meta(uid)["after"]
+
+
+@pytest.fixture
+def other(moving: Moving, tmp_path: Path) -> audmodel.Repository:
+    """A repository that answers beside the one that moves."""
+    (tmp_path / "other" / "models").mkdir(parents=True)
+    other = audmodel.Repository("models", str(tmp_path / "other"), "file-system")
+    audmodel.config.REPOSITORIES = [moving.repository, other]
+    return other
+
+
+@pytest.mark.sample(2)
+@pytest.mark.parametrize("death", [gone, silent])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_server_that_moved_is_not_left_out(
+    moving: Moving,
+    other: audmodel.Repository,
+    large_model: Path,
+    death: Death,
+    is_known: bool,
+) -> None:
+    uid = publish(large_model, repository=moving.repository)
+    death(moving.first)
+    if not is_known:
+        moving.names.addresses[NAME] = None
+    with pytest.warns(UserWarning, match="left out"):
+        assert not audmodel.exists(uid)
+    before = len(moving.first.requests)
+    with pytest.warns(UserWarning, match="asked again in"):
+        assert not audmodel.exists(uid)
+    assert len(moving.first.requests) == before
+    moving.move()
+    assert audmodel.exists(uid)
+    assert files(audmodel.load(uid)) == files(large_model)
+
+
+def test_a_lookup_does_not_wait_for_names(
+    moving: Moving, other: audmodel.Repository, large_model: Path
+) -> None:
+    uid = publish(large_model, repository=moving.repository)
+    gone(moving.first)
+    with pytest.warns(UserWarning, match="left out"):
+        assert not audmodel.exists(uid)
+    moving.names.pause = 5.0
+    start = time.monotonic()
+    for _ in range(3):
+        with pytest.warns(UserWarning, match="asked again in"):
+            assert not audmodel.exists(uid)
+    assert time.monotonic() - start < 3

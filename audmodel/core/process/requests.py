@@ -48,8 +48,6 @@ class Requests:
         self._ended = threading.Event()
         self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
         self._inner: weakref.WeakSet[Requests] = weakref.WeakSet()
-        # When connections were opened that are used again
-        self._oldest = 0.0
 
     @property
     def ended(self) -> bool:
@@ -110,25 +108,6 @@ class Requests:
                 raise InterruptedError("The request is not wanted any more.")
             self._connections.add(connection)
             connection.used_for = weakref.ref(self)
-
-    def distrust(self) -> None:
-        r"""Use no connection again that is open now.
-
-        What arrives may be damaged by a machine on its way.
-        """
-        self._oldest = time.monotonic()
-
-    def trusts(self, opened: float) -> bool:
-        r"""Whether a connection is used again.
-
-        Args:
-            opened: when it was opened
-
-        Returns:
-            ``False`` if another one is opened instead
-
-        """
-        return opened >= self._oldest
 
     def wait(self, seconds: float) -> None:
         r"""Do nothing for a while, unless no more requests are wanted."""

@@ -115,7 +115,7 @@ def _ask(
     A repository that cannot be reached is passed over with a warning,
     unless all of them are.
     So is one whose host gave no answer a moment ago,
-    unless there is no other one to ask.
+    unless it is at another address now, or there is no other one to ask.
     One that must not be asked is an error,
     unless another one has the answer.
     """
@@ -123,17 +123,17 @@ def _ask(
     from audmodel.core.backend.errors import RepositoryNotFoundError
     from audmodel.core.backend.errors import RepositoryUnreachableError
 
-    may_rest = any(not silence.rest(repository.host) for repository in repositories)
+    may_rest = any(not silence.rest(repository) for repository in repositories)
 
     def ask(repository: Repository) -> Answer | None:
-        rest = silence.rest(repository.host)
-        if rest and may_rest:
+        rest = silence.rest(repository)
+        if rest and may_rest and not silence.has_moved(repository):
             raise RepositoryUnreachableError(
                 f"{repository} gave no answer a moment ago, "
                 f"and is asked again in {rest:.0f} s."
             )
         try:
-            with silence.noticed(repository.host), open_registry(repository) as found:
+            with silence.noticed(repository), open_registry(repository) as found:
                 return question(found)
         except RepositoryNotFoundError:
             # It is made when something is published

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from urllib.parse import SplitResult
 from urllib.parse import urlsplit
 
 
@@ -46,14 +47,39 @@ def identity(backend: object, host: str, name: str) -> tuple[str, ...]:
     return kind, host, name
 
 
+def server_name(backend: object, host: str) -> str | None:
+    r"""Name of the server that a repository is on.
+
+    Args:
+        backend: class of the backend, or where to import it from
+        host: host of the repository
+
+    Returns:
+        name, ``None`` if it is on none, or on a storage
+        of a kind that is not known here
+
+    """
+    kind = backend if isinstance(backend, str) else _class_name(backend)
+    if kind not in (_S3, _ARTIFACTORY):
+        return None
+    try:
+        return _parsed(host).hostname
+    except ValueError:
+        return None
+
+
 def _server(host: str) -> tuple[str, str, str]:
     r"""Host name, port and path of a server."""
-    url = urlsplit(host if "://" in host else f"https://{host}")
+    url = _parsed(host)
     port = "" if url.port in _DEFAULT_PORTS else str(url.port)
     server = (url.hostname or "").rstrip(".")
     if _AMAZON.fullmatch(server):
         server = "s3.amazonaws.com"
     return server, port, url.path.rstrip("/")
+
+
+def _parsed(host: str) -> SplitResult:
+    return urlsplit(host if "://" in host else f"https://{host}")
 
 
 def _class_name(backend: object) -> str:

@@ -116,8 +116,7 @@ class Repository:
     def _identity(self) -> tuple[str, ...]:
         from audmodel.core.repository import place
 
-        backend = self.backend_registry.data.get(self.backend, self.backend)
-        return place.identity(backend, self.host, self.name)
+        return place.identity(_kind(self.backend), self.host, self.name)
 
     @classmethod
     def register(cls, backend_name: str, backend_class: type) -> None:
@@ -209,6 +208,27 @@ def anchored(repository: Repository) -> Repository:
     same = copy.copy(repository)
     same.host = os.path.abspath(os.path.expanduser(repository.host))
     return same
+
+
+def server_name(repository: Repository) -> str | None:
+    r"""Name of the server that a repository is on.
+
+    Args:
+        repository: the repository
+
+    Returns:
+        name, ``None`` if it is on none,
+        or if nothing is known about its kind of storage
+
+    """
+    from audmodel.core.repository import place
+
+    return place.server_name(_kind(repository.backend), repository.host)
+
+
+def _kind(backend: str) -> object:
+    r"""Class of a backend, or where to import it from."""
+    return Repository.backend_registry.data.get(backend, backend)
 
 
 def unknown_backend(name: str) -> str:

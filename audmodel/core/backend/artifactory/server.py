@@ -13,6 +13,7 @@ import json
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import ClassVar
+from typing import cast
 from urllib.parse import quote
 
 from audmodel.core.backend.base import Buffer
@@ -41,6 +42,9 @@ from audmodel.core.process.shared import Shared
 
 if TYPE_CHECKING:
     import requests
+
+    class _Session(requests.Session):
+        trust: connections.Trust
 
 
 MIB = 1024 * 1024
@@ -75,7 +79,7 @@ _MEANINGS = {
 }
 # By URL and name, as finding out takes a request
 _known_repositories: set[tuple[str, str]] = set()
-_sessions: Shared[requests.Session] = Shared()
+_sessions: Shared[_Session] = Shared()
 
 
 class Checksums:
@@ -178,9 +182,7 @@ class Server(Store):
         """
         from requests.exceptions import RequestException
 
-        session = _sessions.get(
-            (self._url, self._login), lambda: _make_session(self._url, self._login)
-        )
+        session = self._session()
 
         def request() -> requests.Response:
             return session.request(
@@ -200,12 +202,20 @@ class Server(Store):
             failure = _unanswered(error, self._url)
         if failure is not None:
             # Outside of the handler, as the frames below know secrets
-            raise failure
+            raise self.failed(failure)
         self.reached = True
         if 200 <= answer.status_code < 300:
             return answer
         with contextlib.closing(answer):
-            raise _answered(answer, anonymous=self._login is None)
+            raise self.failed(_answered(answer, anonymous=self._login is None))
+
+    def distrust(self) -> None:  # noqa: D102
+        self._session().trust.withdraw()
+
+    def _session(self) -> _Session:
+        return _sessions.get(
+            (self._url, self._login), lambda: _make_session(self._url, self._login)
+        )
 
     def call(
         self,
@@ -282,18 +292,25 @@ class Server(Store):
             return
 
 
-def _make_session(url: str, login: tuple[str, str] | None) -> requests.Session:
+def _make_session(url: str, login: tuple[str, str] | None) -> _Session:
     import requests
     from requests.adapters import HTTPAdapter
+
+    trust = connections.Trust()
+
+    def guard(manager: Any) -> None:
+        manager.pool_classes_by_scheme = connections.guarded(
+            manager.pool_classes_by_scheme, trust
+        )
 
     class Adapter(HTTPAdapter):
         def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
             super().init_poolmanager(*arguments, **options)
-            _guard(self.poolmanager)
+            guard(self.poolmanager)
 
         def proxy_manager_for(self, *arguments: Any, **options: Any) -> Any:
             manager = super().proxy_manager_for(*arguments, **options)
-            _guard(manager)
+            guard(manager)
             return manager
 
     class Session(requests.Session):
@@ -303,7 +320,8 @@ def _make_session(url: str, login: tuple[str, str] | None) -> requests.Session:
             if self.should_strip_auth(old, new):  # type: ignore[no-untyped-call]
                 prepared_request.headers.pop("Authorization", None)
 
-    session = Session()
+    session = cast("_Session", Session())
+    session.trust = trust
     session.mount("https://", Adapter(_POOL, _POOL))
     if url.startswith("https://"):
         # What requests says of a file that is missing does not name the variable
@@ -326,10 +344,6 @@ def _make_session(url: str, login: tuple[str, str] | None) -> requests.Session:
 
     session.auth = authenticate
     return session
-
-
-def _guard(manager: Any) -> None:
-    manager.pool_classes_by_scheme = connections.guarded(manager.pool_classes_by_scheme)
 
 
 def _answered(answer: requests.Response, *, anonymous: bool) -> FailureError:

@@ -3,11 +3,11 @@ r"""Connections of urllib3 that other threads can shut down, and that cannot han
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import socket
 import time
 from typing import Any
+from typing import cast
 
 from audmodel.core.backend.http import pace
 from audmodel.core.process.requests import Requests
@@ -15,9 +15,37 @@ from audmodel.core.process.requests import current
 from audmodel.core.process.requests import ended
 
 
+class Trust:
+    r"""Trust in the connections of a session, which are used again as long as it lasts.
+
+    A connection stays with one machine, whatever becomes of it.
+    After a failure another one may stand behind the name of the server.
+    """
+
+    def __init__(self) -> None:
+        self._oldest = 0.0
+
+    def withdraw(self) -> None:
+        r"""Use no connection again that is open now."""
+        self._oldest = time.monotonic()
+
+    def lasts(self, opened: float) -> bool:
+        r"""Whether a connection may be used again.
+
+        Args:
+            opened: when it was opened
+
+        Returns:
+            ``False`` if another one is opened instead
+
+        """
+        return opened >= self._oldest
+
+
 class _Guarded(pace.Connection):
     r"""Connection of urllib3 that another thread can cut, and that cannot hang."""
 
+    trust: Trust
     _socket: Any = None
     _process: int
     _opened = 0.0
@@ -25,9 +53,8 @@ class _Guarded(pace.Connection):
     @property
     def is_connected(self) -> bool:
         r"""Whether it is used again, what urllib3 asks before it does so."""
-        requests = current()
-        is_trusted = requests is None or requests.trusts(self._opened)
-        return is_trusted and bool(super().is_connected)  # type: ignore[misc]
+        is_connected: bool = super().is_connected  # type: ignore[misc]
+        return is_connected and self.trust.lasts(self._opened)
 
     @staticmethod
     def used_for() -> Requests | None:
@@ -61,23 +88,23 @@ class _Guarded(pace.Connection):
                 socket.socket.shutdown(inner, socket.SHUT_RDWR)
 
 
-@functools.cache
-def _guarded(pool: type) -> type:
-    connection = pool.ConnectionCls  # type: ignore[attr-defined]
+def _guarded(pool: Any, trust: Trust) -> type:
+    connection = pool.ConnectionCls
     if issubclass(connection, _Guarded):
-        return pool
-    changed = type(connection.__name__, (_Guarded, connection), {})
+        return cast(type, pool)
+    changed = type(connection.__name__, (_Guarded, connection), {"trust": trust})
     return type(pool.__name__, (pool,), {"ConnectionCls": changed})
 
 
-def guarded(pools: dict[str, Any]) -> dict[str, Any]:
+def guarded(pools: dict[str, Any], trust: Trust) -> dict[str, Any]:
     r"""Classes of connection pools whose connections cannot hang for ever.
 
     Args:
         pools: classes of urllib3 by scheme
+        trust: trust in the connections
 
     Returns:
         classes by scheme
 
     """
-    return {scheme: _guarded(pool) for scheme, pool in pools.items()}
+    return {scheme: _guarded(pool, trust) for scheme, pool in pools.items()}

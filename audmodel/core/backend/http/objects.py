@@ -165,6 +165,27 @@ class Store(abc.ABC):
 
         """
 
+    @abc.abstractmethod
+    def distrust(self) -> None:
+        r"""Use no connection again that is open now."""
+
+    def failed(self, failure: FailureError) -> FailureError:
+        r"""Take note of a failure.
+
+        The server may be at another address by now,
+        and what arrives may be damaged on the way.
+
+        Args:
+            failure: what went wrong
+
+        Returns:
+            ``failure``
+
+        """
+        if failure.is_transient:
+            self.distrust()
+        return failure
+
     def found_absent(self) -> None:  # noqa: B027
         r"""Make sure that it is an object that is absent, not all of them.
 
@@ -210,6 +231,7 @@ class Store(abc.ABC):
             try:
                 return attempt()
             except FailureError as failure:
+                self.failed(failure)
                 if failure.kind is Kind.ABSENT:
                     self.found_absent()
                 if failure.kind in expected:
@@ -353,7 +375,7 @@ class RemoteReader(ObjectReader):
         requests.end()
 
     def forget_tail(self) -> None:  # noqa: D102
-        self.requests.distrust()
+        self.store.distrust()
         super().forget_tail()
 
     @contextmanager
@@ -420,6 +442,7 @@ class _Run:
                 fill(self._stream, view[self._position - offset :], received)
             except FailureError as failure:
                 self.close()
+                reader.store.failed(failure)
                 if failure.kind is Kind.CONDITION:
                     raise RepositoryError(
                         f"{what}: it was replaced while it was read. Try again.",
@@ -468,16 +491,14 @@ class RemoteBackend(ObjectBackend):
     def read_object(self, path: str, limit: int) -> StoredObject | None:  # noqa: D102
         what = f"Could not read '{self.object_url(path)}'"
         damage = Damage()
-        requests = Requests()
-        with requests.here():
-            while True:
-                stored = self._read_once(what, path, limit)
-                if stored is None or not stored.is_damaged:
-                    return stored
-                damage.add(stored.data)
-                if damage.is_final:
-                    break
-                requests.distrust()
+        while True:
+            stored = self._read_once(what, path, limit)
+            if stored is None or not stored.is_damaged:
+                return stored
+            damage.add(stored.data)
+            if damage.is_final:
+                break
+            self._store.distrust()
         other = ", or another tool changed it" if damage.is_same else ""
         raise DamagedObjectError(
             f"{what}: its content does not have the checksum it was stored with. "

@@ -405,9 +405,10 @@ def _plain(session: Any, endpoint: Endpoint, anonymous: bool, found: Any) -> Any
 def _guard(client: Any, identity: int | None) -> Any:
     r"""Let no answer of a server keep a client busy for ever."""
     pools = s3_private.pool_classes(client)
-    pools.update(connections.guarded(pools))
+    trust = connections.Trust()
+    pools.update(connections.guarded(pools, trust))
     s3_private.stop_asking(client)
-    session = _Session(s3_private.http_session(client), identity)
+    session = _Session(s3_private.http_session(client), identity, trust)
     s3_private.set_http_session(client, session)
     client.meta.events.register("before-parse.s3", _check_length)
     client.meta.events.register_first("needs-retry.s3.HeadBucket", _leave_circle)
@@ -440,6 +441,17 @@ def closing_on_error(client: Any) -> AbstractContextManager[None]:
     return session.closing_on_error()
 
 
+def distrust(client: Any) -> None:
+    r"""Use no connection again that is open now.
+
+    Args:
+        client: client that they belong to
+
+    """
+    session: _Session = s3_private.http_session(client)
+    session.trust.withdraw()
+
+
 @functools.cache
 def _descriptions(path: str | None) -> Any:
     r"""What reads descriptions of services, once for all clients."""
@@ -452,11 +464,15 @@ class _Session:
     Args:
         session: session of botocore
         identity: what tells the credentials from others
+        trust: trust in the connections
 
     """
 
-    def __init__(self, session: Any, identity: int | None) -> None:
+    def __init__(
+        self, session: Any, identity: int | None, trust: connections.Trust
+    ) -> None:
         self.identity = identity
+        self.trust = trust
         self._session = session
         self._local = threading.local()
         self._looked = -_LOOK_AGAIN

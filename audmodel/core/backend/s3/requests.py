@@ -60,6 +60,8 @@ class Bucket(Store):
         # How the server introduced itself last
         self.server = ""
         self._anonymous = False
+        # The client that sent the last request
+        self._client: Any = None
 
     def url(self, path: str) -> str:
         r"""Location of an object."""
@@ -133,8 +135,13 @@ class Bucket(Store):
     def _ask(
         self, client: Any, operation: str, arguments: dict[str, Any]
     ) -> dict[str, Any]:
+        self._client = client
         with s3_client.closing_on_error(client):
             return self._answer(client, operation, arguments)
+
+    def distrust(self) -> None:  # noqa: D102
+        if self._client is not None:
+            s3_client.distrust(self._client)
 
     def _answer(
         self, client: Any, operation: str, arguments: dict[str, Any]
@@ -163,7 +170,7 @@ class Bucket(Store):
         if failure is not None:
             try:
                 # Outside of the handlers, as the frames below know secrets
-                raise failure
+                raise self.failed(failure)
             finally:
                 # What refers to itself by its traceback keeps all frames
                 del failure

@@ -157,12 +157,12 @@ def test_repair_of_what_is_published_anew(
     other.mkdir()
     (other / "file").write_bytes(b"of the one that comes later")
 
-    def late(*args: Any) -> Any:
+    def late(*args: Any, **kwargs: Any) -> Any:
         monkeypatch.setattr(publishing, "claimed", claimed)
         for kind in ("header", "archive", "meta"):
             remove(repository, path(kind))
         assert publish(other, subgroup="a.b") == uid
-        return claimed(*args)
+        return claimed(*args, **kwargs)
 
     monkeypatch.setattr(publishing, "claimed", late)
     with pytest.raises(audmodel.errors.PublishConflictError, match="was replaced"):

@@ -25,6 +25,7 @@ from audmodel.core.repository.lookup import open_registry
 from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
+from audmodel.errors import ModelExistsError
 from audmodel.errors import PublishConflictError
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
@@ -845,7 +846,7 @@ def test_machine_that_is_paused_together_with_its_clock(
         replace(claim, path, data)
 
     monkeypatch.setattr(claims.Claim, "replace", late)
-    with pytest.raises(PublishConflictError, match="took over"):
+    with pytest.raises(ModelExistsError, match="exists already"):
         publish(model_folder, meta={"by": "paused"})
     assert files(audmodel.load(str(MODEL))) == files(other)
     assert audmodel.meta(str(MODEL)) == {"by": "other"}

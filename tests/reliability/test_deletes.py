@@ -38,6 +38,14 @@ from tests.processes import python as python
 MODEL = ModelId(*audmodel.uid("torch", {"sampling_rate": 16000}, "1.0.0").split("-"))
 ARCHIVE = Registry.archive_path(MODEL, "torch")
 CLAIM = Registry.record_path(MODEL, "claim")
+# Claim of a publisher that died when it had stored its archive
+DEAD = f"""
+archive: {ARCHIVE}
+found: null
+host: third
+may_be_published: false
+process: 1
+""".encode()
 
 
 @pytest.fixture(autouse=True)
@@ -115,8 +123,7 @@ def test_process_that_is_stopped_while_it_deletes(
         (root / "file").write_bytes(b"of the one that is stopped")
     if work is CLEAN:
         store(repository, ARCHIVE, b"PK")
-        lines = ["host: third", "process: 1", f"archive: {ARCHIVE}", "found: null"]
-        store(repository, CLAIM, "\n".join(lines).encode())
+        store(repository, CLAIM, DEAD)
     process = python.start(STOPPING + work, root=str(root), suffix=suffix)
     wait_until_stopped(process.process.pid)
     with ThreadPoolExecutor(1) as executor:
@@ -151,8 +158,7 @@ def test_process_that_is_stopped_before_it_deletes(
 
     monkeypatch.setattr(backend_class, "delete_object", late)
     store(repository, ARCHIVE, b"PK")
-    lines = ["host: third", "process: 1", f"archive: {ARCHIVE}", "found: null"]
-    store(repository, CLAIM, "\n".join(lines).encode())
+    store(repository, CLAIM, DEAD)
     found = audmodel.leftovers(repository, days=0, remove=True)
     assert files(audmodel.load(uids[1])) == files(model_folder)
     assert [left.kind for left in found if left.removed] in ([], ["claim"])

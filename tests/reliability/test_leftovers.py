@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -128,8 +129,11 @@ def test_leftovers(anywhere: audmodel.Repository, model_folder: Path) -> None:
     assert paths(found) == expected
     found = audmodel.leftovers(anywhere, days=0, remove=True)
     assert paths(found) == expected
-    # A publisher lists aliases after it has published
-    assert paths([f for f in found if not f.removed]) == {Registry.list_path(DEAD)}
+    # A publisher stores metadata and lists aliases when a header may be there
+    assert paths([f for f in found if not f.removed]) == {
+        Registry.list_path(DEAD),
+        path_of(DEAD, "meta"),
+    }
     assert [f.proven for f in found] == [f.removed for f in found]
     assert {leftover.uid for leftover in found} == {str(DEAD), None}
     assert {leftover.kind for leftover in found} == {
@@ -140,8 +144,8 @@ def test_leftovers(anywhere: audmodel.Repository, model_folder: Path) -> None:
         "probe",
     }
     assert all("removed" in str(f) or "not proven" in str(f) for f in found)
-    [found_last] = audmodel.leftovers(anywhere, days=0, remove=True, unproven=True)
-    assert found_last.removed
+    found = audmodel.leftovers(anywhere, days=0, remove=True, unproven=True)
+    assert [leftover.removed for leftover in found] == [True, True]
     assert content(anywhere) == before
     assert audmodel.leftovers(anywhere, days=0) == []
     assert files(audmodel.load(uid)) == files(model_folder)
@@ -216,10 +220,10 @@ def test_a_model_that_is_published_in_the_meantime(
     file.unlink()
     claimed = claims.claimed
 
-    def late(*arguments: object) -> object:
+    def late(*args: Any, **kwargs: Any) -> Any:
         # As a client of an earlier version does, which claims nothing
         file.write_bytes(data)
-        return claimed(*arguments)  # type: ignore[arg-type]
+        return claimed(*args, **kwargs)
 
     monkeypatch.setattr(claims, "claimed", late)
     found = audmodel.leftovers(repository, days=0, remove=True, unproven=True)
@@ -431,7 +435,7 @@ def test_publishers_at_work(
         for turn in range(rounds):
             for number in range(len(folders)):
                 model = ModelId("deadbeef", f"{turn}.{number}.0")
-                store(repository, path_of(model, "meta"), b"{}")
+                store(repository, Registry.archive_path(model, "sub/torch"), b"PK")
                 store(repository, path_of(model, "claim"), dead_claim(model))
         with ThreadPoolExecutor(len(folders) + 1) as executor:
             cleaner = executor.submit(clean)
@@ -545,31 +549,48 @@ def test_header_that_was_deleted_by_mistake(
 DIES = """
     import signal
     from audmodel.core.backend.filesystem import FileSystem
-    create_object = FileSystem.create_object
+    method = getattr(FileSystem, args["method"])
 
-    def die(backend, path, data):
+    def die(backend, path, *arguments, **options):
         if args["kind"] in path:
             os.kill(os.getpid(), signal.SIGKILL)
-        return create_object(backend, path, data)
+        return method(backend, path, *arguments, **options)
 
-    FileSystem.create_object = die
+    setattr(FileSystem, args["method"], die)
     audmodel.publish(args["root"], "torch", {"sampling_rate": 16000}, "1.0.0")
 """
 
 
-@pytest.mark.parametrize("kind", ["meta", "header"])
-def test_publisher_that_died(
-    repository: audmodel.Repository,
-    python: Interpreter,
-    model_folder: Path,
-    kind: str,
+def die(python: Interpreter, root: Path, method: str, kind: str) -> None:
+    """Let a publisher die right before it does something."""
+    python.start(DIES, root=str(root), method=method, kind=f".{kind}").errors()
+
+
+def test_publisher_that_died_before_it_stored_metadata(
+    repository: audmodel.Repository, python: Interpreter, model_folder: Path
 ) -> None:
-    python.start(DIES, root=str(model_folder), kind=f".{kind}.").errors()
-    kinds = {"archive", "claim"} | ({"metadata"} if kind == "header" else set())
+    die(python, model_folder, "replace_object", "claim.")
     found = audmodel.leftovers(repository, days=0)
-    assert {left.kind for left in found} == kinds
+    assert {left.kind for left in found} == {"archive", "claim"}
     assert all(left.proven for left in found)
     audmodel.leftovers(repository, days=0, remove=True)
+    assert content(repository) == {}
+
+
+def test_publisher_that_died_before_it_stored_the_header(
+    repository: audmodel.Repository, python: Interpreter, model_folder: Path
+) -> None:
+    """Nothing tells it from one whose header was lost."""
+    die(python, model_folder, "create_object", "header.")
+    found = audmodel.leftovers(repository, days=0, remove=True)
+    assert {left.kind: left.proven for left in found} == {
+        "archive": False,
+        "claim": True,
+        "metadata": False,
+    }
+    assert all(left.proven == left.removed for left in found)
+    found = audmodel.leftovers(repository, days=0, remove=True, unproven=True)
+    assert all(left.removed for left in found)
     assert content(repository) == {}
 
 
@@ -577,9 +598,10 @@ def test_publisher_that_died_in_place_of_another(
     repository: audmodel.Repository, python: Interpreter, model_folder: Path
 ) -> None:
     """What the first one left is not taken for older than both."""
-    for kind in ("header", "meta"):
-        python.start(DIES, root=str(model_folder), kind=f".{kind}.").errors()
-    assert {left.kind for left in audmodel.leftovers(repository, days=0, remove=True)}
+    die(python, model_folder, "replace_object", "claim.")
+    die(python, model_folder, "write_object", "zip")
+    found = audmodel.leftovers(repository, days=0, remove=True)
+    assert {left.kind for left in found} == {"archive", "claim"}
     assert content(repository) == {}
 
 

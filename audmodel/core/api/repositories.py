@@ -145,6 +145,7 @@ def leftovers(
     What else has no header is reported as not ``proven``, and stays:
     a backup may be about to be restored,
     a header may have been deleted by mistake,
+    a publisher may have died when the model was all but published,
     and earlier versions of audmodel leave no claims.
     Another repository in a folder of this one is not looked at.
 

@@ -100,8 +100,9 @@ def publish(
     path = registry.archive_path(model, publication.header.location)
     with terminable():
         with claimed(registry, model, path) as claim:
-            # It may have been published just before the claim was ours
-            check_absent(registry, model)
+            # Who published just before the claim was ours has stored an archive
+            if claim.left is not None or claim.is_taken_over:
+                check_absent(registry, model)
             writer = ArchiveWriter(
                 publication.files,
                 compression=publication.compression,
@@ -110,22 +111,45 @@ def publish(
             )
             if claim.is_taken_over:
                 _abort_uploads(registry, path)
-            with contextlib.ExitStack() as cleanup:
-                archive = _Archive(registry.backend, path, writer)
-                cleanup.push(_discarding(claim, path))
-                archive.store(claim, publication.tmp_root, num_workers)
-                cleanup.callback(claim.discard, path, archive.tag)
-                meta = registry.record_path(model, "meta")
-                cleanup.push(_discarding(claim, meta))
-                claim.replace(meta, publication.meta)
-                claim.fence()
-                # From here on the outcome is up to the header
-                cleanup.pop_all()
+            archive = _Archive(registry.backend, path, writer)
+            try:
+                _store(registry, publication, claim, archive, num_workers)
+            except PublishConflictError:
+                # Who was faster may be done
+                check_absent(registry, model)
+                raise
             header = dataclasses.replace(publication.header, archive=archive.identity)
             _commit(registry, model, header, claim, archive)
         _log("Published", registry, publication, archive, num_workers, start)
         if publication.alias:
             _set_alias(registry, publication.alias, model)
+
+
+def _store(
+    registry: Registry,
+    publication: Publication,
+    claim: Claim,
+    archive: _Archive,
+    num_workers: int,
+) -> None:
+    r"""Store all that a model is made of but its header, or nothing.
+
+    Raises:
+        PublishConflictError: if another publisher is at work
+        RepositoryError: if something cannot be stored
+
+    """
+    with contextlib.ExitStack() as cleanup:
+        cleanup.push(_discarding(claim, archive.path))
+        archive.store(claim, publication.tmp_root, num_workers)
+        cleanup.callback(claim.discard, archive.path, archive.tag)
+        claim.begin_commit()
+        meta = registry.record_path(publication.model, "meta")
+        cleanup.push(_discarding(claim, meta))
+        claim.replace(meta, publication.meta)
+        claim.fence()
+        # From here on the outcome is up to the header
+        cleanup.pop_all()
 
 
 def repair(
@@ -172,7 +196,7 @@ def repair(
             "Restore the archive from a backup."
         )
     path = registry.archive_path(model, found[0].location)
-    with terminable(), claimed(registry, model, path) as claim:
+    with terminable(), claimed(registry, model, path, may_be_published=True) as claim:
         # It may have been removed and published anew before the claim was ours
         if registry.header(model) != found:
             raise PublishConflictError(
@@ -235,7 +259,7 @@ class _Archive:
         self, backend: ObjectBackend, path: str, writer: ArchiveWriter
     ) -> None:
         self._backend = backend
-        self._path = path
+        self.path = path
         self._writer = writer
         self.tag = ""
 
@@ -271,7 +295,7 @@ class _Archive:
         ):
             try:
                 tag = self._backend.write_object(
-                    self._path,
+                    self.path,
                     chunks,
                     tmp_root=tmp_root,
                     num_workers=num_workers,
@@ -296,11 +320,11 @@ class _Archive:
 
     def is_stored(self) -> bool:
         r"""Whether the archive is there, and not that of another program."""
-        found = self._backend.stat_object(self._path)
+        found = self._backend.stat_object(self.path)
         if found is None or found.tag == self.tag:
             return found is not None
         # Some storages change tags of what stays as it is
-        with self._backend.open_object(self._path) as reader:
+        with self._backend.open_object(self.path) as reader:
             if reader is None or reader.size != self._writer.size:
                 return False
             try:

@@ -58,18 +58,25 @@ class Claim:
         model: ID of the model
         archive: path of the archive that it is about
         found: tag of the archive that was there before
+        may_be_published: whether the model may have a header
 
     """
 
-    #: Whether another publisher had it, who is dead
-    is_taken_over = False
-
     def __init__(
-        self, registry: Registry, model: ModelId, archive: str, found: str | None
+        self,
+        registry: Registry,
+        model: ModelId,
+        archive: str,
+        found: str | None,
+        *,
+        may_be_published: bool = False,
     ) -> None:
         self._backend = registry.backend
         self._archive = archive
         self._found = found
+        self._may_be_published = may_be_published
+        #: Claim of a dead publisher that it stands in place of
+        self.replaced: bytes | None = None
         #: Tag of the archive that it may replace
         self.left = found
         self._lock = threading.Lock()
@@ -81,10 +88,18 @@ class Claim:
 
     def new_form(self) -> bytes:
         r"""Form in which the claim is going to be stored."""
-        data = _data(self._archive, self._found)
+        data = self._data()
         _own.add(data)
         self._forms.add(data)
         return data
+
+    def _data(self, *, is_left: bool = False) -> bytes:
+        return _data(
+            self._archive,
+            self._found,
+            may_be_published=self._may_be_published,
+            is_left=is_left,
+        )
 
     def new_form_after(self, data: bytes) -> bytes:
         r"""Form in which it is going to be stored in place of that of a dead publisher.
@@ -99,7 +114,13 @@ class Claim:
         if archive_of(data) == self._archive:
             # What is there by now may be of the dead one
             self._found = _found_by(data)
+            self._may_be_published |= _is_published_by(data)
         return self.new_form()
+
+    @property
+    def is_taken_over(self) -> bool:
+        r"""Whether another publisher had it, who is dead."""
+        return self.replaced is not None
 
     def renew(self) -> None:
         r"""Show that the publisher is alive, and make sure the claim is ours.
@@ -112,16 +133,41 @@ class Claim:
         with self._lock:
             self._renew()
 
+    def begin_commit(self) -> None:
+        r"""Show that the model may be published from now on, and renew the claim.
+
+        What is stored counts as left over no longer,
+        whatever becomes of the header later.
+
+        Raises:
+            PublishConflictError: if another publisher took the claim over
+            RepositoryError: if it cannot be renewed
+
+        """
+        with self._lock:
+            self._may_be_published = True
+            self._renew()
+
     def _renew(self) -> None:
-        stored = self._backend.read_object(self._path, document.MAX_BYTES)
-        if stored is None or stored.data not in self._forms:
-            raise self.conflict()
+        tag = self._probable_tag()
         data = self.new_form()
-        if not self._backend.replace_object(self._path, data, stored.tag):
-            raise self.conflict()
+        if tag is None or not self._backend.replace_object(self._path, data, tag):
+            # Storages that compute tags in another way do not know it
+            stored = self._backend.read_object(self._path, document.MAX_BYTES)
+            if stored is None or stored.data not in self._forms:
+                raise self.conflict()
+            if not self._backend.replace_object(self._path, data, stored.tag):
+                raise self.conflict()
         _own.difference_update(self._forms - {data})
         self._forms = {data}
         self._renewed = _now()
+
+    def _probable_tag(self) -> str | None:
+        r"""Tag of the claim, ``None`` if it may be stored in several forms."""
+        if len(self._forms) != 1:
+            return None
+        [data] = self._forms
+        return self._backend.tag_of(data)
 
     @contextmanager
     def renewing(self) -> Iterator[Callable[[], None]]:
@@ -211,7 +257,6 @@ class Claim:
             PublishConflictError: if somebody else stored it
 
         """
-        self.fence()
         if self._backend.create_object(path, data):
             return
         stored = self._backend.read_damaged(path, document.MAX_BYTES)
@@ -246,11 +291,10 @@ class Claim:
         r"""Give up the claim if it is still ours."""
         _own.difference_update(self._forms)
         try:
-            if len(self._forms) == 1:
-                # Storages that compute tags in another way keep it
-                [data] = self._forms
-                if self._backend.delete_object(self._path, self._backend.tag_of(data)):
-                    return
+            tag = self._probable_tag()
+            # Storages that compute tags in another way keep it
+            if tag is not None and self._backend.delete_object(self._path, tag):
+                return
             stored = self._backend.read_object(self._path, document.MAX_BYTES)
             if stored is not None and stored.data in self._forms:
                 self._backend.delete_object(self._path, stored.tag)
@@ -267,8 +311,9 @@ class Claim:
         try:
             stored = self._backend.read_object(self._path, document.MAX_BYTES)
             if stored is not None and stored.data in self._forms:
-                data = _data(self._archive, self._found, is_left=True)
-                self._backend.replace_object(self._path, data, stored.tag)
+                self._backend.replace_object(
+                    self._path, self._data(is_left=True), stored.tag
+                )
         except RepositoryError as error:
             logger.warning("'%s' expires when this process ends: %s", self._path, error)
 
@@ -290,7 +335,9 @@ class Claim:
 
 
 @contextmanager
-def claimed(registry: Registry, model: ModelId, archive: str) -> Iterator[Claim]:
+def claimed(
+    registry: Registry, model: ModelId, archive: str, *, may_be_published: bool = False
+) -> Iterator[Claim]:
     r"""Keep publishers of a model away.
 
     The claim is given up afterwards,
@@ -300,6 +347,8 @@ def claimed(registry: Registry, model: ModelId, archive: str) -> Iterator[Claim]
         registry: where they publish
         model: ID of the model
         archive: path of its archive
+        may_be_published: whether the model may have a header,
+            so that the claim does not account for what is stored
 
     Yields:
         claim
@@ -310,11 +359,17 @@ def claimed(registry: Registry, model: ModelId, archive: str) -> Iterator[Claim]
 
     """
     path = registry.record_path(model, "claim")
-    claim = Claim(registry, model, archive, _tag(registry, archive))
+    claim = Claim(
+        registry,
+        model,
+        archive,
+        _tag(registry, archive),
+        may_be_published=may_be_published,
+    )
     failure: BaseException | None = None
     try:
         if not registry.backend.create_object(path, claim.new_form()):
-            claim.is_taken_over = _take_over(registry, model, path, claim)
+            claim.replaced = _take_over(registry, model, path, claim)
             claim.left = _tag(registry, archive)
     except BaseException:
         # It may have been stored all the same
@@ -337,13 +392,20 @@ def _tag(registry: Registry, path: str) -> str | None:
     return None if state is None else state.tag
 
 
-def _data(archive: str, found: str | None, *, is_left: bool = False) -> bytes:
+def _data(
+    archive: str,
+    found: str | None,
+    *,
+    may_be_published: bool = False,
+    is_left: bool = False,
+) -> bytes:
     process = None if is_left else os.getpid()
     return document.dump(
         {
             "id": secrets.token_hex(16),
             "archive": archive,
             "found": found,
+            "may_be_published": may_be_published,
             "host": socket.gethostname(),
             "space": _process_space(),
             "process": process,
@@ -353,11 +415,13 @@ def _data(archive: str, found: str | None, *, is_left: bool = False) -> bytes:
     )
 
 
-def _take_over(registry: Registry, model: ModelId, path: str, claim: Claim) -> bool:
+def _take_over(
+    registry: Registry, model: ModelId, path: str, claim: Claim
+) -> bytes | None:
     r"""Take over the claim of a dead publisher, refuse if it is alive.
 
     Returns:
-        ``False`` if it was given up in the meantime
+        what it was, ``None`` if it was given up in the meantime
 
     Raises:
         PublishConflictError: if it is alive
@@ -374,7 +438,7 @@ def _take_over(registry: Registry, model: ModelId, path: str, claim: Claim) -> b
         if stored is None:
             # Its publisher is done, or gave up
             if registry.backend.create_object(path, claim.new_form()):
-                return False
+                return None
         elif seen is None or stored.data != seen.data:
             raise _busy(model, stored.data)
         elif (alive := is_alive(stored.data)) is False or waited > TIMEOUT:
@@ -382,7 +446,7 @@ def _take_over(registry: Registry, model: ModelId, path: str, claim: Claim) -> b
                 raise _busy(model, stored.data)
             data = claim.new_form_after(stored.data)
             if registry.backend.replace_object(path, data, stored.tag):
-                return True
+                return stored.data
         elif not announced:
             announced = True
             logger.warning(
@@ -432,8 +496,8 @@ def archive_of(data: bytes) -> str | None:
     return archive if isinstance(archive, str) else None
 
 
-def has_stored(data: bytes, path: str, tag: str, backend: ObjectBackend) -> bool:
-    r"""Whether a publisher has stored an archive.
+def has_left(data: bytes, path: str, tag: str, backend: ObjectBackend) -> bool:
+    r"""Whether a publisher has stored an archive, and no header.
 
     Args:
         data: stored form of its claim
@@ -442,31 +506,24 @@ def has_stored(data: bytes, path: str, tag: str, backend: ObjectBackend) -> bool
         backend: where it is stored
 
     Returns:
-        whether the archive was not there before
+        whether the archive was not there before,
+        and the publisher did not get so far as to store a header
 
     """
+    if archive_of(data) != path or _is_published_by(data):
+        return False
     found = _found_by(data)
-    return archive_of(data) == path and (
-        found is None or not backend.may_be_same(found, tag)
-    )
-
-
-def has_stored_all(data: bytes) -> bool:
-    r"""Whether there was no archive before a publisher began.
-
-    Args:
-        data: stored form of its claim
-
-    Returns:
-        whether nothing of the model is older than the claim
-
-    """
-    return archive_of(data) is not None and _found_by(data) is None
+    return found is None or not backend.may_be_same(found, tag)
 
 
 def _found_by(data: bytes) -> str | None:
     found = _read_claim(data).get("found")
     return None if found is None else str(found)
+
+
+def _is_published_by(data: bytes) -> bool:
+    r"""Whether a publisher may have stored a header."""
+    return _read_claim(data).get("may_be_published") is not False
 
 
 def _publisher(data: bytes) -> str:

@@ -89,6 +89,7 @@ class _Candidate:
     time: datetime.datetime
     model: ModelId | None
     archive: str
+    claim: bytes | None
     remove: Callable[[], bool]
 
 
@@ -170,9 +171,13 @@ def _remove_of(
     removed = set()
     try:
         # Who has the claim is alone
-        with claims.claimed(registry, model, archive) as claim:
+        with claims.claimed(registry, model, archive, may_be_published=True) as claim:
             path = registry.record_path(model, "header")
-            if backend.read_object(path, document.MAX_BYTES) is not None:
+            # Its publisher may have gone on since its claim was read
+            if (
+                claim.replaced != group[0].claim
+                or backend.read_object(path, document.MAX_BYTES) is not None
+            ):
                 # Nothing but claims and uploads is left of a published model
                 group = [c for c in group if c.found.kind in ("claim", "upload")]
             for candidate in group:
@@ -245,6 +250,7 @@ class _Search:
             state.time,
             model,
             path,
+            self._claims.get(model) if model else None,
             partial(self._backend.delete_object, path, state.tag),
         )
 
@@ -252,11 +258,11 @@ class _Search:
         if kind in ("claim", "probe"):
             return True
         claim = self._claims.get(model) if model else None
-        if claim is None:
-            return False
-        if kind == "archive":
-            return claims.has_stored(claim, path, tag, self._backend)
-        return kind == "metadata" and claims.has_stored_all(claim)
+        return (
+            kind == "archive"
+            and claim is not None
+            and claims.has_left(claim, path, tag, self._backend)
+        )
 
     def _claim(self, path: str, model: ModelId) -> Iterator[_Candidate]:
         stored = self._backend.read_object(path, document.MAX_BYTES)
@@ -287,6 +293,7 @@ class _Search:
             upload.time,
             model,
             upload.path,
+            claim,
             abort,
         )
 

@@ -12,6 +12,7 @@ import importlib
 import os
 import threading
 from typing import TYPE_CHECKING
+from typing import Generic
 from typing import TypeAlias
 from typing import TypeVar
 
@@ -148,75 +149,114 @@ def _in_threads(
     ahead: int,
     on_abort: Callable[[], None] | None,
 ) -> Generator[Result, None, None]:
-    from concurrent.futures import Future
-    from concurrent.futures import ThreadPoolExecutor
-
     process = os.getpid()
-    own_threads: set[int] = set()
-    pending: deque[tuple[_Call[Item, Result], Future[Result]]] = deque()
-    failure: Exception | None = None
-    exhausted = False
-    complete = False
-    lacks_threads = False
-    executor = ThreadPoolExecutor(
-        num_workers,
-        thread_name_prefix="audmodel-prefetch",
-        initializer=lambda: own_threads.add(threading.get_ident()),
-    )
+    calls = _Calls(function, iterator, num_workers, ahead)
     try:
-        while True:
-            while not exhausted and len(pending) < ahead:
-                try:
-                    item = next(iterator)
-                except StopIteration:
-                    exhausted = True
-                except Exception as error:  # noqa: BLE001
-                    # Its turn comes after the results that are still pending
-                    exhausted = True
-                    failure = error
-                else:
-                    future: Future[Result] = Future()
-                    call = [(contextvars.copy_context(), item, future)]
-                    # The call owns the item from here on,
-                    # a reference would keep it alive beyond it
-                    del item
-                    pending.append((call, future))
-                    try:
-                        executor.submit(_run, function, call)
-                    except RuntimeError:
-                        # The system, or the end of the program, allows no more
-                        lacks_threads = True
-                    del call, future
-            if not pending:
-                break
-            while lacks_threads and not pending[0][1].done():
-                # This thread does what none of the others has begun
-                left = [call for call, _ in pending if call]
-                if not left:
-                    break
-                _run(function, left[0])
+        while calls.start_ahead():
             # Neither future nor result gets a name:
             # the consumer holds the only reference to a result,
             # and an exception is not tied into a cycle with this frame
-            yield result_of(pending.popleft()[1])
+            yield result_of(calls.take())
             _refuse_forks_of(process)
-        if failure is not None:
-            raise failure
-        complete = True
+        calls.raise_failure()
+        on_abort = None
     finally:
-        failure = None
+        calls.close(on_abort)
+
+
+class _Calls(Generic[Item, Result]):
+    """Calls that run in threads, ahead of who takes their results in order."""
+
+    def __init__(
+        self,
+        function: Callable[[Item], Result],
+        iterator: Iterator[Item],
+        num_workers: int,
+        ahead: int,
+    ) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        self._function = function
+        self._iterator = iterator
+        self._ahead = ahead
+        self._pending: deque[tuple[_Call[Item, Result], Future[Result]]] = deque()
+        self._is_exhausted = False
+        self._failure: Exception | None = None
+        self._lacks_threads = False
+        threads: set[int] = set()
+        self._threads = threads
+        self._executor = ThreadPoolExecutor(
+            num_workers,
+            thread_name_prefix="audmodel-prefetch",
+            initializer=lambda: threads.add(threading.get_ident()),
+        )
+
+    def start_ahead(self) -> bool:
+        """Start as many calls as the bound allows, and say if there are any."""
+        while not self._is_exhausted and len(self._pending) < self._ahead:
+            self._start_next()
+        return bool(self._pending)
+
+    def _start_next(self) -> None:
+        from concurrent.futures import Future
+
+        try:
+            item = next(self._iterator)
+        except StopIteration:
+            self._is_exhausted = True
+            return
+        except Exception as error:  # noqa: BLE001
+            # Its turn comes after the results that are still pending
+            self._is_exhausted = True
+            self._failure = error
+            return
+        future: Future[Result] = Future()
+        # The call owns the item, a reference here would keep it alive beyond it
+        call = [(contextvars.copy_context(), item, future)]
+        self._pending.append((call, future))
+        try:
+            self._executor.submit(_run, self._function, call)
+        except RuntimeError:
+            # The system, or the end of the program, allows no more
+            self._lacks_threads = True
+
+    def take(self) -> Future[Result]:
+        """Remove the oldest call, and return what becomes its result."""
+        while self._lacks_threads and not self._pending[0][1].done():
+            # This thread does what none of the others has begun
+            left = [call for call, _ in self._pending if call]
+            if not left:
+                break
+            _run(self._function, left[0])
+        return self._pending.popleft()[1]
+
+    def raise_failure(self) -> None:
+        """Raise what ended the items, if it was an error."""
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self, on_abort: Callable[[], None] | None) -> None:
+        """Cancel calls that have not started, and wait for those that run.
+
+        Args:
+            on_abort: called in between
+
+        """
+        # Its traceback refers to this object
+        self._failure = None
         try:
             # First of all, as a call that ends would make room for the next one
-            executor.shutdown(wait=False, cancel_futures=True)
+            self._executor.shutdown(wait=False, cancel_futures=True)
         finally:
             try:
-                if on_abort is not None and not complete:
+                if on_abort is not None:
                     on_abort()
             finally:
                 # A generator that is garbage of a cycle
                 # may be closed from whatever thread collects it,
                 # and a worker cannot wait for itself
-                executor.shutdown(wait=threading.get_ident() not in own_threads)
+                is_worker = threading.get_ident() in self._threads
+                self._executor.shutdown(wait=not is_worker)
 
 
 def _refuse_forks_of(process: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Container
 from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 import itertools
 import os
@@ -236,31 +237,36 @@ class Extractor:
         return 0
 
     def _extract_span(self, job: Span) -> None:
-        missing = job.entries
-        if self._resume:
-            missing = tuple(
-                entry for entry in missing if not self._is_right(entry.member)
-            )
-            kept = sum(entry.member.size for entry in job.entries)
-            self._progress(kept - sum(entry.member.size for entry in missing))
-        if not missing:
+        entries = self._missing(job) if self._resume else job.entries
+        if not entries:
             return
-        start = missing[0].start
-        data = self._fetch(self._source, start, missing[-1].stop)
-        with contextlib.ExitStack() as stack:
-            if len(missing) >= _MANY:
-                stack.enter_context(self._interpreter)
-            for folder, entries in itertools.groupby(missing, _folder):
+        start = entries[0].start
+        data = self._fetch(self._source, start, entries[-1].stop)
+        many = len(entries) >= _MANY
+        with self._interpreter if many else contextlib.nullcontext():
+            for folder, members in itertools.groupby(entries, _folder):
                 with self._target.opened(folder) as make:
-                    for entry in entries:
+                    for entry in members:
                         piece = data[entry.start - start : entry.stop - start]
-                        try:
-                            self._extract_member(entry.member, piece, make)
-                        except ArchiveError as error:
-                            raise checks.named(error, entry) from error
-        self._progress(sum(entry.member.size for entry in missing))
+                        self._extract_member(entry, piece, make)
+        self._progress(sum(entry.member.size for entry in entries))
+
+    def _missing(self, job: Span) -> Sequence[Entry]:
+        r"""Members that an earlier attempt did not leave behind."""
+        missing = [entry for entry in job.entries if not self._is_right(entry.member)]
+        kept = sum(entry.member.size for entry in job.entries)
+        self._progress(kept - sum(entry.member.size for entry in missing))
+        return missing
 
     def _extract_member(
+        self, entry: Entry, data: memoryview, make: Callable[[str, int], int]
+    ) -> None:
+        try:
+            self._write_member(entry.member, data, make)
+        except ArchiveError as error:
+            raise checks.named(error, entry) from error
+
+    def _write_member(
         self,
         member: format.Member,
         data: memoryview,

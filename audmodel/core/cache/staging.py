@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
@@ -249,15 +250,23 @@ def resumable_files(
 
     """
     found: dict[str, tuple[Item, Folder]] = {}
+    for item, folder in _own_files(left):
+        best = found.get(item.name)
+        if item.name in expected and (
+            best is None or best[0].status.st_blocks < item.status.st_blocks
+        ):
+            found[item.name] = item, folder
+    return found
+
+
+def _own_files(left: Iterable[Folder]) -> Iterator[tuple[Item, Folder]]:
+    r"""Files that the owner of a folder wrote, as far as folders can be read."""
     for folder in left:
         with contextlib.suppress(OSError):
             owner = folder.status().st_uid
             for item in folder.walk():
-                if item.name in expected and is_own(item.status, owner):
-                    best = found.get(item.name)
-                    if best is None or best[0].status.st_blocks < item.status.st_blocks:
-                        found[item.name] = item, folder
-    return found
+                if is_own(item.status, owner):
+                    yield item, folder
 
 
 def is_reused(folder: Folder, name: str, *, executable: bool) -> bool:

@@ -45,49 +45,58 @@ def terminable() -> Iterator[None]:
     if _is_active or not is_main:
         yield
         return
-    requests = Requests()
-    process = os.getpid()
-    # A handler runs in the middle of anything, and must not wait for a lock
-    signals: queue.SimpleQueue[bool] = queue.SimpleQueue()
-    is_asked = False
-
-    def terminate(number: int, _: FrameType | None) -> None:
-        nonlocal is_asked
-        if os.getpid() != process:
-            # A child process, which has nothing to clean up
-            _end()
-        # A second signal must not interrupt the clean-up
-        if not is_asked:
-            is_asked = True
-            signals.put(True)
-            raise TerminatedError(128 + number)
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        signals.put(True)
-        signal.default_int_handler(number, frame)
-
-    def watch() -> None:
-        try:
-            if signals.get():
-                while signals.get(timeout=GRACE):
-                    pass
-        except queue.Empty:
-            requests.end()
-
+    ending = _Ending()
     try:
         _is_active = True
         # Without it, requests have the time that they always have
-        start_thread(watch)
+        start_thread(ending.watch)
         with (
-            requests.here(),
-            _handling(signal.SIGTERM, signal.SIG_DFL, terminate),
-            _handling(signal.SIGINT, signal.default_int_handler, interrupt),
+            ending.requests.here(),
+            _handling(signal.SIGTERM, signal.SIG_DFL, ending.terminate),
+            _handling(signal.SIGINT, signal.default_int_handler, ending.interrupt),
         ):
             yield
     finally:
         _is_active = False
-        signals.put(False)
-        if is_asked:
+        ending.over()
+
+
+class _Ending:
+    r"""How a process ends that a signal asked to."""
+
+    def __init__(self) -> None:
+        self.requests = Requests()
+        self._process = os.getpid()
+        self._is_terminated = False
+        # A handler runs in the middle of anything, and must not wait for a lock
+        self._signals: queue.SimpleQueue[bool] = queue.SimpleQueue()
+
+    def terminate(self, number: int, _: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            # A child process, which has nothing to clean up
+            _end()
+        # A second signal must not interrupt the clean-up
+        if not self._is_terminated:
+            self._is_terminated = True
+            self._signals.put(True)
+            raise TerminatedError(128 + number)
+
+    def interrupt(self, number: int, frame: FrameType | None) -> None:
+        self._signals.put(True)
+        signal.default_int_handler(number, frame)
+
+    def watch(self) -> None:
+        r"""End requests that take long after the last signal."""
+        try:
+            if self._signals.get():
+                while self._signals.get(timeout=GRACE):
+                    pass
+        except queue.Empty:
+            self.requests.end()
+
+    def over(self) -> None:
+        self._signals.put(False)
+        if self._is_terminated:
             _end()
 
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import contextlib
 from contextlib import contextmanager
 from functools import partial
+from typing import TYPE_CHECKING
+from typing import Generic
 from typing import TypeVar
 import warnings
 
@@ -19,6 +21,12 @@ from audmodel.core.repository.config import config
 from audmodel.core.repository.config import is_embedded
 from audmodel.core.repository.registry import Registry
 from audmodel.core.repository.repository import Repository
+
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from audmodel.core.process.requests import Requests
 
 
 Answer = TypeVar("Answer")
@@ -174,45 +182,62 @@ def _run(
         yield repository, partial(ask, repository)
         position += 1
     remaining = repositories[position:]
-    if not remaining:
-        return
-    from concurrent.futures import Future
+    if remaining:
+        from audmodel.core.process.requests import Requests
 
-    from audmodel.core.process.requests import Requests
-    from audmodel.parallel.waiting import result_of
+        requests = Requests()
+        answers = [_Awaited(partial(ask, each), requests) for each in remaining]
+        for repository, awaited in zip(remaining, answers, strict=True):
+            yield repository, awaited.result
 
-    requests = Requests()
 
-    def run(repository: Repository, future: Future[Answer | None]) -> None:
-        try:
-            with requests.here():
-                future.set_result(ask(repository))
-        # It is raised where somebody waits for it
-        except BaseException as error:  # noqa: BLE001
-            future.set_exception(error)
-        finally:
-            # The traceback of an exception would refer to this frame and back
-            del future
+class _Awaited(Generic[Answer]):
+    r"""The answer of one repository, which is asked in a thread.
 
-    def start(repository: Repository) -> Future[Answer | None] | None:
+    A lookup that has its answer does not wait for a host that is down,
+    nor does the end of the process.
+
+    Args:
+        ask: gives the answer
+        requests: what the repositories are asked
+
+    """
+
+    def __init__(self, ask: Callable[[], Answer | None], requests: Requests) -> None:
+        from concurrent.futures import Future
+
         future: Future[Answer | None] = Future()
-        # Whoever has an answer does not wait for a host that is down,
-        # nor does the end of the process
-        return future if start_thread(partial(run, repository, future)) else None
+        self._ask = ask
+        self._requests = requests
+        has_thread = start_thread(partial(_answer, ask, requests, future))
+        self._future = future if has_thread else None
 
-    def wait(
-        repository: Repository, future: Future[Answer | None] | None
-    ) -> Answer | None:
-        if future is None:
-            return ask(repository)
+    def result(self) -> Answer | None:
+        r"""Wait for the answer, or for what went wrong."""
+        from audmodel.parallel.waiting import result_of
+
+        if self._future is None:
+            return self._ask()
         try:
-            return result_of(future)
+            return result_of(self._future)
         except BaseException:
-            # Who was interrupted does not want any of the answers
-            if not future.done():
-                requests.end()
+            # A lookup that is interrupted wants none of the answers
+            if not self._future.done():
+                self._requests.end()
             raise
 
-    futures = [start(repository) for repository in remaining]
-    for repository, future in zip(remaining, futures, strict=True):
-        yield repository, partial(wait, repository, future)
+
+def _answer(
+    ask: Callable[[], Answer | None],
+    requests: Requests,
+    future: Future[Answer | None],
+) -> None:
+    try:
+        with requests.here():
+            future.set_result(ask())
+    # It is raised where the answer is waited for
+    except BaseException as error:  # noqa: BLE001
+        future.set_exception(error)
+    finally:
+        # The traceback of an exception would refer to this frame and back
+        del future

@@ -14,6 +14,7 @@ and whatever is wrong with a document raises one typed error.
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
 import datetime
@@ -468,15 +469,31 @@ def _check_tags(root: yaml.Node) -> None:
         node = nodes.pop()
         if node.tag not in _TAGS:
             raise yaml.YAMLError(f"tag {str(node.tag)[:100]!r} is not allowed")
-        if isinstance(node, yaml.ScalarNode):
-            continue
-        items = node.value
-        if isinstance(node, yaml.MappingNode):
-            items = itertools.chain.from_iterable(node.value)
-        for item in items:
+        for item in _items(node):
             if id(item) not in seen:
                 seen.add(id(item))
                 nodes.append(item)
+
+
+def _items(node: yaml.Node) -> Iterable[yaml.Node]:
+    if isinstance(node, yaml.ScalarNode):
+        return ()
+    if isinstance(node, yaml.MappingNode):
+        return itertools.chain.from_iterable(node.value)
+    items: list[yaml.Node] = node.value
+    return items
+
+
+def _check_keys(node: yaml.Node) -> None:
+    r"""Refuse a mapping that has a key twice."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: set[tuple[str, str]] = set()
+    for name, _ in node.value:
+        if isinstance(name, yaml.ScalarNode):
+            if (name.tag, name.value) in seen:
+                raise yaml.YAMLError(f"key {name.value[:100]!r} stands twice")
+            seen.add((name.tag, name.value))
 
 
 def _check_expansion(root: yaml.Node) -> None:
@@ -498,26 +515,18 @@ def _check_expansion(root: yaml.Node) -> None:
         if isinstance(node, yaml.ScalarNode):
             return 1, len(node.value)
         open_nodes.add(key)
-        items = node.value
-        if isinstance(node, yaml.MappingNode):
-            names: set[tuple[str, str]] = set()
-            for name, _ in node.value:
-                if isinstance(name, yaml.ScalarNode):
-                    if (name.tag, name.value) in names:
-                        raise yaml.YAMLError(f"key {name.value[:100]!r} stands twice")
-                    names.add((name.tag, name.value))
-            items = itertools.chain.from_iterable(node.value)
+        _check_keys(node)
         values, length = 1, 0
-        for item in items:
+        for item in _items(node):
             more, longer = measure(item)
             values += more
             length += longer
-        if values > MAX_NODES:
-            raise yaml.YAMLError(f"references expand to more than {MAX_NODES} values")
-        if length > MAX_EXPANSION:
-            raise yaml.YAMLError(
-                f"references expand to more than {MAX_EXPANSION} characters"
-            )
+        for count, most, what in (
+            (values, MAX_NODES, "values"),
+            (length, MAX_EXPANSION, "characters"),
+        ):
+            if count > most:
+                raise yaml.YAMLError(f"references expand to more than {most} {what}")
         open_nodes.discard(key)
         sizes[key] = values, length
         return sizes[key]

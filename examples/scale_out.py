@@ -40,11 +40,11 @@ def classify(
     repository: audmodel.Repository,
     cache_root: str,
 ) -> list[tuple[int, str]]:
-    """Class of each input, and which worker found it."""
+    """Class of each input, and the name of the worker that computed it."""
     # A worker starts with the configuration of its machine
     audmodel.config.REPOSITORIES = [repository]
     # Workers of one machine share a cache:
-    # one of them loads the model, the others find it there
+    # one of them loads the model, the others use the same files
     root = audmodel.load(uid, cache_root=cache_root, num_workers=2)
     weights = np.load(os.path.join(root, "weights.npy"))
     classes = np.argmax(np.array(inputs) @ weights, axis=1)

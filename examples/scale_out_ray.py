@@ -30,7 +30,7 @@ from audmodel.parallel import flatten_reduction
 
 
 class RayExecutor(Executor):
-    """Carries out calls as tasks of Ray, with options like ``num_gpus``."""
+    """Runs calls as Ray tasks, with options of these like ``num_gpus``."""
 
     def __init__(self, **options: Any) -> None:
         self.task = ray.remote(**{"num_cpus": 1, **options})(carry_out)

@@ -5,13 +5,13 @@
 # [tool.uv.sources]
 # audmodel = { path = "..", editable = true }
 # ///
-"""Find speech in clips of many callers, in batches.
+"""Detect speech in clips of many callers, in batches.
 
-The detector stands in for a network on a GPU:
-each call costs time, however few clips it gets.
-One clip takes it 25 ms, and 24 clips at once take 140 ms.
-So 24 callers who arrive together are answered after 140 ms and little more,
-also if their batch could have been twice as large.
+The detector simulates a network on a GPU:
+each call takes some time, even for a single clip.
+A batch of one clip takes 25 ms, and a batch of 24 clips takes 140 ms.
+So 24 callers that send a clip at the same time have a result after about 140 ms,
+also if a batch could hold twice as many clips.
 
 Run it with ``uv run examples/speech_detector.py``.
 
@@ -49,14 +49,14 @@ class Clip(BaseTask):
 
 
 class SpeechDetector(BaseTaskHandler):
-    """Takes a clip for speech if it is loud enough."""
+    """Detects speech in clips that are loud enough."""
 
     def on_start(self) -> None:
-        """Get ready, which is the time to load a model."""
+        """Prepare the handler. A real one loads its model here."""
         self.threshold = 0.1
 
     def handle(self, *clips: Clip) -> None:
-        """Set the answers of a batch."""
+        """Set the result of each clip in a batch."""
         loudness = self.forward(np.stack([clip.samples for clip in clips]))
         for clip, value in zip(clips, loudness):
             clip.is_speech = bool(value > self.threshold)
@@ -69,7 +69,7 @@ class SpeechDetector(BaseTaskHandler):
 
 
 async def answer_all(clips: Sequence[Clip], batch_size: int) -> float:
-    """Seconds until the callers of all clips have their answer."""
+    """Seconds until all clips have a result."""
     async with Flow(FlowStep(SpeechDetector(), batch_size=batch_size)) as flow:
         start = time.perf_counter()
         await asyncio.gather(*(flow.process(clip) for clip in clips))

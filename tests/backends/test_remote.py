@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+import contextlib
 from dataclasses import dataclass
 from dataclasses import replace
+import gc
 import hashlib
 import os
 from pathlib import Path
 import pickle
 import time
+import weakref
 
 import audbackend
 import pytest
@@ -21,6 +25,7 @@ from audmodel.core.backend.artifactory import server as artifactory_requests
 from audmodel.core.backend.artifactory.backend import Artifactory
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import TAIL
+from audmodel.core.backend.http import transfer
 from audmodel.core.backend.http.objects import RemoteBackend
 from audmodel.core.backend.s3 import client as s3_client
 from audmodel.core.backend.s3.backend import S3
@@ -365,3 +370,60 @@ def test_a_child_process_makes_its_own_connections(
 def test_interface_of_audbackend(place: Place, tmp_path: Path) -> None:
     name = f"new-{place.name}"
     check_interface(place.backend_class, place.url(place.server), name, tmp_path)
+
+
+# Errors ------------------------------------------------------------------------
+
+
+class Marker:
+    """Stands for what the frames of a caller hold, as files and secrets."""
+
+
+@pytest.mark.sample(8)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.break_before,
+        faults.status(403, b""),
+        faults.change(cut_after=3),
+        faults.change(body=b"{", Content_Length="100", cut_after=1),
+        faults.change(cut_after=3, Transfer_Encoding="chunked"),
+    ],
+    ids=["no answer", "refused", "cut off", "cut off early", "cut off without length"],
+)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda backend: backend.read_object("/a", 10_000),
+        lambda backend: backend.list_objects("/"),
+        lambda backend: backend.stat_object("/a"),
+        lambda backend: backend._store.open("/a"),
+    ],
+    ids=["read", "list", "look", "open"],
+)
+def test_what_the_frames_of_an_error_hold_is_freed_with_it(
+    backend: RemoteBackend,
+    proxy: Proxy,
+    fault: faults.Fault,
+    ask: Callable[[RemoteBackend], object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backend.create_object("/a", b"12345" * 1000)
+    markers = []
+
+    def act() -> None:
+        marker = Marker()
+        markers.append(weakref.ref(marker))
+        with contextlib.suppress(errors.RepositoryError):
+            ask(backend)
+
+    monkeypatch.setattr(transfer, "BUDGET", 0.0)
+    proxy.fault = fault
+    act()
+    gc.collect()
+    gc.disable()
+    try:
+        act()
+        assert markers[-1]() is None
+    finally:
+        gc.enable()

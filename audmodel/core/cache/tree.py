@@ -642,7 +642,11 @@ def _open_own(fd: int, name: str, mode: int, owner: int) -> int:
             failure = error
         with contextlib.suppress(FileNotFoundError):
             _remove(fd, name)
-    raise failure
+    try:
+        raise failure
+    finally:
+        # What refers to itself by its traceback keeps all frames
+        del failure
 
 
 def _regular(fd: int) -> int:

@@ -201,8 +201,12 @@ class Server(Store):
         except (RequestException, ValueError) as error:
             failure = _unanswered(error, self._url)
         if failure is not None:
-            # Outside of the handler, as the frames below know secrets
-            raise self.failed(failure)
+            try:
+                # Outside of the handler, as the frames below know secrets
+                raise self.failed(failure)
+            finally:
+                # What refers to itself by its traceback keeps all frames
+                del failure
         self.reached = True
         if 200 <= answer.status_code < 300:
             return answer
@@ -452,8 +456,12 @@ def _json(answer: requests.Response, *, required: bool) -> dict[str, Any]:
             return {}
         failure = FailureError(Kind.LOST, "the answer was cut off.", error)
     if failure is not None:
-        # Outside of the handler, as the frames below know secrets
-        raise failure
+        try:
+            # Outside of the handler, as the frames below know secrets
+            raise failure
+        finally:
+            # What refers to itself by its traceback keeps all frames
+            del failure
     return data if isinstance(data, dict) else {}
 
 

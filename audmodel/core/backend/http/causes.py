@@ -10,6 +10,8 @@ Tools that collect errors look at all of this.
 from __future__ import annotations
 
 import re
+import traceback
+from types import FrameType
 from typing import Any
 
 from audmodel.core.backend.http import credentials
@@ -17,6 +19,8 @@ from audmodel.core.backend.http import credentials
 
 def without_secrets(error: Exception) -> Exception:
     r"""Error of the same class that says the same, and refers to nothing.
+
+    What the frames of the library knew that raised the original is forgotten.
 
     Args:
         error: error of a library
@@ -27,6 +31,7 @@ def without_secrets(error: Exception) -> Exception:
         and what an S3 storage says in its response
 
     """
+    _clear_frames(error)
     kind = type(error)
     # Every class has other arguments
     copy = kind.__new__(kind)
@@ -45,6 +50,25 @@ def without_secrets(error: Exception) -> Exception:
         copy.operation_name = error.operation_name  # type: ignore[attr-defined]
         copy.response = _response(error.response)  # type: ignore[attr-defined]
     return copy
+
+
+def _clear_frames(error: BaseException) -> None:
+    r"""Forget the variables of all functions that have ended with an error.
+
+    Those of libraries refer to the error, and keep each other alive.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        for raised, _ in traceback.walk_tb(cause.__traceback__):
+            frame: FrameType | None = raised
+            # Some have caught it, and raised it further up
+            while frame is not None:
+                try:
+                    frame.clear()
+                except RuntimeError:
+                    break  # it is running, as are those that called it
+                frame = frame.f_back
+        cause = cause.__context__
 
 
 def _redacted(text: str) -> str:

@@ -337,8 +337,12 @@ def _read_to_end(stream: Stream, limit: int) -> bytes | None:
         return read_body(stream, limit)
     except (HTTPError, OSError) as error:
         failure = cut_off(error)
-    # Outside of the handler, as the frames below know secrets
-    raise failure
+    try:
+        # Outside of the handler, as the frames below know secrets
+        raise failure
+    finally:
+        # What refers to itself by its traceback keeps all frames
+        del failure
 
 
 class RemoteReader(ObjectReader):

@@ -286,9 +286,13 @@ def fill(
             received(len(data))
     except (HTTPError, OSError) as error:
         failure = cut_off(error)
-    if position < len(view):
-        # Outside of the handler, as the frames below know secrets
-        raise failure
+    try:
+        if position < len(view):
+            # Outside of the handler, as the frames below know secrets
+            raise failure
+    finally:
+        # What refers to itself by its traceback keeps all frames
+        del failure
 
 
 def cut_off(error: Exception) -> FailureError:

@@ -303,8 +303,12 @@ def _translated(make: Callable[[], Result]) -> Result:
             f"{str(error).rstrip('.')}."
         )
         failure.__cause__ = without_secrets(error)
-    # Outside of the handlers, as the frames below know secrets
-    raise failure
+    try:
+        # Outside of the handlers, as the frames below know secrets
+        raise failure
+    finally:
+        # What refers to itself by its traceback keeps all frames
+        del failure
 
 
 def _session(*, is_looking: bool) -> Any:

@@ -9,28 +9,28 @@ so that existing ``except`` clauses keep working::
     ├── InvalidInputError (ValueError)
     │   ├── InvalidIdError (RuntimeError)     malformed model ID
     │   ├── InvalidFolderError (RuntimeError) model folder that cannot be published
-    │   ├── InvalidDataError (RuntimeError)   parameters or metadata not to be stored
+    │   ├── InvalidDataError (RuntimeError)   data that cannot be stored
     │   └── FileNotInModelError (FileNotFoundError)  no such file in the model
     ├── ConfigurationError (ValueError)       configuration file or repository entry
     ├── ModelNotFoundError (RuntimeError)     no such model ID
     ├── AliasNotFoundError (RuntimeError)     no such alias
     ├── ModelExistsError (RuntimeError)       model ID was published before
-    ├── PublishConflictError (RuntimeError)   somebody else publishes this model ID
+    ├── PublishConflictError (RuntimeError)   another publisher of this model ID
     ├── FileChangedError (RuntimeError)       file changed while it was published
     ├── InvalidDocumentError (ValueError)     YAML that is not plain data
     ├── ArchiveError (RuntimeError)           archive that is damaged or hostile
     │   └── ArchiveMismatchError              archive that is not the published one
     ├── CacheError (OSError)                  cache that cannot be used
-    │   ├── CacheBusyError                    another process is at work on the model
-    │   │   └── LockTimeoutError (filelock.Timeout)  for longer than one waits
+    │   ├── CacheBusyError                    another process uses the model
+    │   │   └── LockTimeoutError (filelock.Timeout)  for longer than ``timeout``
     │   ├── DiskFullError                     not enough room for the model
     │   └── NotCachedError (FileNotFoundError)  the model is not in the cache
     └── RepositoryError (audbackend.BackendError)
         ├── RepositoryNotFoundError           the repository does not exist
-        ├── RepositoryUnreachableError        the repository gives no answer
-        │   └── OfflineError                  the repository must not be asked
-        ├── UnprotectedRepositoryError        publishers that meet do harm
-        └── WriteUncertainError               stored or not, nobody can tell
+        ├── RepositoryUnreachableError        the repository does not respond
+        │   └── OfflineError                  AUDMODEL_OFFLINE is set
+        ├── UnprotectedRepositoryError        no conditional writes
+        └── WriteUncertainError               the outcome of a write is unknown
 
 """
 
@@ -111,8 +111,8 @@ for _name in set(__all__).intersection(globals()):
     globals()[_name].__module__ = __name__
 
 # ``audbackend`` takes longer to import than everything else together.
-# The errors that derive from its classes, or from those of ``filelock``,
-# live with what imports it anyway.
+# Errors that derive from its classes, or from those of ``filelock``,
+# are defined in modules that import these packages anyway.
 _LAZY = {
     "LockTimeoutError": "audmodel.core.cache.errors",
     "OfflineError": "audmodel.core.backend.errors",

@@ -74,24 +74,24 @@ def num_workers(parser: argparse.ArgumentParser) -> None:
         type=_workers,
         default=None,
         help="number of parallel workers, or 'auto' (default) "
-        "for what suits the machine",
+        "for a number that suits the machine",
     )
 
 
 def timeout(parser: argparse.ArgumentParser) -> None:
-    r"""Patience with other processes."""
+    r"""How long to wait for other processes."""
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
         type=_seconds,
         default=14400,
-        help="how long to wait for another process that is at work on the same "
+        help="how long to wait for another process that uses the same "
         "model, forever if negative (default: 14400)",
     )
 
 
 def dry_run(parser: argparse.ArgumentParser, help: str) -> None:  # noqa: A002
-    r"""Whether nothing is to be done."""
+    r"""Whether to report only what would be done."""
     parser.add_argument("--dry-run", action="store_true", help=help)
 
 
@@ -100,8 +100,8 @@ def only(name: str | None) -> Iterator[None]:
     r"""Look at one repository.
 
     Args:
-        name: what the user gave as repository,
-            nothing changes if it is ``None``
+        name: repository that the user gave,
+            ``None`` to look at all of them
 
     """
     if name is None:
@@ -146,18 +146,18 @@ def find_repository(text: str) -> audmodel.Repository:
         names = ", ".join(place.name for place in configured) or "none"
         raise InvalidInputError(
             f"{text!r} is not a configured repository, configured are: {names}. "
-            "Others are given as BACKEND:HOST:NAME."
+            "Write BACKEND:HOST:NAME for any other repository."
         )
     if len(found) > 1:
         raise InvalidInputError(
             f"{len(found)} configured repositories have the name {text!r}. "
-            "Say which one as BACKEND:HOST:NAME."
+            "Write BACKEND:HOST:NAME to say which one."
         )
     return found[0]
 
 
 def as_pairs(values: Mapping[str, Any]) -> str:
-    r"""Values as they could be given one by one.
+    r"""Values as ``KEY=VALUE``.
 
     Args:
         values: values by name

@@ -1,4 +1,4 @@
-r"""Care for the cache."""
+r"""List and remove models in the cache."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ REMOVE = Command(
     _remove,
     "audmodel cache rm 3e120e8d-1.0.0",
     "An ID without version removes all versions. "
-    "A model that a process is loading stays, which is an error.",
+    "It is an error if a process is loading the model; then the model is kept.",
 )
 
 
@@ -54,13 +54,13 @@ def _prune_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-age",
         metavar="TIME",
         type=arguments.duration,
-        help="remove what was not used for so long, e.g. 12h, 30d or 4w",
+        help="remove models that were not used for this time, e.g. 12h, 30d or 4w",
     )
     parser.add_argument(
         "--max-size",
         metavar="SIZE",
         type=arguments.bytes_,
-        help="remove what was not used for longest, "
+        help="remove the least recently used models, "
         "until the rest is no larger than this, e.g. 500MB or 10GB",
     )
     arguments.dry_run(parser, "list what would be removed, and remove nothing")
@@ -86,7 +86,7 @@ PRUNE = Command(
     _prune_arguments,
     _prune,
     "audmodel cache prune --max-age 30d --max-size 100GB --dry-run",
-    "One of the limits has to be given. Models that a process is loading stay.",
+    "Give at least one of the limits. Models that a process is loading are kept.",
 )
 
 

@@ -1,4 +1,4 @@
-r"""What a command is."""
+r"""Commands and their results."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ TERMINATED = 143
 EXIT_CODES = {
     OK: "done",
     FAILED: "no such model, alias or file, or an argument that is not valid",
-    USAGE: "command line that was not understood",
+    USAGE: "command line that is not valid",
     DAMAGED: "damaged archive, record, or model in the cache",
-    REPOSITORY: "repository that does not answer, exist, or give access",
-    CONFLICT: "model that exists already, or that somebody else publishes",
+    REPOSITORY: "repository that does not respond, does not exist, or denies access",
+    CONFLICT: "model that exists already, or that another process publishes",
     CACHE: "cache that is in use, denies access, or is full",
     INTERNAL: "error in audmodel itself, please report it",
     INTERRUPTED: "interrupted by Ctrl-C",
-    BROKEN_PIPE: "output that nobody reads any longer",
+    BROKEN_PIPE: "output to a closed pipe",
     TERMINATED: "ended by SIGTERM",
 }
 
@@ -40,14 +40,14 @@ class UsageError(Exception):
 
 @dataclass(frozen=True)
 class Result:
-    r"""What a command found or did.
+    r"""Result of a command.
 
     Args:
         data: for programs, shown as JSON
         text: for people, without line break at the end
         code: exit code
         verbatim: whether no character of the text is escaped,
-            as of paths that a shell reads
+            as in paths that a shell reads
 
     """
 
@@ -65,9 +65,9 @@ class Command:
         name: words that call it, e.g. ``'alias set'``
         summary: what it does, in one line
         add_arguments: adds its arguments to a parser
-        run: does it
-        example: a command line to start from
-        description: more to know, in one paragraph
+        run: runs it
+        example: a command line
+        description: details, in one paragraph
 
     """
 

@@ -12,7 +12,7 @@ from audmodel.cli.command import Result
 
 
 class _Words(NamedTuple):
-    r"""What may follow the words of a command, with an explanation each."""
+    r"""Words that may follow a command, with their explanations."""
 
     command: str
     words: dict[str, str]
@@ -41,10 +41,10 @@ COMPLETION = Command(
 
 
 def _walk(parser: argparse.ArgumentParser, command: str) -> Iterator[_Words]:
-    r"""What may follow each command."""
+    r"""Words that may follow each command."""
     words = {}
     children = {}
-    # There is no other way to ask a parser what it knows
+    # A parser has no public way to list its arguments
     for action in parser._actions:  # noqa: SLF001
         for option in action.option_strings:
             words[option] = action.help or ""
@@ -82,7 +82,7 @@ complete -o default -F _audmodel audmodel"""
 
 
 def _zsh(commands: list[_Words]) -> str:
-    # What follows needs compdef, which a shell has after compinit only
+    # bashcompinit needs compdef, which a shell has only after compinit
     return f"""\
 (( $+functions[compdef] )) || {{ autoload -Uz compinit && compinit -i; }}
 autoload -Uz +X bashcompinit && bashcompinit

@@ -14,7 +14,7 @@ from audmodel.core.repository.config import check_backend
 from audmodel.core.repository.config import user_settings
 
 
-# Variables of audmodel itself have nothing to hide, these may
+# Variables with these prefixes may hold secrets, those of audmodel do not
 _SECRET_PREFIXES = ("MINIO_", "ARTIFACTORY_", "AWS_")
 
 
@@ -72,7 +72,7 @@ def _config(_: argparse.Namespace) -> Result:
 
 
 def _without_user(place: audmodel.Repository) -> str:
-    r"""Host without user and password, should somebody have put them there."""
+    r"""Host without user and password, if it holds any."""
     if place.backend == "file-system":
         return str(place.host)
     scheme, separator, rest = place.host.rpartition("://")
@@ -86,5 +86,5 @@ CONFIG = Command(
     lambda _: None,
     _config,
     "audmodel config --json",
-    "Of variables that may be secret only the names are shown.",
+    "Only the names of variables that may be secret are shown.",
 )

@@ -1,4 +1,4 @@
-r"""What is known about one model."""
+r"""Describe a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from audmodel.cli.command import Result
 def _info(args: argparse.Namespace) -> Result:
     from audmodel.core.api.identity import full_id
 
-    # One model throughout, even if its alias is moved in the meantime
+    # All calls see the same model, even if its alias is moved meanwhile
     uid = full_id(args.uid, args.cache_root)
     header = audmodel.header(uid, cache_root=args.cache_root)
     place = audmodel.repository(uid, cache_root=args.cache_root)
@@ -40,7 +40,7 @@ def _info(args: argparse.Namespace) -> Result:
 
 INFO = Command(
     "info",
-    "show what is known about a model",
+    "show name, parameters, aliases and place of a model",
     arguments.model,
     _info,
     "audmodel info 3e120e8d-1.0.0",
@@ -62,7 +62,7 @@ FILES = Command(
     arguments.model,
     _files,
     "audmodel files 3e120e8d-1.0.0",
-    "The directory of the archive tells, nothing else of it is fetched.",
+    "Only the directory of the archive is fetched.",
 )
 
 
@@ -84,5 +84,5 @@ VERSIONS = Command(
     _versions_arguments,
     _versions,
     "audmodel versions 3e120e8d",
-    "Without any, nothing is printed.",
+    "If there are none, nothing is printed.",
 )

@@ -69,5 +69,5 @@ LIST = Command(
     _arguments,
     _list,
     "audmodel ls --subgroup 'emotion.*' --param sampling_rate=16000",
-    "All conditions that are given have to hold.",
+    "A model has to match all conditions that are given.",
 )

@@ -1,4 +1,4 @@
-r"""What happens to results, messages, errors and signals of every command."""
+r"""Run a command, and show its result, messages and errors."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from audmodel.errors import AliasNotFoundError
 from audmodel.errors import ModelNotFoundError
 
 
-# The class that comes first among those that an error derives from decides.
-# They are named since importing those of repositories takes long.
+# The first class in the order of inheritance decides.
+# Names are used since importing the errors of repositories takes long.
 _CODES = {
     "ArchiveError": commands.DAMAGED,
     "InvalidDocumentError": commands.DAMAGED,
@@ -50,7 +50,7 @@ def run() -> NoReturn:
     except (AttributeError, OSError):
         _abandon(1)
     if code == commands.INTERRUPTED:
-        # A shell goes on with the next command unless the signal ended this one
+        # A shell runs the next command of a script unless a signal ended this one
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
     sys.exit(code)
@@ -82,13 +82,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(SystemExit):
             args.parser.error(str(error))
         return commands.USAGE
-    # Of all errors only those of audmodel itself are worth a traceback
+    # Unexpected errors are bugs of audmodel: only they show a traceback
     except Exception as error:  # noqa: BLE001
         code = _code(error)
         if args.debug or code == commands.INTERNAL:
             _show(output.printable_lines(traceback.format_exc().rstrip("\n")))
         if code == commands.INTERNAL:
-            _say(name, "error: This should not have happened, please report it.")
+            _say(name, "error: This is a bug of audmodel, please report it.")
         else:
             _say(name, f"error: {_message(error)}")
         return code
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     if sys.stdout is None:
-        raise OSError("Standard output is closed, there is no place for the result.")
+        raise OSError("The result cannot be written: stdout is closed.")
     with arguments.only(args.lookup):
         try:
             result: commands.Result = args.command.run(args)
@@ -115,7 +115,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _suggestion(args: argparse.Namespace) -> str:
-    r"""What may be meant by an ID or alias that does not exist."""
+    r"""Suggestion for an ID or alias that does not exist."""
     from audmodel.core.repository.suggestions import similar_model
 
     given = getattr(args, "uid", None) or getattr(args, "alias", None) or []
@@ -136,7 +136,7 @@ def _code(error: Exception) -> int:
 
 
 def _message(error: Exception) -> str:
-    r"""What an error says, without number and in one line."""
+    r"""Message of an error, without error number and in one line."""
     if isinstance(error, OSError) and error.strerror is not None:
         file = "" if error.filename is None else f": '{error.filename}'"
         text = f"{error.strerror}{file}"
@@ -147,7 +147,7 @@ def _message(error: Exception) -> str:
 
 @contextmanager
 def _messages(name: str, *, quiet: bool) -> Iterator[None]:
-    r"""Show warnings and what is logged on stderr."""
+    r"""Show warnings and log messages on stderr."""
     handler = _Handler(name)
     logger = logging.getLogger("audmodel")
     propagate = logger.propagate
@@ -167,7 +167,7 @@ def _messages(name: str, *, quiet: bool) -> Iterator[None]:
 
 
 class _Handler(logging.Handler):
-    r"""Shows what is logged as our other messages."""
+    r"""Shows log messages like other messages."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -183,7 +183,7 @@ def _say(name: str, text: str) -> None:
 
 
 def _show(text: str) -> None:
-    r"""Show printable text on stderr, as long as it can be written there."""
+    r"""Show printable text on stderr, and ignore a stderr that is broken."""
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:
@@ -195,7 +195,7 @@ def _is_terminal(stream: object) -> bool:
 
 
 def _abandon(descriptor: int) -> None:
-    r"""Let what is left be written nowhere, so that the exit code stays ours."""
+    r"""Discard buffered output, so that Python does not change the exit code."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, descriptor)
     os.close(null)

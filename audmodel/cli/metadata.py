@@ -1,4 +1,4 @@
-r"""What is known about models, and may change."""
+r"""Metadata of models."""
 
 from __future__ import annotations
 
@@ -62,14 +62,13 @@ UPDATE = Command(
     _update_arguments,
     _update,
     'audmodel meta update 3e120e8d-1.0.0 uar=0.73 "data={emodb: {version: 1.1.1}}"',
-    "Changes by several people at the same time are all kept, "
-    "as long as they are of different fields.",
+    "If several people change different fields at the same time, all changes are kept.",
 )
 
 
 def _result(meta: dict[str, Any]) -> Result:
     from audmodel.core.yaml import document
 
-    # YAML is UTF-8, whatever the terminal is
+    # YAML is UTF-8, but the terminal may have another encoding
     text = document.show(meta, ascii_only=not output.is_utf8())
     return Result(meta, text.rstrip("\n"))

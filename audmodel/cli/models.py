@@ -27,7 +27,7 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="parameters of the model: YAML or JSON file, '-' for stdin, "
         "or one parameter whose value is read as JSON or YAML; "
-        "may be repeated, later ones go before earlier ones",
+        "may be repeated, later ones override earlier ones",
     )
     parser.add_argument(
         "--meta",
@@ -38,12 +38,12 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--subgroup", help="subgroup, e.g. emotion.cnn")
     parser.add_argument("--alias", help="alias that points to the model afterwards")
-    parser.add_argument("--author", help="author, the user's name if it is left out")
+    parser.add_argument("--author", help="author, by default the user's name")
     parser.add_argument(
         "--date",
         metavar="YYYY-MM-DD",
         type=arguments.date,
-        help="date of publication, today if it is left out",
+        help="date of publication, by default today",
     )
     parser.add_argument(
         "--compression",
@@ -51,25 +51,25 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         choices=range(10),
         default=1,
-        help="0 stores, 1 (default) compresses what shrinks by a tenth or more, "
-        "2 to 9 compress whatever shrinks",
+        help="0 stores files, 1 (default) compresses files that shrink by a tenth "
+        "or more, 2 to 9 compress all files that shrink",
     )
     arguments.repository(
-        parser, "where to publish, the first configured one if it is left out"
+        parser, "where to publish, by default the first configured one"
     )
     arguments.num_workers(parser)
-    arguments.dry_run(parser, "tell what would be sent, and publish nothing")
+    arguments.dry_run(parser, "show what would be sent, and publish nothing")
     parser.add_argument(
         "--repair",
         action="store_true",
-        help="store nothing but the archive of a model that lost it, "
+        help="store only the archive of an existing model that lost it, "
         "from the same folder",
     )
     parser.add_argument(
         "--tmp-root",
         metavar="FOLDER",
         help="folder for temporary files, "
-        "which Artifactory needs, and backends that take nothing but files",
+        "used for Artifactory and backends that can only store files",
     )
 
 
@@ -124,11 +124,11 @@ def _load_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         action="append",
         dest="files",
-        help="load only files like this, e.g. '*.onnx' or 'config/'; "
+        help="load only files that match, e.g. '*.onnx' or 'config/'; "
         "may be repeated, each has to match a file",
     )
     arguments.dry_run(
-        parser, "tell what would be fetched, and fetch just the directory"
+        parser, "show what would be fetched, and fetch only the directory"
     )
     arguments.num_workers(parser)
     arguments.timeout(parser)
@@ -153,7 +153,7 @@ def _load(args: argparse.Namespace) -> Result:
         )
     uids = args.uid
     if args.json:
-        # What is reported is what is loaded, even if an alias is moved meanwhile
+        # Report the ID that is loaded, even if an alias is moved meanwhile
         uids = [full_id(uid, args.cache_root) for uid in args.uid]
     paths = audmodel.load(
         uids,
@@ -176,8 +176,8 @@ LOAD = Command(
     _load_arguments,
     _load,
     "audmodel load 3e120e8d-1.0.0 --num-workers 8",
-    "What is in the cache already is not loaded again, "
-    "and a load that was interrupted goes on where it stopped.",
+    "Models in the cache are not loaded again, "
+    "and a load that was interrupted continues where it stopped.",
 )
 
 

@@ -1,4 +1,4 @@
-r"""Text for people, JSON for programs, and the way to stdout."""
+r"""Format results as text or JSON, and write them to stdout."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def write(text: str) -> None:
-    r"""Write to stdout, at once.
+    r"""Write to stdout, and flush.
 
     Args:
-        text: text, with a path exactly as it is
+        text: text, in which bytes of paths are kept
 
     Raises:
         OSError: if it cannot be written
@@ -42,16 +42,16 @@ def write(text: str) -> None:
 
 
 def is_utf8() -> bool:
-    r"""Whether what is written to stdout can be any character."""
+    r"""Whether any character can be written to stdout."""
     encoding = sys.stdout.encoding or "utf-8"
     return codecs.lookup(encoding).name == "utf-8"
 
 
 def to_json(data: object) -> str:
-    r"""JSON of whatever a command gives.
+    r"""JSON of the result of a command.
 
     Args:
-        data: records, paths, values of YAML
+        data: records, paths, or values of YAML
 
     Returns:
         one line per value, in ASCII
@@ -75,7 +75,7 @@ def record(value: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    r"""Value made of what JSON has."""
+    r"""Value made of types that JSON has."""
     if dataclasses.is_dataclass(value):
         return _plain(record(value))
     if isinstance(value, Mapping):
@@ -135,9 +135,9 @@ def fields(values: Mapping[str, object]) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Text that does nothing to a terminal but show.
+    r"""Text without characters that control the terminal.
 
-    Names, authors and messages may come from others.
+    Names, authors and messages may come from other users.
 
     Args:
         text: any text
@@ -153,7 +153,7 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    r"""Lines that do nothing to a terminal but show, see :func:`printable`.
+    r"""Lines without characters that control the terminal, see :func:`printable`.
 
     Args:
         text: any text, with line breaks between lines

@@ -53,14 +53,14 @@ COMMANDS: tuple[Command, ...] = (
 
 GROUPS = {
     "alias": "names that point to models",
-    "meta": "what is known about models",
+    "meta": "metadata of models",
     "cache": "models that were loaded",
-    "repository": "what there is to know about a repository, and to tidy up",
+    "repository": "check, audit and tidy up repositories",
 }
 
 
 class Parser(argparse.ArgumentParser):
-    r"""Parser that says what may be meant by a word that it does not know."""
+    r"""Parser that suggests a correction for an unknown word."""
 
     def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
         r"""Parse a command line.
@@ -72,7 +72,7 @@ class Parser(argparse.ArgumentParser):
             values, among them ``command`` and ``parser``
 
         Raises:
-            SystemExit: if it is not understood, after it was said why,
+            SystemExit: if the command line is not valid, after an error message,
                 or if it asks for help
 
         """
@@ -88,7 +88,7 @@ class Parser(argparse.ArgumentParser):
         return args
 
     def options(self) -> list[str]:
-        r"""All options, of which there is no other way to ask."""
+        r"""All options of this parser."""
         return [name for action in self._actions for name in action.option_strings]
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
@@ -105,9 +105,9 @@ def build() -> Parser:
 
     Returns:
         parser, whose result holds the chosen command as ``command``,
-        ``None`` if there is none,
-        the parser of the last word as ``parser``,
-        and this one as ``all_commands``
+        or ``None`` without one,
+        the parser of this command as ``parser``,
+        and the parser of all commands as ``all_commands``
 
     """
     parser = _parser(
@@ -154,16 +154,16 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         "-v",
         "--verbose",
         action="store_true",
-        help="show progress even if stderr is no terminal",
+        help="show progress even if stderr is not a terminal",
     )
     group.add_argument(
         "-q",
         "--quiet",
         action="store_true",
-        help="show neither progress nor warnings, errors only",
+        help="show only errors, neither progress nor warnings",
     )
     group.add_argument(
-        "--debug", action="store_true", help="show where an error comes from"
+        "--debug", action="store_true", help="show the traceback of an error"
     )
 
 
@@ -177,12 +177,12 @@ def _subparsers(parser: argparse.ArgumentParser) -> argparse._SubParsersAction: 
 
 
 def _parser(make: Callable[..., _P], *args: str, **kwargs: object) -> _P:
-    r"""Parser that wraps text where there are spaces, and guesses nothing."""
+    r"""Parser that wraps text at spaces, and accepts no abbreviated options."""
     return make(*args, **kwargs, allow_abbrev=False, formatter_class=_Formatter)
 
 
 class _Formatter(argparse.HelpFormatter):
-    r"""Wraps descriptions, and leaves examples alone."""
+    r"""Wraps descriptions, but not examples."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if text.startswith(("example:", "exit codes:")):

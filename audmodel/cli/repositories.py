@@ -1,4 +1,4 @@
-r"""Care for repositories."""
+r"""Check, audit and tidy up repositories."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ def _place(parser: argparse.ArgumentParser) -> None:
         "place",
         metavar="REPOSITORY",
         nargs="?",
-        help="name of a configured one, the first if it is left out, "
-        "or BACKEND:HOST:NAME",
+        help="name of a configured one, the first by default, or BACKEND:HOST:NAME",
     )
 
 
@@ -48,7 +47,8 @@ CHECK = Command(
     _place,
     _check,
     "audmodel repository check s3:localhost:9000:models",
-    "Small objects are written to it, and removed again. The repository has to exist.",
+    "The check writes small objects, and removes them again. "
+    "The repository has to exist.",
 )
 
 
@@ -57,7 +57,7 @@ def _audit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repair",
         action="store_true",
-        help="make lists of aliases anew that do not agree with the aliases",
+        help="rebuild lists of aliases that do not agree with the aliases",
     )
     arguments.num_workers(parser)
 
@@ -78,13 +78,13 @@ def _audit(args: argparse.Namespace) -> Result:
 
 AUDIT = Command(
     "repository audit",
-    "find out whether everything in a repository fits together",
+    "find out whether the records of a repository are complete and consistent",
     _audit_arguments,
     _audit,
     "audmodel repository audit --repair",
-    "Models without archive or metadata, aliases of missing models, "
-    "records that cannot be read, and lists of aliases that are wrong are shown, "
-    "with what to do about them. Without any, nothing is printed.",
+    "It lists models without archive or metadata, aliases of missing models, "
+    "records that cannot be read, and wrong lists of aliases, "
+    "and says what to do. If there are none, it prints nothing.",
 )
 
 
@@ -95,18 +95,18 @@ def _leftovers_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=arguments.count,
         default=7,
-        help="only what was stored so many times 24 hours ago, or earlier (default: 7)",
+        help="only objects that were stored at least N * 24 hours ago (default: 7)",
     )
     parser.add_argument(
         "--remove",
         action="store_true",
-        help="remove what is proven to be left by a publisher",
+        help="remove objects that are proven to be orphans",
     )
     parser.add_argument(
         "--unproven",
         action="store_true",
-        help="with --remove: remove the rest as well. "
-        "Look at it first, a backup may be about to be restored",
+        help="with --remove: remove the other objects as well. "
+        "Check the list first, a backup may be about to be restored",
     )
 
 
@@ -131,10 +131,10 @@ def _yes(value: bool) -> str:
 
 LEFTOVERS = Command(
     "repository leftovers",
-    "list what publishers that died left in a repository",
+    "list orphans: objects that dead publishers left in a repository",
     _leftovers_arguments,
     _leftovers,
     "audmodel repository leftovers --days 30 --remove",
-    "It takes room. What is alive is never touched, "
-    "and what may be a backup that is being restored stays.",
+    "Orphans take up space. Objects that are in use are never removed, "
+    "and objects that may belong to a backup that is being restored are kept.",
 )

@@ -1,9 +1,9 @@
 r"""Parameters and metadata that a user gives as files, and one by one.
 
-Text that is JSON is read as JSON, any other as YAML.
-YAML takes some numbers of JSON for text, e.g. ``1e-05``,
-and a model with this parameter would have another ID
-than one that was published in Python.
+A text that is valid JSON is read as JSON, and any other text as YAML.
+YAML reads some numbers of JSON as text, e.g. ``1e-05``.
+A model with such a parameter would have another ID
+than the same model published in Python.
 
 """
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     import yaml
 
 
-# Numbers as others write them
+# Numbers as JSON and Python write them
 _NUMBER = re.compile(
     r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|NaN|[-+]?Infinity", re.ASCII
 )
-# Times, octal numbers and answers as few expect them
+# Values that YAML reads as times, octal numbers or booleans, to the surprise of users
 _UNEXPECTED = re.compile(
     r"[-+]?\d+(:\d+)+(\.\d*)?|[-+]?0\d+|y|n|yes|no|on|off", re.ASCII | re.IGNORECASE
 )
@@ -40,7 +40,7 @@ def read_values(items: list[str]) -> dict[str, Any]:
 
     Args:
         items: YAML or JSON files, ``'-'`` for stdin, or ``'KEY=VALUE'``;
-            later ones go before earlier ones
+            later ones override earlier ones
 
     Returns:
         values
@@ -74,7 +74,7 @@ def read_pair(item: str) -> tuple[str, Any]:
     Raises:
         InvalidInputError: if it is not of this form,
             the value is not plain data,
-            or YAML takes a part of it for a comment
+            or YAML reads a part of it as a comment
 
     """
     key, equals, text = item.partition("=")
@@ -87,18 +87,18 @@ def read_pair(item: str) -> tuple[str, Any]:
     content = f"value: {text}".encode(errors="replace")
     values = _read_yaml(content, f"The value of '{key}'")
     if set(values) != {"value"}:
-        raise InvalidInputError(f"The value of '{key}' has to be a single one.")
+        raise InvalidInputError(f"'{key}' has to have a single value.")
     if comment := _comment(content):
         raise InvalidInputError(
             f"'{comment}' of '{key}' is a comment in YAML. "
             f"Put the value in quotes, like '{key}={json.dumps(text)}', "
-            "if it belongs to it, or leave it out."
+            "if this belongs to the value, or remove it."
         )
     _warn_about_text(content, {"value": key})
     if _UNEXPECTED.fullmatch(text) and not isinstance(values["value"], str):
         warnings.warn(
             f"'{text}' of '{key}' is read as {values['value']!r}. "
-            f"Write '{key}=\"{text}\"' if text is meant.",
+            f"Write '{key}=\"{text}\"' if you mean the text.",
             stacklevel=2,
         )
     return key, values["value"]
@@ -126,13 +126,13 @@ def _read_file(path: str) -> dict[str, Any]:
         else:
             if isinstance(values, dict):
                 return values
-    values = _read_yaml(content, "What stdin gives" if path == "-" else f"'{path}'")
+    values = _read_yaml(content, "The input on stdin" if path == "-" else f"'{path}'")
     _warn_about_text(content, {})
     return values
 
 
 def _read_json(text: str) -> Any:
-    r"""Value of JSON, unless YAML has to say what is wrong with it."""
+    r"""Value of a JSON text, an error if YAML has to read the text."""
     try:
         return json.loads(
             text, parse_constant=_refuse_constant, object_pairs_hook=_unique
@@ -142,13 +142,13 @@ def _read_json(text: str) -> Any:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON.")
+    raise ValueError(f"{name} is not valid JSON.")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError("A key stands twice.")
+        raise ValueError("A key occurs twice.")
     return values
 
 
@@ -170,19 +170,19 @@ def _comment(content: bytes) -> str:
 
 
 def _warn_about_text(content: bytes, names: dict[str, str]) -> None:
-    r"""Warn about numbers that YAML takes for text.
+    r"""Warn about numbers that YAML reads as text.
 
     Args:
         content: document that was read before
-        names: names of keys that a user knows by another one
+        names: names that the user gave to keys of the document
 
     """
     for key, text in _plain_text(_compose(content), ""):
         if _NUMBER.fullmatch(text):
             warnings.warn(
-                f"'{text}' of '{names.get(key, key)}' is text and no number, "
-                "which YAML writes like 1.0e-5 or .nan. "
-                "Put it in quotes if text is meant.",
+                f"'{text}' of '{names.get(key, key)}' is text, not a number. "
+                "YAML writes numbers like 1.0e-5 or .nan. "
+                "Put the value in quotes if you mean the text.",
                 stacklevel=2,
             )
 

@@ -1,4 +1,4 @@
-r"""Are models what was published?"""
+r"""Verify models."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def _repair(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--repair",
         action="store_true",
-        help="fetch what is damaged or missing, of large files only the parts that are",
+        help="fetch files that are damaged or missing, "
+        "of large files only the damaged parts",
     )
 
 
@@ -39,7 +40,7 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--remote",
         action="store_true",
-        help="read what the repository holds, instead of what is in the cache",
+        help="verify archives in the repository, instead of files in the cache",
     )
     _common_arguments(parser)
 
@@ -55,12 +56,12 @@ def _verify(args: argparse.Namespace) -> Result:
 
 VERIFY = Command(
     "verify",
-    "find out whether models are what was published",
+    "find out whether models are as they were published",
     _verify_arguments,
     _verify,
     "audmodel verify 3e120e8d-1.0.0 --repair",
-    "Files in the cache are compared to what the archive says of them. "
-    "With exit code 0 all of them are right, or were repaired.",
+    "Files in the cache are compared with the directory of the archive. "
+    "Exit code 0 means that all files are right, or were repaired.",
 )
 
 
@@ -91,11 +92,12 @@ def _cache(args: argparse.Namespace) -> Result:
 
 CACHE_VERIFY = Command(
     "cache verify",
-    "find out whether all models in the cache are what was published",
+    "find out whether all models in the cache are as they were published",
     _cache_arguments,
     _cache,
     "audmodel cache verify --repair",
-    "What no repository holds any longer is listed as unknown, with exit code 1.",
+    "Models that no repository holds any longer are listed as unknown, "
+    "with exit code 1.",
 )
 
 
@@ -118,7 +120,7 @@ def _data(verification: audmodel.Verification) -> dict[str, object]:
 
 
 def _rows(verification: audmodel.Verification) -> Iterator[tuple[str, ...]]:
-    r"""What is wrong, or that nothing is."""
+    r"""Rows that say what is wrong, or that all is right."""
     uid = verification.uid
     for file in verification.damaged:
         state = f"{file.problem}, repaired" if verification.repaired else file.problem

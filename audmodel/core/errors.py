@@ -23,7 +23,7 @@ class InvalidDataError(InvalidInputError, RuntimeError):
     r"""Parameters or metadata hold something that cannot be stored."""
 
 
-# Pickle makes an error with what its first base is made with
+# Unpickling calls the constructor with the arguments of the first base class
 class FileNotInModelError(FileNotFoundError, InvalidInputError):
     r"""A model has no file of this name, or none that matches a pattern."""
 
@@ -53,7 +53,7 @@ class FileChangedError(AudmodelError, RuntimeError):
 
 
 class InvalidDocumentError(AudmodelError, ValueError):
-    r"""A YAML document holds something else than plain data."""
+    r"""A YAML document holds data that is not plain."""
 
 
 class ArchiveError(AudmodelError, RuntimeError):
@@ -61,7 +61,7 @@ class ArchiveError(AudmodelError, RuntimeError):
 
 
 class ArchiveMismatchError(ArchiveError):
-    r"""An archive is not the one that was published with the header."""
+    r"""An archive differs from the one that was published with the header."""
 
 
 class CacheError(AudmodelError, OSError):
@@ -69,7 +69,7 @@ class CacheError(AudmodelError, OSError):
 
 
 class CacheBusyError(CacheError):
-    r"""Another process is at work on a model in the cache."""
+    r"""Another process uses a model in the cache."""
 
 
 class DiskFullError(CacheError):

@@ -124,7 +124,7 @@ def test_values_from_stdin(
     assert audmodel.parameters(answer.out.strip()) == {"a": 1}
     answer = run("meta", "update", answer.out.strip(), "-", stdin=None, input=b"a: [")
     assert answer.code == 1
-    assert "What stdin gives cannot be read" in answer.err
+    assert "The input on stdin cannot be read" in answer.err
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
@@ -205,7 +205,7 @@ def test_nothing_is_done_without_a_place_for_the_result(
         f"audmodel publish {model_folder} --name x --version 1.0.0 >&-; echo $?"
     )
     assert result.stdout == "1\n"
-    assert "Standard output is closed" in result.stderr
+    assert "stdout is closed" in result.stderr
     assert list(Path(place.host, "models").iterdir()) == []
 
 

@@ -55,7 +55,7 @@ def test_a_number_that_stays_text_is_a_warning(
         items = {"pair": f"key={text}", "list": f"key=[{text}]", "yaml": str(file)}
         answer = call("publish", model_folder, *BASE, "--params", items[how])
     assert answer.code == 0
-    assert f"warning: '{text}' of 'key' is text and no number" in answer.err
+    assert f"warning: '{text}' of 'key' is text, not a number" in answer.err
     assert answer.err.count("warning") == 1
 
 

@@ -37,30 +37,28 @@ def open(
     r"""Open a file of a model without loading the model.
 
     A file that is in the cache is opened there.
-    Of any other only those parts are fetched that are read,
+    Otherwise only the parts that are read are fetched,
     4 MiB each,
-    and nothing is handed out before its part was verified.
-    With more than one worker
-    the parts that one call needs are fetched side by side,
-    and reading on from part to part fetches ahead.
+    and each part is verified before its bytes are returned.
+    With more than one worker,
+    the parts that one call needs are fetched in parallel,
+    and sequential reading fetches parts ahead.
 
     The file is an :class:`io.BufferedReader`
     that has an attribute ``size`` in bytes,
     and should be closed.
-    It is good for whatever takes a binary file,
-    e.g. :class:`zipfile.ZipFile`, ``numpy.load()``, or ``torch.load()``.
-    It keeps 16 MiB of what was read,
-    and ``num_workers + 1`` parts ahead.
+    It can be used like any binary file,
+    e.g. by :class:`zipfile.ZipFile`, ``numpy.load()``, or ``torch.load()``.
+    It keeps 16 MiB of the bytes that were read,
+    and up to ``num_workers + 1`` parts that were fetched ahead.
     Parts of files larger than about 7 GiB are larger than 4 MiB.
     Several threads may read from it, but share its position.
-    After an error this position is not known:
-    ``seek()`` from the start or the end of the file has to say
-    where reading goes on,
-    and until then it raises an :class:`OSError`.
+    After an error the position is unknown,
+    and reading raises an :class:`OSError`
+    until ``seek()`` sets a position from the start or the end of the file.
 
-    Nothing of a file larger than 4 MiB
-    in an archive of an earlier release
-    can be verified before all of it is there.
+    In archives of earlier releases,
+    a file larger than 4 MiB can only be verified as a whole.
     Such a file is loaded into the cache first,
     as with ``files`` of :func:`audmodel.load`.
 
@@ -126,13 +124,13 @@ def open(
     while opened is None:
         load(
             str(model),
-            # A name goes before the pattern that it may look like
+            # A name takes precedence over the pattern that it may look like
             files=file,
             cache_root=cache_root,
             timeout=timeout,
             num_workers=num_workers,
         )
-        # Somebody may have removed it from the cache in the meantime
+        # Another process may have removed it from the cache in the meantime
         opened = opening.open_cached(entry, file)
     return opened
 
@@ -156,19 +154,17 @@ def stream(
     With more than one worker later files are loaded in the meantime.
     A consumer that is slow slows down loading.
 
-    When all files were taken the model is in the cache
-    as if it was loaded by :func:`audmodel.load`.
-    Whoever stops before,
-    which leaving a ``for`` loop does,
-    and ``close()`` of what is returned,
-    stops loading,
-    and what is there is not fetched again.
+    When the iteration is complete, the model is in the cache,
+    as after :func:`audmodel.load`.
+    Leaving the ``for`` loop early, or calling ``close()`` of the generator,
+    stops loading.
+    Files and parts that were loaded by then are not fetched again.
 
-    Until the iteration ends
+    Until the iteration ends,
     other processes that stream the same model,
     or load some of its files, wait.
-    The process itself does not,
-    so that it may load whatever it needs in between.
+    The process itself does not wait:
+    it may load other files of the model during the iteration.
 
     Args:
         uid: model ID or alias.
@@ -257,8 +253,7 @@ def _stream(
                 ahead=ahead,
                 start_progress=start_progress,
             )
-            # What a consumer throws is not an error of loading,
-            # which it would be with 'yield from'
+            # 'yield from' would pass errors that a consumer throws to the loader
             with contextlib.closing(loaded):
                 for path in loaded:  # noqa: UP028
                     yield path

@@ -61,7 +61,7 @@ def all_aliases(
 ) -> dict[str, str]:
     r"""All aliases, and the models that they point to.
 
-    Aliases of models that do not exist are among them.
+    Aliases that point to missing models are included.
 
     Args:
         repository: repository to look at,
@@ -117,7 +117,7 @@ def resolve_alias(
         alias: name of the alias
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``.
-            It notes what the alias stands for,
+            It keeps the model ID of the alias,
             which is used only while ``AUDMODEL_OFFLINE`` is set
         verbose: accepted for compatibility, nothing is shown
 

@@ -1,4 +1,4 @@
-r"""What is in the cache, and how to make room."""
+r"""Models in the cache, and their removal."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from audmodel.core.uid import ShortId
 def cached(*, cache_root: str | None = None) -> list[CachedModel]:
     r"""Models in the cache.
 
-    Among them are models of which only some files were loaded,
-    and what interrupted loads have left,
-    from which the next load of the model goes on.
+    Models of which only some files were loaded are included,
+    and models whose load was interrupted;
+    the next load of such a model continues it.
 
     Args:
         cache_root: cache folder,
@@ -45,7 +45,7 @@ def cached(*, cache_root: str | None = None) -> list[CachedModel]:
 def remove_cached(uid: str, *, cache_root: str | None = None) -> list[CachedModel]:
     r"""Remove a model from the cache.
 
-    Processes that have opened one of its files read on.
+    Processes that have opened a file of the model can still read it.
 
     Args:
         uid: model ID, or alias.
@@ -54,7 +54,7 @@ def remove_cached(uid: str, *, cache_root: str | None = None) -> list[CachedMode
             :func:`audmodel.default_cache_root` if it is ``None``
 
     Returns:
-        what was removed
+        models that were removed
 
     Raises:
         TypeError: if ``uid`` is not a string
@@ -99,21 +99,21 @@ def prune_cache(
     dry_run: bool = False,
     cache_root: str | None = None,
 ) -> list[CachedModel]:
-    r"""Remove models that were not used for longest from the cache.
+    r"""Remove the least recently used models from the cache.
 
-    Models that a process is loading stay.
+    Models that a process is loading are kept.
 
     Args:
         max_age: time that a model may be unused,
             as seconds if it is a number
         max_size: bytes that all models may have together
-        dry_run: whether to remove nothing,
-            and tell only what would be removed
+        dry_run: whether to return the models that would be removed,
+            and remove nothing
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
 
     Returns:
-        what was removed
+        models that were removed
 
     Raises:
         TypeError: if an argument is of the wrong type
@@ -142,7 +142,7 @@ def prune_cache(
     if max_age is None and max_size is None:
         raise InvalidInputError(
             "Give 'max_age', 'max_size', or both, "
-            "to say which models have to leave the cache."
+            "to say which models to remove from the cache."
         )
     if (max_age is not None and max_age < datetime.timedelta()) or (max_size or 0) < 0:
         raise InvalidInputError("'max_age' and 'max_size' must not be negative.")

@@ -1,4 +1,4 @@
-r"""What the header of a model says, and where the model is."""
+r"""The header of a model, and the place where the model is stored."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def parameters(
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid,
             or the parameters are not plain data,
-            which does not keep the model from being loaded
+            which does not prevent loading the model
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used

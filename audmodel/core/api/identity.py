@@ -1,4 +1,4 @@
-r"""Which models there are: IDs and versions."""
+r"""IDs and versions of models."""
 
 from __future__ import annotations
 
@@ -146,12 +146,12 @@ def uid(
     r"""Model ID for given arguments.
 
     The order of the parameters does not matter.
-    Numbers of other libraries count as those of Python,
+    Numbers of other libraries count as numbers of Python,
     and all kinds of dictionaries as plain ones,
-    since that is how they are stored:
-    the ID of a model follows from what
+    since they are stored in this way:
+    the ID of a model can be computed from the results of
     :func:`audmodel.name`, :func:`audmodel.parameters`,
-    and :func:`audmodel.subgroup` give for it.
+    and :func:`audmodel.subgroup`.
 
     Args:
         name: name of the model

@@ -1,4 +1,4 @@
-r"""What there is to load: files of a model, models of a repository."""
+r"""List the files of a model, and the models of repositories."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from audmodel.core.uid import ModelId
 def files(uid: str, *, cache_root: str | None = None) -> list[ModelFile]:
     r"""Files of a model.
 
-    The directory of the archive tells, nothing else of it is fetched.
-    It is kept in the cache.
+    They are read from the directory of the archive,
+    which is kept in the cache.
+    No other part of the archive is fetched.
 
     Args:
         uid: model ID or alias.
@@ -77,10 +78,10 @@ def models(
     ``pandas.DataFrame(audmodel.models())``.
 
     ``name``, ``subgroup``, ``alias``, and ``author``
-    are the value that a model has to have,
-    or a pattern, in which ``*`` stands for any characters,
-    ``?`` for one, and ``[abc]`` for one of several.
-    All that are given have to match.
+    are values or patterns.
+    In a pattern ``*`` stands for any characters,
+    ``?`` for one character, and ``[abc]`` for one of several.
+    A model has to match all of these arguments that are given.
 
     A record that cannot be read is left out with a warning.
 

@@ -30,8 +30,8 @@ def meta(
         verbose: accepted for compatibility, nothing is shown
 
     Returns:
-        metadata as it is in the repository,
-        or, while ``AUDMODEL_OFFLINE`` is set, as it was last known
+        metadata in the repository,
+        or, while ``AUDMODEL_OFFLINE`` is set, the last known metadata
 
     Raises:
         TypeError: if ``uid`` is not a string
@@ -72,7 +72,7 @@ def _known_meta(entry: CacheEntry) -> dict[str, Any] | None:
     if content is None:
         return None
     logger.warning(
-        "AUDMODEL_OFFLINE is set. The metadata of '%s' is shown as it was last known.",
+        "AUDMODEL_OFFLINE is set. The metadata of '%s' is the last known one.",
         entry.model,
     )
     return document.load(content, f"'{entry.meta.path}'")
@@ -88,8 +88,8 @@ def update_meta(
 ) -> dict[str, Any]:
     r"""Change the metadata of a model.
 
-    Changes of several processes at the same time are all kept,
-    as long as they are of different fields.
+    If several processes change different fields at the same time,
+    all changes are kept.
 
     Args:
         uid: model ID or alias

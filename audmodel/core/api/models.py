@@ -71,22 +71,21 @@ def load(
 ) -> str | list[str]:
     r"""Load a model, or several.
 
-    A model that is in the cache is returned
-    without looking at a repository.
-    Otherwise it is fetched by several workers in parts,
-    each of which is inflated, verified, and written to its place.
-    The folder appears in the cache when all of it is there.
-    A load that ended early is continued by the next one.
+    If the model is in the cache, no repository is used.
+    Otherwise several workers fetch it in parts,
+    and inflate, verify, and write each part.
+    The folder appears in the cache when it is complete.
+    The next load continues one that was interrupted.
 
     Args:
         uid: model ID or alias.
             Without version it is the latest version.
             The models of a list share the workers:
-            small models are loaded side by side, large ones in parts,
+            small models are loaded at the same time, large ones in parts,
             and nothing is fetched if one of them does not exist
         files: pattern or patterns of the files that are needed,
             the whole model if it is ``None``.
-            A pattern is compared to the path of each file,
+            A pattern is compared with the path of each file,
             with ``'/'`` between folders:
             ``*`` stands for any characters, those between folders included,
             ``?`` for one character, ``[abc]`` for one of several,
@@ -108,7 +107,7 @@ def load(
     Returns:
         path of the folder of the model.
         With ``files`` it may be another folder,
-        which holds them, and what else was loaded in this way.
+        which holds all files of the model that were loaded in this way.
         A list of paths, in the same order, if ``uid`` is a list
 
     Raises:
@@ -221,40 +220,40 @@ def publish(
     Everything is checked before anything is stored,
     and a model appears in the repository as a whole or not at all.
 
-    Hidden files and executable files stay what they are.
-    Links to files are published as the file they link to.
+    Hidden files are published, and executable files stay executable.
+    A link to a file is published as the file.
     Empty folders are left out.
 
     Args:
         root: folder that holds the files of the model
         name: name of the model, e.g. the framework that runs it
-        params: parameters of the model,
-            what another model has to differ in to be another model
+        params: parameters of the model.
+            With name and subgroup they identify the model
         version: version of the model, e.g. ``'1.0.0'`` or ``'1.0.0-prod'``.
-            A suffix makes it newer, also one like ``-rc1``,
-            about which there is a warning
+            A version with a suffix counts as newer than the one without,
+            even with a suffix like ``-rc1``, which gives a warning
         repository: where to publish,
             the first one of ``audmodel.config.REPOSITORIES`` if it is ``None``
         alias: alias that points to the model afterwards
         author: name of the author, the user's name if it is ``None``
         compression: 0 stores files as they are,
-            1 compresses what shrinks by a tenth or more,
-            2 to 9 compress whatever shrinks;
-            higher is slower, and smaller or equal
+            1 compresses files that shrink by a tenth or more,
+            2 to 9 compress all files that shrink.
+            A higher level is slower, and gives an archive that is no larger
         date: day of publication, e.g. ``'2026-01-31'``,
             today if it is ``None``
-        meta: metadata, can be changed later
+        meta: metadata, which can be changed later
         subgroup: subgroup of the model, e.g. ``'emotion.cnn'``
-        tmp_root: folder for temporary files, made if there is none,
-            used for Artifactory and backends that take nothing but files
+        tmp_root: folder for temporary files, created if it does not exist,
+            used for Artifactory and backends that can only store files
         num_workers: number of parallel workers,
             with 1 everything happens in the calling thread,
             ``None`` chooses a number for the machine
         verbose: whether to show a progress bar
-        repair: whether the model exists and only its archive is stored again,
-            which was lost or damaged, see :func:`audmodel.audit_repository`.
-            Folder and ``compression`` have to be those of the publication,
-            everything else stays as it is
+        repair: whether to store only the archive of an existing model again,
+            since it was lost or damaged, see :func:`audmodel.audit_repository`.
+            Folder and ``compression`` have to be those of the publication;
+            the records of the model do not change
 
     Returns:
         model ID
@@ -264,7 +263,7 @@ def publish(
         TypeError: if an argument is of the wrong type
         ValueError: if ``num_workers`` is not a positive integer
         ArchiveMismatchError: if, with ``repair``,
-            the folder does not make the archive that was published
+            the folder gives another archive than the published one
         ConfigurationError: if the configuration cannot be used,
             or names no repository
         FileChangedError: if a file changes while it is published
@@ -277,7 +276,7 @@ def publish(
             holds the model already,
             or another model with the same short ID
         ModelNotFoundError: if, with ``repair``, the model was not published
-        PublishConflictError: if somebody else publishes it at the moment
+        PublishConflictError: if another process publishes the model
         RepositoryError: if the repository cannot be used
 
     Examples:
@@ -336,7 +335,7 @@ def _check_lookup(planned: Publication, place: Repository) -> None:
     if ids.is_prerelease(version):
         warnings.warn(
             f"The version '{version}' counts as newer than the one without suffix, "
-            "and is what an ID without version leads to. "
+            "so an ID without version loads it. "
             "Give candidates a lower number, e.g. '0.9.0', and an alias.",
             stacklevel=3,
         )
@@ -396,7 +395,7 @@ def publication(
         version,
         None,
     )
-    # Everything else in it is short
+    # Only the parameters may be too large
     header.dump("params")
     files = folder.scan(root)
     place = _publish_repository(repository)
@@ -413,7 +412,7 @@ def publication(
 
 
 def _author(author: object) -> str:
-    r"""Author that a user gave, or the user."""
+    r"""Author that the user gave, or the name of the user."""
     from audmodel.core.yaml import document
 
     if author is None or author == "":
@@ -425,7 +424,7 @@ def _author(author: object) -> str:
 
 
 def _date(date: object) -> datetime.date:
-    r"""Day that a user gave, or today."""
+    r"""Date that the user gave, or today."""
     if date is None or date == "":
         return datetime.date.today()
     if isinstance(date, datetime.datetime):
@@ -452,7 +451,7 @@ def _make_embedded(place: Repository) -> None:
         disk.sync_names(folder, expand_home("~"))
     except OSError as error:
         raise RepositoryError(
-            f"The repository folder '{folder}' cannot be made: {error.strerror}."
+            f"The repository folder '{folder}' cannot be created: {error.strerror}."
             f"{disk.advice(error)} Configure a repository in another folder, "
             "or set HOME to one that can be written to.",
             error,
@@ -460,13 +459,13 @@ def _make_embedded(place: Repository) -> None:
 
 
 def _make_tmp_root(folder: str) -> str:
-    r"""Folder for temporary files, which exists."""
+    r"""Make the folder for temporary files."""
     folder = expand_home(folder)
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
         raise InvalidInputError(
-            f"The folder 'tmp_root' cannot be made: '{folder}': {error.strerror}."
+            f"The folder 'tmp_root' cannot be created: '{folder}': {error.strerror}."
         ) from error
     return folder
 
@@ -478,8 +477,8 @@ def _check_ordered(params: Mapping[str, object]) -> None:
         value = values.pop()
         if isinstance(value, set | frozenset):
             raise InvalidInputError(
-                "'params' must not hold sets, whose order differs between processes "
-                "and with it the model ID. Use sorted lists."
+                "'params' must not hold sets: their order, and so the model ID, "
+                "differs between processes. Use sorted lists."
             )
         if isinstance(value, Mapping):
             values += value.values()

@@ -1,4 +1,4 @@
-r"""What loading or publishing would move."""
+r"""Dry runs of loading and publishing."""
 
 from __future__ import annotations
 
@@ -25,14 +25,12 @@ def plan_load(
 ) -> Transfer:
     r"""What :func:`audmodel.load` would fetch.
 
-    Nothing but the directory of the archive is fetched,
-    and kept in the cache.
-    What is in the cache is looked at,
-    so that the numbers are those of the load that comes next.
-    They are of the archive,
-    next to which a few small records are read,
-    and exact unless files that are there have to be looked at once more:
-    after a power failure, and if they belong to somebody else.
+    Only the directory of the archive is fetched, and kept in the cache.
+    Files and parts that are in the cache do not count,
+    so the numbers are those of the next load.
+    They count only the archive; a load also reads a few small records.
+    They are exact unless the load has to verify files in the cache again:
+    after a power failure, and if the files belong to another user.
 
     Args:
         uid: model ID or alias.
@@ -41,11 +39,11 @@ def plan_load(
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
         num_workers: number of parallel workers of the load,
-            of which the number of requests depends
+            which determines the number of requests
 
     Returns:
         files and bytes that are missing in the cache,
-        and what it takes to fetch them
+        and the bytes and requests that fetch them
 
     Raises:
         TypeError: if ``uid`` or a pattern is not a string
@@ -92,13 +90,14 @@ def plan_publish(
 ) -> Transfer:
     r"""What :func:`audmodel.publish` would send.
 
-    Everything is checked that is checked before a model is published,
+    The arguments and the folder are checked as for publishing,
     and nothing is stored.
     Files are not compressed for this,
-    so bytes and requests are an estimate for files that do not shrink.
+    so bytes and requests are estimated as if files did not shrink.
 
     Args:
-        root: see :func:`audmodel.publish`, as all other arguments
+        root: folder that holds the files of the model,
+            see :func:`audmodel.publish` for all arguments
         name: name of the model
         params: parameters of the model
         version: version of the model
@@ -112,7 +111,7 @@ def plan_publish(
 
     Returns:
         files and bytes that would be read,
-        and what it takes to send them
+        and the bytes and requests that would be sent
 
     Raises:
         FileNotFoundError: if ``root`` is not a folder

@@ -1,4 +1,4 @@
-r"""What there is to know about a repository, and to tidy up."""
+r"""Check, audit and tidy up repositories."""
 
 from __future__ import annotations
 
@@ -22,32 +22,31 @@ def audit_repository(
     num_workers: int | None = 1,
     verbose: bool = False,
 ) -> list[Finding]:
-    r"""Find out whether everything in a repository fits together.
+    r"""Find out whether the records of a repository are complete and consistent.
 
-    The whole repository is listed once,
-    and its headers, metadata and aliases are read, but no archives:
-    whether each model has its archive and its metadata,
-    and each alias its model,
+    The audit lists the whole repository once,
+    and reads its headers, metadata and aliases, but no archives.
+    It checks whether each model has an archive and metadata,
+    whether the model of each alias exists,
     whether all records can be read,
-    and whether the lists of the aliases of models
-    agree with the aliases.
-    For what is in archives see :func:`audmodel.verify` with ``remote=True``,
-    for what nobody needs :func:`audmodel.leftovers`.
+    and whether the list of aliases of each model agrees with the aliases.
+    To verify archives, see :func:`audmodel.verify` with ``remote=True``;
+    to find orphans, see :func:`audmodel.leftovers`.
 
     Args:
         repository: the repository
-        repair: whether to make lists of aliases anew
+        repair: whether to rebuild lists of aliases
             that do not agree with the aliases.
             Nothing else can be repaired from the repository itself:
-            what was found says what to do.
-            An archive that is lost is stored again
-            by publishing the same folder with ``repair=True``
+            each finding says what to do.
+            To store a lost archive again,
+            publish the same folder with ``repair=True``
         num_workers: number of records that are read at the same time,
             ``None`` chooses a number for the machine
         verbose: whether to show a progress bar
 
     Returns:
-        what does not fit together, by path, and whether it was repaired
+        findings, sorted by path, and whether they were repaired
 
     Raises:
         TypeError: if ``repository`` is not a repository
@@ -81,18 +80,21 @@ def audit_repository(
 def check_repository(repository: Repository) -> RepositoryReport:
     r"""Find out whether a storage does what audmodel relies on.
 
-    It is put to the test:
-    of many writers that create the same object at the same moment
+    The check tests the storage:
+    if many writers create the same object at the same moment,
     exactly one has to succeed,
-    and likewise of those that replace it;
-    what was replaced or deleted in the meantime must not be replaced;
-    what was written has to be read and listed at once,
-    in ranges if it is large;
-    and what was deleted has to be gone.
-    All that is stored for this is removed again.
+    and the same holds for writers that replace it;
+    an object that was replaced or deleted in the meantime
+    must not be replaced;
+    a new object can be read and listed at once,
+    a large one in ranges;
+    and a deleted object is gone at once.
+    The objects of the check are removed again.
 
-    Publishing to an S3 storage that fails the first of these tests
-    is refused, unless the repository is marked as ``unprotected``.
+    An S3 storage that fails the first of these tests
+    has no conditional writes.
+    audmodel refuses to publish to it
+    unless the repository is marked as ``unprotected``.
 
     Args:
         repository: the repository, which has to exist.
@@ -100,13 +102,13 @@ def check_repository(repository: Repository) -> RepositoryReport:
 
     Returns:
         report with the verdict ``ok``,
-        and ``checks`` that say what was seen and what it means;
-        ``str()`` puts it into words
+        and ``checks`` that say what was observed and what it means;
+        ``str()`` gives a text
 
     Raises:
         TypeError: if ``repository`` is not a repository
         ConfigurationError: if its backend is not known
-        RepositoryError: if it cannot be used
+        RepositoryError: if the repository cannot be used
 
     Examples:
         >>> report = audmodel.check_repository(repository)
@@ -131,13 +133,13 @@ def leftovers(
     days: int = 7,
     unproven: bool = False,
 ) -> list[Leftover]:
-    r"""Find what publishers that died left in a repository.
+    r"""Find orphans in a repository: objects that dead publishers left.
 
-    No model is made of it, but it takes room:
-    archives and metadata of models that were never committed,
+    Orphans belong to no model, but take up space.
+    They are archives and metadata of models that were never committed,
     claims, unfinished uploads, temporary files,
     and lists of aliases of models that do not exist.
-    Aliases of models that do not exist are reported and never removed.
+    Aliases that point to missing models are reported and never removed.
 
     Removed is only what a claim of a dead publisher accounts for,
     what a dead process of this file system was writing,
@@ -149,23 +151,23 @@ def leftovers(
     and earlier versions of audmodel leave no claims.
     Another repository in a folder of this one is not looked at.
 
-    What is alive is never touched:
-    what belongs to a model is removed
-    by a process that took the right to publish this model,
-    after it made sure that the model does not exist,
-    and only if it is still what was found.
+    Objects that are in use are never removed:
+    before an object of a model is removed,
+    the claim of the model is acquired,
+    and the header is read to make sure that the model does not exist.
+    An object that changed since it was found is kept.
 
     Args:
         repository: the repository
-        remove: whether to remove what is found
-        days: look only for what was stored so many times 24 hours ago,
-            or earlier, by the clock of the storage.
+        remove: whether to remove the orphans
+        days: report only objects that were stored at least
+            this many periods of 24 hours ago, by the clock of the storage.
             In a folder the time of the last change of the file counts as well
-        unproven: whether to remove also what is not proven.
-            Look at it first, and never do it while a backup is restored
+        unproven: whether to remove objects that are not ``proven`` as well.
+            Check the list first, and never do this while a backup is restored
 
     Returns:
-        what was found, by path, and whether it was removed
+        orphans, sorted by path, and whether they were removed
 
     Raises:
         TypeError: if an argument is of the wrong type

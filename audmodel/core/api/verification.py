@@ -1,4 +1,4 @@
-r"""Is a model what was published?"""
+r"""Verify models in the cache and in repositories."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def verify(
     num_workers: int | None = 1,
     verbose: bool = False,
 ) -> Verification:
-    r"""Compare a model to what was published.
+    r"""Compare a model with the published one.
 
     Each file in the cache is read
-    and compared to the digests in the directory of the archive,
+    and compared with the digests in the directory of the archive,
     or to its CRC-32 if the model was published by an earlier release.
-    Of a model of which only some files were loaded, these are compared.
+    If only some files of the model were loaded, only these are compared.
 
     Args:
         uid: model ID or alias.
             Without version it is the latest version
-        repair: whether to fetch what is damaged or missing,
-            of large files only the parts that are.
-            A file is replaced as one step,
-            and who has opened it before goes on reading the old one
-        remote: whether to read what the repository holds,
-            without storing it, instead of what is in the cache
+        repair: whether to fetch files that are damaged or missing.
+            Of large files only the damaged parts are fetched.
+            A file is replaced in one step,
+            and programs that have opened the old file can still read it
+        remote: whether to verify the archive in the repository,
+            without storing it, instead of the files in the cache
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
         timeout: seconds to wait for another process
@@ -61,7 +61,7 @@ def verify(
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         InvalidInputError: if both ``repair`` and ``remote`` are set
-        LockTimeoutError: if another process is at work on the model
+        LockTimeoutError: if another process uses the model
             for longer than ``timeout``
         ModelNotFoundError: if the model does not exist
         NotCachedError: if the model is not in the cache
@@ -87,7 +87,7 @@ def verify(
     timeout = check_timeout(timeout)
     if repair and remote:
         raise InvalidInputError(
-            "What a repository holds cannot be repaired. "
+            "Only a model in the cache can be repaired. "
             "Use either 'repair' or 'remote'."
         )
     cache_root = cache_folder(cache_root)

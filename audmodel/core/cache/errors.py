@@ -1,4 +1,4 @@
-r"""Errors of the cache that import something, see :mod:`audmodel.errors`."""
+r"""Errors of the cache that need imports, see :mod:`audmodel.errors`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from audmodel.core.errors import CacheBusyError
 
 
 class LockTimeoutError(CacheBusyError, filelock.Timeout):
-    r"""Another process was at work on a model in the cache for too long.
+    r"""Another process used a model in the cache for longer than ``timeout``.
 
     Args:
         message: what happened, why, and what to do

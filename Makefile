@@ -79,6 +79,16 @@ torture: $(ALL) $(RELEASED) ## Kill, fail, race and interrupt for some 20 minute
 	TORTURE=$${TORTURE:-1} $(if $(MEMORY),TMPDIR=$(MEMORY)) \
 		$(BIN)/$(PYTEST) --part all tests/reliability $(ARGS)
 
+# What is known of earlier changes is kept in .mutants: a run may be stopped,
+# and what it has left be done another day
+MUTATIONS ?= 300
+SEED ?= 1
+MINUTES ?= 90
+
+.PHONY: mutate
+mutate: $(ALL) $(RELEASED) ## Change the code in many places: a test should notice each time
+	$(BIN)/python -m tests.mutants $(MUTATIONS) $(SEED) --minutes $(MINUTES) $(ARGS)
+
 .PHONY: check
 check: $(CHECK) ## Check style, types and documentation
 	$(BIN)/ruff check
@@ -105,7 +115,7 @@ bench: $(BENCHED) $(RELEASED) ## Run the benchmarks, BENCH="load publish" some o
 .PHONY: clean
 clean: ## Remove environments, caches and everything built
 	rm -rf $(VENV) .venv-*/ docs/_build build dist htmlcov
-	rm -rf .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .coverage .coverage.* .hypothesis .mutants .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Locked versions. Files for smaller purposes have the versions of the largest,

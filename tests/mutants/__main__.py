@@ -1,0 +1,163 @@
+"""Change the code in one place after the other: does a test fail each time?
+
+The changes are chosen by chance from all those of the modules in targets.py.
+A copy of the project is changed, one change at a time,
+and the tests that reach it run until the first one fails.
+What is known from an earlier run with the same code is not done again,
+so that a run can be stopped, and goes on where it was.
+
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator
+import hashlib
+import json
+from pathlib import Path
+import random
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from tests.mutants.mutations import Mutation
+from tests.mutants.mutations import mutations
+from tests.mutants.running import Reach
+from tests.mutants.running import copied
+from tests.mutants.running import prepare
+from tests.mutants.running import run
+from tests.mutants.running import write
+from tests.mutants.targets import modules
+
+
+ROOT = Path(__file__).parent.parent.parent
+EQUIVALENT = Path(__file__).with_name("equivalent.txt")
+# Seconds of tests that are spent on one change
+BUDGET = 10.0
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m tests.mutants", description=__doc__)
+    parser.add_argument("count", type=int, help="how many changes to try")
+    parser.add_argument("seed", type=int, help="what chance depends on")
+    parser.add_argument("--minutes", type=float, default=90, help="when to stop")
+    parser.add_argument("--only", default="", help="text in the path of the modules")
+    parser.add_argument("--again", action="store_true", help="retry what survived")
+    parser.add_argument("--results", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def equivalent() -> dict[str, str]:
+    """Changes that change nothing that could be tested, and why."""
+    lines = EQUIVALENT.read_text(encoding="utf-8").splitlines()
+    entries = [line for line in lines if line and not line.startswith("# ")]
+    return dict(zip(entries[::2], (line.strip() for line in entries[1::2])))
+
+
+class Results:
+    """How earlier changes ended, by the change and the text of its module."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        self._known = {entry["key"]: entry for entry in map(json.loads, lines)}
+
+    @staticmethod
+    def key(mutation: Mutation, source: bytes) -> str:
+        return f"{mutation.name} {hashlib.sha256(source).hexdigest()[:16]}"
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        return self._known.get(key)
+
+    def add(self, entry: dict[str, Any]) -> None:
+        self._known[entry["key"]] = entry
+        with self._path.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+
+def chosen(count: int, seed: int, only: str) -> Iterator[tuple[Mutation, bytes]]:
+    sources = {path: Path(path).read_bytes() for path in modules()}
+    found = [
+        (mutation, source)
+        for path, source in sources.items()
+        if only in path
+        for mutation in mutations(path, source)
+    ]
+    picked = random.Random(seed).sample(range(len(found)), min(count, len(found)))
+    yield from (found[k] for k in sorted(picked))
+
+
+def attempt(reach: Reach, mutation: Mutation, source: bytes) -> Any:
+    """Change a module and run its tests."""
+    files = modules()[mutation.path]
+    lines = range(mutation.first, mutation.last + 1)
+    tests = reach.choose(files, mutation.path, lines, BUDGET)
+    needed = sorted({test.partition("::")[0] for test in tests})
+    start = time.monotonic()
+    write(ROOT / mutation.path, mutation.apply(source))
+    try:
+        limit = 20 + 4 * sum(tests.values())
+        outcome = run(ROOT, needed, limit, chosen=tests)
+    finally:
+        write(ROOT / mutation.path, source)
+    result = "hung" if outcome.hung else "killed" if outcome.failed else "survived"
+    return {
+        "key": Results.key(mutation, source),
+        "line": mutation.first,
+        "result": result,
+        "tests": len(tests),
+        "by": outcome.failed[:1],
+        "seconds": round(time.monotonic() - start, 1),
+    }
+
+
+def main() -> int:
+    options = arguments()
+    # What is under way is ended and removed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    if options.results:
+        return attempt_all(options)
+    results = ROOT / ".mutants"
+    results.mkdir(exist_ok=True)
+    with copied(ROOT) as (copy, python):
+        command = [str(python), "-m", "tests.mutants", *sys.argv[1:]]
+        command += ["--results", str(results)]
+        return subprocess.run(command, cwd=copy, check=False).returncode
+
+
+def attempt_all(options: argparse.Namespace) -> int:
+    """Change the copy, which is where this runs."""
+    deadline = time.monotonic() + 60 * options.minutes
+    results = Results(options.results / "results.jsonl")
+    explained = equivalent()
+    counts: Counter[str] = Counter()
+    prepare()
+    reach = Reach(ROOT, options.results)
+    for mutation, source in chosen(options.count, options.seed, options.only):
+        known = results.get(Results.key(mutation, source))
+        if known is None or (options.again and known["result"] == "survived"):
+            for file in modules()[mutation.path]:
+                if time.monotonic() < deadline:
+                    reach.measure(file)
+            if time.monotonic() >= deadline:
+                counts["not tried"] += 1
+                continue
+            known = attempt(reach, mutation, source)
+            results.add(known)
+        result = known["result"]
+        if result == "survived" and mutation.name in explained:
+            result = "equivalent"
+        counts[result] += 1
+        if result == "survived":
+            print(f"{known['line']:4} {mutation.name}", flush=True)
+    for test in reach.failed():
+        print(f"fails without any change: {test}")
+    print(", ".join(f"{number} {result}" for result, number in counts.items()))
+    return 1 if counts["survived"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

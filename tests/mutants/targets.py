@@ -1,0 +1,93 @@
+"""Modules that are changed, and the tests that should notice.
+
+What is lost, exposed or blocked by a mistake in one of them
+cannot be made good by another.
+
+"""
+
+from __future__ import annotations
+
+
+_RECORDS = """
+    behaviour/test_audit behaviour/test_models
+    operations/test_concurrency reliability/test_damaged_records
+    reliability/test_deletes reliability/test_hostile_records
+    reliability/test_late_writes reliability/test_leftovers reliability/test_locks
+    reliability/test_lost_answers reliability/test_probe
+    """
+_ARCHIVE = """
+    archive/test_folder archive/test_format archive/test_hostile
+    archive/test_member_file archive/test_plan archive/test_properties
+    archive/test_reader archive/test_resume archive/test_writer
+    operations/test_partial operations/test_verify reliability/test_flips
+    """
+_CACHE = """
+    cache/test_cache cache/test_care cache/test_tree
+    operations/test_local operations/test_partial operations/test_verify
+    reliability/test_locks reliability/test_racer
+    """
+_HTTP = """
+    backends/test_answers backends/test_connections backends/test_endless
+    backends/test_interruption backends/test_pace backends/test_termination
+    backends/test_threads backends/test_s3_client backends/test_artifactory
+    reliability/test_wire reliability/test_lost_answers
+    """
+_S3 = """
+    backends/test_s3 backends/test_s3_client backends/test_s3_conditions
+    backends/test_s3_upload backends/test_answers backends/test_verdicts
+    backends/test_rewritten reliability/test_probe reliability/test_lost_answers
+    """
+_FILES = """
+    backends/test_adapter backends/test_bytes backends/test_damage
+    backends/test_verdicts reliability/test_probe reliability/test_deletes
+    """
+
+# Modules of audmodel/core, and files in tests
+TARGETS = {
+    "repository/claims": _RECORDS,
+    "repository/registry": _RECORDS,
+    "repository/header": _RECORDS,
+    "repository/conflicts": _RECORDS + " behaviour/test_conflicts",
+    "repository/leftovers": _RECORDS,
+    "repository/probe": _RECORDS,
+    "operations/publishing": _RECORDS + " operations/test_folder",
+    "operations/verification": _CACHE,
+    "operations/index": _ARCHIVE + " operations/test_access",
+    "archive/reader": _ARCHIVE,
+    "archive/parsing": _ARCHIVE,
+    "archive/parts": _ARCHIVE,
+    "archive/deflate": _ARCHIVE,
+    "archive/member_file": _ARCHIVE,
+    "archive/names": _ARCHIVE,
+    "archive/checker": _ARCHIVE,
+    "archive/comparing": _ARCHIVE,
+    "cache/tree": _CACHE + " archive/test_resume archive/test_reader",
+    "cache/staging": _CACHE + " archive/test_resume archive/test_reader",
+    "cache/slot": _CACHE + " archive/test_resume",
+    "cache/marker": _CACHE + " archive/test_resume",
+    "cache/locks": _CACHE,
+    "cache/care": _CACHE,
+    "cache/known": _CACHE,
+    "cache/entry": _CACHE,
+    "backend/conditions": _FILES + _S3,
+    "backend/filesystem": _FILES
+    + " reliability/test_locks operations/test_concurrency",
+    "backend/s3/conditions": _S3,
+    "backend/s3/upload": _S3,
+    "backend/s3/verdicts": _S3,
+    "backend/s3/answers": _S3,
+    "backend/http/pace": _HTTP,
+    "backend/http/connections": _HTTP,
+    "backend/http/transfer": _HTTP,
+    "backend/http/objects": _HTTP,
+}
+
+
+def modules() -> dict[str, list[str]]:
+    """Paths of modules and of the tests of each, from the root of the project."""
+    return {
+        f"audmodel/core/{module}.py": [
+            f"tests/{test}.py" for test in dict.fromkeys(tests.split())
+        ]
+        for module, tests in TARGETS.items()
+    }

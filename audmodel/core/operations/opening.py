@@ -99,7 +99,7 @@ def _open(folder: Folder, name: str) -> io.RawIOBase:
 
 
 def open_archived(found: Found, file: str, num_workers: int) -> OpenedFile | None:
-    r"""Open a file in the archive of a model.
+    r"""Open a file in the archive of a model, unless it turns out to be in the cache.
 
     Args:
         found: the model
@@ -118,6 +118,10 @@ def open_archived(found: Found, file: str, num_workers: int) -> OpenedFile | Non
     """
     with contextlib.ExitStack() as stack:
         archive = stack.enter_context(open_archive(found))
+        # Without the directory it was not known that the file is in the cache
+        cached = open_cached(found.entry, file)
+        if cached is not None:
+            return cached
         item = find_member(archive.directory, file)
         if item is None:
             names = (member.name for member in archive.directory.files())

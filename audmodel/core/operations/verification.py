@@ -79,7 +79,8 @@ def slot_of(entry: CacheEntry) -> Slot:
         NotCachedError: if there is none
 
     """
-    if entry.verify():
+    # What the power took is damage as any other
+    if entry.verify() or (entry.is_doubtful and entry.whole.folder.files()):
         return entry.whole
     if entry.partial.folder.exists():
         return entry.partial
@@ -121,7 +122,8 @@ def repair(found: Found, slot: Slot, *, num_workers: int) -> Verification:
         )
         if result.path != slot.folder.path:
             return result
-        if archive.is_other:
+        is_doubtful = slot is found.entry.whole and found.entry.is_doubtful
+        if archive.is_other or is_doubtful:
             loading.replace(archive, slot, num_workers)
             result = dataclasses.replace(result, extra=[])
         elif differences:

@@ -179,16 +179,6 @@ def test_what_is_no_model_is_left_alone(cache: Path, tmp_path: Path) -> None:
     assert all((cache / name).exists() for name in names)
 
 
-@pytest.mark.parametrize("selection", [None, "model.onnx"])
-def test_use_is_noted(uids: list[str], selection: str | None) -> None:
-    root = audmodel.load(uids[0], files=selection)
-    used(root, hours=5)
-    (before,) = audmodel.cached()
-    assert audmodel.load(uids[0], files=selection) == root
-    (after,) = audmodel.cached()
-    assert after.last_used - before.last_used > datetime.timedelta(hours=4)
-
-
 def test_use_in_a_read_only_cache(
     uids: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -503,20 +493,6 @@ def test_use_in_the_future_counts_as_now(uids: list[str]) -> None:
     assert audmodel.prune_cache(max_age=3600) == []
     # From then on it grows old like the others
     assert abs(os.stat(roots[0]).st_mtime - time.time()) < 60
-
-
-@pytest.mark.parametrize("call", ["load", "list", "stream"])
-def test_use_of_some_files_is_noted(uids: list[str], call: str) -> None:
-    audmodel.load(uids[0], files="log/*")
-    root = audmodel.cached()[0].path
-    used(root, hours=5)
-    if call == "load":
-        audmodel.load(uids[0], files=["log/*", "model.yaml"])
-    elif call == "list":
-        audmodel.load([uids[0]], files=["log/*", "readme.txt"])
-    else:
-        list(audmodel.stream(uids[0], files=["log/*", "model.yaml"]))
-    assert audmodel.prune_cache(max_age=3600) == []
 
 
 @pytest.mark.parametrize("call", ["load", "stream"])

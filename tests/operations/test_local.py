@@ -13,7 +13,6 @@ import filelock
 import pytest
 
 import audmodel
-from audmodel.core.backend.base import TAIL
 from audmodel.core.cache.marker import Marker
 from audmodel.core.cache.slot import Slot
 from audmodel.core.operations import index
@@ -24,10 +23,8 @@ from audmodel.errors import FileNotInModelError
 from audmodel.errors import NotCachedError
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
-from tests.cache.test_cache import KILL
 from tests.cache.test_cache import entry_of
 from tests.operations.test_partial import publish_again
-from tests.processes import Interpreter
 
 
 SIZES = {"a/1.bin": 1000, "a/2.bin": 2000, "b.bin": 3000, "large.bin": 9_000_000}
@@ -46,96 +43,6 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def uid(repository: audmodel.Repository, folder: Path) -> str:
     return publish(folder)
-
-
-# States of a folder in the cache, and functions ----------------------------
-
-
-def is_missing(root: Path, name: str) -> None:
-    (root / name).unlink()
-
-
-def is_truncated(root: Path, name: str) -> None:
-    # The same file may have another name in another folder
-    content = (root / name).read_bytes()
-    (root / name).unlink()
-    (root / name).write_bytes(content[:-1])
-
-
-def is_pipe(root: Path, name: str) -> None:
-    (root / name).unlink()
-    os.mkfifo(root / name)
-
-
-def is_folder(root: Path, name: str) -> None:
-    (root / name).unlink()
-    (root / name).mkdir()
-
-
-def is_link(root: Path, name: str) -> None:
-    (root / name).replace(root / "elsewhere")
-    (root / name).unlink(missing_ok=True)
-    (root / name).symlink_to(root / "elsewhere")
-
-
-STATES = [is_missing, is_truncated, is_pipe, is_folder, is_link]
-
-
-@pytest.mark.sample(8)
-@pytest.mark.parametrize("name", ["a/1.bin", "large.bin"])
-@pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("is_whole", [True, False])
-def test_file_that_is_not_there_is_there_again(
-    uid: str,
-    folder: Path,
-    name: str,
-    state: Callable[[Path, str], None],
-    is_whole: bool,
-) -> None:
-    patterns = None if is_whole else list(SIZES)
-    expected = (folder / name).read_bytes()
-
-    def again() -> Path:
-        root = Path(audmodel.load(uid, files=patterns))
-        assert files(root).items() >= files(folder).items()
-        state(root, name)
-        return root
-
-    again()
-    assert audmodel.plan_load(uid, files=name).files == 1
-    root = Path(audmodel.load(uid, files=name))
-    assert (root / name).read_bytes() == expected
-    again()
-    # It was loaded alone a moment ago
-    assert audmodel.plan_load(uid, files=patterns).files == (0 if is_whole else 1)
-    root = Path(audmodel.load(uid, files=patterns))
-    assert (root / name).read_bytes() == expected
-    assert audmodel.plan_load(uid, files=patterns).files == 0
-    again()
-    (root,) = map(Path, audmodel.load([uid], files=patterns))
-    assert (root / name).read_bytes() == expected
-    again()
-    with audmodel.open(uid, name) as file:
-        assert file.size == SIZES[name]
-        assert file.read() == expected
-    again()
-    paths = list(audmodel.stream(uid, files=patterns))
-    assert [Path(path).read_bytes() for path in paths] == [
-        (folder / other).read_bytes() for other in SIZES
-    ]
-    again()
-    assert [(file.path, file.size) for file in audmodel.files(uid)] == list(
-        SIZES.items()
-    )
-    result = audmodel.verify(uid)
-    assert [file.path for file in result.damaged] == (
-        [] if not is_whole and state is is_missing else [name]
-    )
-    assert audmodel.verify(uid, repair=True).ok
-    (model,) = audmodel.cached()
-    assert model.partial is not is_whole
-    assert [model.uid for model in audmodel.prune_cache(max_size=0)] == [uid]
-    assert audmodel.cached() == []
 
 
 @pytest.mark.parametrize("is_whole", [True, False])
@@ -173,37 +80,6 @@ def test_files_of_a_model_with_a_missing_one_are_not_fetched_again(
 
 
 # Attempts ------------------------------------------------------------------
-
-
-def kill(python: Interpreter, uid: str, patterns: list[str] | None) -> None:
-    process = python.start(KILL, uid=uid, reads=3, files=patterns)
-    process.errors()
-
-
-@pytest.mark.parametrize("first", [None, ["large.bin", "b.bin"]])
-@pytest.mark.parametrize("second", [None, ["large.bin"]])
-def test_attempt_is_used_by_any_load(
-    uid: str,
-    folder: Path,
-    python: Interpreter,
-    fetched: list[int],
-    first: list[str] | None,
-    second: list[str] | None,
-) -> None:
-    kill(python, uid, first)
-    (left,) = [model for model in audmodel.cached() if model.unfinished]
-    assert left.size >= 4 << 20
-    planned = audmodel.plan_load(uid, files=second)
-    fetched.clear()
-    root = audmodel.load(uid, files=second)
-    assert (Path(root) / "large.bin").read_bytes() == (
-        folder / "large.bin"
-    ).read_bytes()
-    assert sum(fetched) < 6_000_000
-    # The end of the archive is read at once
-    assert sum(fetched) == planned.bytes - TAIL
-    if second is None or first is not None:
-        assert not any(model.unfinished for model in audmodel.cached())
 
 
 def test_stream_that_is_broken_off_leaves_what_a_load_uses(

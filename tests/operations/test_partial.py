@@ -228,14 +228,6 @@ def test_full_load_does_not_fetch_again(
         assert os.path.samefile(os.path.join(partial, name), os.path.join(root, name))
 
 
-def test_whole_model_is_used(uid: str, cache: Path, fetched: list[int]) -> None:
-    root = audmodel.load(uid)
-    fetched.clear()
-    assert audmodel.load(uid, files=["*.onnx", "config/"]) == root
-    assert fetched == []
-    assert not list(cache.rglob("*+files*"))
-
-
 def test_whole_model_of_the_released_version_is_used(
     uid: str, released: Interpreter, repository: audmodel.Repository
 ) -> None:
@@ -265,15 +257,6 @@ def test_damaged_file_is_not_taken_over(uid: str, folder: Path) -> None:
     assert files(root) == files(folder)
     # Who reads the other one does not see it change
     assert files(partial) == damaged
-
-
-def test_lost_file_is_fetched_again(uid: str, folder: Path) -> None:
-    root = Path(audmodel.load(uid, files=["model.onnx", "readme.txt"]))
-    (root / "model.onnx").unlink()
-    os.truncate(root / "readme.txt", 3)
-    assert audmodel.load(uid, files=["model.onnx", "readme.txt"]) == str(root)
-    expected = {name: files(folder)[name] for name in ("model.onnx", "readme.txt")}
-    assert files(root) == expected
 
 
 @pytest.mark.parametrize("kind", ["no links", "of somebody else", "vanishes"])
@@ -628,11 +611,6 @@ def test_plan_of_what_was_interrupted(
     assert files(audmodel.load(uid)) == files(folder)
     # The end of the archive comes with opening it, and is not read again
     assert 0 <= planned.bytes - sum(fetched[before:]) - TAIL < TAIL
-
-
-def test_plan_while_another_process_loads(uid: str) -> None:
-    with entry_of(uid).whole.lock(timeout=1):
-        assert audmodel.plan_load(uid).bytes > sum(SIZES.values()) - TAIL
 
 
 def test_plan_of_the_first_publication(

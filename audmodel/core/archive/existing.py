@@ -19,6 +19,8 @@ def part_crc(
     member: format.Member,
     part: format.Part,
     buffer: Callable[[int], memoryview],
+    *,
+    any_size: bool = False,
 ) -> int | None:
     r"""CRC-32 of a part of a file, if it is right.
 
@@ -27,12 +29,13 @@ def part_crc(
         member: what the file should be
         part: part of the member
         buffer: gives a buffer of a length that may be overwritten
+        any_size: whether the file may have another size
 
     Returns:
         CRC-32, or ``None`` if the part is missing or wrong
 
     """
-    with _open(folder, member) as fd:
+    with _open(folder, member, any_size=any_size) as fd:
         if fd is None:
             return None
         view = buffer(part.raw_length)
@@ -80,7 +83,9 @@ def is_right(
 
 
 @contextlib.contextmanager
-def _open(folder: Target, member: format.Member) -> Iterator[int | None]:
+def _open(
+    folder: Target, member: format.Member, *, any_size: bool = False
+) -> Iterator[int | None]:
     r"""Open a file for reading, if there is one of the right size."""
     try:
         fd = folder.open(member.name)
@@ -88,6 +93,7 @@ def _open(folder: Target, member: format.Member) -> Iterator[int | None]:
         yield None
         return
     try:
-        yield fd if os.fstat(fd).st_size == member.size else None
+        is_right = any_size or os.fstat(fd).st_size == member.size
+        yield fd if is_right else None
     finally:
         os.close(fd)

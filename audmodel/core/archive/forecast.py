@@ -73,10 +73,16 @@ def _missing(
     elif isinstance(job, MemberPart):
         member, part = job.member, job.part
         folder = left(member.name)
-        if folder is None or existing.part_crc(folder, member, part, _buffer) is None:
+        # A load gives the file its size first
+        if folder is None or not _has_part(folder, member, part):
             yield job.start, job.stop
     elif not is_right(job.member):
         yield from _all(job, workers)
+
+
+def _has_part(folder: Target, member: format.Member, part: format.Part) -> bool:
+    crc = existing.part_crc(folder, member, part, _buffer, any_size=True)
+    return crc is not None
 
 
 def _buffer(length: int) -> memoryview:

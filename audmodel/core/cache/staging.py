@@ -36,8 +36,8 @@ class Staging:
         target: folder that it, or its files, become
         marker: where it is noted what it is made of, if it is a whole model
         left: folders of attempts that ended early
-        borrowed: folders of attempts to fill another place,
-            in which stays what is not needed
+        borrowed: folders of attempts to fill another place.
+            In them, and in those to load some files, stays what is not needed yet
 
     """
 
@@ -82,15 +82,26 @@ class Staging:
             with contextlib.suppress(OSError):
                 self._make_above(self.folder, item.name)
                 folder.rename(item.name, self.folder, item.name)
+                if item.status.st_size != files[item.name].size:
+                    self.folder.truncate(item.name, files[item.name].size)
                 if files[item.name].executable:
                     self.folder.make_executable(item.name)
                 used += min(item.status.st_blocks * 512, files[item.name].size)
                 self.resumed = True
+        is_whole = self._marker is not None
         for folder in all_left:
-            is_used_up = not any(item.is_file for item in folder.walk())
-            if is_used_up or folder in self._left:
+            if (is_whole and folder in self._left) or not self._has_more(folder, files):
                 self._parent.remove(folder.name)
         self._check_room(sum(file.size for file in files.values()) - used)
+
+    def _has_more(self, left: Folder, files: Container[str]) -> bool:
+        r"""Whether an attempt has files that are neither here nor expected."""
+        return any(
+            item.name not in files
+            and self._target.size(item.name) != item.status.st_size
+            for item in left.walk()
+            if item.is_file
+        )
 
     def distinguishes(self, first: str, second: str) -> bool:
         r"""Whether two names are names of two files here.

@@ -82,8 +82,8 @@ def load(
         path = loading.load(
             found, patterns, num_workers=num_workers, start_progress=start_progress
         )
-        slot.tidy()
         if patterns is None:
+            slot.tidy()
             entry.partial.tidy_if_free()
         return path
 

@@ -32,6 +32,7 @@ from audmodel.core.operations.find import Found
 from audmodel.core.operations.find import other_archive
 from audmodel.core.operations.local import Local
 from audmodel.core.operations.local import absent
+from audmodel.core.operations.local import remains
 from audmodel.core.operations.local import selected
 from audmodel.core.progress import Progress
 from audmodel.core.progress import StartProgress
@@ -152,6 +153,7 @@ def _load_all(
                 entry.partial.folder, member.name, executable=member.executable
             )
         }
+        _keep_parts(archive, staging, [entry.partial.folder], missing)
         extractor(archive, staging, rest, num_workers, progress).run()
         staging.commit((file.name, file.size, file.crc) for file in directory.files())
         forget_other(archive)
@@ -255,11 +257,9 @@ def _load_some(
     progress = start_progress(sum(member.size for member in members))
     progress(sum(member.size for member in members if member.name not in missing))
     left = deque(members)
-    # Another file of the model may be missing, which is why these are loaded
-    right: set[str] = set()
-    if archive.entry.verify():
-        wanted = [member for member in members if member.name in missing]
-        right = comparing.right_files(whole.folder, wanted, num_workers)
+    # Another file of the model may be missing or wrong, which is why these are loaded
+    absentees = [member for member in members if member.name in missing]
+    right = comparing.right_files(whole.folder, absentees, num_workers)
 
     def attempt(*, private: bool) -> Generator[str, None, None]:
         staging = slot.stage(whole, private=private)
@@ -272,6 +272,7 @@ def _load_some(
             and staging.reuse(whole.folder, member.name, executable=member.executable)
         }
         progress(sum(member.size for member in left if member.name in reused))
+        _keep_parts(archive, staging, [slot.folder, whole.folder], wanted - right)
         files = extractor(
             archive, staging, wanted - reused, num_workers, progress, ahead
         )
@@ -322,7 +323,8 @@ def mend(
     r"""Replace files in a folder that is in use, each as one step.
 
     What is right of a large file is not fetched,
-    nor a file that is right in the other place of the model.
+    nor a file that is right in the other place of the model,
+    nor what an attempt has brought that ended early.
 
     Args:
         archive: the archive
@@ -335,31 +337,58 @@ def mend(
         FileNotFoundError: if the folder was removed
 
     """
-    names = {member.name for member in members}
-    staging = slot.stage(private=True)
-    staging.prepare(expected(archive.directory, names))
-    other = _other(archive.entry, slot).folder
-    right = comparing.right_files(other, members, num_workers)
-    reused = {
-        member.name
-        for member in members
-        if member.name in right
-        and staging.reuse(other, member.name, executable=member.executable)
-    }
+    other = _other(archive.entry, slot)
+    right = comparing.right_files(other.folder, members, num_workers)
+
+    def attempt(*, private: bool) -> None:
+        names = {member.name for member in members}
+        staging = slot.stage(other, private=private)
+        staging.prepare(expected(archive.directory, names))
+        reused = {
+            member.name
+            for member in members
+            if member.name in right
+            and staging.reuse(other.folder, member.name, executable=member.executable)
+        }
+        _keep_parts(archive, staging, [slot.folder, other.folder], names - right)
+        extractor(archive, staging, names - reused, num_workers, progress).run()
+        if not slot.folder.exists():
+            # Should locks be broken: some files must not become a whole model
+            raise FileNotFoundError(errno.ENOENT, "It was removed", slot.folder.path)
+        for name in names:
+            staging.reveal(name)
+        staging.remove()
+
+    try:
+        attempt(private=False)
+    except FileNotFoundError:
+        # Another process took the attempt away, see above
+        if not slot.folder.exists():
+            raise
+        attempt(private=True)
+
+
+def _keep_parts(
+    archive: Archive, staging: Staging, folders: Sequence[Folder], names: set[str]
+) -> None:
+    r"""Copy files of which something may be right, so that only the rest is fetched.
+
+    Args:
+        archive: the archive
+        staging: where to, what is there already stays
+        folders: folders of the model, the first one that has a file counts
+        names: names of files that are wrong or missing
+
+    """
+    members = [m for m in archive.directory.files() if m.name in names]
+    found = remains(folders, members)
     for member in members:
-        size = slot.folder.size(member.name)
-        has_parts = member.index is not None and len(member.index.parts) > 1
-        is_usable = size is not None and (has_parts or size == member.size)
-        if is_usable and member.name not in right:
-            staging.copy(slot.folder, member.name, executable=member.executable)
-            staging.folder.truncate(member.name, member.size)
-    extractor(archive, staging, names - reused, num_workers, progress).run()
-    if not slot.folder.exists():
-        # Should locks be broken: some files must not become a whole model
-        raise FileNotFoundError(errno.ENOENT, "It was removed", slot.folder.path)
-    for name in names:
-        staging.reveal(name)
-    staging.remove()
+        name = member.name
+        if name in found and staging.folder.size(name) is None:
+            # What cannot be read is fetched
+            with contextlib.suppress(OSError):
+                staging.copy(found[name], name, executable=member.executable)
+                staging.folder.truncate(name, member.size)
 
 
 def _other(entry: CacheEntry, slot: Slot) -> Slot:

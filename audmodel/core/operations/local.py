@@ -249,11 +249,42 @@ def absent(folder: Folder, members: Sequence[format.Member]) -> list[format.Memb
         those of ``members`` that are not
 
     """
-    sizes: dict[str, int] = {}
-    if len(members) >= _MANY:
-        sizes = {i.name: i.status.st_size for i in folder.walk() if i.is_file}
-    else:
-        for member in members:
-            if (size := folder.size(member.name)) is not None:
-                sizes[member.name] = size
+    sizes = _sizes(folder, members)
     return [member for member in members if sizes.get(member.name) != member.size]
+
+
+def remains(
+    folders: Sequence[Folder], members: Sequence[format.Member]
+) -> dict[str, Folder]:
+    r"""Where something is that may be right of files that are wrong or cut short.
+
+    Of a large file each part can be.
+    A small one is right as a whole, and may lack permissions.
+
+    Args:
+        folders: folders that files may be in
+        members: files that are wrong or missing
+
+    Returns:
+        first folder that has something of a file, by name
+
+    """
+    found: dict[str, Folder] = {}
+    for folder in folders:
+        sizes = _sizes(folder, members)
+        for member in members:
+            has_parts = member.index is not None and len(member.index.parts) > 1
+            size = sizes.get(member.name)
+            if size is not None and (has_parts or size == member.size):
+                found.setdefault(member.name, folder)
+    return found
+
+
+def _sizes(folder: Folder, members: Sequence[format.Member]) -> dict[str, int]:
+    r"""Sizes of those of some files that are in a folder, and maybe of others."""
+    if len(members) >= _MANY:
+        return {
+            item.name: item.status.st_size for item in folder.walk() if item.is_file
+        }
+    sizes = ((member.name, folder.size(member.name)) for member in members)
+    return {name: size for name, size in sizes if size is not None}

@@ -19,8 +19,10 @@ from audmodel.core.cache.staging import resumable_files
 from audmodel.core.cache.tree import Folder
 from audmodel.core.operations.archives import open_archive
 from audmodel.core.operations.find import find
+from audmodel.core.operations.loading import check_same
 from audmodel.core.operations.local import Local
 from audmodel.core.operations.local import absent
+from audmodel.core.operations.local import remains
 from audmodel.core.operations.local import selected
 from audmodel.core.operations.publishing import Publication
 from audmodel.core.operations.results import Transfer
@@ -61,29 +63,28 @@ def load(
     if local.slot(patterns) is not None:
         return Transfer(uid, 0, 0, 0, 0, exact=True)
     with open_archive(find(entry.model, entry.root)) as archive:
+        check_same(archive)
         has_ranges = isinstance(archive.backend, ObjectBackend)
         directory, size = archive.directory, archive.reader.size
         is_other = archive.is_other
-    is_exact = True
-    if patterns is None:
-        folder = entry.partial.folder
-        files = local.missing if local.is_finished else directory.files()
-        known = comparing.right_files(folder, files, 1)
-        # What was there when the power failed, or belongs to another user,
-        # is looked at once more, and so is a file that was cut short
-        is_exact = not (entry.is_doubtful or local.is_finished) and all(
-            is_reused(folder, file.name, executable=file.executable)
-            for file in files
-            if file.name in known
-        )
-        files = [file for file in files if file.name not in known]
-    else:
+    files: Sequence[format.Member] = directory.files()
+    slot, other = entry.whole, entry.partial
+    if patterns is not None:
+        slot, other = entry.partial, entry.whole
         files = selected(directory, patterns, entry.model)
         if not is_other:
-            files = absent(entry.partial.folder, files)
-        if local.is_finished:
-            known = comparing.right_files(entry.whole.folder, files, 1)
-            files = [file for file in files if file.name not in known]
+            files = absent(slot.folder, files)
+    elif local.is_finished:
+        files = local.missing
+    known = comparing.right_files(other.folder, files, 1)
+    # What was there when the power failed, or belongs to another user,
+    # is looked at once more
+    is_exact = not entry.is_doubtful and all(
+        is_reused(other.folder, file.name, executable=file.executable)
+        for file in files
+        if file.name in known
+    )
+    files = [file for file in files if file.name not in known]
     raw = sum(file.size for file in files)
     if not has_ranges:
         return Transfer(uid, len(files), raw, size, 1, exact=True)
@@ -96,15 +97,14 @@ def load(
     left = _left(entry.whole) + _left(entry.partial)
     if patterns is None and entry.is_doubtful:
         left.append(entry.whole.folder)
-    found = resumable_files(left, names)
-
-    def folder_of(name: str) -> Folder | None:
-        return found[name][1] if name in found else None
-
+    # A load of some files forgets those of another archive first
+    folders = [other.folder if is_other else slot.folder, other.folder]
+    found = remains(folders, files)
+    found |= {name: at for name, (_, at) in resumable_files(left, names).items()}
     ranges += [
         (start, stop)
         for start, stop in forecast.ranges(
-            directory, names, folder_of if found else None, num_workers
+            directory, names, found.get if found else None, num_workers
         )
         if start < tail
     ]

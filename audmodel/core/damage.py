@@ -1,4 +1,4 @@
-r"""Bytes that arrive damaged, and are fetched again."""
+r"""Fetch bytes again that arrive damaged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ATTEMPTS = 5
 
 
 class Damage:
-    r"""What arrived instead of what was stored, one time after the other."""
+    r"""Damaged bytes that arrived, in each attempt."""
 
     def __init__(self) -> None:
         self._seen: list[object] = []
@@ -43,8 +43,8 @@ class Damage:
     def __str__(self) -> str:
         fetched = f"It was fetched {len(self._seen)} times"
         if self.is_same:
-            return f"{fetched}, with the same damage: it is damaged where it is stored"
-        return f"{fetched}, with other damage each time: it is damaged on its way"
+            return f"{fetched}, with the same damage: it is damaged in the storage"
+        return f"{fetched}, with other damage each time: it is damaged in transit"
 
 
 def until_intact(

@@ -1,7 +1,7 @@
-r"""Files, and what a disk keeps of them when the power fails.
+r"""Files that survive a power failure, and advice for errors of the disk.
 
-Data of a file is on the disk when the file was synced,
-its name when the folder was.
+The data of a file is durable once the file is synced,
+and its name once the folder is synced.
 
 """
 
@@ -71,7 +71,7 @@ def advice(error: BaseException) -> str:
 
 @functools.cache
 def boot_id() -> str:
-    r"""What tells this start of the machine from all others.
+    r"""Boot ID of the machine, another one after each boot.
 
     Returns:
         ID, empty if the operating system has none
@@ -113,7 +113,7 @@ def sync_names(path: str, top: str) -> None:
     parent = os.path.abspath(path)
     while parent not in (os.path.abspath(top), os.sep):
         parent = os.path.dirname(parent)
-        # It may belong to others, who let it be passed and not read
+        # It may belong to another user, and allow only to pass through it
         with contextlib.suppress(PermissionError):
             sync_folder(parent)
 
@@ -153,7 +153,7 @@ def open_file(path: str, flags: int) -> int:
 
 
 def link(source: str, target: str) -> bool:
-    r"""Give a file one more name, which nobody has taken.
+    r"""Give a file another name, which must not exist.
 
     Args:
         source: path of the file

@@ -87,10 +87,10 @@ def progress_bar(
 
 
 def _unseen() -> contextlib.AbstractContextManager[None]:
-    r"""Go on if nobody can see how far it is: stderr is closed, broken or full."""
+    r"""Ignore errors of a progress bar if stderr is closed, broken or full."""
     return contextlib.suppress(OSError, ValueError)
 
 
 def no_progress(_: int) -> Progress:
-    r"""Progress that nobody looks at."""
+    r"""Progress that is not shown."""
     return lambda _: None

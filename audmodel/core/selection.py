@@ -45,7 +45,7 @@ def check_patterns(files: str | Iterable[str]) -> tuple[str, ...]:
             )
     if not patterns or not all(patterns):
         raise InvalidInputError(
-            "'files' has to hold a pattern, and none that is empty. "
+            "'files' must hold at least one pattern, and no empty one. "
             "Leave it out to load the whole model."
         )
     return patterns

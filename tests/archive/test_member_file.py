@@ -397,7 +397,7 @@ def test_nothing_is_skipped_after_a_failure(
             lambda: file.read(1),
         ]
         for retry in retries:
-            with pytest.raises(OSError, match="Reading failed before"):
+            with pytest.raises(OSError, match="reading failed before"):
                 retry()
         file.seek(position)
         assert file.tell() == position
@@ -489,7 +489,7 @@ def test_what_cannot_be_done_with_it(tmp_path: Path) -> None:
         assert not file.writable()
         assert not file.isatty()
         for offset, whence in (-1, 0), (-1, 1), (-4 * PART, 2):
-            with pytest.raises(OSError, match="in front of the file"):
+            with pytest.raises(OSError, match="position is negative"):
                 file.seek(offset, whence)
         assert file.tell() == 0
         with pytest.raises(ValueError, match="whence"):

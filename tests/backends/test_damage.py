@@ -95,8 +95,8 @@ def test_damage_that_passes(
 @pytest.mark.parametrize(
     ("bits", "message"),
     [
-        (the_same, "fetched 5 times, with the same damage: .* where it is stored"),
-        (others, "fetched 5 times, with other damage each time: .* on its way"),
+        (the_same, "fetched 5 times, with the same damage: .* in the storage"),
+        (others, "fetched 5 times, with other damage each time: .* in transit"),
     ],
 )
 def test_damage_that_lasts(

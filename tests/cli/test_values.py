@@ -115,7 +115,7 @@ def test_json_with_a_key_twice_is_refused(
     file.write_text('{"a": 1, "a": 2}')
     answer = call("publish", model_folder, *BASE, "--params", file)
     assert (answer.code, answer.out) == (1, "")
-    assert "'a' stands twice" in answer.err
+    assert "'a' occurs twice" in answer.err
 
 
 def test_what_is_neither_file_nor_pair(call: Call, uid: str) -> None:

@@ -34,7 +34,7 @@ SAMPLE = 32 * KIB
 # float weights, which shrink to 0.92, load faster as they are.
 _WORTHWHILE = 0.9
 
-_GOES_ON = "its compressed data goes on after its end"
+_GOES_ON = "its compressed data continues after its end"
 
 
 def shrinks(samples: list[bytes], level: int) -> bool:
@@ -143,7 +143,7 @@ class Inflater:
         """
         for start in range(0, len(data), PIECE):
             if self._decompressor.eof:
-                # It would be kept for those who want it
+                # The decompressor would keep these bytes in memory
                 raise ArchiveError(_GOES_ON)
             piece: memoryview | bytes = data[start : start + PIECE]
             more = True

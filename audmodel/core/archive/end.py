@@ -1,4 +1,4 @@
-r"""The end of an archive: its directory, and what stands for the archive."""
+r"""The end of an archive: its directory, and the digest that identifies it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from audmodel.core.archive.source import Source
 from audmodel.core.errors import ArchiveError
 
 
-# First look at the directory, if the source comes without its last bytes
+# Bytes to read first, if the source comes without its last bytes
 _TAIL = 64 * format.KIB
 
 
@@ -45,7 +45,7 @@ def read(source: Source) -> bytearray:
 def digest(data: format.Buffer) -> bytes:
     r"""Digest of everything from the directory of an archive to its end.
 
-    It stands for the archive as a whole,
+    It identifies the whole archive,
     since the directory holds the digests of the rest.
     """
     return blake3(data).digest()

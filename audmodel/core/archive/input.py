@@ -67,7 +67,7 @@ class InputFile:
 
         """
         try:
-            # Whatever took the place of the file, opening it does not wait
+            # Another kind of file may have replaced it: opening must not block
             fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError as error:
             if error.errno not in _GONE:

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 KEPT = 16 * KIB * KIB
 # Small reads are served from a buffer
 BUFFER = 64 * KIB
-# Reading that went on to so many parts in a row will go on.
-# A range that somebody is after may well lie in two of them.
+# After reading crossed into so many parts in a row, it counts as sequential.
+# A single range may well lie in two parts
 _CROSSED = 2
-# To close what a parent process fetches would wait for its threads
+# Generators of a parent process: to close them would wait for its threads
 _of_parents: list[object] = []
 
 
@@ -67,19 +67,19 @@ class MemberFile(io.RawIOBase):
         self._parts = _FetchedParts(parts, num_workers)
         self._size = parts.size
         self._part_size = parts.part_size
-        # Where to read next. It is not known after a failure, as a buffer throws
-        # away what it was filled with before, and nobody tells how much that was
+        # Where to read next, ``None`` after a failure: the buffer above discards
+        # bytes that it has read already, and does not say how many
         self._position: int | None = 0
         # Where the last read ended
         self._last_stop = 0
 
     def readable(self) -> bool:
-        r"""Whether the file can be read, which it can."""
+        r"""Whether the file can be read, always ``True``."""
         self._checkClosed()
         return True
 
     def seekable(self) -> bool:
-        r"""Whether the position can be changed, which it can."""
+        r"""Whether the position can be changed, always ``True``."""
         self._checkClosed()
         return True
 
@@ -94,9 +94,9 @@ class MemberFile(io.RawIOBase):
             position from the start
 
         Raises:
-            OSError: if the position would be in front of the file,
-                is counted from where reading failed,
-                or data or a hole is looked for where the file is not
+            OSError: if the position would be negative,
+                is relative to a position that is unknown after an error,
+                or data or a hole is searched for outside of the file
             ValueError: if ``whence`` is unknown
 
         """
@@ -107,12 +107,12 @@ class MemberFile(io.RawIOBase):
             offset += self._size
         elif whence in (os.SEEK_DATA, os.SEEK_HOLE):
             if not 0 <= offset < self._size:
-                raise OSError(errno.ENXIO, "The position is not in the file")
+                raise OSError(errno.ENXIO, "The position is outside of the file")
             offset = self._size if whence == os.SEEK_HOLE else offset
         elif whence != os.SEEK_SET:
             raise ValueError(f"whence value {whence} unsupported")
         if offset < 0:
-            raise OSError(errno.EINVAL, "The position is in front of the file")
+            raise OSError(errno.EINVAL, "The position is negative")
         self._position = offset
         return offset
 
@@ -193,7 +193,7 @@ class MemberFile(io.RawIOBase):
         if self._position is None:
             raise OSError(
                 errno.EIO,
-                "Reading failed before, and where to go on is not known. "
+                "The position is unknown, since reading failed before. "
                 "Seek to a position from the start or the end of the file",
             )
         return self._position
@@ -236,7 +236,7 @@ class _FetchedParts:
         Args:
             number: number of the part
             last: last part that is known to be needed
-            goes_on: whether reading goes on where it stopped before
+            goes_on: whether reading continues where it stopped before
 
         Returns:
             the part

@@ -30,7 +30,7 @@ def check_names(names: Iterable[str]) -> None:
         names: names of members
 
     Raises:
-        ArchiveError: if a name is not allowed or there twice,
+        ArchiveError: if a name is not allowed or occurs twice,
             is both a file and a folder,
             or if there are too many folders
 
@@ -54,7 +54,7 @@ def check_names(names: Iterable[str]) -> None:
                 break
             common += 1
         if common == len(parts):
-            raise ArchiveError(f"{'/'.join(parts)!r} stands in it more than once")
+            raise ArchiveError(f"{'/'.join(parts)!r} occurs in it more than once")
         if is_file and common == len(previous):
             raise ArchiveError(f"{'/'.join(previous)!r} is both a file and a folder")
         folders += len(parts) - common - is_file_next
@@ -89,11 +89,10 @@ def check_name(name: str) -> None:
 
 
 def find_collisions(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    r"""Find names that are one name on some file systems.
+    r"""Find names that collide on some file systems.
 
-    Those are names that differ only in case,
-    or in the way in which Unicode characters are composed,
-    of files as well as of the folders they are in.
+    These are names of files or folders that differ only in case,
+    or in the composition of Unicode characters.
 
     Args:
         names: names of members
@@ -105,7 +104,7 @@ def find_collisions(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     # The paths of all folders that a deep one is in would take much memory.
     # A path has a number, known by that of its folder and the last part,
     numbers: dict[tuple[int, str], int] = {}
-    # and it is one name with the first path that has the same folded parts
+    # and it collides with the first path that has the same folded parts
     known: dict[tuple[int, str], int] = {}
     firsts = [0]
     # It begins the name of a member

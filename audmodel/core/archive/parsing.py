@@ -29,13 +29,13 @@ def find_directory(tail: bytes, size: int) -> format.DirectoryRange:
     start = len(tail) - format.END.size
     if start < 0 or tail[start : start + 4] != format.END_MAGIC:
         raise ArchiveError(
-            "it does not end like a ZIP file, it is truncated or of another kind"
+            "it does not end like a ZIP file: it is truncated or of another kind"
         )
     _, disk, first_disk, count_here, count, length, offset, comment_length = (
         format.END.unpack_from(tail, start)
     )
     if comment_length:
-        raise ArchiveError("its comment is missing, it is truncated")
+        raise ArchiveError("its comment is incomplete: it is truncated")
     if disk or first_disk or count_here != count:
         raise ArchiveError("it is split over several files")
     found = _find_directory64(tail, size)
@@ -115,7 +115,7 @@ def parse_directory(
         member, position = _parse_central_record(data, position)
         members.append(member)
     if position != len(data):
-        raise ArchiveError("its directory has another length than its members")
+        raise ArchiveError("its directory is longer than its records")
     check_names(member.name for member in members)
     members.sort(key=lambda member: member.header_offset)
     directory = format.Directory(tuple(members), where.offset)
@@ -125,7 +125,7 @@ def parse_directory(
             header_length = member.index.header_length
         if member.header_offset + header_length + member.compressed_size > stop:
             raise ArchiveError(
-                f"{member.name!r} overlaps what follows it in the archive"
+                f"{member.name!r} overlaps the data that follows it in the archive"
             )
     return directory
 
@@ -230,9 +230,9 @@ def _check_supported(
     expected = stat.S_IFDIR if name.endswith("/") else stat.S_IFREG
     if kind not in (0, expected):
         raise ArchiveError(f"{name!r} is a link or a special file")
-    # Attributes of DOS, which some programs go by: a label of a disk, a folder
+    # Attributes of DOS, which some programs obey: a label of a disk, a folder
     if attributes & 0x08 or (attributes & 0x10 and expected != stat.S_IFDIR):
-        raise ArchiveError(f"{name!r} is called something else than a file")
+        raise ArchiveError(f"{name!r} is a folder or a label by its DOS attributes")
 
 
 def _parse_index(

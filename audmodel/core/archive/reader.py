@@ -48,15 +48,15 @@ _MANY = 32
 
 
 class _CancelledError(Exception):
-    r"""Another job failed, or the user does not want to wait."""
+    r"""Another job failed, or the user interrupted the call."""
 
 
 class Extractor:
     r"""Extract an archive into a folder.
 
     The folder may hold files of an earlier attempt.
-    What is right in them is kept and not fetched again,
-    whatever else they hold is overwritten.
+    Parts that are right in them are kept and not fetched again;
+    everything else in them is overwritten.
 
     Args:
         source: the archive

@@ -1,4 +1,4 @@
-r"""What an archive is read from, wherever it is stored."""
+r"""Interface of the storages that an archive is read from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Ranges(Protocol):
 
 
 class Source(Protocol):
-    r"""What is read of an archive, wherever it is stored."""
+    r"""Bytes of an archive in any storage."""
 
     size: int
     tail: bytes
@@ -26,10 +26,10 @@ class Source(Protocol):
         r"""Bytes from an offset on."""
 
     def in_order(self, start: int, stop: int) -> AbstractContextManager[Ranges]:
-        r"""Announce that bytes will be read one after the other."""
+        r"""Announce that bytes will be read in order."""
 
     def end_reads(self) -> None:
-        r"""Let reads that are under way in other threads end, with an error."""
+        r"""Cancel reads of other threads; they raise an error."""
 
     def forget_tail(self) -> None:
-        r"""Fetch the last bytes again, and nothing on connections of now."""
+        r"""Fetch the last bytes again, and use new connections for all reads."""

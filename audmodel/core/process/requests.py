@@ -1,4 +1,4 @@
-r"""Requests that end: by themselves, or since their results are not needed any more."""
+r"""Cancel requests whose results are not needed any more."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _lock = threading.RLock()
 
 def _after_fork() -> None:
     global _lock
-    # Whoever held it does not exist in the child
+    # The thread that held it does not exist in the child
     _lock = threading.RLock()
 
 
@@ -105,7 +105,7 @@ class Requests:
         """
         with _lock:
             if self.ended:
-                raise InterruptedError("The request is not wanted any more.")
+                raise InterruptedError("The request was cancelled.")
             self._connections.add(connection)
             connection.used_for = weakref.ref(self)
 
@@ -144,7 +144,7 @@ def prefetch_requests(
 ) -> Generator[Result, None, None]:
     r"""Results of a function that sends requests, computed ahead.
 
-    Requests that nobody waits for any more are ended.
+    Requests whose results are not needed any more are cancelled.
 
     Args:
         function: called with each item
@@ -171,15 +171,14 @@ def prefetch_requests(
 
 
 def finish(function: Callable[[], Result]) -> Result:
-    r"""Call a function that goes on for a while if its caller is interrupted.
+    r"""Call a function that continues for a while if its caller is interrupted.
 
-    Nobody could tell what became of a request
-    whose answer was not waited for.
-    So what is sent inside the function has some time to be answered
-    before the interruption takes its course.
+    The outcome of a request is unknown until its response arrives.
+    So requests inside the function have some time to complete
+    before the interruption is raised.
 
     Args:
-        function: sends something that makes a difference
+        function: sends requests that change something
 
     Returns:
         result of the function
@@ -198,7 +197,7 @@ def finish(function: Callable[[], Result]) -> Result:
         try:
             with requests.here():
                 results.append(function())
-        # It is raised where somebody waits for it
+        # The caller raises it
         except BaseException as error:  # noqa: BLE001
             errors.append(error)
         finally:

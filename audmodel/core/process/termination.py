@@ -25,16 +25,16 @@ _is_active = False
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    r"""Run what has to be cleaned up even if the process is asked to end.
+    r"""Run a block that cleans up even if SIGTERM ends the process.
 
-    SIGTERM, which otherwise ends the process on the spot,
-    raises an exception inside the block.
-    When the block was left,
-    the process ends by the signal after all,
-    whatever became of the exception.
+    By default SIGTERM ends the process at once.
+    Inside the block it raises an exception.
+    After the block
+    the signal ends the process,
+    even if the exception was caught.
     After SIGTERM and Ctrl-C
     requests to a storage get little time to clean up,
-    as nobody wants to wait for a server that does not answer.
+    so that a server that does not respond does not block the end.
     Outside the main thread, inside another such block,
     and if the program handles a signal itself,
     nothing changes.
@@ -62,7 +62,7 @@ def terminable() -> Iterator[None]:
 
 
 class _Ending:
-    r"""How a process ends that a signal asked to."""
+    r"""The end of a process after a signal."""
 
     def __init__(self) -> None:
         self.requests = Requests()
@@ -108,7 +108,7 @@ def _end() -> None:
 
 @contextmanager
 def _handling(number: signal.Signals, usual: Any, handler: Any) -> Iterator[None]:
-    r"""Handle a signal, unless somebody does."""
+    r"""Handle a signal, unless the program handles it."""
     if signal.getsignal(number) is not usual:
         yield
         return

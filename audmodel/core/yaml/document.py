@@ -1,13 +1,13 @@
 r"""YAML documents as data.
 
-Headers, metadata, aliases and configuration are YAML,
-written by anybody who can write to a repository.
-Reading one never constructs anything but plain values:
-what ``yaml.SafeLoader`` knows,
-and the values that earlier releases wrote with tags of Python,
-as far as they are data, see ``python_tags``.
+Headers, metadata, aliases and configuration are YAML.
+All people who can write to a repository can write them.
+Reading a document constructs only plain values:
+those of ``yaml.SafeLoader``,
+and values that earlier releases wrote with tags of Python,
+if they are data, see ``python_tags``.
 Size, depth and expansion are limited,
-and whatever is wrong with a document raises one typed error.
+and all errors of a document raise the same typed error.
 
 """
 
@@ -39,7 +39,7 @@ MAX_NODES = 200_000
 MAX_NUMBER = 4400
 # libyaml compares each of these directives with all before
 MAX_TAG_DIRECTIVES = 1000
-# A dictionary of fewer keys is fast whatever they are
+# A dictionary of fewer keys is fast with any keys
 _FEW_KEYS = 1000
 
 _YAML_TAG = "tag:yaml.org,2002:"
@@ -78,7 +78,7 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
         return mapping
 
     def _check_hashes(self, keys: list[yaml.Node]) -> None:
-        r"""Refuse what a dictionary would compare each with all others."""
+        r"""Refuse keys with the same hash, which take quadratic time to insert."""
         # Merged dictionaries may have the same keys
         different = {
             (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
@@ -95,7 +95,7 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
         if node.tag == _FLOAT_TAG:
             return cast(float, self.construct_yaml_float(node))
         number = cast(int, self.construct_yaml_int(node))
-        # Python refuses to write very large ones, wherever that may be
+        # Python refuses to print very large ones: raise that error here
         str(number)
         return number
 
@@ -219,7 +219,7 @@ def _write(
 
 
 def show(data: Mapping[str, object], *, ascii_only: bool = False) -> str:
-    r"""Write a dictionary as YAML for people, who read any alphabet.
+    r"""Write a dictionary as YAML for people, with characters of any alphabet.
 
     Args:
         data: what was read from a document
@@ -392,7 +392,7 @@ def load(content: bytes, source: str, *, optional: str | None = None) -> dict[st
                 data[optional] = _construct_if_possible(loader, apart)
         finally:
             loader.dispose()
-    # PyYAML raises whatever its converters raise,
+    # Converters of PyYAML raise all kinds of errors,
     # e.g. AttributeError, OverflowError, RecursionError
     except Exception as error:
         raise InvalidDocumentError(
@@ -438,7 +438,7 @@ def _reason(error: Exception) -> str:
 
 
 def _check_directives(content: bytes) -> None:
-    r"""Refuse so many declarations of tags that nobody would live to see the end."""
+    r"""Refuse thousands of ``%TAG`` directives, which take quadratic time."""
     if content.count(b"%") <= MAX_TAG_DIRECTIVES:
         return
     has_mark = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -492,16 +492,16 @@ def _check_keys(node: yaml.Node) -> None:
     for name, _ in node.value:
         if isinstance(name, yaml.ScalarNode):
             if (name.tag, name.value) in seen:
-                raise yaml.YAMLError(f"key {name.value[:100]!r} stands twice")
+                raise yaml.YAMLError(f"key {name.value[:100]!r} occurs twice")
             seen.add((name.tag, name.value))
 
 
 def _check_expansion(root: yaml.Node) -> None:
-    r"""Refuse references that expand to very much, or to themselves.
+    r"""Refuse references that expand to too much, or to themselves.
 
     A document may refer to the same value several times.
-    The values count as often as they are referred to,
-    since whoever walks through the data meets them as often.
+    A value counts once for each reference,
+    since a program that walks through the data visits it as often.
     """
     sizes: dict[int, tuple[int, int]] = {}
     open_nodes: set[int] = set()

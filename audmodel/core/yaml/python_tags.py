@@ -1,10 +1,10 @@
 r"""Values that earlier releases wrote with tags of Python.
 
-audmodel 1.x stored whatever PyYAML can write:
-for what is no plain value that is the name of a class in a tag,
+audmodel 1.x stored all values that PyYAML can write.
+For a value that is not plain, PyYAML writes the name of a class in a tag,
 and the arguments to call it with.
-The names listed here stand for values that are nothing but data.
-They are decoded as such by this module:
+The names listed here belong to values that are only data.
+This module decodes them:
 nothing is looked up, imported, or called because a document names it.
 All other names are refused.
 
@@ -268,7 +268,7 @@ CONSTRUCTORS: dict[str, Callable[[Any, yaml.Node], Any]] = {
 r"""What makes a value of a node with one of the tags."""
 
 TAGS = {*CONSTRUCTORS, _ARRAY, *_FACTORIES}
-r"""All tags that may stand in a document, some of them as an argument only."""
+r"""All tags that a document may hold, some of them as an argument only."""
 
 TYPES = frozenset(
     {

@@ -113,7 +113,7 @@ class FlowStep:
             processes each have their own
         process: if ``True`` the handler runs in processes
             instead of threads.
-            They are started with the *spawn* method.
+            They start as those of :class:`MultiWorker` do.
             Handler and tasks must be picklable;
             their classes may be those of a notebook.
             A script has to guard its main part

@@ -50,8 +50,8 @@ class MultiWorker(Generic[Arguments]):
 
     By default the workers are processes of this machine,
     which start when a call needs them, and serve the following ones.
-    They always start with the *spawn* method,
-    and import the main module,
+    None is a fork of the program.
+    They import the main module,
     so a script has to guard its main part
     with ``if __name__ == "__main__":``.
     Arguments and results must be picklable.

@@ -19,7 +19,6 @@ from audmodel.parallel.messages import outcome_of
 from audmodel.parallel.messages import serialize
 from audmodel.parallel.waiting import carry_out
 from audmodel.parallel.waiting import wait_for_all
-from audmodel.parallel.worker import serve
 from audmodel.parallel.worker import set_up
 
 
@@ -252,22 +251,13 @@ class _Worker:
             connection.close()
 
     def _start(self) -> None:
-        import multiprocessing
+        from multiprocessing import Pipe
 
-        if multiprocessing.current_process().daemon:
-            raise RuntimeError(
-                "A daemonic process, like one of multiprocessing.Pool, "
-                "must not start processes. Use a ProcessPoolExecutor instead of it, "
-                "or call with n_processes=1."
-            )
-        # Never a fork: it has none of the other threads,
-        # but may have a lock that one of them holds.
-        # Always the same method, as what works depends on it
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
+        from audmodel.parallel.starting import start_worker
+
+        self._connection, theirs = Pipe()
         try:
-            process = context.Process(target=serve, args=(theirs,))
-            process.start()
+            process = start_worker(theirs)
         except BaseException:
             self.disconnect()
             raise

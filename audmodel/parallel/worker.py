@@ -52,11 +52,15 @@ def set_up(number: int, initializer: Callable[[], Any] | None) -> None:
         initializer()
 
 
-def serve(connection: Connection) -> None:
+def serve(connection: Connection, main_module: dict[str, Any]) -> None:
     """Carry out calls until the other end of the pipe is closed.
 
     Args:
         connection: pipe to the process that makes the calls
+        main_module: the main module of the program,
+            as multiprocessing describes it.
+            If it cannot be imported,
+            this is the reply to the first call
 
     """
     import signal
@@ -69,8 +73,42 @@ def serve(connection: Connection) -> None:
     # The pipe ends with this process, also in the middle of a message
     os.register_at_fork(after_in_child=connection.close)
     with contextlib.suppress(EOFError, OSError):
+        failure = _import_main(main_module)
+        if failure is not None:
+            connection.recv_bytes()
+            connection.send_bytes(failure)
+            return
         while True:
             connection.send_bytes(_reply_to(connection.recv_bytes()))
+
+
+def _import_main(main_module: dict[str, Any]) -> Any:
+    """Import the main module of the program.
+
+    Returns:
+        reply that says why it cannot be imported,
+        ``None`` if it was
+
+    """
+    from multiprocessing import current_process
+    from multiprocessing import spawn
+
+    process = current_process()
+    # As multiprocessing does, so that it starts no processes meanwhile
+    vars(process)["_inheriting"] = True
+    try:
+        spawn.prepare(main_module)
+    except BaseException as error:  # noqa: BLE001
+        failure = RuntimeError(
+            f"A process could not import the main module of the program: {error} "
+            f"({type(error).__name__}). "
+            f"What a script does must be in 'if __name__ == \"__main__\":'."
+        )
+        failure.__cause__ = error
+        return reply_of_error(failure)
+    finally:
+        del vars(process)["_inheriting"]
+    return None
 
 
 def _reply_to(message: bytes) -> Any:

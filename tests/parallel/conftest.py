@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import gc
+import os
 import threading
 import time
 
@@ -30,11 +31,19 @@ def _threads() -> set[threading.Thread]:
     }
 
 
+def _lasts(process: psutil.Process) -> bool:
+    """Whether a process is a service for others, which ends with this one."""
+    command = " ".join(process.cmdline())
+    # Forks of a server have its command
+    is_server = "parallel.server" in command and process.ppid() == os.getpid()
+    return is_server or "resource_tracker" in command
+
+
 def _processes() -> set[psutil.Process]:
     processes = set()
     for process in psutil.Process().children(recursive=True):
         try:
-            if "resource_tracker" not in " ".join(process.cmdline()):
+            if not _lasts(process):
                 processes.add(process)
         except psutil.NoSuchProcess:
             pass

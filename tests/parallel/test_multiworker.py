@@ -850,7 +850,9 @@ def test_function_of_a_script(is_guarded: bool, tmp_path: Path) -> None:
         assert (result.stdout, result.stderr) == ("ABC\n", "")
     else:
         assert result.returncode == 1
-        assert "a script needs 'if __name__ == \"__main__\":'" in result.stderr
+        assert "must be in 'if __name__ == \"__main__\":'" in result.stderr
+        # Of this process, and of one that has imported the script
+        assert result.stderr.count(", in <module>\n") == 2
 
 
 def test_given_executor_stays_open(threads: ThreadPoolExecutor) -> None:

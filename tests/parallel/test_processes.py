@@ -146,7 +146,10 @@ def die_in_a_message(path: Path) -> None:
 
 def interrupt_and_sleep(must_interrupt: bool) -> None:
     if must_interrupt:
-        os.kill(os.getppid(), signal.SIGUSR1)
+        program = multiprocessing.parent_process()
+        assert program is not None
+        assert program.pid is not None
+        os.kill(program.pid, signal.SIGUSR1)
     time.sleep(20)
 
 
@@ -492,7 +495,7 @@ def test_processes_always_start_in_the_same_way(code: str, tmp_path: Path) -> No
 with MultiWorker(kinds, 2, reduction=flatten_reduction) as parallel_kinds:
     print(*set(parallel_kinds([1, 2])))
 """
-    assert output(code, tmp_path) == "SpawnProcess"
+    assert output(code, tmp_path) == "WorkerProcess"
 
 
 @pytest.mark.thorough

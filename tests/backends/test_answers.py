@@ -7,15 +7,18 @@ The table that these tests read is the one in the documentation.
 from __future__ import annotations
 
 from collections.abc import Callable
+import contextlib
 import csv
 from dataclasses import dataclass
 import json
 from pathlib import Path
+import random
 import socket
 from typing import Any
 
 import pytest
 
+import audmodel
 from audmodel import errors
 from audmodel.core.backend.artifactory.backend import Artifactory
 from audmodel.core.backend.base import ObjectBackend
@@ -26,8 +29,12 @@ from audmodel.core.backend.s3 import upload as s3_upload
 from audmodel.core.backend.s3.backend import S3
 from tests.backends import artifactory_server
 from tests.backends import proxy as faults
+from tests.backends.proxy import Answer
+from tests.backends.proxy import Forward
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
+from tests.behaviour.backends import files
+from tests.behaviour.backends import publish
 from tests.conftest import ROOT
 
 
@@ -128,7 +135,8 @@ def check(backend: ObjectBackend, proxy: Proxy, row: Row) -> None:
     else:
         with pytest.raises(errors.RepositoryError) as info:
             attempt(backend, row.request, stored.tag)
-        assert type(info.value).__name__ == row.outcome
+        public = [kind.__name__ for kind in type(info.value).__mro__]
+        assert next(name for name in public if name in errors.__all__) == row.outcome
         message = str(info.value)
         assert row.reason in message
         # A web page says no more than the status
@@ -325,3 +333,99 @@ def test_head_does_not_say_why(keys: None, proxy: Proxy, bucket: str) -> None:
         proxy.fault = faults.s3_error(403, "AccessDenied")
         with pytest.raises(errors.RepositoryError, match="access is denied"):
             backend._store.head("/a")
+
+
+# What may not be listed --------------------------------------------------------
+
+
+def unlisted(request: Request, forward: Forward) -> Answer:
+    """As a bucket answers to credentials without ``s3:ListBucket``."""
+    answer = forward()
+    lists = request.method == "GET" and "list-type" in request.path
+    if lists or (answer.status == 404 and request.method in ("GET", "HEAD")):
+        body = b"<Error><Code>AccessDenied</Code><Message>Access Denied.</Message>"
+        headers = [("Content-Type", "application/xml")]
+        has_body = request.method == "GET"
+        return Answer(403, headers, body + b"</Error>" if has_body else b"")
+    return answer
+
+
+@pytest.fixture
+def unlisted_bucket(proxy: Proxy, bucket: str, cache: Path) -> audmodel.Repository:
+    """Repository whose objects may not be listed, the only one configured."""
+    proxy.fault = unlisted
+    repository = audmodel.Repository(bucket, proxy.url, "s3")
+    audmodel.config.REPOSITORIES = [repository]
+    return repository
+
+
+@pytest.mark.usefixtures("keys", "unlisted_bucket")
+class TestUnlisted:
+    """Writes and lookups where a missing object is forbidden."""
+
+    @pytest.mark.parametrize("size", [100, 9_000_000])
+    def test_publish(
+        self,
+        model_folder: Path,
+        caplog: pytest.LogCaptureFixture,
+        size: int,
+    ) -> None:
+        (model_folder / "weights").write_bytes(random.Random(0).randbytes(size))
+        uid = publish(model_folder, alias="best", meta={"a": 1})
+        assert "Whether another model has the short ID" in caplog.text
+        assert not [r for r in caplog.records if "Left over" in r.getMessage()]
+        assert files(audmodel.load("best")) == files(model_folder)
+        assert audmodel.meta(uid) == {"a": 1}
+        with pytest.raises(errors.ModelExistsError):
+            publish(model_folder)
+        audmodel.set_alias("other", uid)
+        assert audmodel.resolve_alias("other") == uid
+        assert audmodel.update_meta(uid, {"b": 2}) == {"a": 1, "b": 2}
+
+    def test_publisher_that_was_faster(
+        self, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Conditional writes decide."""
+        create_object = S3.create_object
+
+        def late(backend: S3, path: str, data: bytes) -> bool:
+            monkeypatch.setattr(S3, "create_object", create_object)
+            publish(model_folder)
+            return create_object(backend, path, data)
+
+        monkeypatch.setattr(S3, "create_object", late)
+        with pytest.raises(errors.ModelExistsError):
+            publish(model_folder)
+
+    def test_missing_model(self) -> None:
+        with pytest.raises(errors.RepositoryError) as info:
+            audmodel.load("deadbeef-1.0.0")
+        assert "Either it is not there, or you may not read it" in str(info.value)
+        assert "with the permission s3:ListBucket" in str(info.value)
+
+    def test_versions(self) -> None:
+        with pytest.raises(errors.RepositoryError, match="It takes s3:ListBucket"):
+            audmodel.versions("deadbeef")
+
+    @pytest.mark.parametrize("position", [0, 1])
+    def test_several_repositories(
+        self,
+        unlisted_bucket: audmodel.Repository,
+        model_folder: Path,
+        tmp_path: Path,
+        position: int,
+    ) -> None:
+        (tmp_path / "other" / "models").mkdir(parents=True)
+        other = audmodel.Repository("models", str(tmp_path / "other"), "file-system")
+        audmodel.config.REPOSITORIES.insert(position, other)
+        known = contextlib.nullcontext()
+        unknown = pytest.warns(UserWarning, match="is not known")
+        with unknown if position else known:
+            uid = publish(model_folder, repository=other)
+        assert files(audmodel.load(uid)) == files(model_folder)
+        with unknown if position else known:
+            audmodel.set_alias("best", uid)
+        assert audmodel.resolve_alias("best") == uid
+        # Those that have none say nothing about the one that does not tell
+        with pytest.raises(errors.RepositoryError, match="Either it is not there"):
+            audmodel.load("deadbeef-1.0.0")

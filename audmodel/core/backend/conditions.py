@@ -11,6 +11,7 @@ import threading
 
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import Writer
+from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.backend.errors import WriteUncertainError
@@ -225,5 +226,8 @@ def _tag(writer: Writer, path: str) -> str:
 
 
 def _content(writer: Writer, path: str) -> bytes | None:
-    stored = writer.read_object(path, _LIMIT)
+    try:
+        stored = writer.read_object(path, _LIMIT)
+    except HiddenError:
+        return None  # what was stored here could be read before
     return None if stored is None else stored.data

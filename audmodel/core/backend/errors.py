@@ -52,6 +52,10 @@ class OfflineError(RepositoryUnreachableError):
     __module__ = "audmodel.errors"
 
 
+class HiddenError(RepositoryError):
+    r"""The repository does not say whether something is there."""
+
+
 class DamagedObjectError(RepositoryError):
     r"""The content of an object is not what was stored.
 

@@ -23,6 +23,7 @@ from audmodel.core.archive import end
 from audmodel.core.archive.input import InputFile
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.base import ObjectBackend
+from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import WriteUncertainError
 from audmodel.core.errors import ArchiveError
@@ -35,6 +36,7 @@ from audmodel.core.errors import PublishConflictError
 from audmodel.core.process.termination import terminable
 from audmodel.core.repository.claims import Claim
 from audmodel.core.repository.claims import claimed
+from audmodel.core.repository.conflicts import check_absent
 from audmodel.core.repository.conflicts import check_free
 from audmodel.core.repository.conflicts import exists_message
 from audmodel.core.repository.header import ArchiveIdentity
@@ -320,7 +322,10 @@ class _Archive:
 
     def is_stored(self) -> bool:
         r"""Whether the archive is there, and not that of another program."""
-        found = self._backend.stat_object(self.path)
+        try:
+            found = self._backend.stat_object(self.path)
+        except HiddenError:
+            return False  # it could be looked at
         if found is None or found.tag == self.tag:
             return found is not None
         # Some storages change tags of what stays as it is
@@ -438,20 +443,3 @@ def _set_alias(registry: Registry, alias: str, model: ModelId) -> None:
             "Set it with audmodel.set_alias()."
         )
         raise
-
-
-def check_absent(registry: Registry, model: ModelId) -> None:
-    r"""Raise an error if a model was published before.
-
-    Args:
-        registry: where to look
-        model: ID of the model
-
-    Raises:
-        ModelExistsError: if it was
-        RepositoryError: if the repository cannot be read
-
-    """
-    path = registry.record_path(model, "header")
-    if registry.backend.read_object(path, document.MAX_BYTES) is not None:
-        raise ModelExistsError(exists_message(model))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import contextlib
 from contextlib import contextmanager
 import logging
 import os
@@ -23,6 +24,8 @@ from typing import Any
 
 from audmodel.core import disk
 from audmodel.core.backend.base import ObjectBackend
+from audmodel.core.backend.base import StoredObject
+from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import WriteUncertainError
 from audmodel.core.errors import InvalidDocumentError
@@ -153,8 +156,8 @@ class Claim:
         data = self.new_form()
         if tag is None or not self._backend.replace_object(self._path, data, tag):
             # Storages that compute tags in another way do not know it
-            stored = self._backend.read_object(self._path, document.MAX_BYTES)
-            if stored is None or stored.data not in self._forms:
+            stored = self._stored()
+            if stored is None:
                 raise self.conflict()
             if not self._backend.replace_object(self._path, data, stored.tag):
                 raise self.conflict()
@@ -233,15 +236,19 @@ class Claim:
             self._look()
 
     def _look(self) -> None:
-        if not self._is_stored():
+        if self._stored() is None:
             raise self.conflict()
 
     def _is_weak(self) -> bool:
         return bool(self._backend.weakness) or self._backend.unprotected
 
-    def _is_stored(self) -> bool:
-        stored = self._backend.read_object(self._path, document.MAX_BYTES)
-        return stored is not None and stored.data in self._forms
+    def _stored(self) -> StoredObject | None:
+        r"""The claim as it is stored, ``None`` if it is not ours any longer."""
+        with contextlib.suppress(HiddenError):
+            stored = self._backend.read_object(self._path, document.MAX_BYTES)
+            if stored is not None and stored.data in self._forms:
+                return stored
+        return None
 
     def replace(self, path: str, data: bytes) -> None:
         r"""Store a small object, which a dead publisher may have left.
@@ -277,12 +284,9 @@ class Claim:
         """
         try:
             if tag is None:
-                found = self._backend.stat_object(path)
-                if found is None:
-                    return
-                tag = found.tag
+                tag, _ = _look(self._backend, path)
             # What was there while the claim is ours is of no other publisher
-            if self._is_stored():
+            if tag is not None and self._stored() is not None:
                 self._backend.delete_object(path, tag)
         except RepositoryError as error:
             logger.warning("Left over is '%s': %s", path, error)
@@ -295,8 +299,8 @@ class Claim:
             # Storages that compute tags in another way keep it
             if tag is not None and self._backend.delete_object(self._path, tag):
                 return
-            stored = self._backend.read_object(self._path, document.MAX_BYTES)
-            if stored is not None and stored.data in self._forms:
+            stored = self._stored()
+            if stored is not None:
                 self._backend.delete_object(self._path, stored.tag)
         except RepositoryError as error:
             logger.warning("Left over is '%s': %s", self._path, error)
@@ -309,8 +313,8 @@ class Claim:
         """
         _own.difference_update(self._forms)
         try:
-            stored = self._backend.read_object(self._path, document.MAX_BYTES)
-            if stored is not None and stored.data in self._forms:
+            stored = self._stored()
+            if stored is not None:
                 self._backend.replace_object(
                     self._path, self._data(is_left=True), stored.tag
                 )
@@ -359,18 +363,19 @@ def claimed(
 
     """
     path = registry.record_path(model, "claim")
+    found, is_hidden = _look(registry.backend, archive)
     claim = Claim(
         registry,
         model,
         archive,
-        _tag(registry, archive),
-        may_be_published=may_be_published,
+        found,
+        may_be_published=may_be_published or is_hidden,
     )
     failure: BaseException | None = None
     try:
         if not registry.backend.create_object(path, claim.new_form()):
             claim.replaced = _take_over(registry, model, path, claim)
-            claim.left = _tag(registry, archive)
+            claim.left, _ = _look(registry.backend, archive)
     except BaseException:
         # It may have been stored all the same
         claim.release()
@@ -387,9 +392,20 @@ def claimed(
             claim.release()
 
 
-def _tag(registry: Registry, path: str) -> str | None:
-    state = registry.backend.stat_object(path)
-    return None if state is None else state.tag
+def _read(backend: ObjectBackend, path: str) -> StoredObject | None:
+    r"""A claim, ``None`` if there is none, or the repository hides it."""
+    with contextlib.suppress(HiddenError):
+        return backend.read_damaged(path, document.MAX_BYTES)
+    return None
+
+
+def _look(backend: ObjectBackend, path: str) -> tuple[str | None, bool]:
+    r"""Tag of an object if there is one, and whether the repository hides that."""
+    try:
+        state = backend.stat_object(path)
+    except HiddenError:
+        return None, True
+    return None if state is None else state.tag, False
 
 
 def _data(
@@ -428,7 +444,7 @@ def _take_over(
         RepositoryError: if the claim cannot be had
 
     """
-    seen = registry.backend.read_damaged(path, document.MAX_BYTES)
+    seen = _read(registry.backend, path)
     # However long that took, nobody was watched yet
     start = time.monotonic()
     stored = seen
@@ -465,7 +481,7 @@ def _take_over(
                 "Remove it, whatever it is, if nobody publishes the model."
             )
         time.sleep(_POLL_INTERVAL)
-        stored = registry.backend.read_damaged(path, document.MAX_BYTES)
+        stored = _read(registry.backend, path)
 
 
 def _busy(model: ModelId, data: bytes) -> PublishConflictError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import contextlib
+import logging
 from typing import Any
 import warnings
 
@@ -26,6 +27,7 @@ from audmodel.core.yaml import document
 
 
 _SHOWN = 200
+logger = logging.getLogger("audmodel")
 
 
 def check_free(registry: Registry, model: ModelId, header: Header) -> None:
@@ -41,7 +43,18 @@ def check_free(registry: Registry, model: ModelId, header: Header) -> None:
         RepositoryError: if the repository cannot be read
 
     """
-    versions = registry.versions(model.short)
+    from audmodel.core.backend.errors import HiddenError
+
+    try:
+        versions = registry.versions(model.short)
+    except HiddenError as error:
+        check_absent(registry, model)
+        logger.warning(
+            "Whether another model has the short ID '%s' is not known. %s",
+            model.short,
+            error,
+        )
+        return
     if model.version in versions:
         raise ModelExistsError(exists_message(model))
     for version in reversed(ids.sort_versions(versions)):
@@ -65,18 +78,16 @@ def check_found(model: ModelId, place: Repository) -> None:
         RepositoryError: if such a repository cannot be used
 
     """
+    from audmodel.core.backend.errors import HiddenError
     from audmodel.core.backend.errors import OfflineError
     from audmodel.core.backend.errors import RepositoryUnreachableError
     from audmodel.core.repository.lookup import first
 
     try:
-        found = first(
-            lambda registry: model.version in registry.versions(model.short) or None,
-            before(place),
-        )
+        found = first(lambda registry: _has(registry, model) or None, before(place))
     except OfflineError:
         return
-    except RepositoryUnreachableError as error:
+    except (RepositoryUnreachableError, HiddenError) as error:
         warnings.warn(
             f"{error} Whether it holds the model '{model}' is not known.", stacklevel=3
         )
@@ -102,9 +113,16 @@ def check_alias_found(alias: str, place: Repository) -> None:
         RepositoryError: if such a repository cannot be used
 
     """
+    from audmodel.core.backend.errors import HiddenError
     from audmodel.core.repository.lookup import first
 
-    found = first(lambda registry: registry.alias(alias), before(place))
+    try:
+        found = first(lambda registry: registry.alias(alias), before(place))
+    except HiddenError as error:
+        warnings.warn(
+            f"{error} Whether it holds the alias '{alias}' is not known.", stacklevel=3
+        )
+        return
     if found is not None:
         raise InvalidInputError(
             f"The alias '{alias}' exists in {found[0]}, which comes before {place}. "
@@ -117,6 +135,32 @@ def before(place: Repository) -> list[Repository]:
     repositories = config.REPOSITORIES
     position = repositories.index(place) if place in repositories else 0
     return repositories[:position]
+
+
+def check_absent(registry: Registry, model: ModelId) -> None:
+    r"""Raise an error if a model was published before.
+
+    A repository that does not say so refuses to store its header.
+
+    Args:
+        registry: where to look
+        model: ID of the model
+
+    Raises:
+        ModelExistsError: if it was
+        RepositoryError: if the repository cannot be read
+
+    """
+    from audmodel.core.backend.errors import HiddenError
+
+    with contextlib.suppress(HiddenError):
+        if _has(registry, model):
+            raise ModelExistsError(exists_message(model))
+
+
+def _has(registry: Registry, model: ModelId) -> bool:
+    path = registry.record_path(model, "header")
+    return registry.backend.read_object(path, document.MAX_BYTES) is not None
 
 
 def exists_message(model: ModelId) -> str:

@@ -124,9 +124,10 @@ def _ask(
     unless all of them are.
     So is one whose host gave no answer a moment ago,
     unless it is at another address now, or there is no other one to ask.
-    One that must not be asked is an error,
-    unless another one has the answer.
+    One that must not be asked, or does not say whether it has the answer,
+    is an error, unless another one has it.
     """
+    from audmodel.core.backend.errors import HiddenError
     from audmodel.core.backend.errors import OfflineError
     from audmodel.core.backend.errors import RepositoryNotFoundError
     from audmodel.core.backend.errors import RepositoryUnreachableError
@@ -150,21 +151,21 @@ def _ask(
             raise
 
     unreachable: list[RepositoryUnreachableError] = []
-    offline: list[OfflineError] = []
+    unknown: list[OfflineError | HiddenError] = []
     with contextlib.closing(_run(repositories, ask)) as results:
         for repository, result in results:
             try:
                 yield repository, result()
-            except OfflineError as error:
-                offline.append(error)
+            except (OfflineError, HiddenError) as error:
+                unknown.append(error)
             except RepositoryUnreachableError as error:
                 unreachable.append(error)
                 if len(unreachable) == len(repositories):
                     raise
                 warnings.warn(f"{error} It is left out.", stacklevel=2)
     # Those that answered do not have it, which says nothing about the others
-    if offline:
-        raise offline[0]
+    if unknown:
+        raise unknown[0]
 
 
 def _run(

@@ -448,6 +448,7 @@ class Registry:
             new content and its stored form
 
         """
+        from audmodel.core.backend.errors import HiddenError
         from audmodel.core.backend.errors import RepositoryError
 
         for attempt in range(_ATTEMPTS):
@@ -457,7 +458,9 @@ class Registry:
                 read = self.backend.read_object
                 if rebuild is not None:
                     read = self.backend.read_damaged
-                stored = read(path, document.MAX_BYTES)
+                # What may not be there can be created
+                with contextlib.suppress(HiddenError):
+                    stored = read(path, document.MAX_BYTES)
             current: dict[str, Any] = {}
             if stored is not None:
                 current = _load(stored, source, rebuild)

@@ -13,6 +13,7 @@ import random
 import time
 from typing import Protocol
 
+from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.errors import RepositoryUnreachableError
@@ -46,6 +47,8 @@ class Kind(enum.Enum):
     ABSENT = enum.auto()
     NO_REPOSITORY = enum.auto()
     DENIED = enum.auto()
+    # Denied as well, which may also mean that there is nothing
+    HIDDEN = enum.auto()
     CONDITION = enum.auto()
     CONFLICT = enum.auto()
     RANGE = enum.auto()
@@ -115,6 +118,7 @@ class FailureError(Exception):
         """
         classes: dict[Kind, type[RepositoryError]] = {
             Kind.NO_REPOSITORY: RepositoryNotFoundError,
+            Kind.HIDDEN: HiddenError,
             Kind.NOT_REACHED: RepositoryUnreachableError,
             Kind.LOST: RepositoryUnreachableError,
             Kind.BUSY: RepositoryUnreachableError,

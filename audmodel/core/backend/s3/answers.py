@@ -97,6 +97,7 @@ _KINDS = {
     501: Kind.UNSUPPORTED,
 }
 _READS = ("GetObject", "HeadObject")
+_LISTS = ("ListObjectsV2",)
 _WRITES = ("CopyObject", "CreateMultipartUpload", "PutObject")
 
 
@@ -166,10 +167,13 @@ def _denied(error: Any) -> tuple[Kind, str]:
         # AWS asks for this permission only if the object is missing
         if "perform: s3:ListBucket" in message:
             return Kind.ABSENT, "it is missing, and the bucket may not be listed."
-        reason += (
-            " The storage says so of what is missing, too, "
-            "if they do not permit to list the bucket."
+        return Kind.HIDDEN, (
+            "access is denied. Either it is not there, or you may not read it: "
+            "with the permission s3:ListBucket the storage would say which. "
+            "Check the credentials for this host, and what they permit."
         )
+    if operation in _LISTS:
+        return Kind.HIDDEN, f"{reason} It takes s3:ListBucket."
     if operation in _WRITES and "explicit deny" in message:
         reason += (
             " A policy forbids it, maybe since it demands encryption: "

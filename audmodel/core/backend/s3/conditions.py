@@ -13,6 +13,7 @@ from audmodel.core.backend import conditions
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
+from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import UnprotectedRepositoryError
 from audmodel.core.backend.http.transfer import FailureError
@@ -243,6 +244,8 @@ class ConditionalWrites:
         try:
             answer = self._bucket.head(path) or {}
         except RepositoryError as error:
+            if isinstance(error, HiddenError) and refused and not in_doubt:
+                return False
             if refusal.kind is Kind.BUSY and not in_doubt:
                 raise
             what = f"Could not find out about '{self._bucket.url(path)}'"

@@ -181,7 +181,8 @@ class Bucket(Store):
 
     def _refused(self, client: Any, error: Any) -> FailureError:
         failure = s3_answers.answered(error)
-        if failure.kind is Kind.DENIED and s3_client.is_anonymous(client):
+        is_denied = failure.kind in (Kind.DENIED, Kind.HIDDEN)
+        if is_denied and s3_client.is_anonymous(client):
             failure.reason = (
                 f"access is denied, and no credentials for {self.endpoint.url} "
                 f"were found. Looked in {credentials.minio_places()}."
@@ -278,7 +279,7 @@ class Bucket(Store):
                 "look up",
                 path,
                 lambda: self.send("head_object", Key=key_of(path)),
-                (Kind.ABSENT, Kind.DENIED),
+                (Kind.ABSENT, Kind.DENIED, Kind.HIDDEN),
             )
         except FailureError as failure:
             if failure.kind is Kind.ABSENT:

@@ -1,9 +1,6 @@
 """Compute in parallel around a model: prefetch, fan out, batch."""
 
-from audmodel.parallel.flow import BaseTask
-from audmodel.parallel.flow import BaseTaskHandler
 from audmodel.parallel.flow import Flow
-from audmodel.parallel.flow import FlowStep
 from audmodel.parallel.flow import NotRunningError
 from audmodel.parallel.multiworker import MultiWorker
 from audmodel.parallel.prefetch import prefetch
@@ -18,6 +15,9 @@ from audmodel.parallel.reductions import min_reduction
 from audmodel.parallel.reductions import product_reduction
 from audmodel.parallel.reductions import string_concatenation_reduction
 from audmodel.parallel.reductions import sum_reduction
+from audmodel.parallel.steps import BaseTask
+from audmodel.parallel.steps import BaseTaskHandler
+from audmodel.parallel.steps import FlowStep
 from audmodel.parallel.worker import worker_number
 
 

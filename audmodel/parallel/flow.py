@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Sequence
-import contextlib
-import functools
-import itertools
 import os
 from typing import TYPE_CHECKING
 from typing import Any
@@ -15,145 +10,25 @@ from typing import TypeVar
 
 from audmodel.parallel.arguments import duration
 from audmodel.parallel.arguments import positive_int
-from audmodel.parallel.exceptions import own_copies
-from audmodel.parallel.processes import ProcessPool
+from audmodel.parallel.handling import ProcessWorker
+from audmodel.parallel.handling import ThreadWorker
+from audmodel.parallel.steps import BaseTask
+from audmodel.parallel.steps import BaseTaskHandler
+from audmodel.parallel.steps import FlowStep
+from audmodel.parallel.traffic import Traffic
 from audmodel.parallel.waiting import result_of
 
 
 if TYPE_CHECKING:
-    import asyncio
     from concurrent.futures import Future
     from types import TracebackType
 
 
-Task = TypeVar("Task", bound="BaseTask")
+Task = TypeVar("Task", bound=BaseTask)
 
 
 class NotRunningError(RuntimeError):
     """A flow was asked to process a task before its start or after its end."""
-
-
-class BaseTask:
-    """What travels through a flow.
-
-    A subclass has whatever attributes the handlers of a flow read and set.
-
-    Examples:
-        >>> class Text(BaseTask):
-        ...     def __init__(self, text):
-        ...         self.text = text
-        ...         self.length = None
-
-    """
-
-
-class BaseTaskHandler:
-    """What a step of a flow does with tasks.
-
-    A subclass implements :meth:`handle`,
-    and :meth:`on_start` if something has to be there before,
-    like a model.
-
-    Examples:
-        >>> class Measure(BaseTaskHandler):
-        ...     def handle(self, *tasks):
-        ...         for task in tasks:
-        ...             task.length = len(task.text)
-
-    """
-
-    def on_start(self) -> None:
-        """Prepare for the first batch.
-
-        Called once when the flow starts,
-        in the thread that handles the first batch.
-        With more than one worker,
-        batches that are handled at the same time have other threads.
-        A step with ``process=True`` calls it once in each of its processes,
-        which is where a model belongs that is to be loaded there.
-
-        """
-
-    def handle(self, *tasks: Any) -> None:
-        """Handle a batch of tasks.
-
-        Called in a thread or process of its step,
-        with at least one task and at most ``batch_size``.
-        Results are attributes of the tasks,
-        a return value is ignored.
-        An exception is raised for each task of the batch, and for no other.
-        Each caller gets a copy of its own.
-
-        Args:
-            *tasks: tasks in the order in which they arrived
-
-        """
-        raise NotImplementedError(
-            f"{type(self).__name__} must implement handle(*tasks)."
-        )
-
-
-class FlowStep:
-    """A handler, and how its tasks are put together.
-
-    A batch is made when a worker of the step is free,
-    of the tasks that wait at this moment,
-    up to ``batch_size``.
-    It does not wait for more tasks
-    unless ``batch_timeout`` is given.
-
-    Args:
-        handler: handler of the tasks
-        batch_size: largest number of tasks in a batch
-        batch_timeout: how long in seconds a task may wait
-            for others to fill its batch
-        num_workers: number of batches that are handled at the same time.
-            With more than one,
-            threads call the same handler concurrently,
-            processes each have their own
-        process: if ``True`` the handler runs in processes
-            instead of threads.
-            They start as those of :class:`MultiWorker` do.
-            Handler and tasks must be picklable;
-            their classes may be those of a notebook.
-            A script has to guard its main part
-            with ``if __name__ == "__main__":``.
-            What the handler sets on a task is copied back
-
-    Raises:
-        TypeError: if ``handler`` is no :class:`BaseTaskHandler`,
-            or its ``handle`` is a coroutine function
-        ValueError: if ``batch_size`` or ``num_workers``
-            is not a positive integer,
-            or ``batch_timeout`` is not a finite number of at least zero
-
-    """
-
-    def __init__(
-        self,
-        handler: BaseTaskHandler,
-        batch_size: int = 1,
-        batch_timeout: float = 0,
-        *,
-        num_workers: int = 1,
-        process: bool = False,
-    ) -> None:
-        import inspect
-
-        if not isinstance(handler, BaseTaskHandler):
-            raise TypeError(
-                f"handler must be a BaseTaskHandler object, but is {handler!r}."
-            )
-        if inspect.iscoroutinefunction(handler.handle):
-            raise TypeError(
-                f"{type(handler).__name__}.handle() must be a plain function, "
-                f"as it does not run on the event loop."
-            )
-        self.handler = handler
-        self.batch_size = positive_int("batch_size", batch_size)
-        self.batch_timeout = duration("batch_timeout", batch_timeout)
-        self.num_workers = positive_int("num_workers", num_workers)
-        self.process = process
 
 
 class Flow:
@@ -215,8 +90,8 @@ class Flow:
         self.max_tasks = positive_int("max_tasks", max_tasks)
         self._state = "not started"
         self._process_id = os.getpid()
-        self._workers: list[list[_ThreadWorker]] = []
-        self._traffic: _Traffic | None = None
+        self._workers: list[list[ThreadWorker]] = []
+        self._traffic: Traffic | None = None
 
     def start(self) -> None:
         """Start the workers, and wait until all are ready.
@@ -240,7 +115,7 @@ class Flow:
         try:
             ready: list[Future[Any]] = []
             for step in self.steps:
-                worker_class = _ProcessWorker if step.process else _ThreadWorker
+                worker_class = ProcessWorker if step.process else ThreadWorker
                 workers = [worker_class(step.handler) for _ in range(step.num_workers)]
                 self._workers.append(workers)
                 # Threads share one handler, which is started once
@@ -366,13 +241,13 @@ class Flow:
         """Finish what was accepted, and stop the flow."""
         await self.stop()
 
-    def _current_traffic(self) -> _Traffic:
+    def _current_traffic(self) -> Traffic:
         import asyncio
 
         loop = asyncio.get_running_loop()
         if self._traffic is None or self._traffic.loop.is_closed():
             # Everybody who waited for a task has gone with the event loop
-            self._traffic = _Traffic(loop, self.steps, self._workers, self.max_tasks)
+            self._traffic = Traffic(loop, self.steps, self._workers, self.max_tasks)
         if self._traffic.loop is not loop:
             raise RuntimeError("This flow belongs to another event loop.")
         return self._traffic
@@ -382,286 +257,6 @@ class Flow:
             for worker in workers:
                 worker.shut_down()
         self._state = "stopped"
-
-
-class _Job:
-    """A task on its way."""
-
-    __slots__ = ("done", "line", "since", "task")
-
-    def __init__(self, task: BaseTask, done: asyncio.Future[None]) -> None:
-        self.task = task
-        self.done = done
-        # Where it waits, and since when
-        self.line: _Line | None = None
-        self.since = 0.0
-
-
-class _Line:
-    """What waits in front of a step, and who is free to handle it."""
-
-    def __init__(self, step: FlowStep, workers: Iterable[_ThreadWorker]) -> None:
-        self.step = step
-        # The first to go comes last
-        self.free = list(workers)[::-1]
-        self.next: _Line | None = None
-        # In order, and who gives up can be taken out at once
-        self.waiting: dict[_Job, None] = {}
-        self.timer: asyncio.TimerHandle | None = None
-        self.scheduled = False
-
-
-class _Traffic:
-    """Tasks of one event loop on their way through the steps.
-
-    Everything happens in callbacks of the event loop that never wait,
-    so there is neither a lock nor a task in the background.
-
-    """
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        steps: Iterable[FlowStep],
-        workers: Iterable[Iterable[_ThreadWorker]],
-        max_tasks: int,
-    ) -> None:
-        import asyncio
-
-        self.loop = loop
-        self.stop_lock = asyncio.Lock()
-        self._places = asyncio.Semaphore(max_tasks)
-        self._idle = asyncio.Event()
-        self._ending = False
-        self._calls = 0
-        self._batches = 0
-        self._lines = [_Line(step, group) for step, group in zip(steps, workers)]
-        for line, next_line in zip(self._lines, self._lines[1:]):
-            line.next = next_line
-
-    async def process(self, task: BaseTask) -> None:
-        """Wait for a place, and then until the task has passed all steps."""
-        self._calls += 1
-        try:
-            await self._places.acquire()
-            job = _Job(task, self.loop.create_future())
-            self._enter(self._lines[0], job)
-            try:
-                await job.done
-            finally:
-                # It waits no longer, unless the caller gives up
-                if job.line is not None:
-                    del job.line.waiting[job]
-                    self._places.release()
-        finally:
-            self._calls -= 1
-            self._check_idle()
-
-    async def end(self) -> None:
-        """Wait until nothing is on its way any more."""
-        self._ending = True
-        for line in self._lines:
-            self._schedule(line)
-        while self._calls or self._batches:
-            self._idle.clear()
-            await self._idle.wait()
-
-    def _check_idle(self) -> None:
-        if not self._calls and not self._batches:
-            self._idle.set()
-
-    def _enter(self, line: _Line, job: _Job) -> None:
-        job.line = line
-        job.since = self.loop.time()
-        line.waiting[job] = None
-        self._schedule(line)
-
-    def _schedule(self, line: _Line) -> None:
-        # Tasks that arrive in one round of the event loop share a batch,
-        # without any of them having to wait for it
-        if not line.scheduled:
-            line.scheduled = True
-            self.loop.call_soon(self._make_batches, line)
-
-    def _make_batches(self, line: _Line) -> None:
-        line.scheduled = False
-        if line.timer is not None:
-            line.timer.cancel()
-            line.timer = None
-        step = line.step
-        while line.free and line.waiting:
-            if len(line.waiting) < step.batch_size and not self._ending:
-                due = next(iter(line.waiting)).since + step.batch_timeout
-                if self.loop.time() < due:
-                    line.timer = self.loop.call_at(due, self._make_batches, line)
-                    return
-            batch = list(itertools.islice(line.waiting, step.batch_size))
-            for job in batch:
-                del line.waiting[job]
-                job.line = None
-            self._hand_out(line, line.free.pop(), batch)
-
-    def _hand_out(self, line: _Line, worker: _ThreadWorker, batch: list[_Job]) -> None:
-        from concurrent.futures import Future
-
-        self._batches += 1
-        future: Future[Any]
-        try:
-            future = worker.submit([job.task for job in batch])
-        except Exception as error:  # noqa: BLE001
-            # No more threads or processes to be had
-            future = Future()
-            future.set_exception(error)
-
-        def hand_back(future: Future[Any]) -> None:
-            # Runs in a thread of the worker.
-            # When the event loop is closed, nobody waits for the outcome
-            with contextlib.suppress(RuntimeError):
-                self.loop.call_soon_threadsafe(
-                    self._take_back, line, worker, batch, future
-                )
-
-        future.add_done_callback(hand_back)
-
-    def _take_back(
-        self,
-        line: _Line,
-        worker: _ThreadWorker,
-        batch: list[_Job],
-        future: Future[Any],
-    ) -> None:
-        self._batches -= 1
-        error = worker.error_of(future)
-        errors = own_copies(error) if error is not None else None
-        line.free.append(worker)
-        self._schedule(line)
-        for job in batch:
-            given_up = job.done.done()
-            if errors is None and line.next is not None and not given_up:
-                self._enter(line.next, job)
-                continue
-            self._places.release()
-            if not given_up:
-                if errors is None:
-                    job.done.set_result(None)
-                else:
-                    job.done.set_exception(next(errors))
-        self._check_idle()
-
-
-class _ThreadWorker:
-    """Handles one batch at a time in a thread."""
-
-    def __init__(self, handler: BaseTaskHandler) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
-        self.handler = handler
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="audmodel-flow")
-
-    def start(self) -> Future[Any]:
-        return self.thread.submit(self.handler.on_start)
-
-    def submit(self, tasks: Sequence[BaseTask]) -> Future[Any]:
-        return self.thread.submit(self.handler.handle, *tasks)
-
-    def error_of(self, future: Future[Any]) -> Exception | None:
-        """What to raise for the tasks of a batch."""
-        error = future.exception()
-        if error is None:
-            return None
-        if isinstance(error, Exception) and not isinstance(error, StopIteration):
-            return error
-        # Raised as it is, it would end the event loop,
-        # or look as if the caller had been cancelled
-        wrapped = RuntimeError(f"{type(self.handler).__name__} raised {error!r}.")
-        wrapped.__cause__ = error
-        return wrapped
-
-    def shut_down(self) -> None:
-        self.thread.shutdown(wait=True)
-
-
-class _ProcessWorker(_ThreadWorker):
-    """Handles one batch at a time in a process of its own.
-
-    The thread talks to the process.
-    When the process dies, another one takes its place with the next batch,
-    so nothing is lost but the batch that was in it.
-
-    """
-
-    def __init__(self, handler: BaseTaskHandler) -> None:
-        super().__init__(handler)
-        self.processes = ProcessPool(1)
-
-    def start(self) -> Future[Any]:
-        return self.thread.submit(self._in_process, self.handler, [])
-
-    def submit(self, tasks: Sequence[BaseTask]) -> Future[Any]:
-        return self.thread.submit(self._handle, tasks)
-
-    def shut_down(self) -> None:
-        try:
-            super().shut_down()
-        finally:
-            self.processes.close()
-
-    def _handle(self, tasks: Sequence[BaseTask]) -> None:
-        # The handler travels once to each process, as it may be large
-        states = self._in_process(None, tasks)
-        if states is None:
-            states = self._in_process(self.handler, tasks)
-        for task, state in zip(tasks, states):
-            _set_state(task, state)
-
-    def _in_process(
-        self,
-        handler: BaseTaskHandler | None,
-        tasks: Sequence[BaseTask],
-    ) -> Any:
-        call = functools.partial(_handle_in_process, handler, tasks)
-        return self.processes.run([call])[0]
-
-
-# Handler of a process that was started for one.
-_handler: BaseTaskHandler | None = None
-
-
-def _handle_in_process(
-    handler: BaseTaskHandler | None,
-    tasks: Sequence[BaseTask],
-) -> list[Any] | None:
-    """Handle a batch.
-
-    Args:
-        handler: handler, if this process may not have it
-        tasks: batch, empty to get ready for the first one
-
-    Returns:
-        what the tasks have become,
-        ``None`` if the handler is missing
-
-    """
-    global _handler
-    if _handler is None:
-        if handler is None:
-            return None
-        handler.on_start()
-        _handler = handler
-    if tasks:
-        _handler.handle(*tasks)
-    return [task.__getstate__() for task in tasks]
-
-
-def _set_state(task: BaseTask, state: Any) -> None:
-    """Give a task the state of its copy, as unpickling does."""
-    if hasattr(task, "__setstate__"):
-        task.__setstate__(state)
-        return
-    attributes, slots = state if isinstance(state, tuple) else (state, None)
-    vars(task).update(attributes or {})
-    for name, value in (slots or {}).items():
-        object.__setattr__(task, name, value)
 
 
 def _as_step(step: FlowStep | BaseTaskHandler) -> FlowStep:

@@ -17,6 +17,10 @@ from typing import ParamSpec
 from audmodel.parallel.arguments import duration
 from audmodel.parallel.arguments import positive_int
 from audmodel.parallel.bars import progress_bar
+from audmodel.parallel.parts import BatchedArgument
+from audmodel.parallel.parts import Call
+from audmodel.parallel.parts import name_of
+from audmodel.parallel.parts import split
 from audmodel.parallel.processes import ProcessPool
 from audmodel.parallel.processes import explain_dead_worker
 from audmodel.parallel.reductions import reduce_results
@@ -27,7 +31,6 @@ from audmodel.parallel.waiting import wait_for_all
 if TYPE_CHECKING:
     from concurrent.futures import Executor
     from concurrent.futures import Future
-    import inspect
     from types import TracebackType
 
 
@@ -165,7 +168,7 @@ class MultiWorker(Generic[Arguments]):
         self.executor = executor
         self.initializer = initializer
         self.timeout = None if timeout is None else duration("timeout", timeout)
-        self._batched = _BatchedArgument(function, signature, batched_arg)
+        self._batched = BatchedArgument(function, signature, batched_arg)
         self._pool: ProcessPool | None = None
         self._must_initialize = False
         self._entered = False
@@ -229,9 +232,9 @@ class MultiWorker(Generic[Arguments]):
                 "The function runs in parallel only inside of the with block."
             )
         bound = self._batched.signature.bind(*args, **kwargs)
-        parts = _split(self._batched.of(bound), self.n_processes)
+        parts = split(self._batched.of(bound), self.n_processes)
         calls = [
-            _Call(self.function, *self._batched.replaced(bound, part)) for part in parts
+            Call(self.function, *self._batched.replaced(bound, part)) for part in parts
         ]
         lengths = [len(part) for part in parts]
         with self._progress(sum(lengths)) as advance:
@@ -243,7 +246,7 @@ class MultiWorker(Generic[Arguments]):
     def _results(
         self,
         pool: ProcessPool | None,
-        calls: Sequence[_Call],
+        calls: Sequence[Call],
         on_success: Callable[[int], Any],
     ) -> list[Any]:
         if pool is not None:
@@ -265,13 +268,13 @@ class MultiWorker(Generic[Arguments]):
         if not self.verbose:
             yield lambda _: None
             return
-        with progress_bar(total=total, desc=_name(self.function)) as bar:
+        with progress_bar(total=total, desc=name_of(self.function)) as bar:
             yield bar.update
 
 
 def _run_on(
     executor: Executor,
-    calls: Sequence[_Call],
+    calls: Sequence[Call],
     on_success: Callable[[int], Any],
     timeout: float | None,
 ) -> list[Any]:
@@ -289,128 +292,3 @@ def _run_on(
     except Exception as error:
         explain_dead_worker(error)
         raise
-
-
-class _BatchedArgument:
-    """Where the list is among the arguments of a call."""
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        signature: inspect.Signature,
-        name: str | None,
-    ) -> None:
-        self.signature = signature
-        parameters = list(signature.parameters.values())
-        # Place inside of *args or **kwargs
-        self.inside: int | str | None = None
-        if name is None:
-            if parameters and parameters[0].name == "self":
-                del parameters[0]
-            if not parameters or parameters[0].kind is parameters[0].VAR_KEYWORD:
-                raise ValueError(
-                    f"{_name(function)}() has no parameter that could hold a list."
-                )
-            if parameters[0].kind is parameters[0].VAR_POSITIONAL:
-                self.inside = 0
-            self.parameter = self.name = parameters[0].name
-            return
-        for parameter in parameters:
-            if parameter.kind is parameter.VAR_KEYWORD:
-                self.parameter, self.name, self.inside = parameter.name, name, name
-                return
-            if parameter.name == name:
-                if parameter.kind is parameter.VAR_POSITIONAL:
-                    break
-                self.parameter = self.name = name
-                return
-        names = ", ".join(parameter.name for parameter in parameters)
-        raise ValueError(
-            f"batched_arg must name a parameter of {_name(function)}({names}) "
-            f"that holds one argument, but is {name!r}."
-        )
-
-    def of(self, bound: inspect.BoundArguments) -> list[Any]:
-        """The list in the arguments."""
-        if self.parameter not in bound.arguments:
-            bound.apply_defaults()
-        value = bound.arguments[self.parameter]
-        if self.inside is not None:
-            try:
-                value = value[self.inside]
-            except (IndexError, KeyError):
-                raise TypeError(
-                    f"missing the argument {self.name!r} with the list to split"
-                ) from None
-        if not isinstance(value, list):
-            raise ValueError(
-                f"The batched argument {self.name!r} must be a list, "
-                f"but is {type(value).__name__}."
-            )
-        return value
-
-    def replaced(
-        self,
-        bound: inspect.BoundArguments,
-        part: list[Any],
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments with a part in place of the list."""
-        value: Any = part
-        if self.inside == 0:
-            value = (part, *bound.arguments[self.parameter][1:])
-        elif self.inside is not None:
-            value = {**bound.arguments[self.parameter], self.inside: part}
-        call = self.signature.bind_partial()
-        call.arguments.update({**bound.arguments, self.parameter: value})
-        return call.args, call.kwargs
-
-
-class _Call:
-    """A call that carries its arguments.
-
-    Executors differ in which keyword arguments they keep for themselves,
-    and Dask looks into arguments it is given,
-    so they get a call without any.
-
-    """
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> None:
-        self.function = function
-        self.args = args
-        self.kwargs = kwargs
-        # Shown by dashboards
-        self.__name__ = _name(function)
-
-    def __call__(self) -> Any:
-        return self.function(*self.args, **self.kwargs)
-
-    def __dask_tokenize__(self) -> str:
-        # Dask computes equal calls once,
-        # but a function that has effects must see each element of the list
-        import uuid
-
-        return uuid.uuid4().hex
-
-
-def _name(function: Callable[..., Any]) -> str:
-    return getattr(function, "__name__", type(function).__name__)
-
-
-def _split(elements: list[Any], num_parts: int) -> list[list[Any]]:
-    """Parts of a list, none of them empty, of lengths as equal as they can be."""
-    num_parts = min(num_parts, len(elements))
-    if num_parts == 0:
-        return []
-    length, longer = divmod(len(elements), num_parts)
-    parts = []
-    start = 0
-    for number in range(num_parts):
-        stop = start + length + (number < longer)
-        parts.append(elements[start:stop])
-        start = stop
-    return parts

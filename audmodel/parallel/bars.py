@@ -1,16 +1,15 @@
-"""Progress bars that leave no thread behind."""
+"""Progress bars that leave no thread behind, and that a fork can draw."""
 
 from __future__ import annotations
 
+import functools
+import os
 import threading
 from typing import Any
 
 
-_lock = threading.Lock()
-
-
 def progress_bar(*, total: int, desc: str) -> Any:
-    """Start a progress bar.
+    """Start a progress bar that looks like those of audeer.
 
     tqdm starts a thread with its first bar, which looks after bars that stand still,
     and is left until the program ends.
@@ -25,12 +24,46 @@ def progress_bar(*, total: int, desc: str) -> Any:
 
     """
     import audeer
+
+    return _bar_class()(
+        total=total,
+        desc=audeer.format_display_message(desc, pbar=True),
+        ncols=audeer.config.TQDM_COLUMNS,
+        bar_format=audeer.config.TQDM_FORMAT,
+        leave=audeer.config.TQDM_LEAVE,
+        smoothing=0,
+    )
+
+
+@functools.cache
+def _bar_class() -> Any:
     from tqdm import tqdm
 
-    with _lock:
-        interval = tqdm.monitor_interval
-        tqdm.monitor_interval = 0
-        try:
-            return audeer.progress_bar(total=total, desc=desc)
-        finally:
-            tqdm.monitor_interval = interval
+    class Bar(tqdm):  # type: ignore[misc]
+        monitor_interval = 0
+
+    # All bars share the lock, and it is there when a process is forked
+    tqdm.get_lock()
+    os.register_at_fork(after_in_child=_free_lock)
+    return Bar
+
+
+def _free_lock() -> None:
+    """Let bars be drawn although the thread that drew one is not in this fork.
+
+    tqdm draws under one lock for threads and another one for processes.
+    A fork that waited for the latter would never give it back.
+
+    """
+    from tqdm import tqdm
+
+    lock = tqdm.get_lock()
+    if not all(map(_is_free, getattr(lock, "locks", [lock]))):
+        tqdm.set_lock(threading.RLock())
+
+
+def _is_free(lock: Any) -> bool:
+    if not lock.acquire(False):
+        return False
+    lock.release()
+    return True

@@ -14,9 +14,9 @@ from typing import Any
 from typing import Generic
 from typing import ParamSpec
 
+from audmodel.parallel import bars
 from audmodel.parallel.arguments import duration
 from audmodel.parallel.arguments import positive_int
-from audmodel.parallel.bars import progress_bar
 from audmodel.parallel.parts import BatchedArgument
 from audmodel.parallel.parts import Call
 from audmodel.parallel.parts import name_of
@@ -268,7 +268,7 @@ class MultiWorker(Generic[Arguments]):
         if not self.verbose:
             yield lambda _: None
             return
-        with progress_bar(total=total, desc=name_of(self.function)) as bar:
+        with bars.progress_bar(total=total, desc=name_of(self.function)) as bar:
             yield bar.update
 
 

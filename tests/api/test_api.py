@@ -9,10 +9,10 @@ import subprocess
 import sys
 from typing import Any
 
-import audeer
 import pytest
 
 import audmodel
+from audmodel.parallel import bars as progress_bars
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.conftest import ROOT
@@ -122,13 +122,13 @@ def test_progress_bar(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bars = []
-    make = audeer.progress_bar
+    make = progress_bars.progress_bar
 
     def progress_bar(**kwargs: Any) -> Any:
         bars.append(make(**kwargs))
         return bars[-1]
 
-    monkeypatch.setattr(audeer, "progress_bar", progress_bar)
+    monkeypatch.setattr(progress_bars, "progress_bar", progress_bar)
     size = sum(len(data) for data in files(model_folder).values())
     uid = publish(model_folder, verbose=True)
     assert f"Publish {uid}" in capsys.readouterr().err

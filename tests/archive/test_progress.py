@@ -10,13 +10,13 @@ import sys
 import threading
 from typing import Any
 
-import audeer
 import pytest
 
 import audmodel
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.operations.folder import scan
 from audmodel.core.progress import progress_bar
+from audmodel.parallel import bars as progress_bars
 from tests.archive.tools import KIB
 from tests.archive.tools import MIB
 from tests.archive.tools import MemorySource
@@ -49,7 +49,7 @@ class Bars:
         self.moves: list[list[int]] = []
 
     def __call__(self, *arguments: Any, **more: Any) -> Any:
-        bar = audeer_bar(*arguments, **more)
+        bar = make_bar(*arguments, **more)
         moves: list[int] = []
         update = bar.update
 
@@ -63,14 +63,14 @@ class Bars:
         return bar
 
 
-audeer_bar = audeer.progress_bar
+make_bar = progress_bars.progress_bar
 
 
 @pytest.fixture
 def bars(monkeypatch: pytest.MonkeyPatch) -> Bars:
     bars = Bars()
 
-    monkeypatch.setattr(audeer, "progress_bar", bars)
+    monkeypatch.setattr(progress_bars, "progress_bar", bars)
     return bars
 
 

@@ -21,12 +21,12 @@ import threading
 import time
 from typing import Any
 
-import audeer
 import pytest
 
 from audmodel.parallel import MultiWorker
 from audmodel.parallel import ReductionComposition
 from audmodel.parallel import average_reduction
+from audmodel.parallel import bars
 from audmodel.parallel import flatten_reduction
 from audmodel.parallel import max_reduction
 from audmodel.parallel import string_concatenation_reduction
@@ -496,19 +496,19 @@ def test_progress_counts_elements(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    bars = []
-    progress_bar = audeer.progress_bar
+    kept = []
+    progress_bar = bars.progress_bar
 
     def keep_bar(**kwargs: Any) -> Any:
-        bars.append(progress_bar(**kwargs))
-        return bars[-1]
+        kept.append(progress_bar(**kwargs))
+        return kept[-1]
 
-    monkeypatch.setattr(audeer, "progress_bar", keep_bar)
+    monkeypatch.setattr(bars, "progress_bar", keep_bar)
     executor = threads if n_processes > 1 else None
     worker = MultiWorker(same, n_processes, verbose=verbose, executor=executor)
     with worker as parallel_same:
         parallel_same(list(range(7)))
-    assert [(bar.n, bar.total) for bar in bars] == [(7, 7)] * verbose
+    assert [(bar.n, bar.total) for bar in kept] == [(7, 7)] * verbose
     assert ("same" in capsys.readouterr().err) == verbose
 
 

@@ -114,6 +114,46 @@ def test_a_fork_while_an_attribute_is_computed_computes_it_as_well(
     assert python.run(code, patience=PATIENCE) == 0
 
 
+def test_a_fork_while_a_bar_is_drawn_draws_its_own(
+    python: Interpreter, uid: str, tmp_path: Path
+) -> None:
+    code = """
+    import io, signal, threading
+    is_drawing, is_forked = threading.Event(), threading.Event()
+    class Slow(io.StringIO):
+        def write(self, text):
+            if threading.current_thread() is thread and not is_forked.is_set():
+                is_drawing.set()
+                is_forked.wait(args["patience"])
+            return super().write(text)
+    def same(items):
+        return items
+    def load(cache):
+        audmodel.load(args["uid"], cache_root=cache, verbose=True)
+        with audmodel.parallel.MultiWorker(same, 1, verbose=True) as worker:
+            worker([1])
+        return f"Load {args['uid']}" in sys.stderr.getvalue()
+    thread = threading.Thread(target=load, args=[args["caches"][0]])
+    sys.stderr = Slow()
+    thread.start()
+    assert is_drawing.wait(args["patience"])
+    pid = os.fork()
+    if not pid:
+        signal.alarm(args["patience"])
+        sys.stderr = io.StringIO()
+        os._exit(not load(args["caches"][1]))
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    is_forked.set()
+    signal.alarm(args["patience"])
+    thread.join()
+    drawn = load(args["caches"][2])
+    sys.stderr = sys.__stderr__
+    return [code, drawn]
+    """
+    caches = [str(tmp_path / f"cache-{number}") for number in range(3)]
+    assert python.run(code, uid=uid, caches=caches, patience=PATIENCE) == [0, True]
+
+
 # The end of the interpreter --------------------------------------------------
 
 WORKS = """

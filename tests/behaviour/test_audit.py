@@ -216,7 +216,7 @@ def test_header_that_leads_to_nothing(
         found = audmodel.audit_repository(repository)
         # The model that an alias points to is there
         assert [(f.kind, f.path) for f in found] == [("header", path("header"))]
-        assert "leads to nothing" in str(found[0])
+        assert "is listed, but does not exist" in str(found[0])
 
 
 def test_metadata(

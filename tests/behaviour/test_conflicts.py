@@ -152,4 +152,6 @@ def test_repository_that_comes_before_cannot_be_asked(
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         publish(model_folder, version="2.0.0", repository=repository)
-    assert any("is not known" in str(warning.message) for warning in seen)
+    assert any(
+        "is not known whether it holds" in str(warning.message) for warning in seen
+    )

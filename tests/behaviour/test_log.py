@@ -165,7 +165,7 @@ def test_what_is_tidied_up(
     store(repository, orphan, b"{}")
     lines(log)
     audmodel.audit_repository(repository, repair=True)
-    matching(log, rf"List of aliases of '{uid}' in .+ made anew\.")
+    matching(log, rf"List of aliases of '{uid}' in .+ rebuilt\.")
     audmodel.leftovers(repository, remove=True, days=0, unproven=True)
     assert f"Removed '{orphan}' from {repository!r}." in lines(log)
 

@@ -1,4 +1,4 @@
-"""A store that does not keep publishers apart is found out, and refused."""
+"""A storage without conditional writes is detected, and refused."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_good_store(request: pytest.FixtureRequest, name: str) -> None:
     with BACKENDS[name](request) as repository:
         report = audmodel.check_repository(repository)
         assert report.ok, str(report)
-        assert f"1 of {conditions.RACERS} succeeded" in str(report)
+        assert f"1 of {conditions.RACERS} concurrent writers succeeded" in str(report)
         assert repr(repository) in str(report)
         assert "FAIL" not in str(report)
         assert content(repository) == {}
@@ -237,11 +237,11 @@ class SomebodyElses(FileSystem):
         (LateList, "listing new objects"),
         (Undying, "reading a deleted object"),
         (Undying, "listing deleted objects"),
-        (Shifted, "1 bytes from 0 on are others"),
+        (Shifted, "1 bytes from offset 0 on are wrong"),
         (Truncated, "instead of"),
         (Forgetful, "instead of"),
         (Broken, "Out of order."),
-        (SomebodyElses, "what is stored is of another one"),
+        (SomebodyElses, "the object of another one is stored"),
     ],
 )
 def test_fault(

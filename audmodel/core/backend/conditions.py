@@ -1,4 +1,4 @@
-r"""What a storage makes of writes under a condition."""
+r"""Test the conditional writes of a storage."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from audmodel.core.process.requests import prefetch_requests
 # and those that replace it
 RACERS = 32
 REPLACERS = 8
-# The same where somebody waits for the verdict
+# The same where a user waits for the verdict
 FEW_RACERS = 8
 FEW_REPLACERS = 4
-# Objects that are stored to see what happens lie here.
-# Nothing else does, and no model ID looks like it
+# Folder for the objects of tests, and for nothing else.
+# Its name is no short ID
 FOLDER = "/_uid/_probe/"
 _LIMIT = 1024
-# Seconds that writers wait for each other
+# Seconds that concurrent writers wait for each other before they start
 _MEETING = 2.0
 
 
 @dataclass(frozen=True)
 class Check:
-    r"""What a storage did when it was put to the test.
+    r"""Result of a test of a storage.
 
     Args:
-        name: what was tried
+        name: what was tested
         ok: whether the storage did what audmodel needs
         seen: what happened
         meaning: what follows from it
@@ -54,20 +54,20 @@ class Check:
 
 
 class UnsupportedError(Exception):
-    r"""The storage refuses conditions altogether."""
+    r"""The storage refuses conditional writes altogether."""
 
 
 def new_path() -> str:
-    r"""Path at which nobody else stores anything."""
+    r"""Path at which no other process stores an object."""
     return f"{FOLDER}{secrets.token_hex(16)}.yaml"
 
 
 def check(
     writer: Writer, *, racers: int = RACERS, replacers: int = REPLACERS
 ) -> list[Check]:
-    r"""Find out whether conditions hold, also when writers meet.
+    r"""Test whether conditional writes work, also with concurrent writers.
 
-    Everything that is stored for this is removed.
+    The objects of the tests are removed again.
 
     Args:
         writer: where to write
@@ -75,10 +75,10 @@ def check(
         replacers: number of writers that replace one object
 
     Returns:
-        what was seen
+        results
 
     Raises:
-        RepositoryError: if something cannot be stored or removed
+        RepositoryError: if an object cannot be stored or removed
 
     """
     new, old = new_path(), new_path()
@@ -93,7 +93,7 @@ def check(
         ]
 
     try:
-        # One goes ahead, since who may not write need not try 32 times
+        # One write goes first: without permission 32 more make no sense
         with contextlib.suppress(UnsupportedError):
             writer.create_object(old, b"begin")
         groups = prefetch_requests(
@@ -120,7 +120,10 @@ def _attempt(name: str, attempt: Callable[[], tuple[bool, str, str]]) -> Check:
         return Check(name, *attempt())
     except UnsupportedError as error:
         return Check(
-            name, False, f"it was refused: {error}", "Nobody notices other writers."
+            name,
+            False,
+            f"it was refused: {error}",
+            "Concurrent writes are not noticed.",
         )
 
 
@@ -128,16 +131,16 @@ def _create(writer: Writer, path: str, count: int) -> tuple[bool, str, str]:
     winners, stored = _meet(
         writer, path, count, lambda data: writer.create_object(path, data)
     )
-    seen = f"{len(winners)} of {count} succeeded that tried at the same moment"
+    seen = f"{len(winners)} of {count} concurrent writers succeeded"
     if winners == [stored]:
         return True, seen, "Exactly one of several publishers wins."
     if len(winners) == 1:
-        seen += ", and what is stored is of another one"
-    return False, seen, "Publishers of one model that meet damage each other's work."
+        seen += ", but the object of another one is stored"
+    return False, seen, "Concurrent publishers of a model may overwrite each other."
 
 
 def _replace(writer: Writer, path: str, count: int) -> tuple[bool, str, str]:
-    # By itself it has to succeed
+    # Without other writers it has to succeed
     if not writer.replace_object(path, b"alone", _tag(writer, path)):
         return (
             False,
@@ -150,12 +153,12 @@ def _replace(writer: Writer, path: str, count: int) -> tuple[bool, str, str]:
     )
     stale = writer.replace_object(path, b"stale", tag)
     seen = (
-        f"{len(winners)} of {count} succeeded that tried at the same moment, "
-        f"and one that came too late was {'not ' if stale else ''}refused"
+        f"{len(winners)} of {count} concurrent writers succeeded, "
+        f"and a late one was {'not ' if stale else ''}refused"
     )
     if winners == [stored] and not stale:
         return True, seen, "No change of metadata or aliases is lost."
-    return False, seen, "Changes of metadata and aliases get lost."
+    return False, seen, "Changes of metadata and aliases may be lost."
 
 
 def _replace_missing(writer: Writer, path: str) -> tuple[bool, str, str]:
@@ -163,17 +166,17 @@ def _replace_missing(writer: Writer, path: str) -> tuple[bool, str, str]:
     writer.delete_object(path, ANY)
     done = writer.replace_object(path, b"again", tag)
     if done or _content(writer, path) is not None:
-        return False, "it was stored", "A publisher that was given up may come back."
-    return True, "it was refused", "A publisher that was given up stays away."
+        return False, "it was stored", "A publisher that lost its claim may continue."
+    return True, "it was refused", "A publisher that lost its claim cannot continue."
 
 
 def _meet(
     writer: Writer, path: str, count: int, write: Callable[[bytes], bool]
 ) -> tuple[list[bytes], bytes | None]:
-    r"""Let writers meet, and look at what is there afterwards.
+    r"""Run concurrent writers, and read the object afterwards.
 
     Returns:
-        what those wrote that succeeded, and what is stored
+        data of the writers that succeeded, and data that is stored
 
     """
     tried: list[bytes] = []
@@ -183,33 +186,33 @@ def _meet(
         try:
             return write(data)
         except (RepositoryUnreachableError, WriteUncertainError):
-            # Writers that meet may wait for each other for long
+            # Concurrent writers may block each other for long
             return False
 
     winners = race(count, attempt)
     stored = _content(writer, path)
-    # Its answer was lost, or it was sent twice
+    # The response was lost, or the request was sent twice
     if not winners and stored in tried:
         winners = [stored]
     return winners, stored
 
 
 def race(count: int, write: Callable[[bytes], bool]) -> list[bytes]:
-    r"""Let writers meet.
+    r"""Run concurrent writers.
 
     Args:
         count: number of writers
-        write: stores something, and says whether it was stored
+        write: stores data, and returns whether they were stored
 
     Returns:
-        what those wrote that succeeded
+        data of the writers that succeeded
 
     """
     start = threading.Barrier(count)
 
     def run(number: int) -> bytes | None:
         data = b"%d %s" % (number, secrets.token_hex(8).encode())
-        # Where fewer threads can be started, they do not wait for the others
+        # If fewer threads can be started, they do not wait for the others
         with contextlib.suppress(threading.BrokenBarrierError):
             start.wait(_MEETING)
         return data if write(data) else None

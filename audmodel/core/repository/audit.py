@@ -3,7 +3,7 @@ r"""Compare the records and archives of a repository with each other.
 One listing tells which archive, metadata, and list of aliases is missing.
 Headers and aliases are read.
 Lists of aliases are a shortcut to what the aliases themselves say,
-so they can be made anew.
+so they can be rebuilt.
 
 """
 
@@ -35,7 +35,7 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True)
 class Finding:
-    r"""Something in a repository that does not fit together.
+    r"""An object of a repository that is missing or wrong.
 
     Args:
         path: path of the object in the repository that is missing or wrong
@@ -47,7 +47,7 @@ class Finding:
             which does not agree with the aliases
         uid: ID of the model, if it is known
         details: what was found, and what to do
-        repaired: whether it was put right
+        repaired: whether it was repaired
 
     """
 
@@ -71,11 +71,11 @@ def find(
     num_workers: int,
     start_progress: StartProgress,
 ) -> list[Finding]:
-    r"""Find what does not fit together.
+    r"""Find objects that are missing or wrong.
 
     Args:
         registry: where to look
-        repair: whether to make lists of aliases anew
+        repair: whether to rebuild lists of aliases
         num_workers: number of records that are read at the same time
         start_progress: called with the number of records,
             gives a function that is called with the number of those that were read
@@ -149,7 +149,7 @@ class _Audit:
                 self._registry.record_path(model, "meta"),
                 "missing metadata",
                 str(model),
-                "The metadata is missing, and read as empty. "
+                "The metadata is missing, and counts as empty. "
                 "Restore it from a backup, or set it with audmodel.update_meta().",
             )
 
@@ -213,7 +213,7 @@ class _Audit:
             if repair:
                 self._registry.settle_list(model, sorted(wrong))
                 logger.info(
-                    "List of aliases of '%s' in %s made anew.",
+                    "List of aliases of '%s' in %s rebuilt.",
                     model,
                     self._registry.place,
                 )
@@ -231,7 +231,7 @@ class _Audit:
             return found[0]
         if model.version in self._registry.versions(model.short):
             raise InvalidDocumentError(
-                f"The header of model {model} is listed, and leads to nothing."
+                f"The header of model {model} is listed, but does not exist."
             )
         return None  # it was removed in the meantime
 

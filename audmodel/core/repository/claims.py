@@ -54,13 +54,13 @@ _own: set[bytes] = set()
 
 
 class Claim:
-    r"""Right to publish a model, as long as nobody takes it over.
+    r"""Right to publish a model, until another process takes it over.
 
     Args:
         registry: where to publish
         model: ID of the model
-        archive: path of the archive that it is about
-        found: tag of the archive that was there before
+        archive: path of the archive that its publisher stores
+        found: etag of the archive that was there before
         may_be_published: whether the model may have a header
 
     """
@@ -78,14 +78,14 @@ class Claim:
         self._archive = archive
         self._found = found
         self._may_be_published = may_be_published
-        #: Claim of a dead publisher that it stands in place of
+        #: Claim of a dead publisher that it replaced
         self.replaced: bytes | None = None
-        #: Tag of the archive that it may replace
+        #: Etag of the archive that its publisher may replace
         self.left = found
         self._lock = threading.Lock()
         self._model = model
         self._path = registry.record_path(model, "claim")
-        # Forms in which it may be stored, as a storage may not say whether it is
+        # All forms that may be stored, as the outcome of a write may be unknown
         self._forms: set[bytes] = set()
         self._renewed = _now()
 
@@ -115,14 +115,14 @@ class Claim:
 
         """
         if archive_of(data) == self._archive:
-            # What is there by now may be of the dead one
+            # The dead publisher may have stored the archive that is there now
             self._found = _found_by(data)
             self._may_be_published |= _is_published_by(data)
         return self.new_form()
 
     @property
     def is_taken_over(self) -> bool:
-        r"""Whether another publisher had it, who is dead."""
+        r"""Whether it replaced the claim of a dead publisher."""
         return self.replaced is not None
 
     def renew(self) -> None:
@@ -139,8 +139,8 @@ class Claim:
     def begin_commit(self) -> None:
         r"""Show that the model may be published from now on, and renew the claim.
 
-        What is stored counts as left over no longer,
-        whatever becomes of the header later.
+        From now on no object of the model counts as an orphan,
+        even if the header is lost later.
 
         Raises:
             PublishConflictError: if another publisher took the claim over
@@ -155,7 +155,7 @@ class Claim:
         tag = self._probable_tag()
         data = self.new_form()
         if tag is None or not self._backend.replace_object(self._path, data, tag):
-            # Storages that compute tags in another way do not know it
+            # The storage may compute etags in another way
             stored = self._stored()
             if stored is None:
                 raise self.conflict()
@@ -166,7 +166,7 @@ class Claim:
         self._renewed = _now()
 
     def _probable_tag(self) -> str | None:
-        r"""Tag of the claim, ``None`` if it may be stored in several forms."""
+        r"""Etag of the claim, ``None`` if it may be stored in several forms."""
         if len(self._forms) != 1:
             return None
         [data] = self._forms
@@ -225,10 +225,10 @@ class Claim:
         check()
 
     def fence(self) -> None:
-        r"""Make sure that nobody took the claim over, if that is possible.
+        r"""Make sure that no other process took the claim over.
 
-        Where the storage does not keep writers apart,
-        somebody may have had the same idea at the same moment.
+        Without conditional writes this is not certain:
+        another process may do so right afterwards.
         """
         if self._age() > RENEW_INTERVAL:
             self.renew()
@@ -251,65 +251,65 @@ class Claim:
         return None
 
     def replace(self, path: str, data: bytes) -> None:
-        r"""Store a small object, which a dead publisher may have left.
+        r"""Store a small object, also in place of one that a dead publisher left.
 
-        Should somebody take the claim over in the meantime,
-        then either the claim or the object is not what it was.
+        If another process takes the claim over in the meantime,
+        then it changes the claim or the object, and nothing is replaced.
 
         Args:
             path: path of the object
             data: content
 
         Raises:
-            PublishConflictError: if somebody else stored it
+            PublishConflictError: if another process stored it
 
         """
         if self._backend.create_object(path, data):
             return
         stored = self._backend.read_damaged(path, document.MAX_BYTES)
-        # The clock of a machine that is paused tells nothing
+        # This machine may have been paused, so the age of the claim is not known
         self.renew()
         if stored is None or not self._backend.replace_object(path, data, stored.tag):
             raise self.conflict()
 
     def discard(self, path: str, tag: str | None = None) -> None:
-        r"""Delete an object, unless it belongs to somebody else by now.
+        r"""Delete an object, unless it belongs to another process by now.
 
-        It follows an error, which it does not hide.
+        It is called after an error, and raises none of its own.
 
         Args:
             path: path of the object
-            tag: tag of the object, that of the one which is there if not given
+            tag: etag of the object, by default of the one that is there
 
         """
         try:
             if tag is None:
                 tag, _ = _look(self._backend, path)
-            # What was there while the claim is ours is of no other publisher
+            # No other publisher stored the object while the claim was ours
             if tag is not None and self._stored() is not None:
                 self._backend.delete_object(path, tag)
         except RepositoryError as error:
-            logger.warning("Left over is '%s': %s", path, error)
+            logger.warning("Could not remove the orphan '%s': %s", path, error)
 
     def release(self) -> None:
-        r"""Give up the claim if it is still ours."""
+        r"""Delete the claim if it is still ours."""
         _own.difference_update(self._forms)
         try:
             tag = self._probable_tag()
-            # Storages that compute tags in another way keep it
+            # A storage that computes etags in another way did not delete it
             if tag is not None and self._backend.delete_object(self._path, tag):
                 return
             stored = self._stored()
             if stored is not None:
                 self._backend.delete_object(self._path, stored.tag)
         except RepositoryError as error:
-            logger.warning("Left over is '%s': %s", self._path, error)
+            logger.warning("Could not remove the claim '%s': %s", self._path, error)
 
     def leave(self) -> None:
         r"""Let the claim expire, as a write of its publisher may be on its way.
 
-        It does not name the process any longer,
-        which may live on without publishing.
+        It no longer names the process,
+        which may continue without publishing.
         """
         _own.difference_update(self._forms)
         try:
@@ -328,9 +328,9 @@ class Claim:
     def conflict(self) -> PublishConflictError:
         r"""Error for a publisher that is not the only one."""
         return PublishConflictError(
-            f"Somebody else took over publishing '{self._model}', "
-            "who began at the same moment, "
-            "or to whom this process gave no sign of life for too long. "
+            f"Another process took over publishing '{self._model}': "
+            "it started at the same moment, "
+            "or this process did not renew its claim in time. "
             "Try again if the model does not exist in a minute."
         )
 
@@ -342,23 +342,23 @@ class Claim:
 def claimed(
     registry: Registry, model: ModelId, archive: str, *, may_be_published: bool = False
 ) -> Iterator[Claim]:
-    r"""Keep publishers of a model away.
+    r"""Claim a model, so that no other process publishes it.
 
-    The claim is given up afterwards,
+    The claim is deleted afterwards,
     unless a write may still be carried out.
 
     Args:
-        registry: where they publish
+        registry: where to publish
         model: ID of the model
         archive: path of its archive
         may_be_published: whether the model may have a header,
-            so that the claim does not account for what is stored
+            so that the claim proves no object to be an orphan
 
     Yields:
         claim
 
     Raises:
-        PublishConflictError: if somebody publishes it at the moment
+        PublishConflictError: if another process publishes it at the moment
         RepositoryError: if the claim cannot be stored
 
     """
@@ -377,7 +377,7 @@ def claimed(
             claim.replaced = _take_over(registry, model, path, claim)
             claim.left, _ = _look(registry.backend, archive)
     except BaseException:
-        # It may have been stored all the same
+        # It may have been stored in spite of the error
         claim.release()
         raise
     try:
@@ -437,11 +437,11 @@ def _take_over(
     r"""Take over the claim of a dead publisher, refuse if it is alive.
 
     Returns:
-        what it was, ``None`` if it was given up in the meantime
+        content of that claim, ``None`` if it was deleted in the meantime
 
     Raises:
         PublishConflictError: if it is alive
-        RepositoryError: if the claim cannot be had
+        RepositoryError: if the claim cannot be acquired
 
     """
     seen = _read(registry.backend, path)
@@ -452,7 +452,7 @@ def _take_over(
     while True:
         waited = time.monotonic() - start
         if stored is None:
-            # Its publisher is done, or gave up
+            # Its publisher is done, or has failed
             if registry.backend.create_object(path, claim.new_form()):
                 return None
         elif seen is None or stored.data != seen.data:
@@ -467,18 +467,18 @@ def _take_over(
             announced = True
             logger.warning(
                 "%s started to publish '%s'. "
-                "Waiting up to %.0f s for a sign that it is still at work.",
+                "Waiting up to %.0f s to see whether it renews its claim.",
                 _publisher(stored.data),
                 model,
                 TIMEOUT,
             )
-        # Others who take it, or are at work, change it before
+        # A process that acquires or renews the claim changes it before
         if waited > TIMEOUT + RENEW_INTERVAL:
             raise RepositoryError(
                 f"Could not claim '{model}': "
                 f"'{registry.backend.object_url(path)}' "
-                "can be neither stored nor replaced, though nobody changes it. "
-                "Remove it, whatever it is, if nobody publishes the model."
+                "can be neither stored nor replaced, though no process changes it. "
+                "Delete this object if no process publishes the model."
             )
         time.sleep(_POLL_INTERVAL)
         stored = _read(registry.backend, path)
@@ -487,7 +487,7 @@ def _take_over(
 def _busy(model: ModelId, data: bytes) -> PublishConflictError:
     return PublishConflictError(
         f"{_publisher(data)} publishes '{model}' at the moment. "
-        "Wait until it is done, or end it."
+        "Wait until it is done, or stop it."
     )
 
 
@@ -505,7 +505,7 @@ def archive_of(data: bytes) -> str | None:
         data: stored form of its claim
 
     Returns:
-        path, ``None`` if the claim does not tell
+        path, ``None`` if the claim does not name it
 
     """
     archive = _read_claim(data).get("archive")
@@ -518,7 +518,7 @@ def has_left(data: bytes, path: str, tag: str, backend: ObjectBackend) -> bool:
     Args:
         data: stored form of its claim
         path: path of the archive
-        tag: tag of the archive
+        tag: etag of the archive
         backend: where it is stored
 
     Returns:
@@ -550,22 +550,23 @@ def _publisher(data: bytes) -> str:
 
 
 def _now() -> float:
-    r"""Seconds that pass even while the machine is asleep."""
+    r"""Seconds by a clock that runs even while the machine is asleep."""
     clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return time.clock_gettime(clock)
 
 
 def _process_space() -> str:
-    r"""What tells the processes of this machine from those of its containers.
+    r"""ID of the boot and of the PID namespace.
 
-    They may have the same host name, but do not see each other.
+    Containers may have the host name of their machine,
+    but do not see its processes.
 
     Returns:
-        ID, empty if the machine does not tell
+        ID, empty if it cannot be read
 
     """
     try:
-        # A container may be shown the processes of another one
+        # The container may see /proc of another PID namespace
         if os.readlink(f"{_PROCESSES}/self") != str(os.getpid()):
             return ""
         space = os.readlink(f"{_PROCESSES}/self/ns/pid")
@@ -594,24 +595,24 @@ def is_alive(data: bytes) -> bool | None:
         not space
         or claim.get("space") != space
         or claim.get("host") != socket.gethostname()
-        # Others stand for groups of processes
+        # 0 and negative PIDs address process groups
         or type(process) is not int
         or process <= 0
     ):
         return None
     if process == os.getpid():
-        # One that could not be given up is of no use to anybody
+        # A claim of this process that it failed to delete counts as dead
         return data in _own
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
-        pass  # of another user, or no number of a process
+        pass  # process of another user, or not a valid PID
     claimed_start, start = claim.get("start"), _process_start(process)
     if claimed_start is None or start is None:
         return None
-    # Another process may have got the number
+    # The PID may have been reused
     return bool(start == claimed_start)
 
 

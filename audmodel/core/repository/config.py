@@ -126,9 +126,9 @@ def user_settings() -> dict[str, Any]:
     """
     path = os.path.expanduser(CONFIG_FILE)
     if not os.path.isabs(path):
-        # Without home folder it would be one of the current folder
+        # Without home folder it would lie in the current folder
         return {}
-    # A link to nothing may lead to what is not mounted at the moment
+    # A broken link is an error: its target may not be mounted at the moment
     return _read_file(path) if os.path.lexists(path) else {}
 
 
@@ -139,8 +139,8 @@ def check_backend(repository: Repository) -> None:
         repository: the repository
 
     Raises:
-        ConfigurationError: if it is not,
-            which names the configuration file if that is where it stands
+        ConfigurationError: if it is not.
+            It names the configuration file if the repository is from there
 
     """
     if repository.backend in Repository.backend_registry:
@@ -165,7 +165,7 @@ def is_embedded(repository: Repository) -> bool:
 
 
 def _default_settings() -> dict[str, Any]:
-    r"""Settings that hold where the user says nothing else."""
+    r"""Settings that hold unless the user overrides them."""
     import pkgutil
 
     # The package may be in a ZIP file
@@ -248,13 +248,13 @@ def _repositories(path: str, entries: object) -> list[Repository]:
 
 
 def _folder(path: str, folder: str) -> str:
-    r"""Folder that is the same wherever a program is started."""
+    r"""Absolute path of the folder, checked."""
     key = f"'{path}': the key 'cache_root'"
     expanded = expand_variables(folder, key)
     if not expanded.startswith(("/", "~")):
         raise ConfigurationError(
             f"{key} has to be an absolute path, or to begin with '~', "
-            f"since '{folder}' is another folder wherever a program is started."
+            f"since '{folder}' depends on where a program is started."
         )
     return expanded
 

@@ -1,4 +1,4 @@
-r"""What keeps a model from being published: others of its ID.
+r"""Conflicts of a model to publish with published ones.
 
 A model ID has to lead to one model.
 Its first part has 32 bits, which two models can share by chance,
@@ -89,7 +89,8 @@ def check_found(model: ModelId, place: Repository) -> None:
         return
     except (RepositoryUnreachableError, HiddenError) as error:
         warnings.warn(
-            f"{error} Whether it holds the model '{model}' is not known.", stacklevel=3
+            f"{error} It is not known whether it holds the model '{model}'.",
+            stacklevel=3,
         )
         return
     if found is not None:
@@ -97,7 +98,7 @@ def check_found(model: ModelId, place: Repository) -> None:
             f"The model '{model}' exists in {found[0]}, which is searched before "
             f"{place}, where it would never be found. "
             "Publish it under another version, or change the order of repositories. "
-            "A mirror is made by copying all objects of a repository."
+            "To make a mirror, copy all objects of a repository."
         )
 
 

@@ -1,7 +1,6 @@
-r"""What the paths of a repository stand for.
+r"""Which record, archive or alias a path of a repository stands for.
 
-Where something is stored is what ``Registry`` knows,
-the other way round is here.
+The other direction, from a model to its paths, is in ``Registry``.
 
 """
 
@@ -20,7 +19,7 @@ _ALIASES = "/_alias/"
 
 
 def own_paths(paths: list[str]) -> list[str]:
-    r"""Paths that are not of another repository in a folder of this one."""
+    r"""Paths without those of other repositories in folders of this one."""
     others = {
         path[: path.index(folder) + 1]
         for path in paths

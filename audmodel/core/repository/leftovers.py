@@ -1,10 +1,10 @@
-r"""What publishers that died left in a repository.
+r"""Orphans: objects that no model needs, since their publisher has died.
 
-None of it is needed: a model exists if its header does.
-But not all that has no header was left by a publisher.
-A backup may be about to be restored, a header may be deleted by mistake.
-So only what a claim of a dead publisher accounts for is removed,
-unless more is asked for.
+A model exists if its header does, so objects without header are not needed.
+But not all of them are orphans:
+a backup may be about to be restored, a header may be deleted by mistake.
+So only objects that the claim of a dead publisher names are removed,
+unless the caller asks for more.
 
 """
 
@@ -38,8 +38,8 @@ logger = logging.getLogger("audmodel")
 _DESCRIPTIONS = {
     "archive": "archive of a model that was not published",
     "metadata": "metadata of a model that was not published",
-    "claim": "right to publish of a publisher that is gone",
-    "upload": "part of an object that was not stored",
+    "claim": "claim of a dead publisher",
+    "upload": "unfinished upload of an object",
     "list of aliases": "list of aliases of a model that does not exist",
     "probe": "object of a test of the storage",
 }
@@ -47,7 +47,7 @@ _DESCRIPTIONS = {
 
 @dataclass(frozen=True)
 class Leftover:
-    r"""Something that no model needs.
+    r"""Orphan, an object that no model needs.
 
     Args:
         path: path of the object in the repository
@@ -83,7 +83,7 @@ class Leftover:
 
 @dataclass(frozen=True)
 class _Candidate:
-    r"""Something that may be left over, and how to remove it."""
+    r"""Object that may be an orphan, and how to remove it."""
 
     found: Leftover
     time: datetime.datetime
@@ -96,16 +96,17 @@ class _Candidate:
 def find(
     registry: Registry, *, remove: bool, days: int, unproven: bool
 ) -> list[Leftover]:
-    r"""Find what dead publishers left.
+    r"""Find orphans.
 
     Args:
         registry: where to look
-        remove: whether to remove it
-        days: periods of 24 hours since it was stored
-        unproven: whether to remove as well what others may have left
+        remove: whether to remove them
+        days: age at least, in periods of 24 hours
+        unproven: whether to remove those as well
+            that are not proven to be left by a publisher
 
     Returns:
-        what was found, by path
+        orphans, sorted by path
 
     Raises:
         RepositoryError: if the repository cannot be read or changed
@@ -140,7 +141,7 @@ def _now(registry: Registry, remove: bool) -> datetime.datetime:
     except RepositoryError:
         if remove:
             raise
-        # Those who only may read see more, or less, than could be removed
+        # Without permission to write, the clock of this machine has to do
         return datetime.datetime.now(datetime.UTC)
 
 
@@ -160,7 +161,7 @@ def _remove(registry: Registry, candidates: list[_Candidate]) -> set[Leftover]:
 def _remove_of(
     registry: Registry, model: ModelId, group: list[_Candidate]
 ) -> set[Leftover]:
-    r"""Remove what is left of one model, unless it is being published."""
+    r"""Remove the orphans of one model, unless it is being published."""
     backend = registry.backend
     stored = backend.read_object(
         registry.record_path(model, "claim"), document.MAX_BYTES
@@ -170,7 +171,7 @@ def _remove_of(
     archive = (stored and claims.archive_of(stored.data)) or group[0].archive
     removed = set()
     try:
-        # Who has the claim is alone
+        # The claim keeps publishers away
         with claims.claimed(registry, model, archive, may_be_published=True) as claim:
             path = registry.record_path(model, "header")
             # Its publisher may have gone on since its claim was read
@@ -178,7 +179,7 @@ def _remove_of(
                 claim.replaced != group[0].claim
                 or backend.read_object(path, document.MAX_BYTES) is not None
             ):
-                # Nothing but claims and uploads is left of a published model
+                # The model is published: only claims and uploads are orphans
                 group = [c for c in group if c.found.kind in ("claim", "upload")]
             for candidate in group:
                 claim.fence()
@@ -190,7 +191,7 @@ def _remove_of(
 
 
 class _Search:
-    r"""Look for what belongs to no model.
+    r"""Look for objects that belong to no model.
 
     Args:
         registry: where to look
@@ -210,7 +211,7 @@ class _Search:
         self._claims: dict[ModelId, bytes] = {}
 
     def candidates(self) -> Iterator[_Candidate]:
-        r"""What may be left over."""
+        r"""Objects that may be orphans."""
         for path in self._paths:
             if model := layout.model_of_record(path, "claim"):
                 yield from self._claim(path, model)
@@ -270,12 +271,12 @@ class _Search:
             return
         self._claims[model] = stored.data
         for candidate in self._object(path, "claim", model):
-            # Who takes it over gives it up
+            # The process that takes it over deletes it at the end
             yield dataclasses.replace(candidate, remove=lambda: True)
 
     def _upload(self, upload: Upload) -> Iterator[_Candidate]:
         model = None if upload.is_dead else layout.model_of_archive(upload.path)
-        # Others may use the bucket for something else
+        # The bucket may be used for something else as well
         if not upload.is_dead and model is None:
             return
         claim = self._claims.get(model) if model else None

@@ -1,4 +1,4 @@
-r"""Ask the configured repositories."""
+r"""Look something up in the configured repositories."""
 
 from __future__ import annotations
 
@@ -120,9 +120,9 @@ def _ask(
 ) -> Generator[tuple[Repository, Answer | None], None, None]:
     r"""Answers of repositories in their order, with remote ones asked at once.
 
-    A repository that cannot be reached is passed over with a warning,
+    A repository that cannot be reached is skipped with a warning,
     unless all of them are.
-    So is one whose host gave no answer a moment ago,
+    So is one whose host did not respond a moment ago,
     unless it is at another address now, or there is no other one to ask.
     One that must not be asked, or does not say whether it has the answer,
     is an error, unless another one has it.
@@ -138,8 +138,8 @@ def _ask(
         rest = silence.rest(repository)
         if rest and may_rest and not silence.has_moved(repository):
             raise RepositoryUnreachableError(
-                f"{repository} gave no answer a moment ago, "
-                f"and is asked again in {rest:.0f} s."
+                f"{repository} did not respond a moment ago, "
+                f"and is tried again in {rest:.0f} s."
             )
         try:
             with silence.noticed(repository), open_registry(repository) as found:

@@ -17,13 +17,13 @@ _AMAZON = re.compile(r"s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com")
 
 
 def identity(backend: object, host: str, name: str) -> tuple[str, ...]:
-    r"""What is equal for repositories that are the same.
+    r"""Values that are equal for repositories that are the same.
 
     Folders are the same if their paths lead to the same place,
     links are followed.
     Servers are the same if host name and port are;
     ports that HTTP and HTTPS use by default count as one.
-    Of storages of a kind that is not known here,
+    For other kinds of storages,
     host and name have to be spelled alike.
 
     Args:
@@ -43,7 +43,7 @@ def identity(backend: object, host: str, name: str) -> tuple[str, ...]:
         try:
             return kind, *_server(host), name
         except ValueError:
-            pass  # it is no URL, which an attempt to use it says
+            pass  # the error comes when the repository is used
     return kind, host, name
 
 

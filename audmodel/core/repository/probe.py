@@ -1,4 +1,4 @@
-r"""What a repository's storage guarantees, found out by trying."""
+r"""Test what the storage of a repository guarantees."""
 
 from collections.abc import Callable
 import contextlib
@@ -15,19 +15,20 @@ from audmodel.core.yaml import document
 
 
 _OBJECTS = 8
-# Attempts to replace a record that others change at the same time
+# Attempts to replace a record that other processes change at the same time
 _ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class RepositoryReport:
-    r"""What a repository's storage guarantees.
+    r"""What the storage of a repository guarantees.
 
     Args:
-        repository: the repository, in words
-        checks: what was tried
-        weakness: why publishers that meet may do harm whatever was seen,
-            empty if the storage is supposed to keep them apart
+        repository: the repository, as text
+        checks: results of the tests
+        weakness: why concurrent publishers may overwrite each other
+            even if no test has failed,
+            empty if the storage has conditional writes
 
     """
 
@@ -44,7 +45,9 @@ class RepositoryReport:
 
     def __str__(self) -> str:
         verdict = (
-            "does what audmodel needs" if self.ok else "does not do what audmodel needs"
+            "meets the requirements of audmodel"
+            if self.ok
+            else "does not meet the requirements of audmodel"
         )
         lines = [f"{self.repository} {verdict}."]
         for check in self.checks:
@@ -55,15 +58,15 @@ class RepositoryReport:
 
 
 def probe(backend: ObjectBackend) -> tuple[Check, ...]:
-    r"""Try everything that the registry relies on.
+    r"""Test everything that the registry relies on.
 
-    Everything that is stored for this is removed.
+    The objects of the tests are removed again.
 
     Args:
         backend: connection to the repository
 
     Returns:
-        what was seen
+        results
 
     Raises:
         RepositoryError: if nothing can be stored or removed
@@ -79,11 +82,11 @@ def probe(backend: ObjectBackend) -> tuple[Check, ...]:
 
 
 def _existing(backend: ObjectBackend) -> Check | None:
-    r"""Whether a record of long ago can be replaced.
+    r"""Whether a record that was stored long ago can be replaced.
 
-    Some storages treat what was stored under other settings
-    unlike what is stored now.
-    The record stays the same.
+    Some storages treat objects differently
+    that were stored under other settings.
+    The content of the record stays the same.
     """
     name = "replace an existing record"
     path = _changeable(backend)
@@ -112,7 +115,7 @@ def _changeable(backend: ObjectBackend) -> str | None:
 
 
 def _fresh(backend: ObjectBackend) -> Check:
-    r"""Whether what was written, listed and deleted is seen at once."""
+    r"""Whether objects that are written or deleted are seen as such at once."""
     name = "read and list what was just written or deleted"
     folder = f"{conditions.FOLDER}{secrets.token_hex(16)}/"
     paths = [f"{folder}{number}.yaml" for number in range(_OBJECTS)]
@@ -136,12 +139,12 @@ def _fresh(backend: ObjectBackend) -> Check:
         late.add("listing deleted objects")
     if late:
         seen = f"wrong or late: {', '.join(sorted(late))}"
-        return Check(name, False, seen, "What was just published may not be found.")
+        return Check(name, False, seen, "A new model may not be found.")
     return Check(
         name,
         True,
-        f"all of {_OBJECTS} objects right at once",
-        "What was published is found.",
+        f"{_OBJECTS} of {_OBJECTS} objects were right at once",
+        "New models are found at once.",
     )
 
 
@@ -158,7 +161,7 @@ def _ranges(backend: ObjectBackend) -> Check:
                 return f"the object has {size} bytes instead of {len(data)}"
             for offset, length in ((0, 1), (1, 70_000), (99_999, 2), (0, len(data))):
                 if bytes(reader.read(offset, length)) != data[offset : offset + length]:
-                    return f"{length} bytes from {offset} on are others"
+                    return f"{length} bytes from offset {offset} on are wrong"
         return ""
 
     with contextlib.ExitStack() as cleanup:
@@ -167,7 +170,7 @@ def _ranges(backend: ObjectBackend) -> Check:
         trouble = _trouble(read)
     if trouble:
         return Check(name, False, trouble, "Models cannot be loaded.")
-    return Check(name, True, "all bytes right", "Models load in parallel.")
+    return Check(name, True, "all bytes were right", "Models load in parallel.")
 
 
 def _trouble(read: Callable[[], str]) -> str:

@@ -1,4 +1,4 @@
-r"""What lies where in a repository.
+r"""Records of a repository, and their paths.
 
 ::
 
@@ -59,7 +59,7 @@ class Registry:
 
     Args:
         backend: connection to the repository
-        place: the repository, in words
+        place: the repository, as text for messages
 
     """
 
@@ -371,8 +371,8 @@ class Registry:
     def _settle(self, model: ModelId, name: str) -> None:
         r"""Let a list agree with an alias that others may move at the same time.
 
-        Whoever changes a list looks at the alias afterwards,
-        and whoever moves an alias looks at both lists,
+        A process that changes a list reads the alias afterwards,
+        and a process that moves an alias reads both lists,
         so that the last one leaves them in agreement.
         """
         from audmodel.core.backend.errors import DamagedObjectError
@@ -409,7 +409,7 @@ class Registry:
         self._change(path, change, "alias", source, rebuild=rebuild)
 
     def _recount(self, model: ModelId) -> dict[str, Any]:
-        r"""List of aliases of a model as the aliases themselves tell."""
+        r"""List of aliases of a model, made from the aliases themselves."""
         names = []
         from audmodel.core.backend.errors import DamagedObjectError
 
@@ -432,17 +432,17 @@ class Registry:
         is_new: bool = False,
         rebuild: Callable[[], dict[str, Any]] | None = None,
     ) -> tuple[dict[str, Any], bytes]:
-        r"""Read, change and write a document, without losing a change of others.
+        r"""Read, change and write a document, and lose no concurrent change.
 
         Args:
             path: path of the document
             change: gives the new content for the current one,
-                called again if somebody else was faster
+                called again if another process was faster
             label: what the content is, for messages
             source: what the document is, for messages
             is_new: whether to try without reading first
-            rebuild: gives the content in place of one that is damaged,
-                which is an error without it
+            rebuild: gives the content if the stored one is damaged,
+                which is an error if it is not given
 
         Returns:
             new content and its stored form
@@ -482,16 +482,16 @@ class Registry:
             if attempt or not is_new:
                 _pause(attempt, time.monotonic() - start)
         raise RepositoryError(
-            f"{source} was changed by others {_ATTEMPTS} times in a row "
-            "while it was to be changed here. Try again later."
+            f"{source} could not be changed, since other processes changed it "
+            f"during each of {_ATTEMPTS} attempts. Try again later."
         )
 
 
 def _pause(attempt: int, duration: float) -> None:
     r"""Wait before a document is changed again.
 
-    Clients that need long for an attempt leave each other room for one,
-    since whoever is slower than the pauses of others always loses.
+    Clients whose attempts take long also pause for long,
+    since a client that is slower than the pauses of others always loses.
     """
     longest = max(min(0.01 * 2**attempt, 1), duration * min(2**attempt, 2))
     time.sleep(random.uniform(0, longest))  # noqa: S311

@@ -59,7 +59,7 @@ class Repository:
         host: folder, which may be a :class:`pathlib.Path`, host name, or URL
         backend: name of the backend, see :attr:`backend_registry`
         unprotected: whether to publish to an S3 storage
-            that does not keep publishers apart that meet,
+            that has no conditional writes,
             see :func:`audmodel.check_repository`
 
     Examples:
@@ -100,7 +100,7 @@ class Repository:
     def __repr__(self) -> str:
         host = self.host
         if self.backend != "file-system":
-            # Whatever stands there may be a password, and this is shown and logged
+            # The user part may hold a password, and this text is shown and logged
             host = re.sub("^([^/]*//)?[^/@]*@", r"\1***@", host)
         return f"Repository({self.name!r}, {host!r}, {self.backend!r})"
 
@@ -169,7 +169,7 @@ class Repository:
 
         Raises:
             ConfigurationError: if no backend is registered under the name
-            OfflineError: if it must not be asked
+            OfflineError: if it is remote, and ``AUDMODEL_OFFLINE`` is set
             RepositoryError: if the repository does not exist,
                 or cannot be reached
 
@@ -179,8 +179,8 @@ class Repository:
 
         if _is_offline() and self.backend != "file-system":
             raise OfflineError(
-                f"{self} must not be asked, since AUDMODEL_OFFLINE is set. "
-                "What is in the cache can be used, and what is in folders."
+                f"{self} is remote, and AUDMODEL_OFFLINE is set. "
+                "Only models in the cache, and repositories in folders, can be used."
             )
         with adapt(self._create_backend()) as backend:
             backend.unprotected = self.unprotected
@@ -269,6 +269,6 @@ def check_type(repository: object) -> Repository:
 
 
 def _is_offline() -> bool:
-    r"""Whether no repository may be asked over the network."""
+    r"""Whether the environment forbids to use remote repositories."""
     value = os.environ.get("AUDMODEL_OFFLINE", "")
     return value.strip().lower() not in ("", "0", "false", "no", "off")

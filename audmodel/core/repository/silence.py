@@ -1,4 +1,4 @@
-r"""Hosts that gave no answer, which the next lookups do not wait for."""
+r"""Hosts that did not respond, which the next lookups skip."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from audmodel.core.repository.repository import Repository
 from audmodel.core.repository.repository import server_name
 
 
-# Seconds for which a host is left out
+# Seconds for which a host is skipped
 REST = 60.0
 # Seconds that are spent on finding out whether a host is at another address
 _PATIENCE = 1.0
@@ -22,11 +22,11 @@ _PATIENCE = 1.0
 
 @dataclass
 class _Silence:
-    r"""What is known of a host that gave no answer.
+    r"""What is known of a host that did not respond.
 
     Args:
-        since: when it gave none
-        addresses: where it gave none so far,
+        since: when it did not respond
+        addresses: addresses that did not respond so far,
             ``None`` if its name takes too long to resolve
 
     """
@@ -39,13 +39,13 @@ _silent: dict[str, _Silence] = {}
 
 
 def rest(repository: Repository) -> float:
-    r"""Seconds for which a host is left out where another one may answer.
+    r"""Seconds for which a host is skipped if another one may respond.
 
     Args:
         repository: repository on the host
 
     Returns:
-        seconds, ``0`` if it is asked
+        seconds, ``0`` if it is not skipped
 
     """
     found = _silent.get(repository.host)
@@ -53,16 +53,16 @@ def rest(repository: Repository) -> float:
 
 
 def has_moved(repository: Repository) -> bool:
-    r"""Whether a host that gave no answer is at another address now.
+    r"""Whether a host that did not respond is at another address now.
 
-    Those with many addresses, of which a name server gives some each time,
-    have moved only if none of them was there before.
+    If a name server gives only some of many addresses each time,
+    the host has moved only if all of them are new.
 
     Args:
         repository: repository on the host
 
     Returns:
-        whether it may answer
+        whether it may respond
 
     """
     found = _silent.get(repository.host)
@@ -77,7 +77,7 @@ def has_moved(repository: Repository) -> bool:
 
 @contextmanager
 def noticed(repository: Repository) -> Iterator[None]:
-    r"""Remember whether a host gives an answer inside the block.
+    r"""Remember whether a host responds inside the block.
 
     Args:
         repository: repository on the host
@@ -92,7 +92,7 @@ def noticed(repository: Repository) -> Iterator[None]:
     except OfflineError:
         raise
     except RepositoryUnreachableError:
-        # What was interrupted says nothing about the host
+        # An interrupted request says nothing about the host
         if not interruption.ended():
             _note(repository)
         raise
@@ -100,7 +100,7 @@ def noticed(repository: Repository) -> Iterator[None]:
 
 
 def forget() -> None:
-    r"""Ask all hosts again."""
+    r"""Skip no host any longer."""
     _silent.clear()
 
 

@@ -35,8 +35,6 @@ from tests.mutants.targets import modules
 
 ROOT = Path(__file__).parent.parent.parent
 EQUIVALENT = Path(__file__).with_name("equivalent.txt")
-# Seconds of tests that are spent on one change
-BUDGET = 10.0
 
 
 def arguments() -> argparse.Namespace:
@@ -44,6 +42,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("count", type=int, help="how many changes to try")
     parser.add_argument("seed", type=int, help="what chance depends on")
     parser.add_argument("--minutes", type=float, default=90, help="when to stop")
+    parser.add_argument(
+        "--seconds", type=float, default=10, help="of tests, for each change"
+    )
     parser.add_argument("--only", default="", help="text in the path of the modules")
     parser.add_argument("--again", action="store_true", help="retry what survived")
     parser.add_argument("--results", type=Path, help=argparse.SUPPRESS)
@@ -90,16 +91,16 @@ def chosen(count: int, seed: int, only: str) -> Iterator[tuple[Mutation, bytes]]
     yield from (found[k] for k in sorted(picked))
 
 
-def attempt(reach: Reach, mutation: Mutation, source: bytes) -> Any:
+def attempt(reach: Reach, mutation: Mutation, source: bytes, seconds: float) -> Any:
     """Change a module and run its tests."""
     files = modules()[mutation.path]
     lines = range(mutation.first, mutation.last + 1)
-    tests = reach.choose(files, mutation.path, lines, BUDGET)
+    tests = reach.choose(files, mutation.path, lines, seconds)
     needed = sorted({test.partition("::")[0] for test in tests})
     start = time.monotonic()
     write(ROOT / mutation.path, mutation.apply(source))
     try:
-        limit = 20 + 4 * sum(tests.values())
+        limit = 15 + 3 * sum(tests.values())
         outcome = run(ROOT, needed, limit, chosen=tests)
     finally:
         write(ROOT / mutation.path, source)
@@ -145,7 +146,7 @@ def attempt_all(options: argparse.Namespace) -> int:
             if time.monotonic() >= deadline:
                 counts["not tried"] += 1
                 continue
-            known = attempt(reach, mutation, source)
+            known = attempt(reach, mutation, source, options.seconds)
             results.add(known)
         result = known["result"]
         if result == "survived" and mutation.name in explained:

@@ -14,6 +14,8 @@ _RECORDS = """
     reliability/test_deletes reliability/test_hostile_records
     reliability/test_late_writes reliability/test_leftovers reliability/test_locks
     reliability/test_lost_answers reliability/test_probe
+    repository/test_claims repository/test_header repository/test_leftovers
+    repository/test_registry operations/test_publishing
     """
 _ARCHIVE = """
     archive/test_folder archive/test_format archive/test_hostile
@@ -45,7 +47,7 @@ _FILES = """
 # Modules of audmodel/core, and files in tests
 TARGETS = {
     "repository/claims": _RECORDS,
-    "repository/registry": _RECORDS,
+    "repository/registry": _RECORDS + " behaviour/test_aliases behaviour/test_meta",
     "repository/header": _RECORDS,
     "repository/conflicts": _RECORDS + " behaviour/test_conflicts",
     "repository/leftovers": _RECORDS,

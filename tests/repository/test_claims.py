@@ -1,0 +1,70 @@
+"""What a publisher does with its claim while others may want it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import threading
+import time
+
+import pytest
+
+import audmodel
+from audmodel.core.backend.base import ANY
+from audmodel.core.process import requests
+from audmodel.core.repository import claims
+from audmodel.core.repository.lookup import open_registry
+from audmodel.core.repository.registry import Registry
+from audmodel.core.uid import ModelId
+from audmodel.errors import PublishConflictError
+from audmodel.errors import RepositoryError
+
+
+MODEL = ModelId("12345678", "1.0.0")
+ARCHIVE = Registry.archive_path(MODEL, "torch")
+
+
+@pytest.fixture
+def registry(repository: audmodel.Repository) -> Iterator[Registry]:
+    with open_registry(repository) as registry:
+        yield registry
+
+
+@pytest.mark.parametrize(
+    ("weakness", "unprotected"), [("conditions are ignored", False), ("", True)]
+)
+def test_claim_is_looked_at_where_writers_are_not_kept_apart(
+    registry: Registry,
+    monkeypatch: pytest.MonkeyPatch,
+    weakness: str,
+    unprotected: bool,
+) -> None:
+    with claims.claimed(registry, MODEL, ARCHIVE) as claim:
+        registry.backend.delete_object(registry.record_path(MODEL, "claim"), ANY)
+        claim.fence()  # it was renewed a moment ago
+        monkeypatch.setattr(type(registry.backend), "weakness", weakness)
+        monkeypatch.setattr(registry.backend, "unprotected", unprotected)
+        with pytest.raises(PublishConflictError):
+            claim.fence()
+
+
+def test_claim_is_not_renewed_after_its_block(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = threading.Event()
+    ended = []
+
+    def renew() -> None:
+        started.set()
+        while not requests.ended():
+            time.sleep(0.01)
+        time.sleep(0.2)  # to notice takes a while
+        ended.append(True)
+        raise RepositoryError("The request was ended.")
+
+    monkeypatch.setattr(claims, "RENEW_INTERVAL", 0.01)
+    monkeypatch.setattr(claims, "GRACE", 0.01)
+    with claims.claimed(registry, MODEL, ARCHIVE) as claim:
+        monkeypatch.setattr(claim, "renew", renew)
+        with pytest.raises(RepositoryError, match="was ended"), claim.renewing():
+            assert started.wait(10)
+        assert ended == [True]

@@ -1,0 +1,70 @@
+"""Documents that many clients change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import random
+import time
+from typing import Any
+
+import pytest
+
+import audmodel
+from audmodel.core.backend.filesystem import FileSystem
+from audmodel.core.repository import registry as module
+from audmodel.core.repository.lookup import open_registry
+from audmodel.core.repository.registry import Registry
+from audmodel.core.uid import ModelId
+from audmodel.errors import RepositoryError
+
+
+MODEL = ModelId("12345678", "1.0.0")
+
+
+@pytest.fixture
+def registry(repository: audmodel.Repository) -> Iterator[Registry]:
+    with open_registry(repository) as registry:
+        yield registry
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The longest that each pause could have been."""
+    longest: list[float] = []
+
+    def uniform(start: float, end: float) -> float:
+        longest.append(end)
+        return end
+
+    monkeypatch.setattr(random, "uniform", uniform)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    return longest
+
+
+def test_alias_that_stays_as_it_is_is_not_stored_again(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.set_alias("best", MODEL)
+
+    def replace_object(*args: Any) -> bool:
+        raise AssertionError
+
+    monkeypatch.setattr(FileSystem, "replace_object", replace_object)
+    registry.set_alias("best", MODEL)
+
+
+def test_pauses_grow_while_others_are_faster(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
+    registry.set_alias("best", MODEL)
+    monkeypatch.setattr(FileSystem, "replace_object", lambda *args: False)
+    with pytest.raises(RepositoryError, match="Try again later"):
+        registry.set_alias("best", ModelId("12345678", "2.0.0"))
+    assert len(pauses) == module._ATTEMPTS
+    assert all(pause >= min(0.01 * 2**k, 1) for k, pause in enumerate(pauses))
+
+
+def test_clients_that_are_slow_get_room_for_an_attempt(pauses: list[float]) -> None:
+    for attempt, duration in ((0, 0), (3, 0), (9, 0), (0, 30), (5, 30)):
+        module._pause(attempt, duration)
+    assert pauses == [0.01, 0.08, 1, 30, 60]

@@ -8,6 +8,25 @@ import operator
 from typing import Any
 
 
+def integer(name: str, value: Any) -> int:
+    """The value as an ``int``, which must be an integer.
+
+    Args:
+        name: name of the argument, for the message
+        value: value of the argument, may be an integer of NumPy
+
+    Returns:
+        the value
+
+    Raises:
+        ValueError: if it is not an integer, or is a bool
+
+    """
+    if not _is_integer(value):
+        raise ValueError(f"{name} must be an integer, but is {value!r}.")
+    return operator.index(value)
+
+
 def positive_int(name: str, value: Any) -> int:
     """The value as an ``int``, which must be a positive integer.
 
@@ -22,10 +41,7 @@ def positive_int(name: str, value: Any) -> int:
         ValueError: if it is not an integer, is a bool, or is less than 1
 
     """
-    try:
-        number = 0 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = 0
+    number = operator.index(value) if _is_integer(value) else 0
     if number < 1:
         raise ValueError(f"{name} must be a positive integer, but is {value!r}.")
     return number
@@ -52,3 +68,7 @@ def duration(name: str, value: Any) -> float:
             f"{name} must be a number of seconds, zero or more, but is {value!r}."
         )
     return seconds
+
+
+def _is_integer(value: Any) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool)

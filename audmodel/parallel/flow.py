@@ -9,6 +9,7 @@ from typing import Any
 from typing import TypeVar
 
 from audmodel.parallel.arguments import duration
+from audmodel.parallel.arguments import integer
 from audmodel.parallel.arguments import positive_int
 from audmodel.parallel.handling import ProcessWorker
 from audmodel.parallel.handling import ThreadWorker
@@ -48,7 +49,7 @@ class Flow:
         max_tasks: largest number of tasks that are inside of the flow,
             waiting for a batch or in one.
             Further callers of :meth:`process` wait in front of it,
-            first come, first served.
+            by priority, and then first come, first served.
             If ``None``, two batches for each worker of each step:
             one that is handled and one that fills up
 
@@ -128,7 +129,13 @@ class Flow:
             raise
         self._state = "running"
 
-    async def process(self, task: Task, timeout: float | None = None) -> Task:
+    async def process(
+        self,
+        task: Task,
+        timeout: float | None = None,
+        *,
+        priority: int = 0,
+    ) -> Task:
         """Pass a task through all steps.
 
         Waits for a place if there are ``max_tasks`` tasks in the flow.
@@ -138,11 +145,20 @@ class Flow:
         and goes no further.
         Its neighbours notice neither.
 
+        If a process handles a batch
+        for longer than the longest timeout of its tasks,
+        it hangs, and nothing waits for it any more.
+        It is ended, and another one takes its place with the next batch.
+        A thread cannot be ended.
+
         Args:
             task: task, which gets its results as attributes
             timeout: time in seconds after which the caller gives up,
                 waiting for a place included.
                 If ``None`` there is no limit
+            priority: wherever tasks wait, those of higher priority go first,
+                and those of one priority in order.
+                Lower ones may wait for as long as higher ones arrive
 
         Returns:
             the task
@@ -157,15 +173,16 @@ class Flow:
                 like ``SystemExit``
             TimeoutError: if the task was not finished in time
             TypeError: if ``task`` is no :class:`BaseTask`
-            ValueError: if ``timeout`` is not a finite number of at least zero
+            ValueError: if ``timeout`` is not a finite number of at least zero,
+                or ``priority`` is not an integer
 
         """
         import asyncio
 
         if not isinstance(task, BaseTask):
             raise TypeError(f"task must be a BaseTask object, but is {task!r}.")
-        if timeout is not None:
-            duration("timeout", timeout)
+        seconds = None if timeout is None else duration("timeout", timeout)
+        priority = integer("priority", priority)
         if self._state != "running":
             raise NotRunningError(
                 f"This flow is {self._state}. It takes tasks "
@@ -178,8 +195,8 @@ class Flow:
             )
         traffic = self._current_traffic()
         try:
-            async with asyncio.timeout(timeout) as limit:
-                await traffic.process(task)
+            async with asyncio.timeout(seconds) as limit:
+                await traffic.process(task, seconds, priority)
         except TimeoutError:
             # A handler may raise one as well
             if limit.expired():

@@ -29,8 +29,18 @@ class ThreadWorker:
         """Get the handler ready."""
         return self.thread.submit(self.handler.on_start)
 
-    def submit(self, tasks: Sequence[BaseTask]) -> Future[Any]:
-        """Handle a batch."""
+    def submit(self, tasks: Sequence[BaseTask], limit: float | None) -> Future[Any]:
+        """Handle a batch.
+
+        Args:
+            tasks: batch
+            limit: time in seconds after which a process is ended.
+                A thread cannot be
+
+        Returns:
+            stands for the call
+
+        """
         return self.thread.submit(self.handler.handle, *tasks)
 
     def error_of(self, future: Future[Any]) -> Exception | None:
@@ -68,9 +78,9 @@ class ProcessWorker(ThreadWorker):
         """Start a process, and get the handler ready in it."""
         return self.thread.submit(self._in_process, self.handler, [])
 
-    def submit(self, tasks: Sequence[BaseTask]) -> Future[Any]:
+    def submit(self, tasks: Sequence[BaseTask], limit: float | None) -> Future[Any]:
         """Handle a batch in the process."""
-        return self.thread.submit(self._handle, tasks)
+        return self.thread.submit(self._handle, tasks, limit)
 
     def shut_down(self) -> None:
         """Wait for what is handled, and end thread and process."""
@@ -79,21 +89,30 @@ class ProcessWorker(ThreadWorker):
         finally:
             self.processes.close()
 
-    def _handle(self, tasks: Sequence[BaseTask]) -> None:
-        # The handler travels once to each process, as it may be large
-        states = self._in_process(None, tasks)
+    def _handle(self, tasks: Sequence[BaseTask], limit: float | None) -> None:
+        if limit is not None:
+            # The time for a new process, and to load a model, does not count
+            self._get_ready()
+        states = self._in_process(None, tasks, limit)
         if states is None:
-            states = self._in_process(self.handler, tasks)
+            self._get_ready()
+            states = self._in_process(None, tasks, limit)
         for task, state in zip(tasks, states):
             _set_state(task, state)
+
+    def _get_ready(self) -> None:
+        # The handler travels once to each process, as it may be large
+        if self._in_process(None, []) is None:
+            self._in_process(self.handler, [])
 
     def _in_process(
         self,
         handler: BaseTaskHandler | None,
         tasks: Sequence[BaseTask],
+        limit: float | None = None,
     ) -> Any:
         call = functools.partial(_handle_in_process, handler, tasks)
-        return self.processes.run([call])[0]
+        return self.processes.run([call], timeout=limit)[0]
 
 
 # Handler of a process that was started for one.

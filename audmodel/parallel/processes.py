@@ -218,14 +218,19 @@ class _Worker:
             BrokenProcessPool: if the process died
 
         """
-        if self._process is not None and (
-            self._is_killed or not self._process.is_alive()
-        ):
+        if self._process is not None and not self._is_idle(self._process):
             # It had nothing to do, so nothing is lost
             self.end()
         if self._process is None:
             self._start()
         return self._ask(call)
+
+    def _is_idle(self, process: BaseProcess) -> bool:
+        """Whether the process waits for a call, unless it has just died."""
+        assert self._connection is not None
+        # The end of its pipe comes first
+        is_at_end = self._connection.poll()
+        return not self._is_killed and not is_at_end and process.is_alive()
 
     def kill(self) -> None:
         """Kill the process, which its thread notices."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
+from collections import OrderedDict
 from collections.abc import Iterable
 import contextlib
-import itertools
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -22,14 +23,62 @@ if TYPE_CHECKING:
 class _Job:
     """A task on its way."""
 
-    __slots__ = ("done", "line", "since", "task")
+    __slots__ = ("done", "priority", "queue", "since", "task", "timeout")
 
-    def __init__(self, task: BaseTask, done: asyncio.Future[None]) -> None:
+    def __init__(
+        self,
+        task: BaseTask,
+        timeout: float | None,
+        priority: int,
+        done: asyncio.Future[None],
+    ) -> None:
         self.task = task
+        self.timeout = timeout
+        self.priority = priority
         self.done = done
         # Where it waits, and since when
-        self.line: _Line | None = None
+        self.queue: _Queue | None = None
         self.since = 0.0
+
+
+class _Queue:
+    """Tasks that wait, by priority, and then in order."""
+
+    def __init__(self) -> None:
+        # A task whose caller gives up can be taken out at once
+        self._jobs: dict[int, OrderedDict[_Job, None]] = {}
+        self._priorities: list[int] = []
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def add(self, job: _Job) -> None:
+        if job.priority not in self._jobs:
+            self._jobs[job.priority] = OrderedDict()
+            bisect.insort(self._priorities, job.priority)
+        self._jobs[job.priority][job] = None
+        self._length += 1
+        job.queue = self
+
+    def remove(self, job: _Job) -> None:
+        jobs = self._jobs[job.priority]
+        del jobs[job]
+        self._length -= 1
+        job.queue = None
+        if not jobs:
+            del self._jobs[job.priority]
+            index = bisect.bisect_left(self._priorities, job.priority)
+            del self._priorities[index]
+
+    def pop(self) -> _Job:
+        job = next(iter(self._jobs[self._priorities[-1]]))
+        self.remove(job)
+        return job
+
+    def since(self) -> float:
+        """When the first one came."""
+        return min(next(iter(jobs)).since for jobs in self._jobs.values())
 
 
 class _Line:
@@ -40,8 +89,7 @@ class _Line:
         # The first to go comes last
         self.free = list(workers)[::-1]
         self.next: _Line | None = None
-        # In order, and who gives up can be taken out at once
-        self.waiting: dict[_Job, None] = {}
+        self.queue = _Queue()
         self.timer: asyncio.TimerHandle | None = None
         self.scheduled = False
 
@@ -65,7 +113,8 @@ class Traffic:
 
         self.loop = loop
         self.stop_lock = asyncio.Lock()
-        self._places = asyncio.Semaphore(max_tasks)
+        self._places = max_tasks
+        self._entrance = _Queue()
         self._idle = asyncio.Event()
         self._ending = False
         self._calls = 0
@@ -74,21 +123,26 @@ class Traffic:
         for line, next_line in zip(self._lines, self._lines[1:]):
             line.next = next_line
 
-    async def process(self, task: BaseTask) -> None:
+    async def process(
+        self,
+        task: BaseTask,
+        timeout: float | None,
+        priority: int,
+    ) -> None:
         """Wait for a place, and then until the task has passed all steps."""
+        job = _Job(task, timeout, priority, self.loop.create_future())
         self._calls += 1
+        self._entrance.add(job)
+        self._admit()
         try:
-            await self._places.acquire()
-            job = _Job(task, self.loop.create_future())
-            self._enter(self._lines[0], job)
-            try:
-                await job.done
-            finally:
-                # It waits no longer, unless the caller gives up
-                if job.line is not None:
-                    del job.line.waiting[job]
-                    self._places.release()
+            await job.done
         finally:
+            # It waits no longer, unless the caller gives up
+            if job.queue is self._entrance:
+                self._entrance.remove(job)
+            elif job.queue is not None:
+                job.queue.remove(job)
+                self._free_place()
             self._calls -= 1
             self._check_idle()
 
@@ -105,10 +159,18 @@ class Traffic:
         if not self._calls and not self._batches:
             self._idle.set()
 
+    def _admit(self) -> None:
+        while self._places and self._entrance:
+            self._places -= 1
+            self._enter(self._lines[0], self._entrance.pop())
+
+    def _free_place(self) -> None:
+        self._places += 1
+        self._admit()
+
     def _enter(self, line: _Line, job: _Job) -> None:
-        job.line = line
         job.since = self.loop.time()
-        line.waiting[job] = None
+        line.queue.add(job)
         self._schedule(line)
 
     def _schedule(self, line: _Line) -> None:
@@ -124,16 +186,14 @@ class Traffic:
             line.timer.cancel()
             line.timer = None
         step = line.step
-        while line.free and line.waiting:
-            if len(line.waiting) < step.batch_size and not self._ending:
-                due = next(iter(line.waiting)).since + step.batch_timeout
+        while line.free and line.queue:
+            if len(line.queue) < step.batch_size and not self._ending:
+                due = line.queue.since() + step.batch_timeout
                 if self.loop.time() < due:
                     line.timer = self.loop.call_at(due, self._make_batches, line)
                     return
-            batch = list(itertools.islice(line.waiting, step.batch_size))
-            for job in batch:
-                del line.waiting[job]
-                job.line = None
+            size = min(step.batch_size, len(line.queue))
+            batch = [line.queue.pop() for _ in range(size)]
             self._hand_out(line, line.free.pop(), batch)
 
     def _hand_out(self, line: _Line, worker: ThreadWorker, batch: list[_Job]) -> None:
@@ -142,7 +202,7 @@ class Traffic:
         self._batches += 1
         future: Future[Any]
         try:
-            future = worker.submit([job.task for job in batch])
+            future = worker.submit([job.task for job in batch], _limit(batch))
         except Exception as error:  # noqa: BLE001
             # No more threads or processes to be had
             future = Future()
@@ -175,10 +235,22 @@ class Traffic:
             if errors is None and line.next is not None and not given_up:
                 self._enter(line.next, job)
                 continue
-            self._places.release()
+            self._free_place()
             if not given_up:
                 if errors is None:
                     job.done.set_result(None)
                 else:
                     job.done.set_exception(next(errors))
         self._check_idle()
+
+
+def _limit(batch: list[_Job]) -> float | None:
+    """For how many seconds a batch may be handled, ``None`` for any time.
+
+    After that the callers of all its tasks have given up.
+    Their wait for the batch does not count,
+    so that under load handlers are not ended which are in time.
+
+    """
+    timeouts = [job.timeout for job in batch if job.timeout is not None]
+    return max(timeouts) if len(timeouts) == len(batch) else None

@@ -19,6 +19,7 @@ import time
 import traceback
 from typing import Any
 
+import psutil
 import pytest
 
 from audmodel.parallel import BaseTask
@@ -1179,3 +1180,154 @@ if process:
         NotRunningError.__name__,
         "0",
     ]
+
+
+# Priorities ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [None, True, 0.5, "1"])
+def test_priority_is_checked(value: Any) -> None:
+    async def main() -> None:
+        async with Flow(Add()) as flow:
+            with pytest.raises(ValueError, match="priority must be an integer"):
+                await flow.process(Number(1), priority=value)
+
+    run(main())
+
+
+@pytest.mark.parametrize("max_tasks", [1, 2, 100])
+def test_higher_priority_goes_first_wherever_tasks_wait(max_tasks: int) -> None:
+    async def main() -> None:
+        handler = Gated()
+        async with Flow(handler, max_tasks=max_tasks) as flow:
+            tasks = start_all(flow, [0])
+            await handler.has_entered()
+            for value, priority in ((1, 5), (2, 0), (3, -1), (4, 7), (5, 0), (6, 7)):
+                tasks += start_all(flow, [value], priority=priority)
+                await asyncio.sleep(0)
+            handler.permits.release(7)
+            await asyncio.gather(*tasks)
+        assert handler.batches == [[0], [4], [6], [1], [2], [5], [3]]
+
+    run(main())
+
+
+def test_batch_takes_the_highest_priorities() -> None:
+    async def main() -> None:
+        handler = Gated()
+        async with Flow(FlowStep(handler, batch_size=2)) as flow:
+            tasks = start_all(flow, [0, 0])
+            await handler.has_entered()
+            tasks += start_all(flow, [1])
+            tasks += start_all(flow, [2, 3], priority=1)
+            handler.permits.release(3)
+            await asyncio.gather(*tasks)
+        assert handler.batches == [[0, 0], [2, 3], [1]]
+
+    run(main())
+
+
+def test_task_that_gives_up_at_the_entrance_takes_no_place() -> None:
+    async def main() -> None:
+        handler = Gated()
+        async with Flow(handler, max_tasks=1) as flow:
+            tasks = start_all(flow, [0])
+            await handler.has_entered()
+            (lost,) = start_all(flow, [1], priority=1)
+            tasks += start_all(flow, [2])
+            await asyncio.sleep(0)
+            lost.cancel()
+            handler.permits.release(2)
+            await asyncio.gather(*tasks)
+            with pytest.raises(asyncio.CancelledError):
+                await lost
+        assert handler.batches == [[0], [2]]
+
+    run(main())
+
+
+def test_batch_timeout_counts_for_low_priorities() -> None:
+    async def main() -> None:
+        handler = Add()
+        step = FlowStep(handler, batch_size=3, batch_timeout=0.3)
+        async with Flow(step) as flow:
+            start = time.monotonic()
+            tasks = start_all(flow, [1])
+            await asyncio.sleep(0.2)
+            tasks += start_all(flow, [2], priority=1)
+            await asyncio.gather(*tasks)
+            assert time.monotonic() - start < 0.45
+        assert handler.batches == [[2, 1]]
+
+    run(main())
+
+
+# Limits of processes -------------------------------------------------------
+
+
+class Hang(BaseTaskHandler):
+    """Takes as many seconds as a task says, and some to start."""
+
+    def on_start(self) -> None:
+        time.sleep(0.4)
+
+    def handle(self, *tasks: Number) -> None:
+        for task in tasks:
+            time.sleep(task.value)
+            task.result = os.getpid()
+
+
+def test_process_that_hangs_ends_when_all_its_tasks_are_late() -> None:
+    async def main() -> None:
+        async with Flow(FlowStep(Hang(), process=True)) as flow:
+            before = (await flow.process(Number(0))).result
+            late = asyncio.create_task(flow.process(Number(60), timeout=0.3))
+            await asyncio.sleep(0.1)
+            others = start_all(flow, [0, 0], timeout=20)
+            with pytest.raises(TimeoutError, match=r"not finished within 0\.3 seconds"):
+                await late
+            pids = {task.result for task in await asyncio.gather(*others)}
+            assert len(pids) == 1
+            assert before not in pids
+
+    run(main())
+
+
+def test_process_is_not_ended_as_long_as_one_task_waits_for_it() -> None:
+    async def main() -> None:
+        step = FlowStep(Hang(), batch_size=3, process=True)
+        async with Flow(step) as flow:
+            before = (await flow.process(Number(0))).result
+            late = start_all(flow, [0, 0.5], timeout=0.2)
+            (patient,) = start_all(flow, [0.1])
+            assert (await patient).result == before
+            outcomes = await asyncio.gather(*late, return_exceptions=True)
+            assert [type(outcome) for outcome in outcomes] == [TimeoutError] * 2
+            assert (await flow.process(Number(0))).result == before
+
+    run(main())
+
+
+def test_time_to_wait_and_to_start_a_process_does_not_end_it() -> None:
+    async def main() -> None:
+        async with Flow(FlowStep(Hang(), process=True)) as flow:
+            first = (await flow.process(Number(0))).result
+            # Its turn comes shortly before it gives up
+            busy = start_all(flow, [0.3])
+            late = start_all(flow, [0.25], timeout=0.4)
+            outcomes = await asyncio.gather(*busy, *late, return_exceptions=True)
+            assert isinstance(outcomes[1], TimeoutError)
+            assert (await flow.process(Number(0), timeout=10)).result == first
+            process = psutil.Process(first)
+            process.kill()
+            while process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                await asyncio.sleep(0.001)
+            outcome = await asyncio.gather(
+                flow.process(Number(0), timeout=0.3), return_exceptions=True
+            )
+            assert isinstance(outcome[0], TimeoutError)
+            # Started for the task that has given up, and not ended with it
+            second = (await flow.process(Number(0))).result
+            assert (await flow.process(Number(0))).result == second != first
+
+    run(main())

@@ -29,6 +29,7 @@ from audmodel.parallel import MultiWorker
 from audmodel.parallel import flatten_reduction
 from audmodel.parallel import sum_reduction
 from audmodel.parallel.processes import ProcessPool
+from audmodel.parallel.processes import _Worker
 
 
 class OddError(Exception):
@@ -206,7 +207,7 @@ def test_process_that_died_a_moment_before_a_call_is_reported(
             process.kill()
             process.join()
         with monkeypatch.context() as patch:
-            patch.setattr(BaseProcess, "is_alive", lambda _: True)
+            patch.setattr(_Worker, "_is_idle", lambda *_: True)
             with pytest.raises(BrokenProcessPool, match="ended with code -9"):
                 parallel_same([1, 2])
         assert parallel_same([1, 2]) == [[1], [2]]

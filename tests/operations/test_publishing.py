@@ -1,4 +1,4 @@
-"""What becomes of a model if another program stores its archive at the same moment."""
+"""What is stored, and what if another program does it at the same moment."""
 
 from __future__ import annotations
 
@@ -19,6 +19,18 @@ from tests.behaviour.backends import publish
 
 
 Replace = Callable[[Callable[[Path], object]], None]
+
+
+def test_compression_is_that_of_the_archive(
+    repository: audmodel.Repository, model_folder: Path
+) -> None:
+    (model_folder / "text").write_bytes(b"0123456789" * 10_000)
+    sizes = []
+    for level in (0, 1, 9):
+        publish(model_folder, version=f"{level}.0.0", compression=level)
+        [archive] = Path(repository.host).rglob(f"*-{level}.0.0.zip")
+        sizes.append(archive.stat().st_size)
+    assert sizes[0] > 100_000 > sizes[1] > sizes[2]
 
 
 @pytest.fixture

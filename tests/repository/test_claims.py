@@ -15,8 +15,10 @@ from audmodel.core.repository import claims
 from audmodel.core.repository.lookup import open_registry
 from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
+from audmodel.core.yaml import document
 from audmodel.errors import PublishConflictError
 from audmodel.errors import RepositoryError
+from tests.processes import Interpreter
 
 
 MODEL = ModelId("12345678", "1.0.0")
@@ -27,6 +29,27 @@ ARCHIVE = Registry.archive_path(MODEL, "torch")
 def registry(repository: audmodel.Repository) -> Iterator[Registry]:
     with open_registry(repository) as registry:
         yield registry
+
+
+def test_other_processes_see_that_the_publisher_is_alive(
+    registry: Registry, python: Interpreter
+) -> None:
+    code = """
+        from audmodel.core.repository import claims
+        return claims.is_alive(args["data"].encode())
+    """
+    with claims.claimed(registry, MODEL, ARCHIVE):
+        stored = registry.backend.read_object(
+            registry.record_path(MODEL, "claim"), document.MAX_BYTES
+        )
+        assert stored is not None
+        data = stored.data.decode()
+        assert python.run(code, data=data) is True
+        # A process that had the same number is another one
+        start = document.load(stored.data, "The claim")["start"]
+        reused = data.replace(f"'{start}'", f"'{start}0'")
+        assert reused != data
+        assert python.run(code, data=reused) is False
 
 
 @pytest.mark.parametrize(

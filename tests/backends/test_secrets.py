@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from collections.abc import Mapping
+import copy
 import html
 import io
 import logging
@@ -304,24 +305,87 @@ def test_password_of_a_proxy(
     check(describe(info.value))
 
 
-def test_password_in_the_host() -> None:
-    for host in (
-        f"https://user:{CANARY}@example.com/artifactory",
-        f"user:{CANARY}@example.com",
-        f"http://{CANARY}@example.com",
+HOSTS = (
+    f"https://user:{CANARY}@example.com/artifactory",
+    f"user:{CANARY}@example.com",
+    f"http://{CANARY}@example.com",
+    f"https://user:a/{CANARY}@b@example.com",
+)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("backend", ["s3", "minio", "artifactory"])
+def test_password_in_the_host(backend: str, host: str) -> None:
+    repository = audmodel.Repository("models", host, backend)
+    assert "example.com" in repr(repository)
+    others = (copy.deepcopy(repository), pickle.loads(pickle.dumps(repository)))
+    for one in (repository, *others):
+        check(repr(one), str(one), *contents(one))
+        assert one == repository
+    check(repr(pickle.dumps(repository)))
+    audmodel.config.REPOSITORIES = [repository]
+    with pytest.raises(errors.ConfigurationError, match="credentials") as info:
+        audmodel.exists("deadbeef-1.0.0")
+    check(describe(info.value))
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("backend", [Artifactory, S3])
+def test_password_in_the_host_of_a_backend(
+    backend: type[Artifactory | S3], host: str
+) -> None:
+    with pytest.raises(errors.ConfigurationError, match="credentials") as info:
+        backend(host, "models")
+    check(describe(info.value))
+
+
+def test_hosts_without_password_stay_as_they_are() -> None:
+    for host, backend in (
+        ("/b@c/d", "file-system"),
+        ("user:password@host", "of-a-user"),
+        ("https://example.com/artifactory", "artifactory"),
     ):
-        for backend in ("s3", "artifactory"):
-            repository = audmodel.Repository("models", host, backend)
-            check(repr(repository), str(repository))
-            assert "example.com" in repr(repository)
-            audmodel.config.REPOSITORIES = [repository]
-            with pytest.raises(errors.AudmodelError) as info:
-                audmodel.exists("deadbeef-1.0.0")
-            # The variables of frames hold what was given
-            check("".join(traceback.format_exception(info.value)))
+        assert audmodel.Repository("a", host, backend).host == host
     assert repr(audmodel.Repository("a", "/b@c/d", "file-system")) == (
         "Repository('a', '/b@c/d', 'file-system')"
     )
+    check(repr(audmodel.Repository("a", f"user:{CANARY}@host", "of-a-user")))
+
+
+ENTRY = f"{{name: a, backend: s3, host: 'https://user:{CANARY}@example.com'}}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"repositories: [{ENTRY}, 1]",
+        f"repositories: [{ENTRY}, {{name: a}}]",
+        f"repositories: ['s3:https://user:{CANARY}@example.com:a']",
+        f"repositories: https://user:{CANARY}@example.com",
+        f"repositories: {ENTRY}",
+        f"repositories: [[{ENTRY}]]",
+        f"repositories: [{ENTRY}",
+        f"repositories: [{ENTRY}, *unknown]",
+        f"cache_root: relative\nrepositories: [{ENTRY}]",
+        f"cache_root: [{ENTRY}]",
+        f"https://user:{CANARY}@example.com",
+        f"? https://user:{CANARY}@example.com\n: 1\n",
+        f"? [https://user:{CANARY}@example.com]\n: 1\n",
+        f"https://user:{CANARY}@example.com: 1\n" * 2,
+        f"repositories: [{{https://user:{CANARY}@example.com: 1}}]",
+        f"repositories: [{ENTRY[:-1]}, https://user:{CANARY}@example.com: 1}}]",
+        f"a: 1\n\tb: https://user:{CANARY}@example.com",
+    ],
+)
+def test_password_in_a_configuration_that_cannot_be_used(
+    content: str, home: Path
+) -> None:
+    path = home / ".config" / "audmodel.yaml"
+    path.parent.mkdir()
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(errors.ConfigurationError, match=r"audmodel\.yaml") as info:
+        audmodel.models()
+    check(describe(info.value))
 
 
 def test_credentials_are_no_attributes() -> None:

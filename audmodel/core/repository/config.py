@@ -3,6 +3,7 @@ r"""Configuration: shipped defaults, configuration file, environment."""
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 from audmodel.core.errors import ConfigurationError
@@ -18,6 +19,8 @@ DEFAULT_FILE = "default.yaml"
 _KEYS = ("cache_root", "repositories")
 _REPOSITORY_KEYS = ("name", "host", "backend")
 _UNPROTECTED = "unprotected"
+# User and password before a host, as messages quote it
+_LOGIN = re.compile(r"[^\s'\"]+@")
 
 
 class Config:
@@ -176,26 +179,32 @@ def _default_settings() -> dict[str, Any]:
 
 def _read_file(path: str) -> dict[str, Any]:
     r"""Checked content of a configuration file."""
+    try:
+        return _settings(_content(path), path)
+    except (ConfigurationError, InvalidDocumentError) as error:
+        where = f"'{path}'"
+        problem = _LOGIN.sub("***@", str(error).removeprefix(where))
+    # Outside of the handler, as the frames below know the passwords as well
+    raise ConfigurationError(f"{where}{problem}")
+
+
+def _content(path: str) -> bytes:
     from audmodel.core.yaml import document
 
     try:
         with open(path, "rb") as file:
-            content = file.read(document.MAX_BYTES + 1)
+            return file.read(document.MAX_BYTES + 1)
     except OSError as error:
         raise ConfigurationError(
             f"The configuration file '{path}' cannot be read: {error.strerror}."
         ) from error
-    return _settings(content, path)
 
 
 def _settings(content: bytes, path: str) -> dict[str, Any]:
     r"""Checked settings of a file with this path."""
     from audmodel.core.yaml import document
 
-    try:
-        values = document.load(content, f"'{path}'")
-    except InvalidDocumentError as error:
-        raise ConfigurationError(str(error)) from error
+    values = document.load(content, f"'{path}'")
     for key in values:
         if key not in _KEYS:
             raise ConfigurationError(

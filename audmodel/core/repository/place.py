@@ -47,6 +47,20 @@ def identity(backend: object, host: str, name: str) -> tuple[str, ...]:
     return kind, host, name
 
 
+def is_server(backend: object) -> bool:
+    r"""Whether the hosts of a backend are known to be servers.
+
+    Args:
+        backend: class of the backend, or where to import it from
+
+    Returns:
+        ``False`` if they may be anything
+
+    """
+    kind = backend if isinstance(backend, str) else _class_name(backend)
+    return kind in (_S3, _ARTIFACTORY)
+
+
 def server_name(backend: object, host: str) -> str | None:
     r"""Name of the server that a repository is on.
 
@@ -59,8 +73,7 @@ def server_name(backend: object, host: str) -> str | None:
         of a kind that is not known here
 
     """
-    kind = backend if isinstance(backend, str) else _class_name(backend)
-    if kind not in (_S3, _ARTIFACTORY):
+    if not is_server(backend):
         return None
     try:
         return _parsed(host).hostname

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 import copy
 import importlib
 import os
-import re
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import ClassVar
 
+from audmodel.core.backend.host import without_login
 from audmodel.core.errors import ConfigurationError
 from audmodel.core.similar import did_you_mean
 
@@ -92,16 +92,19 @@ class Repository:
         *,
         unprotected: bool = False,
     ) -> None:
+        host = os.fspath(host) if isinstance(host, os.PathLike) else host
+        if "@" in str(host) and _is_server(backend):
+            # It is refused when it is used, and kept nowhere until then
+            host = without_login(host)
         self.name = name
-        self.host: str = os.fspath(host) if isinstance(host, os.PathLike) else host
+        self.host: str = host
         self.backend = backend
         self.unprotected = unprotected
 
     def __repr__(self) -> str:
         host = self.host
-        if self.backend != "file-system":
-            # The user part may hold a password, and this text is shown and logged
-            host = re.sub("^([^/]*//)?[^/@]*@", r"\1***@", host)
+        if "@" in str(host) and self.backend != "file-system":
+            host = without_login(host)
         return f"Repository({self.name!r}, {host!r}, {self.backend!r})"
 
     def __eq__(self, other: object) -> bool:
@@ -224,6 +227,12 @@ def server_name(repository: Repository) -> str | None:
     from audmodel.core.repository import place
 
     return place.server_name(_kind(repository.backend), repository.host)
+
+
+def _is_server(backend: str) -> bool:
+    from audmodel.core.repository import place
+
+    return place.is_server(_kind(backend))
 
 
 def _kind(backend: str) -> object:

@@ -25,6 +25,7 @@ from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.host import without_login
 from audmodel.core.backend.http import credentials
 from audmodel.core.backend.http.objects import CHUNK
 from audmodel.core.backend.http.objects import Answer
@@ -73,6 +74,8 @@ class Artifactory(RemoteBackend):
         *,
         authentication: tuple[str, str] | None = None,
     ) -> None:
+        # The frames of an error hold no secret either
+        host = without_login(host)
         # The base class would keep the secret as a public attribute
         super().__init__(host, repository, authentication=None)
         self._url = _base_url(host)

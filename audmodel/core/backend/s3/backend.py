@@ -16,6 +16,7 @@ from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.host import without_login
 from audmodel.core.backend.http.objects import CHUNK
 from audmodel.core.backend.http.objects import Answer
 from audmodel.core.backend.http.objects import RemoteBackend
@@ -57,6 +58,8 @@ class S3(RemoteBackend):
         authentication: tuple[str, str] | None = None,
         secure: bool | None = None,
     ) -> None:
+        # The frames of an error hold no secret either
+        host = without_login(host)
         # The base class would keep the secret as a public attribute
         super().__init__(host, repository, authentication=None)
         if "/" in repository:

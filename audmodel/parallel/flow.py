@@ -102,8 +102,8 @@ class Flow:
         ``async with`` does the same without blocking the event loop.
 
         Raises:
-            Exception: whatever ``on_start`` of a handler raises,
-                after all workers were ended again
+            Exception: if ``on_start`` of a handler raises it;
+                all workers are stopped before
             RuntimeError: if the flow was started before
 
         """
@@ -164,7 +164,7 @@ class Flow:
             the task
 
         Raises:
-            Exception: whatever a handler raised for the batch of the task
+            Exception: if a handler raised it for the batch of the task
             NotRunningError: if the flow was not started,
                 :meth:`stop` was called,
                 or this process is a fork of the one that started it
@@ -263,7 +263,7 @@ class Flow:
 
         loop = asyncio.get_running_loop()
         if self._traffic is None or self._traffic.loop.is_closed():
-            # Everybody who waited for a task has gone with the event loop
+            # All calls that waited for a task ended with the event loop
             self._traffic = Traffic(loop, self.steps, self._workers, self.max_tasks)
         if self._traffic.loop is not loop:
             raise RuntimeError("This flow belongs to another event loop.")

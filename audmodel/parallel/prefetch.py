@@ -125,7 +125,7 @@ def prefetch(
 
 
 def _has_executors() -> bool:
-    """Whether the interpreter still lends threads, which it does not while it ends."""
+    """Whether threads can still be started, which is not so while Python exits."""
     try:
         # Imported here as it costs more than the rest of the package
         importlib.import_module("concurrent.futures.thread")
@@ -253,7 +253,7 @@ class _Calls(Generic[Item, Result]):
                     on_abort()
             finally:
                 # A generator that is garbage of a cycle
-                # may be closed from whatever thread collects it,
+                # may be closed by any thread that collects it,
                 # and a worker cannot wait for itself
                 is_worker = threading.get_ident() in self._threads
                 self._executor.shutdown(wait=not is_worker)

@@ -11,7 +11,7 @@ from audmodel.parallel.arguments import positive_int
 class BaseTask:
     """What travels through a flow.
 
-    A subclass has whatever attributes the handlers of a flow read and set.
+    A subclass has the attributes that the handlers of a flow read and set.
 
     Examples:
         >>> class Text(BaseTask):

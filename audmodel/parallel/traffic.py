@@ -210,7 +210,7 @@ class Traffic:
 
         def hand_back(future: Future[Any]) -> None:
             # Runs in a thread of the worker.
-            # When the event loop is closed, nobody waits for the outcome
+            # When the event loop is closed, no call waits for the result
             with contextlib.suppress(RuntimeError):
                 self.loop.call_soon_threadsafe(
                     self._take_back, line, worker, batch, future

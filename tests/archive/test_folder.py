@@ -105,8 +105,8 @@ def test_there_have_to_be_files(tmp_path: Path) -> None:
         (".", "link to a folder"),
         ("sub", "link to a folder"),
         ("/", "link to a folder"),
-        ("missing", "link to nothing"),
-        ("bad", "link to nothing"),
+        ("missing", "broken link"),
+        ("bad", "broken link"),
         ("/dev/null", "not a regular file"),
     ],
 )
@@ -295,7 +295,7 @@ def test_names_that_collide_elsewhere_are_not_published(
     tmp_path: Path, repository: audmodel.Repository, first: str, second: str
 ) -> None:
     root = make_folder(tmp_path / "model", {first: b"1", second: b"2"})
-    with pytest.raises(audmodel.errors.InvalidFolderError, match="are one name") as e:
+    with pytest.raises(audmodel.errors.InvalidFolderError, match="collide on") as e:
         audmodel.publish(str(root), "torch", {}, "1.0.0")
     assert str(root) in str(e.value)
 
@@ -336,6 +336,6 @@ def test_names_that_collide_are_loaded_where_they_do_not(
     assert read_folder(root) == content
     # As on a disk that does not tell them apart
     monkeypatch.setattr(Folder, "status", lambda self, name="": os.stat(self.path))
-    with pytest.raises(audmodel.errors.ArchiveError, match="are one name") as info:
+    with pytest.raises(audmodel.errors.ArchiveError, match="collide on") as info:
         audmodel.load(uid, cache_root=str(tmp_path / "there"))
     assert uid in str(info.value)

@@ -467,7 +467,7 @@ def test_cleaning_up_fails(
     )
     with pytest.raises(BrokenError):
         backend.write_object("/a", broken())
-    assert ("stay behind" in caplog.text) == warns
+    assert ("its parts remain" in caplog.text) == warns
 
 
 SCRIPT = """

@@ -185,9 +185,9 @@ def test_folder_without_files(
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("dangling link", "link to nothing"),
+        ("dangling link", "broken link"),
         ("link to a folder", "link to a folder"),
-        ("link in a circle", "link to nothing"),
+        ("link in a circle", "broken link"),
         ("pipe", "not a regular file"),
         ("backslash", "Rename"),
         ("line feed", "Rename"),

@@ -44,7 +44,7 @@ class StoredObject:
 
     Args:
         data: the content
-        tag: changes whenever the content changes
+        tag: etag, which changes with the content
         is_damaged: whether the content is not what was stored
 
     """
@@ -59,8 +59,8 @@ class ObjectState:
     r"""What a storage says of an object without its content.
 
     Args:
-        tag: changes whenever the object is written,
-            though not every storage tells equal contents apart
+        tag: etag, which changes with each write,
+            but on some storages only with the content
         time: when it was written, by the clock of the storage
 
     """
@@ -230,12 +230,12 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
 
     """
 
-    #: Why writers that meet may do harm,
-    #: empty if the storage is supposed to keep them apart
+    #: Why concurrent writers may overwrite each other,
+    #: empty if the storage has conditional writes
     weakness: ClassVar[str] = ""
-    #: Whether to write even if nothing keeps them apart
+    #: Whether to write even without conditional writes
     unprotected = False
-    #: Whether a write that was not answered may still be carried out later
+    #: Whether a write without a response may still be carried out later
     has_late_writes: ClassVar[bool] = True
 
     @property
@@ -274,7 +274,7 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
         """
 
     def read_damaged(self, path: str, limit: int) -> StoredObject | None:
-        r"""Content of a small object that is to be replaced, whatever it is.
+        r"""Content of a small object that is to be replaced, damaged or not.
 
         Args:
             path: path of the object
@@ -367,10 +367,10 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
 
     @property
     def deletes_blindly(self) -> bool:
-        r"""Whether an object may be deleted that was replaced since it was looked at.
+        r"""Whether an object may be deleted that was replaced since it was checked.
 
         The storage compares nothing when it deletes,
-        so that a write between look and deletion is lost.
+        so that a write between check and deletion is lost.
         """
         return False
 
@@ -500,7 +500,7 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
         return 1
 
     def list_uploads(self, prefix: str) -> list[Upload]:
-        r"""Objects that somebody began to write, and did not finish.
+        r"""Uploads of objects that were begun and not completed.
 
         Args:
             prefix: what their paths begin with
@@ -518,7 +518,7 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
         r"""Remove what was written of an object.
 
         Args:
-            upload: upload that nobody goes on with
+            upload: upload that is not continued
 
         Raises:
             RepositoryError: if it cannot be removed

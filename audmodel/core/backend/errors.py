@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class RepositoryError(AudmodelError, audbackend.BackendError):  # type: ignore[misc]
-    r"""A repository could not do what was asked of it.
+    r"""A request to a repository failed.
 
     Args:
         message: what happened, why, and what to do
@@ -41,13 +41,13 @@ class RepositoryNotFoundError(RepositoryError):
 
 
 class RepositoryUnreachableError(RepositoryError):
-    r"""The repository gives no answer."""
+    r"""The repository does not respond."""
 
     __module__ = "audmodel.errors"
 
 
 class OfflineError(RepositoryUnreachableError):
-    r"""The repository must not be asked, since ``AUDMODEL_OFFLINE`` is set."""
+    r"""The repository is remote, and ``AUDMODEL_OFFLINE`` is set."""
 
     __module__ = "audmodel.errors"
 
@@ -71,12 +71,12 @@ class DamagedObjectError(RepositoryError):
 
 
 class WriteUncertainError(RepositoryError):
-    r"""Nobody can tell whether the repository stored something."""
+    r"""The outcome of a write is unknown."""
 
     __module__ = "audmodel.errors"
 
 
 class UnprotectedRepositoryError(RepositoryError):
-    r"""The storage does not keep publishers apart that meet."""
+    r"""The storage has no conditional writes: publishers may overwrite each other."""
 
     __module__ = "audmodel.errors"

@@ -130,7 +130,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
     def replace_object(self, path: str, data: bytes, tag: str) -> bool:  # noqa: D102
         with self._translate_errors("replace", path):
             target = self._expand(path)
-            # A look before saves most of those who come too late a write
+            # Checked without lock first: most late writers stop here
             if not _has_tag(target, tag):
                 return False
             with (
@@ -310,12 +310,12 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
             os.replace(temporary, target)
 
     def _sync_name(self, path: str) -> None:
-        r"""Make the name of a file durable that everybody sees already."""
+        r"""Make the name of a file durable, which is visible already."""
         try:
             disk.sync_folder(os.path.dirname(path))
         except OSError as error:
             raise WriteUncertainError(
-                f"'{path}' was written, but may be lost should the power fail: "
+                f"'{path}' was written, but may be lost if the power fails: "
                 f"{error.strerror}. Read it before you try again.",
                 error,
             ) from error
@@ -358,8 +358,8 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
         r"""Let one process at a time compare and replace.
 
         Locking the folder itself leaves no lock file behind.
-        On network file systems that keeps nobody away on other machines:
-        they want a file that is open for writing,
+        On network file systems this lock does not exclude other machines:
+        they need a lock on a file that is open for writing,
         and some have no locks at all.
         """
         with contextlib.ExitStack() as stack:
@@ -405,7 +405,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
 
 @functools.cache
 def _announce_no_locks(root: str) -> None:
-    r"""Say once what to mind."""
+    r"""Warn once."""
     logger.warning(
         "The file system of '%s' has no file locks. "
         "Let only one process at a time publish, and change aliases and metadata.",
@@ -414,9 +414,9 @@ def _announce_no_locks(root: str) -> None:
 
 
 def _open_lock(path: str) -> int:
-    r"""Open a lock file, which everybody may lock who may change the repository."""
+    r"""Open a lock file, which all users that may change the repository may lock."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, _LOCK_MODE)
-    with contextlib.suppress(OSError):  # it may belong to somebody else
+    with contextlib.suppress(OSError):  # it may belong to another user
         os.fchmod(fd, _LOCK_MODE)
     return fd
 
@@ -458,7 +458,7 @@ def _create_locked(folder: str, prefix: str) -> tuple[str, int]:
             # A signal may come while the file is made
             disk.remove(path)
             raise
-        # Somebody may have tidied up before the file was locked
+        # Another process may have removed the file before it was locked
         if os.fstat(fd).st_nlink:
             return path, fd
         os.close(fd)
@@ -476,10 +476,10 @@ def _remove_abandoned(folder: str, prefix: str) -> None:
 
 @contextmanager
 def _locked(path: str) -> Iterator[int]:
-    r"""Lock a file that nobody else has locked.
+    r"""Lock a file that no other process has locked.
 
     Raises:
-        OSError: if somebody has, or it cannot be locked
+        OSError: if another process has locked it, or it cannot be locked
 
     """
     fd = disk.open_file(path, os.O_RDONLY | os.O_NOFOLLOW)

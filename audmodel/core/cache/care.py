@@ -1,8 +1,8 @@
-r"""What is in a cache, and how to get rid of it.
+r"""List the models in a cache, and remove them.
 
-A model is taken out of sight by renaming its folder
-while its locks are held, and deleted then.
-Whoever has opened one of its files reads on.
+To remove a model, its folder is renamed
+while its locks are held, and then deleted.
+Processes that have opened a file of the model can still read it.
 
 """
 

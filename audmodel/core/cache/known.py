@@ -28,12 +28,12 @@ _MAX_BYTES = 1024
 
 
 def remember(root: str, name: Alias | ShortId, model: ModelId) -> None:
-    r"""Note what a name stands for.
+    r"""Store the model that a name is resolved to.
 
     Args:
         root: cache folder, which need not be writable
         name: alias or short ID
-        model: model that it stands for
+        model: model that the name is resolved to
 
     """
     if _read(root, name) != model:
@@ -42,10 +42,10 @@ def remember(root: str, name: Alias | ShortId, model: ModelId) -> None:
 
 
 def recall(root: str, name: Alias | ShortId) -> ModelId | None:
-    r"""What a name stood for when a repository was asked the last time.
+    r"""Model that a name was resolved to the last time by a repository.
 
-    A short ID that was never asked for
-    is the latest version in the cache.
+    A short ID that was never resolved
+    is resolved to the latest version in the cache.
 
     Args:
         root: cache folder
@@ -55,12 +55,12 @@ def recall(root: str, name: Alias | ShortId) -> ModelId | None:
         model, or ``None`` if it is not known
 
     """
-    model, how = _read(root, name), "as it was last known"
+    model, how = _read(root, name), "the last known model"
     if model is None and isinstance(name, ShortId):
         model, how = _latest(root, name.short), "the latest version in the cache"
     if model is not None:
         logger.warning(
-            "AUDMODEL_OFFLINE is set. '%s' is taken for '%s', %s.", name, model, how
+            "AUDMODEL_OFFLINE is set. '%s' is resolved to '%s', %s.", name, model, how
         )
     return model
 

@@ -63,12 +63,12 @@ def hold(
         timeout: seconds to wait, forever if negative
         lend: whether code of the user runs inside the block,
             so that no thread of this process waits for the lock
-        borrow: whether a lock that is lent will do
+        borrow: whether to accept a lock that this process has lent
 
     Yields:
-        whether the lock keeps others away,
-        which not every file system cares for,
-        and which it does not if it is lent
+        whether the lock excludes others:
+        not every file system supports this,
+        and a borrowed lock does not
 
     Raises:
         LockTimeoutError: if the lock was not free in time
@@ -118,8 +118,8 @@ def _acquire(folder: Folder, name: str, timeout: float, *, borrow: bool) -> int 
         if waited >= notice:
             notice = waited + _NEXT_NOTICE
             logger.warning(
-                "Waiting since %.0f s for '%s', "
-                "which %s holds that is at work on the same model.",
+                "Waiting for %.0f s for the lock '%s', "
+                "which %s holds for the same model.",
                 waited,
                 path,
                 _holder(path),
@@ -148,7 +148,7 @@ def _timeout_error(path: str, timeout: float) -> CacheBusyError:
 
     holder = _holder(path)
     return LockTimeoutError(
-        f"{holder[:1].upper()}{holder[1:]} is at work on the model, "
+        f"{holder[:1].upper()}{holder[1:]} uses the model, "
         f"and has locked '{path}' for longer than {timeout:g} s. "
         "Wait until it is done, end it, or allow a longer 'timeout'.",
         path,

@@ -1,16 +1,16 @@
-r"""Note that a model may not be on the disk yet, should the power fail.
+r"""Marker of a model whose files may not be on the disk yet.
 
-To wait until a model is on the disk would double the time of a load.
-Instead a small file is, before the model becomes visible,
-which names the start of the machine and what each file has to be.
-As long as the machine runs, what was written is what is read.
-After another start the files are compared with it once.
-If one is not what it was, since the power failed,
-then the model is taken back and continued like a load that ended early.
+To flush a model to the disk would double the time of a load.
+Instead a small file, the marker, is flushed before the model becomes visible.
+It holds the boot ID of the machine, and checksum and size of each file.
+Until the next boot, the operating system returns what was written.
+After it, the files are compared with the marker once.
+If a file is wrong, since the power failed,
+the model is withdrawn, and loaded like after an interruption.
 
 ::
 
-    start of the machine, colon, BLAKE3 digest of what follows the line feed
+    boot ID, colon, BLAKE3 digest of what follows the line feed
     CRC-32, space, size, space, name, zero byte, for each file
 
 """

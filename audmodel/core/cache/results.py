@@ -13,10 +13,10 @@ class CachedModel:
         path: path of its folder
         size: size of its files in bytes
         last_used: when it was loaded the last time,
-            also if it was in the cache already
-        partial: whether only some of its files are there
-        unfinished: whether they are of a load that was interrupted,
-            or has not ended yet
+            even if it was in the cache already
+        partial: whether the cache holds only some of its files
+        unfinished: whether its load was interrupted,
+            or is still running
 
     """
 

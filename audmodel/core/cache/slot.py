@@ -57,7 +57,7 @@ class Slot:
         Args:
             timeout: seconds to wait, forever if negative
             lend: whether no thread of this process waits for it
-            borrow: whether it will do that this process has lent it
+            borrow: whether to accept a lock that this process has lent
 
         Raises:
             LockTimeoutError: if the lock was not free in time
@@ -79,7 +79,7 @@ class Slot:
 
         The time is the one at which it was changed.
         It needs no lock,
-        and in a cache that cannot be written to nobody has to know it.
+        and is skipped in a cache that cannot be written to.
         """
         with contextlib.suppress(OSError):
             # The clock of another machine may have set it, or this one may be wrong
@@ -163,7 +163,7 @@ class Slot:
                 what is needed of attempts to fill them is taken as well
             private: whether to keep away from the folders of others,
                 and others from this one,
-                whatever the lock says
+                even while the lock is held
 
         Returns:
             folder that no other process works in,

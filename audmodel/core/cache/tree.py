@@ -272,7 +272,7 @@ class Folder:
 
         Args:
             name: name of the file
-            mode: permissions of a new file, whatever the umask
+            mode: permissions of a new file, regardless of the umask
 
         Returns:
             file descriptor

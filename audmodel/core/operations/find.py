@@ -107,7 +107,7 @@ def find(uid: str | ModelId, cache_root: str, *, any_archive: bool = False) -> F
         found = first(lambda registry: _header(registry, model))
     except OfflineError as error:
         raise OfflineError(
-            f"What is needed of the model '{model}' is not in the cache. {error}"
+            f"The model '{model}', or a part of it, is not in the cache. {error}"
         ) from error
     if found is None:
         raise ModelNotFoundError(

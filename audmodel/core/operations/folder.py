@@ -37,7 +37,7 @@ def scan(root: str) -> list[InputFile]:
 
     """
     root = os.fspath(root)
-    # An unset variable in a script would publish whatever folder it runs in
+    # An unset variable in a script would publish the current folder
     root = root and os.path.abspath(os.path.expanduser(root))
     if not os.path.isdir(root):
         what = "is not a folder" if os.path.exists(root) else "does not exist"
@@ -79,7 +79,7 @@ def scan(root: str) -> list[InputFile]:
     for first, second in names.find_collisions(file.name for file in files):
         raise InvalidFolderError(
             f"The model folder '{root}' cannot be published: {first!r} and {second!r} "
-            "are one name on some file systems. Rename one of them."
+            "collide on some file systems. Rename one of them."
         )
     return files
 
@@ -112,7 +112,7 @@ def _input_file(entry: os.DirEntry[str], name: str) -> InputFile:
     try:
         status = entry.stat()
     except OSError as error:
-        what = "a link to nothing" if entry.is_symlink() else "not readable"
+        what = "a broken link" if entry.is_symlink() else "not readable"
         raise InvalidFolderError(
             f"'{entry.path}' is {what}. Remove or replace it."
         ) from error

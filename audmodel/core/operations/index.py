@@ -62,7 +62,7 @@ def is_other(entry: CacheEntry, packed: bytes) -> bool:
 
 
 def keep(entry: CacheEntry, packed: bytes) -> None:
-    r"""Keep the directory of an archive, whatever was there before.
+    r"""Store the directory of an archive, in place of an earlier one.
 
     Args:
         entry: place of the model in the cache

@@ -161,7 +161,7 @@ def _load_all(
     try:
         attempt(private=False)
     except FileNotFoundError:
-        # Somebody took the folder away,
+        # Another process removed the staging folder,
         # which happens only if the locks of the file system are broken
         if not entry.is_complete:
             attempt(private=True)
@@ -294,7 +294,7 @@ def _load_some(
     try:
         yield from attempt(private=False)
     except FileNotFoundError:
-        # Somebody took the folder away, see above
+        # Another process removed the staging folder, see above
         yield from attempt(private=True)
     return sum(member.size for member in members if member.name in missing)
 
@@ -491,6 +491,6 @@ def _check_distinct(directory: format.Directory, staging: Staging) -> None:
     for first, second in find_collisions(paths):
         if not staging.distinguishes(first, second):
             raise ArchiveError(
-                f"{first!r} and {second!r} are one name on the file system of "
-                "the cache. Use a cache on one that tells them apart"
+                f"{first!r} and {second!r} collide on the file system of the cache. "
+                "Use a cache on a file system that distinguishes them"
             )

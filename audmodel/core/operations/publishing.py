@@ -216,8 +216,8 @@ def repair(
         def check() -> None:
             if archive.identity != expected:
                 raise ArchiveMismatchError(
-                    f"The folder does not make the archive of '{model}' "
-                    "that was published: its files, or 'compression', are others. "
+                    f"The folder gives another archive of '{model}' than the "
+                    "published one: its files or 'compression' differ. "
                     "Nothing was stored."
                 )
 
@@ -292,7 +292,7 @@ class _Archive:
 
         with (
             claim.renewing() as check,
-            # Workers end with the upload, whatever refers to its error
+            # Workers end with the upload, even if its error keeps a reference
             contextlib.closing(_checked(self._writer, check)) as chunks,
         ):
             try:
@@ -308,7 +308,7 @@ class _Archive:
             except WriteUncertainError:
                 raise
             except RepositoryError:
-                # Who took the claim over has removed what was uploaded
+                # A publisher that took the claim over has removed the upload
                 claim.fence()
                 raise
         if tag is None:
@@ -439,7 +439,7 @@ def _set_alias(registry: Registry, alias: str, model: ModelId) -> None:
         registry.set_alias(alias, model, is_new=True)
     except (RepositoryError, InvalidDocumentError) as error:
         error.add_note(
-            f"The model '{model}' was published, only its alias '{alias}' was not set. "
+            f"The model '{model}' was published, but its alias '{alias}' was not set. "
             "Set it with audmodel.set_alias()."
         )
         raise

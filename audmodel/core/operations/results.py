@@ -1,4 +1,4 @@
-r"""What public functions give back."""
+r"""Results of public functions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Transfer:
-    r"""What loading or publishing a model moves.
+    r"""Bytes and requests that loading or publishing a model takes.
 
     Args:
         uid: model ID
@@ -45,8 +45,8 @@ class Transfer:
         size: bytes of these files
         bytes: bytes that are fetched or sent for them
         requests: number of requests that this takes
-        exact: whether ``bytes`` and ``requests`` are what it will be,
-            and not an estimate
+        exact: whether ``bytes`` and ``requests`` are exact,
+            and not estimated
 
     """
 
@@ -65,7 +65,7 @@ class ModelFile:
     Args:
         path: path in the model, with ``'/'`` between folders
         size: size in bytes
-        compressed_size: bytes that it has in the archive
+        compressed_size: size in the archive in bytes
 
     """
 
@@ -76,7 +76,7 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class DamagedFile:
-    r"""File that is not what was published.
+    r"""File that differs from the published one.
 
     Args:
         path: path in the model, with ``'/'`` between folders
@@ -84,7 +84,7 @@ class DamagedFile:
             ``'size'``, ``'content'``, ``'unreadable'``,
             or ``'mode'`` if it should be executable
         size: bytes of the file that are wrong or missing
-        details: what exactly was found in the repository
+        details: details of the damage in the repository
 
     """
 
@@ -96,13 +96,13 @@ class DamagedFile:
 
 @dataclass(frozen=True)
 class Verification:
-    r"""What came out of verifying a model.
+    r"""Result of verifying a model.
 
     Args:
         uid: model ID
         path: folder in the cache, or location of the archive in the repository
         damaged: files that were missing or wrong
-        extra: files that are not part of the model, which are left alone
+        extra: files that are not part of the model, which are kept
         repaired: whether the damaged files were replaced
 
     """
@@ -115,5 +115,5 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        r"""Whether all files are what was published, by now."""
+        r"""Whether all files are as they were published, maybe after a repair."""
         return not self.damaged or self.repaired

@@ -90,10 +90,10 @@ def slot_of(entry: CacheEntry) -> Slot:
 
 
 def repair(found: Found, slot: Slot, *, num_workers: int) -> Verification:
-    r"""Replace files that are wrong, each as one step.
+    r"""Replace wrong files, each in one step.
 
-    Of large files only the parts that are wrong are fetched.
-    Whoever has opened a file goes on reading the one that was replaced.
+    Of large files only the wrong parts are fetched.
+    A process that has opened the old file can still read it.
 
     Args:
         found: the model

@@ -42,7 +42,7 @@ class Finding:
         kind: ``'header'``, ``'metadata'`` or ``'alias'``
             for a record that cannot be read,
             ``'missing archive'``, ``'missing metadata'``,
-            ``'missing model'`` for an alias that points to none,
+            ``'missing model'`` for an alias whose model does not exist,
             or ``'list of aliases'``,
             which does not agree with the aliases
         uid: ID of the model, if it is known

@@ -445,7 +445,7 @@ def _take_over(
 
     """
     seen = _read(registry.backend, path)
-    # However long that took, nobody was watched yet
+    # Only from now on the claim is watched
     start = time.monotonic()
     stored = seen
     announced = False
@@ -629,7 +629,7 @@ def _process_start(process: int) -> str | None:
         with open(path, encoding="ascii", errors="replace") as file:
             # The name of the program, in parentheses, may hold anything
             fields = file.read().rpartition(")")[2].split()
-            # Nobody may ever ask how a process ended that is dead
+            # A zombie has ended, but was not reaped yet
             return "" if fields[0] in _DEAD else fields[19]
     except (OSError, IndexError):
         return None

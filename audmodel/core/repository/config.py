@@ -26,8 +26,8 @@ _LOGIN = re.compile(r"[^\s'\"]+@")
 class Config:
     r"""Configuration of the library.
 
-    The files are read when a value is asked for the first time.
-    A value that was set stays until the process ends.
+    The files are read when a value is needed for the first time.
+    A value that is set is kept until the process ends.
 
     Examples:
         >>> audmodel.config.CACHE_ROOT = "/data/models"
@@ -54,7 +54,7 @@ class Config:
 
     @property
     def REPOSITORIES(self) -> list[Repository]:  # noqa: N802
-        r"""Repositories, in the order in which they are looked at."""
+        r"""Repositories, in the order in which they are searched."""
         if self._repositories is None:
             self._read()
         assert self._repositories is not None

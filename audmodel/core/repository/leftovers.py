@@ -41,7 +41,7 @@ _DESCRIPTIONS = {
     "claim": "claim of a dead publisher",
     "upload": "unfinished upload of an object",
     "list of aliases": "list of aliases of a model that does not exist",
-    "probe": "object of a test of the storage",
+    "probe": "object of a check of the storage",
 }
 
 
@@ -77,7 +77,7 @@ class Leftover:
         what = _DESCRIPTIONS.get(self.kind, f"alias of the missing model {self.uid}")
         state = ", removed" if self.removed else ""
         if not self.proven and not self.removed:
-            state = ", not proven to be left by a publisher"
+            state = ", not proven to be an orphan"
         return f"{self.path} ({what}, {self.date}{state})"
 
 

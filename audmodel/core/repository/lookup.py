@@ -124,8 +124,9 @@ def _ask(
     unless all of them are.
     So is one whose host did not respond a moment ago,
     unless it is at another address now, or there is no other one to ask.
-    One that must not be asked, or does not say whether it has the answer,
-    is an error, unless another one has it.
+    A remote one while ``AUDMODEL_OFFLINE`` is set,
+    and one that does not say whether it has the answer,
+    is an error, unless another one has the answer.
     """
     from audmodel.core.backend.errors import HiddenError
     from audmodel.core.backend.errors import OfflineError

@@ -40,7 +40,7 @@ class RepositoryReport:
 
     @property
     def ok(self) -> bool:
-        r"""Whether the storage does all that audmodel needs."""
+        r"""Whether the storage does everything that audmodel needs."""
         return not self.weakness and all(check.ok for check in self.checks)
 
     def __str__(self) -> str:

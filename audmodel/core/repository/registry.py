@@ -312,7 +312,7 @@ class Registry:
         The list of the model is extended first
         and the list of the previous model is shortened last,
         so that the lists never lack an alias,
-        whenever the process ends.
+        even if the process ends in between.
 
         Args:
             name: name of the alias
@@ -347,7 +347,7 @@ class Registry:
     def settle_list(self, model: ModelId, names: Iterable[str]) -> None:
         r"""Let the list of aliases of a model agree with aliases.
 
-        A list that is damaged is made anew.
+        A damaged list is rebuilt.
 
         Args:
             model: ID of the model
@@ -379,7 +379,7 @@ class Registry:
 
         for _ in range(_ATTEMPTS):
             listed: bool | None = None
-            # A list that is damaged is made anew when it is changed
+            # A damaged list is rebuilt when it is changed
             with contextlib.suppress(InvalidDocumentError, DamagedObjectError):
                 listed = name in self.listed_aliases(model)
             wanted = self.alias(name) == model

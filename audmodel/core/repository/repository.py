@@ -48,11 +48,11 @@ class Repository:
     r"""Place where models are stored.
 
     It has an attribute for each argument.
-    Repositories are equal if they are the same place,
-    however it is spelled:
+    Repositories are equal if they are the same place.
+    Different spellings of a place are equal:
     links, ``'~'``, relative paths, and slashes at the end of folders,
-    and schemes, default ports, case of host names,
-    and regions of AWS do not matter.
+    schemes, default ports, case of host names,
+    and regions of AWS are resolved before the comparison.
 
     Args:
         name: name of the repository

@@ -103,8 +103,8 @@ class Artifactory(RemoteBackend):
         try:
             self._deploy_small(path, data)
         except FailureError as failure:
-            # Whoever must not overwrite anything learns by the refusal
-            # that somebody else was faster, or that an answer was lost
+            # An account that may not overwrite is refused
+            # if another client was faster, or if a response was lost
             stored = self.read_object(path, limit=LARGEST_JSON)
             if stored is not None:
                 return stored.data == data

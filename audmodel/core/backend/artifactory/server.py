@@ -57,7 +57,7 @@ LARGEST_JSON = 64 * MIB
 # Longer explanations of an error are not read
 LARGEST_ERROR = 64 * 1024
 _NOT_ARTIFACTORY = (
-    "what answered {} is not Artifactory. "
+    "the server that responded to {} is not Artifactory. "
     "Check the host, which often ends with '/artifactory'."
 )
 
@@ -165,7 +165,7 @@ class Server(Store):
     ) -> requests.Response:
         r"""Send a request once.
 
-        One that changes something is not given up before it was answered.
+        A request that changes something is not cancelled before its response.
 
         Args:
             method: HTTP method
@@ -429,12 +429,12 @@ def _unanswered(error: Exception, url: str) -> FailureError:
         return not_reached(error, url, proxy=is_proxy)
     if isinstance(error, exceptions.InvalidSchema | exceptions.TooManyRedirects):
         return FailureError(
-            Kind.OTHER, "the server leads away from itself, or in a circle.", error
+            Kind.OTHER, "the server redirects to another server, or in a circle.", error
         )
     if isinstance(error, ValueError):
         return unsendable(error)
     return FailureError(
-        Kind.LOST, f"there was no answer ({type(error).__name__}).", error
+        Kind.LOST, f"there was no response ({type(error).__name__}).", error
     )
 
 

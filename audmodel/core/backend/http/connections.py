@@ -18,8 +18,8 @@ from audmodel.core.process.requests import ended
 class Trust:
     r"""Trust in the connections of a session, which are used again as long as it lasts.
 
-    A connection stays with one machine, whatever becomes of it.
-    After a failure another one may stand behind the name of the server.
+    A connection always leads to the same machine.
+    After a failure the name of the server may belong to another machine.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class _Guarded(pace.Connection):
             self.cut()
 
     def cut(self) -> None:
-        r"""Let whoever waits for the server learn that it is in vain."""
+        r"""Shut the socket down, so that blocked reads fail."""
         # That of a parent process is still in use there
         if self._socket is not None and self._process == os.getpid():
             # TLS to a proxy wraps that to the server

@@ -13,7 +13,7 @@ from audmodel.core.errors import ConfigurationError
 
 MINIO_CONFIG_FILE = "~/.config/audbackend/minio.cfg"
 ARTIFACTORY_CONFIG_FILE = "~/.artifactory_python.cfg"
-# What botocore logs if somebody asks it to log everything
+# Loggers of botocore that log secrets at their lowest level
 _LOGGERS = (
     "botocore.auth",
     "botocore.credentials",

@@ -1,4 +1,4 @@
-r"""Objects of a storage behind HTTP: read whole or in ranges, whatever goes wrong."""
+r"""Objects of a storage behind HTTP, read whole or in ranges, with retries."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ class Store(abc.ABC):
         """
 
     def retry(self) -> Retry:
-        r"""Patience for one request."""
+        r"""Retry policy of one request."""
         return Retry(reached=self.reached)
 
     def repeat(
@@ -395,9 +395,9 @@ class RemoteReader(ObjectReader):
 class _Run:
     r"""Bytes of an object from one position to another.
 
-    They are asked for at once when the first of them are needed,
-    and once more from where the answer ends early,
-    or from where somebody goes on reading.
+    They are requested when the first of them are needed,
+    and again from where the response ended early,
+    or from where reading continues.
 
     Args:
         reader: reader of the object

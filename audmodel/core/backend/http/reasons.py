@@ -1,4 +1,4 @@
-r"""Why a request failed, in words that help whoever sent it."""
+r"""Messages that say why a request failed, and what to do."""
 
 from __future__ import annotations
 
@@ -113,11 +113,11 @@ def not_trusted(error: Exception) -> FailureError:
     """
     if any(word in str(error).upper().replace(" ", "_") for word in _NO_TLS):
         reason = (
-            "the server does not encrypt, which is expected of it. "
-            "If that is meant, write http:// in front of the host."
+            "the server does not use TLS. "
+            "If this is intended, write http:// in front of the host."
         )
     else:
-        reason = f"the connection is not trustworthy: {error}"
+        reason = f"the TLS connection failed: {error}"
     return FailureError(Kind.OTHER, reason, error)
 
 

@@ -162,8 +162,8 @@ def uncertain(what: str, error: RepositoryError) -> WriteUncertainError:
 
     """
     return WriteUncertainError(
-        f"{what}: an answer was lost, and nobody can tell whether it was stored "
-        f"({error}) Look at what is there before you try again.",
+        f"{what}: the response was lost, and the outcome of the write is unknown "
+        f"({error}) Check what is stored before you try again.",
         error.exception,
     )
 
@@ -189,7 +189,7 @@ def server_time(headers: Mapping[str, str], what: str) -> datetime.datetime:
 
 
 class Retry:
-    r"""Patience with one request: time, and growing pauses with jitter.
+    r"""Retry policy of one request: time budget, and backoff with jitter.
 
     Args:
         reached: whether the host answered before.
@@ -315,7 +315,7 @@ def cut_off(error: Exception) -> FailureError:
 
 
 def read_body(stream: Stream, limit: int) -> bytes | None:
-    r"""Body of an answer of which nobody knows how long it is.
+    r"""Body of a response of unknown length.
 
     Args:
         stream: body

@@ -76,11 +76,11 @@ _MEANINGS = {
     ),
     "InvalidObjectState": (
         Kind.OTHER,
-        "the object is archived. Restore it, and let no rule archive models.",
+        "the object is archived. Restore it, and exclude models from archiving.",
     ),
     "NoSuchUpload": (
         Kind.OTHER,
-        "the upload was aborted, by somebody else or by a rule of the bucket.",
+        "the upload was aborted, by another client or by a rule of the bucket.",
     ),
     "EntityTooLarge": (Kind.OTHER, TOO_LARGE),
     **dict.fromkeys(_FULL, (Kind.OTHER, FULL)),
@@ -126,7 +126,7 @@ def _meaning(error: Any) -> tuple[Kind, str]:
     if code in _BAD_CREDENTIALS:
         return Kind.DENIED, (
             f"the server does not accept the credentials ({status} {code}). "
-            "They are wrong, have expired, or are of another place."
+            "They are wrong, have expired, or belong to another storage."
         )
     if code in _ELSEWHERE or status == 301:
         return Kind.OTHER, _elsewhere(error)
@@ -147,7 +147,7 @@ def _meaning(error: Any) -> tuple[Kind, str]:
 
 def _kind(operation: str, status: int, code: str) -> Kind:
     if status == 404:
-        # Nobody but the storage itself knows that an object is absent
+        # Only the storage itself knows that an object is absent, a proxy does not
         has_body = operation != "HeadObject"
         return Kind.OTHER if has_body and code != "NoSuchKey" else Kind.ABSENT
     if status in BUSY_STATUS or code in BUSY:
@@ -193,7 +193,7 @@ def _elsewhere(error: Any) -> str:
         f"in the region '{region}'" if re.fullmatch("[a-z0-9-]{1,40}", region) else ""
     )
     return (
-        f"the bucket lies {where or 'in another region'}. "
+        f"the bucket is {where or 'in another region'}. "
         "Set region in the settings of the host, or use the host of that region."
     )
 
@@ -223,7 +223,7 @@ def unanswered(error: Exception, url: str = "") -> FailureError:
     ):
         return FailureError(
             Kind.DENIED,
-            f"no credentials could be had ({type(error).__name__}).",
+            f"the credentials could not be loaded ({type(error).__name__}).",
             error,
         )
     if isinstance(error, exceptions.ValidationError | exceptions.ParamValidationError):
@@ -233,7 +233,7 @@ def unanswered(error: Exception, url: str = "") -> FailureError:
         if isinstance(inner, ValueError):
             return unsendable(inner)
     return FailureError(
-        Kind.LOST, f"there was no answer ({type(error).__name__}).", error
+        Kind.LOST, f"there was no response ({type(error).__name__}).", error
     )
 
 

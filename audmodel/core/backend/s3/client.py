@@ -435,7 +435,7 @@ def is_anonymous(client: Any) -> bool:
 
 
 def closing_on_error(client: Any) -> AbstractContextManager[None]:
-    r"""Close the body of an answer that nobody gets to see.
+    r"""Close the body of a response if its request fails.
 
     Args:
         client: client that asks inside the block
@@ -491,9 +491,9 @@ class _Session:
 
     @contextmanager
     def closing_on_error(self) -> Iterator[None]:
-        r"""Close the body of an answer that nobody gets to see.
+        r"""Close the body of a response if its request fails.
 
-        That is up to who reads it, unless something else of the answer is wrong.
+        Otherwise the reader of the body closes it.
         """
         self._local.body = None
         try:
@@ -570,7 +570,8 @@ def _leave_circle(response: tuple[Any, Any] | None, **_: Any) -> None:
         status, headers = response[0].status_code, response[0].headers
         if 300 <= status < 400 and "x-amz-bucket-region" not in headers:
             raise FailureError(
-                Kind.OTHER, f"the server answered {status}, which leads elsewhere."
+                Kind.OTHER,
+                f"the server answered {status}, a redirect that is not followed.",
             )
 
 

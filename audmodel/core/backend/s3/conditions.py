@@ -76,7 +76,7 @@ class ConditionalWrites:
         Raises:
             RepositoryError: if it cannot be stored
             UnprotectedRepositoryError: if the store ignores the condition
-            WriteUncertainError: if nobody can tell whether it was
+            WriteUncertainError: if the outcome is unknown
 
         """
         done = self._attempt(unprotected, lambda: self.create_object(path, data))
@@ -105,7 +105,7 @@ class ConditionalWrites:
         Raises:
             RepositoryError: if it cannot be stored
             UnprotectedRepositoryError: if the store ignores the condition
-            WriteUncertainError: if nobody can tell whether it was
+            WriteUncertainError: if the outcome is unknown
 
         """
         done = self._attempt(unprotected, lambda: self.replace_object(path, data, tag))
@@ -120,11 +120,11 @@ class ConditionalWrites:
     # ------------------------------------------------------------ the store itself
 
     def create_object(self, path: str, data: bytes) -> bool:
-        r"""Store an object if there is none, as far as the store cares."""
+        r"""Store an object if it is absent, with ``If-None-Match``."""
         return self._put("create", path, data, IfNoneMatch="*")
 
     def replace_object(self, path: str, data: bytes, tag: str) -> bool:
-        r"""Store an object in place of another, as far as the store cares."""
+        r"""Replace an object if it is unchanged, with ``If-Match``."""
         return self._put("replace", path, data, IfMatch=tag)
 
     def read_object(self, path: str, limit: int) -> StoredObject | None:
@@ -142,7 +142,7 @@ class ConditionalWrites:
         return ObjectState(str(found["ETag"]), found["LastModified"])
 
     def delete_object(self, path: str, tag: str) -> bool:
-        r"""Delete an object if it is unchanged, as far as the store cares."""
+        r"""Delete an object if it is unchanged, on stores that support conditions."""
 
         def attempt() -> bool:
             if tag != ANY and self.deletes_blindly:
@@ -183,15 +183,15 @@ class ConditionalWrites:
     def _put(self, action: str, path: str, data: bytes, **condition: str) -> bool:
         r"""Store an object under a condition, and be sure about the outcome.
 
-        Every doubt is settled by looking whose write is there:
-        an answer may be lost after the write was done,
+        If the outcome is unknown, the ``write-id`` of the object is read:
+        a response may be lost after the write was done,
         and a proxy may have sent the same write twice.
 
         Raises:
             RepositoryError: if the object cannot be stored
             UnsupportedError: if the store refuses conditions,
                 also those that hold
-            WriteUncertainError: if nobody can tell whether it was
+            WriteUncertainError: if the outcome is unknown
 
         """
         what = f"Could not {action} '{self._bucket.url(path)}'"
@@ -248,7 +248,7 @@ class ConditionalWrites:
                 return False
             if refusal.kind is Kind.BUSY and not in_doubt:
                 raise
-            what = f"Could not find out about '{self._bucket.url(path)}'"
+            what = f"Could not look up '{self._bucket.url(path)}'"
             raise uncertain(what, error) from error
         if answer.get("Metadata", {}).get(WRITE_ID) == write_id:
             return True
@@ -265,7 +265,7 @@ class ConditionalWrites:
             ``None`` if the store does not honour conditions, which is allowed
 
         Raises:
-            UnprotectedRepositoryError: if it does not, which nobody allowed
+            UnprotectedRepositoryError: if it does not, and this is not allowed
 
         """
         # Threads that write at the same time find out once
@@ -281,8 +281,9 @@ class ConditionalWrites:
         if not unprotected:
             raise UnprotectedRepositoryError(
                 f"The storage at '{self._bucket.endpoint.url}' "
-                f"does not keep apart who writes to '{self._bucket.name}' "
-                f"at the same time ({_known[self._key].wrong}). "
+                f"has no conditional writes for '{self._bucket.name}' "
+                f"({_known[self._key].wrong}): "
+                "concurrent publishers could overwrite each other. "
                 "Nothing was stored. Use another storage. "
                 "Or make sure that only one process at a time publishes there "
                 "and changes aliases and metadata, and say so by "
@@ -304,7 +305,7 @@ class ConditionalWrites:
             return Verdict("", compares_deletes=not self._deletes_blindly_by_name())
         store = *self._key, self._bucket.server
         known = verdicts.recall(*store)
-        # Another server may stand there today
+        # The address may belong to another server by now
         if known is not None and not known.wrong and self._refuses():
             return known
         # What was wrong may have been mended, if that makes a difference
@@ -354,9 +355,9 @@ class ConditionalWrites:
 
 
 class _Quick(ConditionalWrites):
-    r"""Writes that take one request each, for objects that matter to nobody.
+    r"""Writes that take one request each, for objects of tests.
 
-    It is not looked up whose write is there if one is refused.
+    A refused write is not looked up.
     """
 
     def _put(self, action: str, path: str, data: bytes, **condition: str) -> bool:

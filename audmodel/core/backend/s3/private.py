@@ -50,7 +50,7 @@ def core(session: Any) -> Any:
 
 
 def read_credentials(session: Any) -> Any:
-    r"""Credentials that are found now, whatever was found before.
+    r"""Credentials that are found now, without those that were found before.
 
     Args:
         session: session of boto3
@@ -160,7 +160,7 @@ def set_http_session(client: Any, session: Any) -> None:
 def leave_body(request: Any) -> bool:
     r"""Do not read the body of the answer while a request is sent.
 
-    It would be read whatever its length.
+    botocore would read a body of any length.
 
     Args:
         request: request of botocore

@@ -73,7 +73,7 @@ class Bucket(Store):
     def send(self, operation: str, **arguments: Any) -> dict[str, Any]:
         r"""Send a request once.
 
-        One that changes something is not given up before it was answered,
+        A request that changes something is not cancelled before its response,
         unless it is one of many.
 
         Args:
@@ -98,8 +98,7 @@ class Bucket(Store):
         try:
             return self._send(operation, arguments, anonymous=self._anonymous)
         except FailureError as failure:
-            # Credentials for another place do not keep anybody
-            # from what is public
+            # Public objects can be read even with credentials for another place
             if (
                 self._anonymous
                 or self.endpoint.keys is not None
@@ -166,7 +165,7 @@ class Bucket(Store):
             failure = FailureError(error.kind, error.reason)
         except ValueError:
             # A header holds something else than the number or date it should
-            failure = FailureError(Kind.LOST, "the answer makes no sense.")
+            failure = FailureError(Kind.LOST, "the response is not valid.")
         if failure is not None:
             try:
                 # Outside of the handlers, as the frames below know secrets

@@ -73,8 +73,8 @@ def store(
         checksum: MD5 of the content, if it is known
         before_commit: called right before the object becomes visible
         replaces: tag of the object that it may replace if there is one,
-            ``None`` if there must be none, as far as the store cares
-        is_alone: whether it is certain that nobody else stores it at the same time
+            ``None`` if there must be none, on stores that support conditions
+        is_alone: whether no other process can store it at the same time
         new_tag: whether it gets another tag than the same content had before.
             Tags are made of the digests of parts
 
@@ -101,7 +101,7 @@ def store(
 
 
 def uploads(bucket: Bucket, prefix: str) -> list[Upload]:
-    r"""Objects that somebody began to store in parts, and did not finish.
+    r"""Multipart uploads that were begun and not completed.
 
     Args:
         bucket: where to look
@@ -166,7 +166,7 @@ def abort(bucket: Bucket, path: str, upload: str) -> None:
         try:
             parts = bucket.send("list_parts", **arguments).get("Parts")
         except FailureError:
-            return  # not everybody may look
+            return  # the credentials may not permit it
         if not parts:
             return
     raise RepositoryError(f"{what}: the server keeps them.")
@@ -436,7 +436,7 @@ class _Upload:
         try:
             abort(self._bucket, self._path, upload)
         except RepositoryError as error:
-            logger.warning("An object was not stored, its parts stay behind. %s", error)
+            logger.warning("An object was not stored, but its parts remain. %s", error)
 
     def _abort_forgotten(self) -> None:
         r"""Remove uploads that the server began without our knowledge.
@@ -448,7 +448,7 @@ class _Upload:
         try:
             found = uploads(self._bucket, self._path)
         except RepositoryError as error:
-            logger.warning("There may be parts of an object that was lost. %s", error)
+            logger.warning("Parts of an unfinished upload may remain. %s", error)
             return
         for upload in found:
             known = self._upload.get("UploadId")

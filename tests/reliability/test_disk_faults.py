@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
-import itertools
+from collections.abc import Sequence
 import os
 from pathlib import Path
 import random
+import re
 import shutil
 import subprocess
 from typing import Any
@@ -20,6 +21,7 @@ from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.reliability.strace import CHANGING
 from tests.reliability.strace import SYNCING
+from tests.reliability.strace import Call
 from tests.reliability.strace import Run
 from tests.reliability.strace import Tracer
 
@@ -30,7 +32,10 @@ pytestmark = pytest.mark.sample(1)
 
 Count = Callable[[str, int], None]
 
-ERRORS = ("ENOSPC", "EIO", "EDQUOT", "EROFS", "EMFILE")
+ERRORS = ("ENOSPC", "EIO", "EDQUOT", "EROFS", "EMFILE", "EPERM", "EFBIG")
+# What some file systems cannot do, as those of FUSE without a write cache
+UNSUPPORTED = ("EINVAL", "EOPNOTSUPP")
+PLACING = ("pwrite64", "pwritev", "ftruncate", "fallocate", "copy_file_range")
 
 
 @pytest.fixture
@@ -47,16 +52,34 @@ def faults(
     tracer: Tracer, code: str, torture: int, **arguments: Any
 ) -> Iterator[tuple[str, str]]:
     """Faults to inject into code, each at another call or of another kind."""
-    complete = tracer.run(code, watch=CHANGING + SYNCING, **arguments)
+    watched = (*CHANGING, *SYNCING, "close")
+    complete = tracer.run(code, watch=watched, **arguments)
     assert complete.error is None, complete
-    calls = [c for c in complete.calls if c.is_changing or c.name in SYNCING]
+    calls = [call for call in complete.calls if may_fail(call, complete.calls)]
     points = dict.fromkeys(call.point for call in calls if not call.failed)
-    names = itertools.cycle(random.SystemRandom().sample(ERRORS, len(ERRORS)))
+    chance = random.SystemRandom()
     for name, number in points:
+        possible = errors_of(name)
         # Each call fails in one way, or in all that there are
-        kinds = ERRORS if torture else (next(names),)
-        for kind in kinds:
+        for kind in possible if torture else chance.sample(possible, 1):
             yield f"{name}:error={kind}:when={number}", kind
+
+
+def may_fail(call: Call, calls: Sequence[Call]) -> bool:
+    """Whether the disk has a say in a call."""
+    if call.name == "close":
+        # Some file systems write when a file is closed that was written to
+        file = re.escape(call.text.partition(")")[0])
+        written = ("write", "pwrite64")
+        return any(c.name in written and re.match(file, c.text) for c in calls)
+    return call.is_changing or call.name in SYNCING
+
+
+def errors_of(name: str) -> tuple[str, ...]:
+    """Errors of calls of a name."""
+    if name == "close":
+        return ("EIO", "ENOSPC", "EDQUOT")
+    return ERRORS + UNSUPPORTED if name in PLACING else ERRORS
 
 
 def names_what_failed(run: Run, repository: audmodel.Repository, cache: Path) -> None:
@@ -372,3 +395,31 @@ def test_names_that_the_disk_does_not_take(
     with pytest.raises(audmodel.errors.CacheError, match="name too long"):
         audmodel.load(uid, cache_root=str(root))
     assert os.listdir(tmp_path / "host") == ["models"]
+
+
+@pytest.mark.parametrize(
+    ("inject", "advice"),
+    [
+        ("ftruncate:error=EOPNOTSUPP:when=1", "write in the middle of a file"),
+        ("ftruncate:error=EINVAL:when=1", "write in the middle of a file"),
+        ("pwrite64:error=ESPIPE:when=1+", "write in the middle of a file"),
+        ("pwrite64:error=EOPNOTSUPP:when=1+", "write in the middle of a file"),
+        ("pwrite64:error=EFBIG:when=1+", "'ulimit -f'"),
+        ("pwrite64:error=EPERM:when=1+", "permissions forbid it"),
+        ("pwrite64:error=EDQUOT:when=1+", "Make room"),
+    ],
+)
+def test_advice_follows_what_the_file_system_says(
+    repository: audmodel.Repository,
+    model: Path,
+    cache: Path,
+    tracer: Tracer,
+    inject: str,
+    advice: str,
+) -> None:
+    uid = publish(model)
+    run = tracer.run(OPERATIONS["load with threads"], inject=inject, uid=uid)
+    assert "CacheError" in run.bases, run
+    assert advice in run.message
+    assert str(cache) in run.message
+    assert not cache.joinpath(*uid.split("-")).exists()

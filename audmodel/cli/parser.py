@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from collections.abc import Sequence
 import sys
+from typing import NoReturn
 from typing import TypeVar
 
 import audmodel
@@ -17,6 +18,7 @@ from audmodel.cli import description
 from audmodel.cli import listing
 from audmodel.cli import metadata
 from audmodel.cli import models
+from audmodel.cli import output
 from audmodel.cli import repositories
 from audmodel.cli import verification
 from audmodel.cli.command import EXIT_CODES
@@ -86,6 +88,18 @@ class Parser(argparse.ArgumentParser):
             hint = next(filter(None, hints), "")
             parser.error(f"unrecognized arguments: {' '.join(unknown)}.{hint}")
         return args
+
+    def error(self, message: str) -> NoReturn:
+        r"""End with a message about the command line.
+
+        Args:
+            message: what is wrong, which may quote any argument
+
+        Raises:
+            SystemExit: always
+
+        """
+        super().error(output.printable(message))
 
     def options(self) -> list[str]:
         r"""All options of this parser."""

@@ -319,6 +319,95 @@ def test_no_text_of_a_repository_does_anything_to_a_terminal(
     assert yaml.safe_load(call("meta", "show", uid).out) == audmodel.meta(uid)
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        (STRANGE,),
+        (f"--{STRANGE}",),
+        ("ls", STRANGE),
+        ("ls", f"--{STRANGE}", "first\nsecond"),
+        ("ls", "--param", STRANGE),
+        ("ls", "--num-workers", STRANGE),
+        ("alias", STRANGE),
+        ("alias", "set", STRANGE, "small"),
+        ("cache", "ls", "--cache-root", f"$A/{STRANGE}"),
+        ("cache", "prune", "--max-size", STRANGE),
+        ("cache", "prune", "--max-age", STRANGE),
+        ("completion", STRANGE),
+        ("info", STRANGE),
+        ("load", "small", "--timeout", STRANGE),
+        ("load", "small", "--files", STRANGE),
+        ("load", "small", "--repository", STRANGE),
+        ("meta", "show", STRANGE),
+        ("meta", "update", "small", STRANGE),
+        ("meta", "update", "small", f"{STRANGE}={STRANGE}"),
+        ("publish", STRANGE, "--name", STRANGE, "--version", STRANGE),
+        ("publish", "a", "--name", "x", "--version", "1.0.0", "--params", STRANGE),
+        ("repository", "audit", f"file-system:/{STRANGE}:{STRANGE}"),
+        ("repository", "check", f"{STRANGE}:host:name"),
+        ("versions", STRANGE),
+    ],
+)
+def test_no_argument_does_anything_to_a_terminal(
+    call: Call, uid: str, args: tuple[str, ...]
+) -> None:
+    answer = call(*args)
+    assert (answer.out + answer.err).replace("\n", "").isprintable()
+    assert "\nsecond" not in answer.err
+
+
+def test_no_file_name_does_anything_to_a_terminal(
+    call: Call, place: audmodel.Repository, model_folder: Path
+) -> None:
+    # Files of models have no such names
+    uid = audmodel.publish(str(model_folder), "x", {}, "1.0.0", alias="best")
+    root = Path(audmodel.load(uid))
+    name = f"{STRANGE}\nsecond"
+    (root / name).touch()
+    for folder in (root.parent, root.parent.parent):
+        (folder / name).mkdir()
+        (folder / f".{name}~").mkdir()
+        (folder / f"1.0.0{STRANGE}").mkdir()
+    models = Path(place.host) / "models"
+    for folder in (models, models / "_uid", models / "x" / uid.split("-")[0]):
+        (folder / f"{name}.alias.yaml").write_text(STRANGE)
+        (folder / name).mkdir()
+        (folder / name / f"{name}.header.yaml").write_text(f"{STRANGE}: [")
+        (folder / name / f"{name}.zip").write_text(STRANGE)
+    for path in models.rglob("best-*.alias.yaml"):
+        path.write_text(json.dumps({"uid": STRANGE}))
+    text = ""
+    for args in (
+        ("files", uid),
+        ("versions", uid),
+        ("load", uid, "--file", "*"),
+        ("load", uid, "--dry-run"),
+        ("verify", uid),
+        ("verify", uid, "--repair"),
+        ("cache", "ls"),
+        ("cache", "verify"),
+        ("cache", "rm", uid),
+        ("cache", "prune", "--max-size", "0B"),
+        ("ls",),
+        ("info", uid),
+        ("alias", "list"),
+        ("alias", "list", uid),
+        ("alias", "resolve", "best"),
+        ("repository", "audit"),
+        ("repository", "audit", "--repair"),
+        ("repository", "leftovers", "--days", "0"),
+        ("repository", "leftovers", "--days", "0", "--remove"),
+        ("repository", "check"),
+        ("config",),
+    ):
+        answer = call(*args)
+        shown = answer.out + answer.err
+        assert shown.replace("\n", "").isprintable(), args
+        assert "\nsecond" not in shown, args
+        text += shown
+    assert text.count("\\u202e") > 5, text
+
+
 def test_no_error_does_anything_to_a_terminal(
     call: Call, uid: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

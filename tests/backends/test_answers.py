@@ -373,7 +373,7 @@ class TestUnlisted:
         (model_folder / "weights").write_bytes(random.Random(0).randbytes(size))
         uid = publish(model_folder, alias="best", meta={"a": 1})
         assert "Whether another model has the short ID" in caplog.text
-        assert not [r for r in caplog.records if "Left over" in r.getMessage()]
+        assert not [r for r in caplog.records if "Could not remove" in r.getMessage()]
         assert files(audmodel.load("best")) == files(model_folder)
         assert audmodel.meta(uid) == {"a": 1}
         with pytest.raises(errors.ModelExistsError):

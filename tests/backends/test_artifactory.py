@@ -276,7 +276,7 @@ def test_a_server_that_does_not_check(
     proxy.fault = faults.first(
         1, faults.change(body=other_checksum, Content_Length="30")
     )
-    with pytest.raises(errors.RepositoryError, match="another checksum"):
+    with pytest.raises(errors.RepositoryError, match="checksum on the server differs"):
         backend.write_object("/a", [b"x"])
     assert server.repositories["models"] == {}
 
@@ -304,7 +304,7 @@ def test_missing_repository(login: None, server: ArtifactoryServer) -> None:
         lambda: backend.write_object("/a", [b"x"]),
         lambda: backend.list_objects("/"),
     ):
-        with pytest.raises(errors.RepositoryNotFoundError, match="there is none"):
+        with pytest.raises(errors.RepositoryNotFoundError, match="it does not exist"):
             call()
 
 
@@ -417,13 +417,13 @@ def test_a_server_that_gives_no_ranges(backend: Artifactory, proxy: Proxy) -> No
     with backend.open_object("/a") as reader:
         assert reader is not None
         proxy.fault = faults.change(status=200)
-        with pytest.raises(errors.RepositoryError, match="does not give byte ranges"):
+        with pytest.raises(errors.RepositoryError, match="not support range"):
             reader.read(0, MIB)
     proxy.fault = lambda _, __: Answer(
         200, [("X-Artifactory-Id", "1"), ("Content-Length", "9999999")], LARGE
     )
     with (
-        pytest.raises(errors.RepositoryError, match="does not give byte ranges"),
+        pytest.raises(errors.RepositoryError, match="not support range"),
         backend.open_object("/a"),
     ):
         pass
@@ -433,12 +433,12 @@ def test_opening_with_a_wrong_answer(backend: Artifactory, proxy: Proxy) -> None
     backend.write_object("/a", [b"0123456789"])
     proxy.fault = faults.change(Content_Range="bytes 0-9/100")
     with (
-        pytest.raises(errors.RepositoryError, match="other bytes than it was asked"),
+        pytest.raises(errors.RepositoryError, match="other bytes than requested"),
         backend.open_object("/a"),
     ):
         pass
     proxy.fault = faults.change(Content_Length=None, X_Checksum_Sha256=None)
-    with pytest.raises(errors.RepositoryError, match="does not say how large"):
+    with pytest.raises(errors.RepositoryError, match="does not send the size"):
         read(backend, "/a")
 
 
@@ -461,7 +461,7 @@ def test_a_listing_that_is_no_listing(backend: Artifactory, proxy: Proxy) -> Non
     proxy.fault = faults.status(200, b"[]")
     assert backend.list_objects("/") == []
     proxy.fault = faults.status(200, b"<html>")
-    with pytest.raises(errors.RepositoryUnreachableError, match="cut off"):
+    with pytest.raises(errors.RepositoryUnreachableError, match="was truncated"):
         backend.list_objects("/")
 
 

@@ -342,7 +342,7 @@ def test_a_server_that_gives_no_ranges(
     with proxied.open_object(large) as reader:
         assert reader is not None
         proxy.fault = whole if is_whole else faults.change(status=200)
-        with pytest.raises(errors.RepositoryError, match="does not give byte ranges"):
+        with pytest.raises(errors.RepositoryError, match="not support range"):
             reader.read(0, MIB)
 
 
@@ -358,7 +358,7 @@ def whole(request: Request, _: Forward) -> Answer:
 def test_opening_without_ranges(proxied: S3, proxy: Proxy, large: str) -> None:
     proxy.fault = whole
     with (
-        pytest.raises(errors.RepositoryError, match="does not give byte ranges"),
+        pytest.raises(errors.RepositoryError, match="not support range"),
         proxied.open_object(large),
     ):
         pass
@@ -378,7 +378,7 @@ def test_opening_with_a_wrong_range(proxied: S3, proxy: Proxy, value: str) -> No
     proxied.write_object("/a", [b"0123456789"])
     proxy.fault = faults.change(Content_Range=value)
     with (
-        pytest.raises(errors.RepositoryError, match="other bytes than it was asked"),
+        pytest.raises(errors.RepositoryError, match="other bytes than requested"),
         proxied.open_object("/a"),
     ):
         pass
@@ -387,7 +387,7 @@ def test_opening_with_a_wrong_range(proxied: S3, proxy: Proxy, value: str) -> No
 def test_an_answer_without_length_or_checksum(proxied: S3, proxy: Proxy) -> None:
     proxied.write_object("/a", [b"0123456789"])
     proxy.fault = faults.change(Content_Length=None, x_amz_meta_checksum=None)
-    with pytest.raises(errors.RepositoryError, match="does not say how large"):
+    with pytest.raises(errors.RepositoryError, match="does not send the size"):
         proxied.read_object("/a", 100)
 
 

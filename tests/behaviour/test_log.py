@@ -147,7 +147,7 @@ def test_wait_for_another_process(
     thread.join()
     waited, loaded = lines(log)
     match = re.fullmatch(
-        rf"Waited (\d\.\d) s for another process that was at work on '{uid}'\.", waited
+        rf"Waited (\d\.\d) s for another process that used '{uid}'\.", waited
     )
     assert match is not None
     assert float(match[1]) >= 0.5

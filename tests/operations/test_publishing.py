@@ -83,7 +83,7 @@ def test_archive_of_another_program(
     change: Callable[[Path], object],
 ) -> None:
     once_committed(change)
-    with pytest.raises(PublishConflictError, match="Another program stored"):
+    with pytest.raises(PublishConflictError, match="Another process stored"):
         publish(model_folder)
     assert [path for path in content(repository) if ".header." in path] == []
 
@@ -117,7 +117,7 @@ def test_archive_that_is_removed_while_it_is_looked_at(
         monkeypatch.setattr(FileSystem, "open_object", open_no_object)
 
     once_committed(vanish)
-    with pytest.raises(PublishConflictError, match="Another program stored"):
+    with pytest.raises(PublishConflictError, match="Another process stored"):
         publish(model_folder)
 
 

@@ -1,4 +1,4 @@
-r"""Backends that have nothing but the methods of audbackend."""
+r"""Adapter for backends that have only the methods of audbackend."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from audmodel.core.backend.filesystem import FileReader
 
 @contextmanager
 def adapt(backend: audbackend.backend.Base) -> Iterator[ObjectBackend]:
-    r"""Open a backend and give it the abilities that it lacks.
+    r"""Open a backend, and add the methods that it lacks.
 
     Args:
         backend: any backend, not opened yet
 
     Yields:
-        ``backend`` itself, if it has all abilities,
-        otherwise a stand-in that makes do with what it has
+        ``backend`` itself, if it has all methods,
+        otherwise an adapter around it
 
     Raises:
         RepositoryError: if the backend cannot be opened or closed
@@ -53,12 +53,12 @@ def adapt(backend: audbackend.backend.Base) -> Iterator[ObjectBackend]:
 
 
 class _Adapter:
-    r"""Abilities of :class:`ObjectBackend` on top of whole files.
+    r"""Methods of :class:`ObjectBackend` on top of whole files.
 
     Reading fetches the whole file.
-    Creating and replacing look first and write then,
-    which is not one step:
-    of several publishers at the same moment, the last one wins.
+    Creating and replacing check first and write then,
+    which is not atomic:
+    of several concurrent publishers, the last one wins.
 
     Args:
         backend: backend that was opened
@@ -98,7 +98,7 @@ class _Adapter:
         return StoredObject(data, hashlib.sha256(data).hexdigest())
 
     def read_damaged(self, path: str, limit: int) -> StoredObject | None:
-        # Nothing but what audbackend checks is known of the content
+        # Only audbackend itself checks the content
         return self.read_object(path, limit)
 
     def create_object(self, path: str, data: bytes) -> bool:
@@ -130,7 +130,7 @@ class _Adapter:
         return True
 
     def now(self) -> datetime.datetime:
-        # The class tells days of files, and no time
+        # The class has dates of files, but no clock
         return datetime.datetime.now(datetime.UTC)
 
     def tag_of(self, data: bytes) -> str:
@@ -188,7 +188,7 @@ class _Adapter:
         return 1  # the class stores files
 
     def list_uploads(self, prefix: str) -> list[Upload]:
-        return []  # the class knows of none
+        return []  # the class has no method for it
 
     def object_url(self, path: str) -> str:
         host = str(self._backend.host).rstrip("/")
@@ -198,7 +198,7 @@ class _Adapter:
         return self._has_tag(path, replaces) or not self._exists(path)
 
     def _has_tag(self, path: str, tag: str | None) -> bool:
-        r"""Whether a tag is that of a file, or says that there is none."""
+        r"""Whether a file has an etag, or is absent if that is ``None``."""
         if tag == ANY:
             return True
         found: ObjectState | StoredObject | None
@@ -224,7 +224,7 @@ def _latest(date: str) -> datetime.datetime:
 
 @contextmanager
 def _translate_errors(action: str, path: str) -> Iterator[None]:
-    r"""Errors of audbackend as errors of a repository."""
+    r"""Raise errors of audbackend as errors of a repository."""
     try:
         yield
     except RepositoryError:

@@ -1,12 +1,11 @@
-r"""What the registry asks of a storage.
+r"""The interface of all backends.
 
-A backend is an ``audbackend.backend.Base``
-that can do a few things more:
+A backend is an ``audbackend.backend.Base`` that has some further methods:
 read and replace small objects atomically,
 create an object only if it is absent,
 read byte ranges,
 and write an object while its content is still being made.
-The layers above know nothing else of a storage.
+The rooms above use only this interface.
 
 """
 
@@ -30,7 +29,7 @@ import audbackend
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-# Stands for any object, and for none, where a tag is asked for
+# Etag that stands for any object, and for none
 ANY = "*"
 # End of an object that comes with opening it.
 # Holds the directory of most archives,
@@ -56,7 +55,7 @@ class StoredObject:
 
 @dataclass(frozen=True)
 class ObjectState:
-    r"""What a storage says of an object without its content.
+    r"""State of an object, without its content.
 
     Args:
         tag: etag, which changes with each write,
@@ -144,7 +143,7 @@ class ObjectReader(abc.ABC):
         yield self
 
     def copy_tail(self, offset: int, view: memoryview) -> bool:
-        r"""Fill a buffer from the end of the object, if that is what is asked for.
+        r"""Fill a buffer from the tail of the object, if it holds the bytes.
 
         Args:
             offset: position in the object in bytes
@@ -162,7 +161,7 @@ class ObjectReader(abc.ABC):
         return True
 
     def end_reads(self) -> None:  # noqa: B027
-        r"""Let reads that are under way in other threads end, with an error."""
+        r"""Let reads in other threads fail."""
 
     def forget_tail(self) -> None:
         r"""Fetch the last bytes again, since they may have been damaged.
@@ -201,7 +200,7 @@ class ObjectReader(abc.ABC):
 
 
 class Writer(Protocol):
-    r"""Writes under a condition, and what it takes to test them."""
+    r"""Conditional writes, and the methods that a test of them needs."""
 
     def read_object(self, path: str, limit: int) -> StoredObject | None:
         r"""Content of a small object."""
@@ -223,10 +222,10 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
     r"""Backend with the abilities that the registry uses.
 
     Paths start with ``'/'`` and are relative to the repository.
-    A storage that says an object is absent,
-    and one that cannot tell,
-    are different answers:
-    the first is a return value, the second an error.
+    If the storage says that an object is absent,
+    a method returns a value.
+    If it is not known whether there is one,
+    a method raises an error.
 
     """
 
@@ -240,7 +239,7 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
 
     @property
     def conditional(self) -> Writer:
-        r"""Writes under a condition as the storage itself does them."""
+        r"""Conditional writes as the storage itself does them."""
         return self
 
     def open(self) -> None:
@@ -251,7 +250,7 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
                 or cannot be reached
 
         """
-        # Retries are a matter of the storage, which knows what is worth one
+        # Each backend decides itself which requests it repeats
         self._open()
         self.opened = True
 
@@ -267,7 +266,7 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
             the object, or ``None`` if there is none
 
         Raises:
-            DamagedObjectError: if the content is not what was stored
+            DamagedObjectError: if the content differs from what was stored
             RepositoryError: if the object cannot be read,
                 or is larger than ``limit``
 
@@ -320,7 +319,7 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
         Args:
             path: path of the object
             data: content
-            tag: tag of the content that is to be replaced
+            tag: etag of the content that is to be replaced
 
         Returns:
             ``False`` if the object changed or vanished in the meantime
@@ -353,11 +352,11 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
 
         Args:
             path: path of the object
-            tag: tag that the object had when it was read, written or looked at,
-                :data:`ANY` if nothing else can be there
+            tag: etag that the object had when it was read, written or looked up,
+                :data:`ANY` if no other object can be there
 
         Returns:
-            ``False`` if another object is there, which stays,
+            ``False`` if another object is there, which is kept,
             ``True`` if none is there any more
 
         Raises:
@@ -384,25 +383,25 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
         """
 
     def tag_of(self, data: bytes) -> str:
-        r"""Tag that a small object probably has.
+        r"""Etag that a small object probably has.
 
         Args:
             data: content of the object
 
         Returns:
-            tag
+            etag
 
         """
         return hashlib.sha256(data).hexdigest()
 
     def may_be_same(self, tag: str, other: str) -> bool:
-        r"""Whether two tags may be of the same object.
+        r"""Whether two etags may be of the same object.
 
         They may come from two machines, or from before the storage was moved.
 
         Args:
-            tag: tag of an object of any size
-            other: tag of one at the same path
+            tag: etag of an object of any size
+            other: etag of one at the same path
 
         Returns:
             ``False`` if it was stored anew in the meantime
@@ -434,7 +433,7 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
         Args:
             path: path of the object
             tmp_root: folder for temporary files,
-                used by storages that give nothing but files
+                used for backends that can only fetch files
 
         Returns:
             context manager that gives a reader,
@@ -467,18 +466,19 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
             path: path of the object
             chunks: content, in order
             tmp_root: folder for temporary files, which exists,
-                used by storages that take nothing but files
+                used for backends that can only store files
             num_workers: number of parallel uploads
-            before_commit: called right before the object becomes visible,
-                and keeps it from doing so by raising an error
-            replaces: tag of the object that it may replace if there is one,
+            before_commit: called right before the object becomes visible.
+                If it raises an error, the object is not written
+            replaces: etag of the object that it may replace if there is one,
                 ``None`` if there must be none, :data:`ANY` for any
             new_tag: whether the same content may have been stored before,
                 by a writer that is still about to delete it.
-                Where tags are made of the content, it gets another one if possible
+                If etags are made of the content, the object gets another one
+                if possible
 
         Returns:
-            tag of the object, or ``None`` if it was not written,
+            etag of the object, or ``None`` if it was not written,
             since another object is there
 
         Raises:
@@ -506,7 +506,7 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
             prefix: what their paths begin with
 
         Returns:
-            uploads, none if the storage keeps nothing of them
+            uploads, none if the storage does not keep their data
 
         Raises:
             RepositoryError: if they cannot be listed
@@ -515,7 +515,7 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
         return []
 
     def abort_upload(self, upload: Upload) -> None:
-        r"""Remove what was written of an object.
+        r"""Remove the data of an unfinished write.
 
         Args:
             upload: upload that is not continued

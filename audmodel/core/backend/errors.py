@@ -53,11 +53,11 @@ class OfflineError(RepositoryUnreachableError):
 
 
 class HiddenError(RepositoryError):
-    r"""The repository does not say whether something is there."""
+    r"""The repository does not say whether an object exists."""
 
 
 class DamagedObjectError(RepositoryError):
-    r"""The content of an object is not what was stored.
+    r"""The content of an object differs from what was stored.
 
     Args:
         message: what happened, why, and what to do

@@ -41,12 +41,12 @@ logger = logging.getLogger("audmodel")
 
 # File that becomes an object when it is complete
 _TEMPORARY = re.compile(r"\.(?P<name>.+)~[0-9a-f]{16}")
-# Seconds to wait for who compares and replaces an object, which takes milliseconds
+# Seconds to wait for a process that replaces an object, which takes milliseconds
 _LOCK_TIMEOUT = 30.0
 # Longest pause between two looks at a lock
 _LOCK_PAUSE = 0.02
 _LOCK_MODE = 0o664
-# Begin of tags that name a file and not its content
+# Prefix of etags that are made of the inode and not of the content
 _INODE = "inode-"
 
 
@@ -92,7 +92,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
 
     """
 
-    # What the operating system has not done when a call returns, it never does
+    # Writes are done when the call to the operating system returns
     has_late_writes = False
 
     def __init__(self, host: str, repository: str) -> None:
@@ -116,7 +116,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
     def create_object(self, path: str, data: bytes) -> bool:  # noqa: D102
         with self._translate_errors("create", path):
             target = self._expand(path)
-            # Even if it exists, the next one to write this object tries again
+            # Not checked before: what dead writers left is removed even if it exists
             with self._temporary(target, [data]) as (temporary, _):
                 try:
                     if not disk.link(temporary, target):
@@ -157,7 +157,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
             contextlib.suppress(FileNotFoundError),
         ):
             target = self._expand(path)
-            # What takes the place of an object waits for this lock
+            # A process that replaces an object waits for this lock
             with self._exclusive(os.path.dirname(target)):
                 if not _has_tag(target, tag):
                     return not os.path.exists(target)
@@ -239,7 +239,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
         try:
             tag = self._put(target, content(), before_commit, replaces)
         except OSError as error:
-            # What cannot be read is no problem of the repository
+            # An error of reading the model is no error of the repository
             if error in failures:
                 raise
             with self._translate_errors("write", path):
@@ -285,7 +285,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
         r"""Write a file beside its place and move it in.
 
         Returns:
-            its tag, or ``None`` if it may not replace what is there
+            its etag, or ``None`` if it may not replace the file that is there
 
         """
         with self._temporary(target, chunks) as (temporary, fd):
@@ -301,7 +301,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
         r"""Move a file in.
 
         Raises:
-            FileExistsError: if it may not replace what is there
+            FileExistsError: if it may not replace the file that is there
 
         """
         with self._exclusive(os.path.dirname(target)):
@@ -324,7 +324,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
     def _temporary(
         self, target: str, chunks: Iterable[Buffer]
     ) -> Iterator[tuple[str, int]]:
-        r"""Complete, durable file beside its later place, removed if still there."""
+        r"""Complete, durable file in the folder of the target, removed at the end."""
         folder, name = os.path.split(target)
         self._make_folders(folder)
         prefix = f".{name}~"
@@ -346,7 +346,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
     def _make_folders(self, folder: str) -> None:
         r"""Make folders, and their names durable.
 
-        A process that made them may have ended before it did the second.
+        A process that made them may have ended before their names were durable.
         """
         os.makedirs(folder, exist_ok=True)
         if folder not in self._durable:
@@ -378,7 +378,7 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
 
     @contextmanager
     def _translate_errors(self, action: str, path: str) -> Iterator[None]:
-        r"""Errors of the operating system as errors of a repository."""
+        r"""Raise errors of the operating system as errors of a repository."""
         try:
             yield
         except OSError as error:
@@ -465,7 +465,7 @@ def _create_locked(folder: str, prefix: str) -> tuple[str, int]:
 
 
 def _remove_abandoned(folder: str, prefix: str) -> None:
-    r"""Remove what dead writers of the same object left."""
+    r"""Remove temporary files that dead writers of an object left."""
     with os.scandir(folder) as entries:
         paths = [entry.path for entry in entries if entry.name.startswith(prefix)]
     for path in paths:
@@ -492,7 +492,7 @@ def _locked(path: str) -> Iterator[int]:
 
 def _unlock(fd: int) -> None:
     r"""Close a file that was locked, if it was."""
-    # A child that was forked in the meantime has it open for as long as it lives
+    # A child that was forked in the meantime keeps the file open
     with contextlib.suppress(OSError):
         fcntl.flock(fd, fcntl.LOCK_UN)
     os.close(fd)
@@ -504,15 +504,15 @@ def _write(fd: int, view: memoryview) -> None:
 
 
 def _check_link(path: str) -> None:
-    r"""Raise an error for a link that is there although what it names is not.
+    r"""Raise an error for a broken link.
 
-    It can neither be read nor created, however often it is tried.
+    It can be neither read nor created.
     """
     if os.path.islink(path) and not os.path.exists(path):
         raise RepositoryError(
-            f"Could not create '{path}', which is a link to "
+            f"Could not create '{path}': it is a link to "
             f"'{os.readlink(path)}', which does not exist. "
-            "Restore what it leads to, or remove the link."
+            "Restore the target of the link, or remove the link."
         )
 
 
@@ -521,14 +521,14 @@ def _tag(data: bytes) -> str:
 
 
 def _identity(status: os.stat_result) -> str:
-    r"""Tag of a file of any size, which a new file does not share."""
+    r"""Etag of a file of any size, which differs for a new file."""
     return (
         f"{_INODE}{status.st_dev}-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
     )
 
 
 def _has_tag(path: str, tag: str | None) -> bool:
-    r"""Whether a tag is that of a file, or says that there is none."""
+    r"""Whether a file has an etag, or is absent if that is ``None``."""
     if tag == ANY:
         return True
     if tag is None:

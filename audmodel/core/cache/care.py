@@ -107,7 +107,7 @@ class _Content:
     r"""What is in a folder.
 
     Args:
-        sizes: bytes of each file, by what tells it from other files
+        sizes: bytes of each file, by device and inode
         used: when the folder was changed, which is how a use is noted
         changed: when the last file was changed
 
@@ -141,7 +141,7 @@ def prune(
     *,
     dry_run: bool = False,
 ) -> list[CachedModel]:
-    r"""Remove models that were not used for longest, unless a process loads them.
+    r"""Remove the least recently used models, unless a process loads them.
 
     Args:
         root: cache folder
@@ -158,7 +158,7 @@ def prune(
     """
     models = cached(root)
     size = sum(model.size for model in models)
-    # Of several machines that use a cache, the clock of one may be wrong
+    # If several machines use the cache, the clock of one may be wrong
     now = _time(Folder(root).now()) if models else _time(0)
     for model in models:
         if model.last_used > now and not dry_run:
@@ -213,7 +213,7 @@ def _remove(entry: CacheEntry, model: CachedModel) -> None:
 
 
 def _use_now(root: str, model: CachedModel) -> None:
-    r"""Let a model grow old whose use was noted in the future."""
+    r"""Set the last use of a model to now, if it lies in the future."""
     with contextlib.suppress(OSError):
         _folder(root, model).touch()
 
@@ -236,7 +236,7 @@ def _folder(root: str, model: CachedModel) -> Folder:
 
 @contextmanager
 def _locked(root: str, model: CachedModel) -> Iterator[CacheEntry]:
-    r"""Keep others from loading any of a model, unless one does."""
+    r"""Lock a model, unless a process is loading it."""
     from audmodel.core.cache.errors import LockTimeoutError
 
     parsed = ids.parse(model.uid)
@@ -259,5 +259,5 @@ def _locked(root: str, model: CachedModel) -> Iterator[CacheEntry]:
 def _busy(model: CachedModel) -> CacheBusyError:
     return CacheBusyError(
         f"The model '{model.uid}' in '{model.path}' cannot be removed, "
-        "since a process is loading it. Wait until it is done, or end it."
+        "since a process is loading it. Wait until it is done, or stop it."
     )

@@ -45,7 +45,7 @@ class Copy:
             return False
 
     def identity(self) -> tuple[int, ...] | None:
-        r"""What is not the same after the file was replaced or changed.
+        r"""Numbers that differ after the file was replaced or changed.
 
         Returns:
             numbers, or ``None`` if there is no file

@@ -1,4 +1,4 @@
-r"""The cache on disk: layout, and what is finished.
+r"""Layout of the cache on disk.
 
 ::
 
@@ -16,7 +16,7 @@ r"""The cache on disk: layout, and what is finished.
         .<version>+origin        where the header was read
         .<version>+index         copy of the directory of the archive
 
-Nothing here relies on a lock to be right.
+The cache stays correct without locks.
 A model becomes visible by renaming a folder
 that its process has verified as a whole,
 and the name of that folder is known to no other process.
@@ -83,13 +83,13 @@ class CacheEntry:
 
     @property
     def is_doubtful(self) -> bool:
-        r"""Whether all of it has to be looked at before it is used."""
+        r"""Whether all files have to be checked before the model is used."""
         return self._marker.doubt() is not None
 
     def verify(self) -> bool:
-        r"""Compare a model from before the machine was started with what it has to be.
+        r"""Check a model that was loaded before the last reboot.
 
-        Nothing is written but that there is no doubt any more.
+        If it is right, its marker is removed. Nothing else is written.
 
         Returns:
             whether the model is in the cache as it was loaded

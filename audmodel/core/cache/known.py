@@ -1,4 +1,4 @@
-r"""Which model an alias or a short ID stood for, for times without network.
+r"""Model that an alias or a short ID stood for, for use without network.
 
 ::
 

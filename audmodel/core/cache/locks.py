@@ -1,10 +1,10 @@
 r"""Locks that keep processes from doing the same work twice.
 
-Nothing relies on them to be right, see :mod:`audmodel.core.cache.entry`.
-Path, mode and kind are those of earlier releases, which take them as well,
-by :mod:`filelock`.
-That opens a lock by its path, which in a shared cache may lead elsewhere,
-so it is opened here.
+The cache stays correct without them, see :mod:`audmodel.core.cache.entry`.
+Path, mode and kind are those of earlier releases,
+which use :mod:`filelock`.
+That package opens a lock by its path, which in a shared cache may lead elsewhere,
+so this module opens it.
 
 """
 
@@ -35,8 +35,8 @@ _FIRST_NOTICE = 2.0
 _NEXT_NOTICE = 30.0
 # Errors that say that a lock is held
 _HELD = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK}
-# Locks that this process holds, and whether code of its user runs meanwhile,
-# which would wait for itself
+# Locks that this process holds, and whether they are lent to code of the caller,
+# which would otherwise wait for itself
 _ours: dict[str, bool] = {}
 
 
@@ -150,7 +150,7 @@ def _timeout_error(path: str, timeout: float) -> CacheBusyError:
     return LockTimeoutError(
         f"{holder[:1].upper()}{holder[1:]} uses the model, "
         f"and has locked '{path}' for longer than {timeout:g} s. "
-        "Wait until it is done, end it, or allow a longer 'timeout'.",
+        "Wait until it is done, stop it, or allow a longer 'timeout'.",
         path,
     )
 
@@ -160,7 +160,7 @@ def _holder(path: str) -> str:
 
 
 def _keeps_others_away(folder: Folder, name: str) -> bool:
-    r"""Whether a lock that is held does what it should."""
+    r"""Whether a lock that is held excludes others."""
     try:
         fd = _try(folder, name)
     except OSError:

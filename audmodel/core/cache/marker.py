@@ -30,12 +30,12 @@ _HEAD = 1000
 _LIMIT = 32 << 20
 # Bytes that are read at once
 _PIECE = 1 << 20
-# Models that were found to be right by this process, for caches that are read only
+# Models that this process has checked, for caches that are read only
 _verified: set[tuple[str, bytes]] = set()
 
 
 class Marker:
-    r"""What the files of a model have to be that may not be on the disk.
+    r"""Checksums of a model that may not be on the disk yet.
 
     Args:
         parent: folder that it is in
@@ -50,10 +50,10 @@ class Marker:
         self._folder = parent.folder(folder)
 
     def doubt(self) -> bytes | None:
-        r"""First line if the power may have failed since the load.
+        r"""First line, if the power may have failed since the load.
 
         Returns:
-            first line, ``None`` if the model is what was loaded
+            first line, ``None`` if the model needs no check
 
         """
         head = self._head()
@@ -66,17 +66,17 @@ class Marker:
         return head
 
     def is_right(self, head: bytes) -> bool:
-        r"""Compare the files of the model with what they have to be.
+        r"""Compare the files of the model with the checksums.
 
-        Others that were put beside them are not looked at:
-        they are nothing that the power could have taken.
+        Files that were added later are ignored,
+        since they are not part of the model.
 
         Args:
-            head: what :meth:`doubt` gave
+            head: result of :meth:`doubt`
 
         Returns:
-            whether the model is what was loaded,
-            in which case this process has no doubt any more
+            whether the model is as it was loaded,
+            in which case this process does not check it again
 
         """
         content = self._parent.read(self._name, _LIMIT) or b""
@@ -94,7 +94,7 @@ class Marker:
         return is_right
 
     def write(self, folder: Folder, files: Iterable[tuple[str, int, int]]) -> None:
-        r"""Note what to compare a model with, before it becomes visible.
+        r"""Write the marker of a model, before the model becomes visible.
 
         Args:
             folder: where the model is
@@ -108,20 +108,20 @@ class Marker:
         listing = "".join(records).encode(errors="surrogateescape")
         head = disk.boot_id().encode() + b":" + _digest(listing)
         if not disk.boot_id():
-            # It could not be told later whether the power has failed
+            # Without boot ID a later process cannot notice a reboot
             _sync_all(folder)
-        # Should this process be killed, it goes with what else does not belong there
+        # If this process is killed, it is removed with the staging folder
         temporary = f".unsynced~{secrets.token_hex(8)}"
         folder.write(temporary, head + b"\n" + listing)
         folder.rename(temporary, self._parent, self._name)
         self._parent.sync()
 
     def condemn(self) -> None:
-        r"""Note that a model must not be used any more, before it is removed."""
+        r"""Mark a model as unusable, before it is removed."""
         self._parent.replace(self._name, b"removed:")
 
     def remove(self, head: bytes | None = None) -> None:
-        r"""Remove the note, whose lock is held.
+        r"""Remove the marker. The lock of the model has to be held.
 
         Args:
             head: first line it has to have, any if it is ``None``
@@ -136,7 +136,7 @@ class Marker:
 
 
 def _sync_all(folder: Folder) -> None:
-    r"""Bring a folder, and all that is in it, to the disk."""
+    r"""Sync a folder, and all that is in it, to the disk."""
     for item in folder.walk():
         if item.is_folder:
             folder.folder(item.name).sync()

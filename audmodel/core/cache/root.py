@@ -26,6 +26,6 @@ def write_error(root: str, cause: Exception) -> CacheError:
         number,
         f"The model cache '{root}' cannot be written to: {cause}."
         f"{disk.advice(cause)} "
-        "What is there already is kept for the next attempt. "
-        "Another folder is chosen with 'cache_root' or AUDMODEL_CACHE_ROOT.",
+        "Files that are there already are kept for the next attempt. "
+        "To choose another folder, set 'cache_root' or AUDMODEL_CACHE_ROOT.",
     )

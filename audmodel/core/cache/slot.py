@@ -1,4 +1,4 @@
-r"""Folders that processes fill: the whole of a model, or some of its files."""
+r"""Folders that one process at a time fills: a whole model, or some of its files."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from audmodel.core.cache.tree import Folder
 from audmodel.core.errors import CacheError
 
 
-# Seconds after which a folder that no process writes to was left behind
+# Seconds without a write after which a folder counts as abandoned
 _ABANDONED = 600.0
-# Seconds after which a use is worth a note
+# Seconds after which a use is recorded again
 _USED = 60.0
 
 
@@ -29,10 +29,9 @@ class Slot:
 
     Args:
         parent: folder that it is in
-        name: what lock and attempts are named after
+        name: name in the names of the lock and of attempts
         folder: name of the folder
-        marker: where it is noted what a model is made of,
-            if the folder holds one
+        marker: marker of the model, if the folder holds a whole one
 
     """
 
@@ -75,9 +74,8 @@ class Slot:
                 self._is_alone = False
 
     def touch(self) -> None:
-        r"""Remember that the folder is used.
+        r"""Record that the folder is used, by its modification time.
 
-        The time is the one at which it was changed.
         It needs no lock,
         and is skipped in a cache that cannot be written to.
         """
@@ -87,9 +85,9 @@ class Slot:
                 self.folder.touch()
 
     def set_aside(self) -> Folder | None:
-        r"""Take the folder out of sight, as one step, so that it can be deleted.
+        r"""Rename the folder in one step, so that it can be deleted.
 
-        Should that end early, it is like the folder of an attempt to fill it.
+        If the deletion ends early, the rest counts as an attempt that ended early.
         The lock has to be held.
 
         Returns:
@@ -127,7 +125,7 @@ class Slot:
         self._parent.remove(self.folder.name)
 
     def _condemn(self) -> None:
-        r"""Keep a folder that does not vanish as one step from being a whole model."""
+        r"""Let a folder that is not removed in one step not count as a model."""
         if self._marker is not None:
             self._marker.condemn()
 
@@ -146,17 +144,17 @@ class Slot:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise write_error(self._parent.root.path, error) from error
-            # See above, and what goes need not be copied out of the image
+            # An overlay file system, see above. Files need no copy to be removed
             self._condemn()
             name = self.folder.name
         self._parent.remove(name)
 
     def stage(self, *others: Slot, private: bool = False) -> Staging:
-        r"""Folder to prepare what goes into this one.
+        r"""Staging folder for this one.
 
         It stays if the attempt ends early,
-        so that the next one can go on from there.
-        No other user can look into it, or change it.
+        so that the next attempt can continue from there.
+        No other user can read or change it.
 
         Args:
             others: places of the same model,
@@ -166,8 +164,8 @@ class Slot:
                 even while the lock is held
 
         Returns:
-            folder that no other process works in,
-            with what earlier attempts left, if there is something
+            folder that no other process uses,
+            with the files that earlier attempts left
 
         """
         self._parent.make()
@@ -201,13 +199,13 @@ class Slot:
         ]
 
     def is_left(self, attempt: Folder) -> bool:
-        r"""Whether no process is at work on an attempt to fill this folder.
+        r"""Whether no process uses the folder of an attempt.
 
         Args:
             attempt: folder of an attempt
 
         Returns:
-            whether the lock is held and keeps others away,
+            whether the lock is held and excludes other processes,
             or nothing was written to the folder for a while
 
         """
@@ -217,7 +215,7 @@ class Slot:
         return (is_alone and not is_private) or self._is_abandoned(attempt)
 
     def resumable(self) -> list[Folder]:
-        r"""Folders of attempts that ended early, to go on from.
+        r"""Folders of attempts that ended early, to continue from.
 
         Returns:
             those whose files this user has made
@@ -226,20 +224,20 @@ class Slot:
         found = []
         for attempt in self.attempts():
             with contextlib.suppress(OSError):
-                # Who made it may have kept others from writing to it
+                # Folders of other users may not be writable
                 is_ours = attempt.status().st_uid == os.geteuid()
                 if is_ours and self.is_left(attempt):
                     found.append(attempt)
         return found
 
     def tidy(self) -> None:
-        r"""Remove what earlier attempts left."""
+        r"""Remove folders that earlier attempts left."""
         for attempt in self.attempts():
             if self.is_left(attempt):
                 self._parent.remove(attempt.name)
 
     def tidy_if_free(self) -> None:
-        r"""Remove what earlier attempts left, unless a process is at work on it."""
+        r"""Remove folders that earlier attempts left, unless a process uses them."""
         if self.attempts():
             with contextlib.suppress(CacheError), self.lock(timeout=0, borrow=False):
                 self.tidy()
@@ -247,7 +245,7 @@ class Slot:
     def lend(self) -> list[Folder]:
         r"""Folders of attempts that ended early, for a load into another place.
 
-        Nothing is waited for, as it only saves work.
+        It does not wait for the lock, since they only save work.
         """
         if self.attempts():
             with contextlib.suppress(CacheError), self.lock(timeout=0, borrow=False):
@@ -257,9 +255,9 @@ class Slot:
     def _take_over(self) -> list[Folder]:
         r"""Take over the folders of attempts that ended early.
 
-        As long as the lock is ours, no other process is at work in them.
-        Should the lock be broken, the one that is will notice that its folder is gone,
-        and keep out of the way.
+        As long as the lock is ours, no other process uses them.
+        If locks are broken, that process finds its folder gone,
+        and starts again in a private one.
         """
         taken = []
         for attempt in self.resumable():
@@ -268,7 +266,7 @@ class Slot:
                 self._parent.rename(attempt.name, self._parent, name)
                 taken.append(self._parent.folder(name))
             except OSError as error:
-                # No process is at work in the image below an overlay file system
+                # No process writes to the image below an overlay file system
                 if error.errno == errno.EXDEV:
                     taken.append(attempt)
         return taken

@@ -1,4 +1,4 @@
-r"""Where files are put together before they appear in the cache."""
+r"""Staging folders, where files are put together before they become visible."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ from audmodel.core.errors import DiskFullError
 
 
 class Expected(NamedTuple):
-    r"""What a file of a model has to be, besides its content."""
+    r"""Size and permissions that a file of a model has to have."""
 
     size: int
     executable: bool
 
 
 class Staging:
-    r"""Folder of a model that is being loaded, which no other user can enter.
+    r"""Staging folder of a model, which no other user can enter.
 
     Args:
         parent: folder that it is in
         name: its name
         target: folder that it, or its files, become
-        marker: where it is noted what it is made of, if it is a whole model
+        marker: marker of the model, if it is a whole one
         left: folders of attempts that ended early
         borrowed: folders of attempts to fill another place.
-            In them, and in those to load some files, stays what is not needed yet
+            Files in them that are not needed yet stay there,
+            and so do those of attempts to load some files
 
     """
 
@@ -67,10 +68,10 @@ class Staging:
         return self.folder.path
 
     def prepare(self, files: Mapping[str, Expected]) -> None:
-        r"""Take over what earlier attempts left, and make sure there is room for more.
+        r"""Take over files that earlier attempts left, and check the free space.
 
         Args:
-            files: what is expected, by its name, with ``'/'`` between folders
+            files: expected files, by name, with ``'/'`` between folders
 
         Raises:
             DiskFullError: if the disk has less room than needed
@@ -104,7 +105,7 @@ class Staging:
         )
 
     def distinguishes(self, first: str, second: str) -> bool:
-        r"""Whether two names are names of two files here.
+        r"""Whether two names stand for two files on this file system.
 
         Args:
             first: name of a file, with ``'/'`` between folders
@@ -219,14 +220,14 @@ class Staging:
             FileNotFoundError: if the folder was taken away
 
         """
-        # Nothing notes what a single file has to be
+        # Single files have no marker, so they have to be on the disk
         self.folder.sync(name)
         self._make_above(self._target, name)
         _rename(self.folder, name, self._target, name)
         return os.path.join(self._target.path, name)
 
     def remove(self) -> None:
-        r"""Remove what is left of the folder."""
+        r"""Remove the folder and all that is left in it."""
         self._parent.remove(self.folder.name)
 
     def _make_above(self, folder: Folder, name: str) -> None:

@@ -1,4 +1,4 @@
-r"""The one way to open, change and remove what is in a cache.
+r"""The only way to open, change and remove files in a cache.
 
 Several users may share a cache,
 and each of them can replace a file or a folder of another one at any time,
@@ -32,7 +32,7 @@ _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ON_THE_WAY = getattr(os, "O_PATH", os.O_RDONLY) | _FOLDER
 # A pipe or a device must not block, nor become the terminal of the process
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-# How often a file is made although other users put something in its way
+# Attempts to make a file while other users put something in its way
 _ATTEMPTS = 100
 # Bytes that are copied at once
 _PIECE = 1 << 20
@@ -185,7 +185,7 @@ class Folder:
     def walk(self) -> Iterator[Item]:
         r"""All that is below the folder, a folder before what is in it.
 
-        What vanishes in the meantime is passed over.
+        Files and folders that vanish in the meantime are skipped.
 
         Yields:
             items
@@ -237,7 +237,7 @@ class Folder:
     def open_own(self, name: str, mode: int = 0o666) -> int:
         r"""Open a file for writing that this user has made, or make it.
 
-        Anything else with that name is removed.
+        Any other file or folder with that name is removed.
 
         Args:
             name: name of the file
@@ -346,7 +346,7 @@ class Folder:
         """
         temporary = f"{name}~{secrets.token_hex(8)}"
         self.make()
-        # A process that was killed left one
+        # A process that was killed may have left one
         for left in self.names():
             if left.startswith(f"{name}~"):
                 self.remove(left)
@@ -364,7 +364,7 @@ class Folder:
 
         Args:
             name: name of a folder below this one, this one if it is empty
-            replace: whether to remove what is in the way and no folder
+            replace: whether to remove a file that is in the way
 
         """
         parts = [*self._parts, *(name.split("/") if name else ())]
@@ -485,7 +485,7 @@ class Folder:
             os.utime(fd)
 
     def make_executable(self, name: str) -> None:
-        r"""Let all who may read a file run it.
+        r"""Let all users that may read a file run it.
 
         Args:
             name: name of the file, which this user has made
@@ -509,7 +509,7 @@ class Folder:
     def now(self) -> float:
         r"""Time by the clock of the file system, which sets the times of files.
 
-        It is that of this machine in a folder that cannot be written to.
+        If the folder cannot be written to, it is the clock of this machine.
         """
         name = f".now~{secrets.token_hex(8)}"
         try:
@@ -525,7 +525,7 @@ class Folder:
             return time.time()
 
     def sync(self, name: str = "") -> None:
-        r"""Bring a file, or the names in this folder, to the disk.
+        r"""Sync a file, or the names in this folder, to the disk.
 
         Args:
             name: name of the file
@@ -645,7 +645,7 @@ def _open_own(fd: int, name: str, mode: int, owner: int) -> int:
     try:
         raise failure
     finally:
-        # What refers to itself by its traceback keeps all frames
+        # An error that refers to itself by its traceback keeps all frames
         del failure
 
 
@@ -671,7 +671,7 @@ def _make(fd: int, name: str, *, replace: bool) -> None:
 def _remove(fd: int, name: str, *, ignore_errors: bool = False) -> None:
     r"""Remove a file, or a folder and all that is in it.
 
-    Unlike :func:`shutil.rmtree` it never waits for what took the place of a folder.
+    Unlike :func:`shutil.rmtree` it never blocks on a pipe in place of a folder.
     """
     try:
         os.unlink(name, dir_fd=fd)

@@ -49,12 +49,12 @@ class Archive:
     url: str
 
     def naming(self) -> contextlib.AbstractContextManager[None]:
-        r"""Say in an error which archive it is about."""
+        r"""Name the archive in errors of the block."""
         return _naming(self.entry, self.url)
 
     @property
     def is_other(self) -> bool:
-        r"""Whether what the cache has of the model is of another archive."""
+        r"""Whether files of the model in the cache are from another archive."""
         return index.is_other(self.entry, self.index)
 
 
@@ -62,8 +62,8 @@ class Archive:
 def open_archive(found: Found) -> Iterator[Archive]:
     r"""Open the archive of a model, and keep a copy of its directory.
 
-    That of another archive stays, since it may be what is in the cache.
-    What goes wrong inside is told with the place of the archive.
+    The copy for another archive stays, since files in the cache may belong to it.
+    Errors inside the block name the archive.
 
     Args:
         found: the model

@@ -25,7 +25,7 @@ _LONG_WAIT = 0.5
 
 
 def log_cached(entry: CacheEntry) -> None:
-    r"""Say that nothing had to be loaded.
+    r"""Log that the model was in the cache.
 
     Args:
         entry: place in the cache
@@ -70,7 +70,7 @@ def load(
         waited = time.monotonic() - start
         if waited > _LONG_WAIT:
             logger.info(
-                "Waited %.1f s for another process that was at work on '%s'.",
+                "Waited %.1f s for another process that used '%s'.",
                 waited,
                 entry.model,
             )

@@ -66,7 +66,7 @@ def _matches(value: str, pattern: str | None) -> bool:
 
 
 def _includes(value: object, part: object) -> bool:
-    r"""Whether a value is what is asked for, dictionaries may have more keys."""
+    r"""Whether a value equals another one, dictionaries may have more keys."""
     if isinstance(value, Mapping) and isinstance(part, Mapping):
         return all(
             key in value and _includes(value[key], item) for key, item in part.items()
@@ -194,5 +194,5 @@ def _read_all(
     results = prefetch_requests(attempt, items, num_workers=num_workers)
     with contextlib.closing(results):
         records = zip(items, results, strict=True)
-        # What is gone by now is no problem
+        # Records that were removed in the meantime are no problem
         return {item: record for item, record in records if record is not None}

@@ -52,7 +52,7 @@ class Found:
 def resolve(uid: str | ModelId, cache_root: str) -> ModelId:
     r"""ID of one version of a model for any kind of ID.
 
-    Without network it is the one that was known last.
+    Without network it is the result of the last lookup.
     """
     parsed = uid if isinstance(uid, ModelId) else ids.parse(uid)
     if isinstance(parsed, ModelId):
@@ -143,7 +143,7 @@ def other_archive(entry: CacheEntry, place: object) -> ArchiveMismatchError:
         f"is not the one in {place}: it was deleted there and published again, "
         "or loaded from a repository that has another model of the same ID. "
         f"Remove it with audmodel.remove_cached('{entry.model}') "
-        "to get that of the repository."
+        "to load the one of the repository."
     )
 
 

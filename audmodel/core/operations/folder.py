@@ -31,7 +31,7 @@ def scan(root: str) -> list[InputFile]:
         FileNotFoundError: if there is no folder at ``root``
         InvalidFolderError: if the folder holds no files,
             or something that cannot be published:
-            links to folders or to nothing, special files,
+            links to folders, broken links, special files,
             files that cannot be read or are too large,
             or names that are not portable
 

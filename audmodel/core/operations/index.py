@@ -30,7 +30,7 @@ _SIZE = struct.Struct("<Q")
 _MAX_BYTES = format.DIGEST_SIZE + _SIZE.size + format.MAX_DIRECTORY + format.END_SIZE
 # Members of all directories that this process remembers
 _MAX_MEMBERS = 100_000
-# Directories that were parsed, with what tells whether a file is still the same
+# Directories that were parsed, with the identity of the file that held them
 _parsed: dict[str, tuple[tuple[int, ...], format.Directory]] = {}
 
 

@@ -222,7 +222,7 @@ def stream(
             count = _result_of(files)
         _log(archive, members, count, num_workers, start)
         if patterns is None and not entry.is_complete:
-            # The caller may have changed a file that it was given
+            # The caller may have changed a file whose path it got
             same = [name for name in given if given[name] == _identity(folder, name)]
             # All files were given, so that no process has to wait for the rest
             with contextlib.suppress(CacheBusyError), entry.whole.lock(timeout=0):
@@ -231,7 +231,7 @@ def stream(
 
 
 def _identity(folder: Folder, name: str) -> tuple[int, ...]:
-    r"""What cannot be the same if a file was changed or replaced."""
+    r"""Inode, size and times of a file, which differ if it was changed or replaced."""
     try:
         status = folder.status(name)
     except OSError:
@@ -246,7 +246,7 @@ def _load_some(
     start_progress: StartProgress,
     ahead: int | None = None,
 ) -> Generator[str, None, int]:
-    r"""Load those of some files that are not there, give all paths in order.
+    r"""Load the missing ones of some files, and yield all paths in order.
 
     Returns:
         bytes of the files that were fetched

@@ -1,4 +1,4 @@
-r"""Tell in advance what is fetched or sent."""
+r"""Compute in advance what a load fetches, and a publication sends."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def load(
 
 def _left(slot: Slot) -> list[Folder]:
     r"""Folders from which the next load will go on."""
-    # Who cannot get the lock cannot load either
+    # A user that cannot get the lock cannot load either
     with contextlib.suppress(OSError), slot.lock(timeout=0):
         return slot.resumable()
     return []

@@ -1,9 +1,9 @@
-r"""Publish a model: claim its ID, store what it is made of, commit.
+r"""Publish a model: claim its ID, store its objects, commit.
 
 The header is stored last and only if there is none,
-so that a model appears as a whole or not at all.
-The claim keeps publishers of the same ID apart before that,
-since the archive has a place that follows from the ID.
+so that a model appears completely or not at all.
+Before that, the claim excludes other publishers of the same ID,
+since they would store their archive at the same path.
 
 """
 
@@ -102,7 +102,7 @@ def publish(
     path = registry.archive_path(model, publication.header.location)
     with terminable():
         with claimed(registry, model, path) as claim:
-            # Who published just before the claim was ours has stored an archive
+            # A publisher that was done just before stored an archive
             if claim.left is not None or claim.is_taken_over:
                 check_absent(registry, model)
             writer = ArchiveWriter(
@@ -117,7 +117,7 @@ def publish(
             try:
                 _store(registry, publication, claim, archive, num_workers)
             except PublishConflictError:
-                # Who was faster may be done
+                # The publisher that was faster may be done
                 check_absent(registry, model)
                 raise
             header = dataclasses.replace(publication.header, archive=archive.identity)
@@ -134,7 +134,7 @@ def _store(
     archive: _Archive,
     num_workers: int,
 ) -> None:
-    r"""Store all that a model is made of but its header, or nothing.
+    r"""Store all objects of a model except its header, or none.
 
     Raises:
         PublishConflictError: if another publisher is at work
@@ -161,7 +161,7 @@ def repair(
     num_workers: int,
     progress: Callable[[int], None],
 ) -> None:
-    r"""Store the archive of a model that exists once more.
+    r"""Store the archive of an existing model again.
 
     Archives of the same files are the same, byte by byte,
     so nothing but the published archive is ever stored.
@@ -193,8 +193,8 @@ def repair(
     expected = found[0].archive
     if expected is None:
         raise InvalidInputError(
-            f"The model '{model}' was published by an earlier version, "
-            "whose headers do not say which archive they belong to. "
+            f"The model '{model}' was published by an earlier release, "
+            "whose headers do not identify the archive. "
             "Restore the archive from a backup."
         )
     path = registry.archive_path(model, found[0].location)
@@ -275,7 +275,7 @@ class _Archive:
         r"""Store the archive, in place of what a dead publisher left.
 
         Args:
-            claim: right to do so
+            claim: claim of the model
             tmp_root: folder for temporary files
             num_workers: number of parallel uploads
             before_commit: called when the archive is complete and not visible yet
@@ -317,18 +317,18 @@ class _Archive:
 
     @property
     def identity(self) -> ArchiveIdentity:
-        r"""What the header says of the archive."""
+        r"""Size and digest of the archive, for the header."""
         return ArchiveIdentity(self._writer.size, self._writer.digest)
 
     def is_stored(self) -> bool:
-        r"""Whether the archive is there, and not that of another program."""
+        r"""Whether the archive is there, and not that of another process."""
         try:
             found = self._backend.stat_object(self.path)
         except HiddenError:
             return False  # it could be looked at
         if found is None or found.tag == self.tag:
             return found is not None
-        # Some storages change tags of what stays as it is
+        # Some storages change the etag of an object that stays the same
         with self._backend.open_object(self.path) as reader:
             if reader is None or reader.size != self._writer.size:
                 return False
@@ -347,10 +347,10 @@ def _checked(
 
 
 def _discarding(claim: Claim, path: str) -> Callable[..., None]:
-    r"""Exit that discards what was stored before an error.
+    r"""Exit callback that deletes an object after an error.
 
-    It may be of another program after a conflict,
-    and may be stored later if its outcome is unknown.
+    After a conflict the object may belong to another process,
+    and if the outcome is unknown it may be stored later.
     """
 
     def discard(_: object, error: BaseException | None, __: object) -> None:
@@ -365,8 +365,8 @@ def _commit(
 ) -> None:
     r"""Store the header, and make sure that it is that of the archive.
 
-    Earlier versions know no claims,
-    and a header of a publisher that gave up may be stored late.
+    Earlier releases know no claims,
+    and the header of a publisher that lost its claim may be stored late.
 
     Raises:
         ModelExistsError: if another publisher was faster
@@ -386,17 +386,17 @@ def _commit(
         if stored is not None and stored.data == data:
             backend.delete_object(path, stored.tag)
         raise PublishConflictError(
-            f"Another program stored an archive of '{model}' at the same moment, "
+            f"Another process stored an archive of '{model}' at the same moment, "
             "and the model was not published. "
-            "Earlier versions of audmodel do that. "
-            "Let only one program publish a model, and try again."
+            "Releases before 2.0 do not wait for other publishers. "
+            "Let only one process publish a model, and try again."
         )
 
 
 def _replace_header(
     registry: Registry, model: ModelId, data: bytes, claim: Claim, archive: _Archive
 ) -> bool:
-    r"""Replace a header that is not that of the archive.
+    r"""Replace a header that does not name the archive.
 
     Returns:
         whether it was replaced
@@ -424,14 +424,14 @@ def _replace_header(
 
 
 def _abort_uploads(registry: Registry, path: str) -> None:
-    r"""Remove what a dead publisher uploaded of an object that it did not finish."""
+    r"""Abort unfinished uploads of an object that dead publishers left."""
     backend = registry.backend
     try:
         for upload in backend.list_uploads(path):
             if upload.path == path:
                 backend.abort_upload(upload)
     except RepositoryError as error:
-        logger.warning("Parts of '%s' may be left over: %s", path, error)
+        logger.warning("Parts of an unfinished upload of '%s' remain: %s", path, error)
 
 
 def _set_alias(registry: Registry, alias: str, model: ModelId) -> None:

@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     import requests
 
 
-# Larger objects are stored by checksum if the server has their content,
-# which takes one more request if it does not
+# Larger objects are first offered by checksum, in case the server has their content.
+# If it has not, this takes one request more
 _SMALL = 8 * MIB
-# The server answers when it has checked and filed everything
+# The server responds after it has checked and filed the object
 DEPLOY_TIMEOUT = 120.0
-# Header of an object
+# HTTP header of an object
 _CHECKSUM = "x-checksum-sha256"
 
 
@@ -137,7 +137,7 @@ class Artifactory(RemoteBackend):
 
     def delete_object(self, path: str, tag: str) -> bool:  # noqa: D102
         def attempt() -> bool:
-            # Others may have stored the next one since the last attempt
+            # Another process may have stored a new one since the last attempt
             if not self._has_tag(path, tag):
                 return self.stat_object(path) is None
             self._store.send("DELETE", self.object_url(path)).close()
@@ -241,9 +241,9 @@ class Artifactory(RemoteBackend):
             data = b"".join(pieces)
             self._put(path, data)
             return self.tag_of(data)
-        # The checksums that go ahead of the content
-        # are not known before all of it was made.
-        # The file has no name, and is gone with the process
+        # The checksums are sent before the content,
+        # but are known only after all of it was made.
+        # The file has no name, and vanishes with the process
         with tempfile.TemporaryFile(dir=tmp_root) as file:
             checksums = Checksums()
             for chunk in itertools.chain(pieces, remaining):
@@ -259,7 +259,7 @@ class Artifactory(RemoteBackend):
         return self._has_tag(path, replaces) or not self._exists(path)
 
     def _has_tag(self, path: str, tag: str | None) -> bool:
-        r"""Whether a tag is that of an object, or says that there is none."""
+        r"""Whether an object has an etag, or is absent if that is ``None``."""
         if tag == ANY:
             return True
         found = self.stat_object(path)
@@ -314,7 +314,7 @@ class Artifactory(RemoteBackend):
         r"""Store an object, and make sure that it arrived undamaged.
 
         Raises:
-            FailureError: if the server does not take it
+            FailureError: if the server refuses it
             RepositoryError: if it cannot be stored
 
         """
@@ -332,7 +332,7 @@ class Artifactory(RemoteBackend):
                 self.delete_object(path, stored.tag)
             raise RepositoryError(
                 f"Could not store '{self.object_url(path)}': "
-                "the server has another checksum of it."
+                "its checksum on the server differs."
             )
 
     def _deploy_request(

@@ -1,4 +1,4 @@
-r"""Requests to an Artifactory server, and what its answers mean."""
+r"""Requests to an Artifactory server, and what its responses mean."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Checksums:
 
     @property
     def sha256(self) -> str:
-        r"""The one that serves as tag."""
+        r"""The one that serves as etag."""
         return self._digests["sha256"].hexdigest()
 
     @property
@@ -132,7 +132,7 @@ class Server(Store):
 
     """
 
-    # There is no condition for requests in the interface of Artifactory
+    # Requests to Artifactory have no conditions
     other_tag = Kind.CONDITION
 
     def __init__(
@@ -174,7 +174,7 @@ class Server(Store):
             arguments: arguments for requests
 
         Returns:
-            answer, to be closed
+            response, to be closed
 
         Raises:
             FailureError: if it fails
@@ -205,7 +205,7 @@ class Server(Store):
                 # Outside of the handler, as the frames below know secrets
                 raise self.failed(failure)
             finally:
-                # What refers to itself by its traceback keeps all frames
+                # An error that refers to itself by its traceback keeps all frames
                 del failure
         self.reached = True
         if 200 <= answer.status_code < 300:
@@ -231,18 +231,18 @@ class Server(Store):
         expected: Container[Kind] = (Kind.ABSENT,),
         is_write: bool = False,
     ) -> dict[str, Any]:
-        r"""Send a request as often as makes sense.
+        r"""Send a request until it succeeds, or the retry budget is spent.
 
         Args:
             action: what it is for, in messages
             path: path of the object it is about
             send: sends it once
-            body: whether the body of the answer is of interest
-            expected: failures that mean something to the caller
+            body: whether the response has to have a body
+            expected: failures that the caller handles
             is_write: whether it stores something
 
         Returns:
-            body of the answer
+            body of the response
 
         Raises:
             FailureError: if it fails as expected
@@ -264,7 +264,7 @@ class Server(Store):
         with contextlib.closing(
             self.send("GET", self.url(path), headers=headers)
         ) as found:
-            # It may have sent us to another server that has the content
+            # It may have redirected to another server that has the content
             if not any(map(_is_marked, [*found.history, found])):
                 raise FailureError(
                     Kind.OTHER, _NOT_ARTIFACTORY.format(found.status_code)
@@ -285,13 +285,14 @@ class Server(Store):
             except FailureError as failure:
                 if failure.kind is Kind.ABSENT:
                     raise RepositoryNotFoundError(
-                        f"{what}: there is none. Create it, or correct name and host.",
+                        f"{what}: it does not exist. "
+                        "Create it, or correct name and host.",
                         failure.cause,
                     ) from failure
                 if failure.is_transient:
                     retry.pause(failure, what)
                     continue
-                # Who may not look at the repository may still look at objects
+                # An account without access to the repository may still read objects
             _known_repositories.add(key)
             return
 
@@ -319,7 +320,7 @@ def _make_session(url: str, login: tuple[str, str] | None) -> _Session:
 
     class Session(requests.Session):
         def rebuild_auth(self, prepared_request: Any, response: Any) -> None:
-            # Where a redirection leads, ~/.netrc would be looked into
+            # requests would read ~/.netrc for the target of a redirect
             old, new = response.request.url, prepared_request.url
             if self.should_strip_auth(old, new):  # type: ignore[no-untyped-call]
                 prepared_request.headers.pop("Authorization", None)
@@ -328,9 +329,9 @@ def _make_session(url: str, login: tuple[str, str] | None) -> _Session:
     session.trust = trust
     session.mount("https://", Adapter(_POOL, _POOL))
     if url.startswith("https://"):
-        # What requests says of a file that is missing does not name the variable
+        # The error of requests for a missing file does not name the variable
         credentials.ca_bundle("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-        # No server may lead us away from TLS
+        # No redirect may lead away from TLS
         del session.adapters["http://"]
     else:
         session.mount("http://", Adapter(_POOL, _POOL))
@@ -338,7 +339,7 @@ def _make_session(url: str, login: tuple[str, str] | None) -> _Session:
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def authenticate(request: Any) -> Any:
-        # A function of our own keeps requests from looking into ~/.netrc
+        # With a function of our own, requests does not read ~/.netrc
         if login is None:
             return request
         if login[0]:
@@ -351,7 +352,7 @@ def _make_session(url: str, login: tuple[str, str] | None) -> _Session:
 
 
 def _answered(answer: requests.Response, *, anonymous: bool) -> FailureError:
-    r"""What an answer other than success means."""
+    r"""What a response other than success means."""
     from requests.exceptions import HTTPError
 
     after = answer.headers.get("Retry-After", "")
@@ -384,7 +385,7 @@ def _meaning(
 
 
 def _body(answer: requests.Response) -> bytes:
-    r"""Explanation that comes with an answer, empty if it cannot be had."""
+    r"""Body of an error response, empty if it cannot be read."""
     from urllib3.exceptions import HTTPError
 
     try:
@@ -394,7 +395,7 @@ def _body(answer: requests.Response) -> bytes:
 
 
 def _is_artifactory(answer: requests.Response, body: bytes) -> bool:
-    r"""Whether an answer is of Artifactory, and not of a proxy before it."""
+    r"""Whether a response is from Artifactory, and not from a proxy."""
     if _is_marked(answer):
         return True
     try:
@@ -405,7 +406,7 @@ def _is_artifactory(answer: requests.Response, body: bytes) -> bool:
 
 
 def _is_marked(answer: requests.Response) -> bool:
-    r"""Whether an answer has headers that only Artifactory sends."""
+    r"""Whether a response has HTTP headers that only Artifactory sends."""
     return any(
         name.lower().startswith(("x-artifactory-", "x-checksum-", "x-jfrog-"))
         for name in answer.headers
@@ -413,7 +414,7 @@ def _is_marked(answer: requests.Response) -> bool:
 
 
 def _unanswered(error: Exception, url: str) -> FailureError:
-    r"""What it means that there was no answer."""
+    r"""What it means that there was no response."""
     from requests import exceptions
     from urllib3.exceptions import MaxRetryError
     from urllib3.exceptions import NewConnectionError
@@ -439,28 +440,28 @@ def _unanswered(error: Exception, url: str) -> FailureError:
 
 
 def _json(answer: requests.Response, *, required: bool) -> dict[str, Any]:
-    r"""Body of an answer."""
+    r"""Body of a response."""
     from urllib3.exceptions import HTTPError
 
     failure = None
     length = Answer(answer.status_code, answer.headers, answer.raw).length
     if length is not None and length > LARGEST_JSON:
-        raise FailureError(Kind.OTHER, f"the answer has {length} bytes.")
+        raise FailureError(Kind.OTHER, f"the response has {length} bytes.")
     try:
         body = read_body(answer.raw, LARGEST_JSON)
         if body is None:
-            raise FailureError(Kind.OTHER, "the answer is too long.")
+            raise FailureError(Kind.OTHER, "the response is too long.")
         data = json.loads(body)
     except (HTTPError, ValueError, RecursionError, OSError) as error:
         if not required:
             return {}
-        failure = FailureError(Kind.LOST, "the answer was cut off.", error)
+        failure = FailureError(Kind.LOST, "the response was truncated.", error)
     if failure is not None:
         try:
             # Outside of the handler, as the frames below know secrets
             raise failure
         finally:
-            # What refers to itself by its traceback keeps all frames
+            # An error that refers to itself by its traceback keeps all frames
             del failure
     return data if isinstance(data, dict) else {}
 

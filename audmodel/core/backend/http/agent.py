@@ -1,4 +1,4 @@
-r"""What servers are told about the program that asks them."""
+r"""User agent of all requests."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-r"""Errors of libraries, without what they know of the request.
+r"""Errors of libraries, without the secrets that they refer to.
 
-They refer to requests that are signed, to connections,
+They refer to signed requests, to connections,
 and to proxies with their passwords,
 and so do the variables of the frames in their tracebacks.
-Tools that collect errors look at all of this.
+Tools that collect errors record all of this.
 
 """
 
@@ -18,17 +18,16 @@ from audmodel.core.backend.http import credentials
 
 
 def without_secrets(error: Exception) -> Exception:
-    r"""Error of the same class that says the same, and refers to nothing.
+    r"""Error of the same class and message that refers to nothing.
 
-    What the frames of the library knew that raised the original is forgotten.
+    The variables of the frames that raised the original are cleared.
 
     Args:
         error: error of a library
 
     Returns:
         error without traceback, context and attributes,
-        but for the number of the operating system,
-        and what an S3 storage says in its response
+        except for errno, and the error of an S3 storage
 
     """
     _clear_frames(error)
@@ -53,7 +52,7 @@ def without_secrets(error: Exception) -> Exception:
 
 
 def _clear_frames(error: BaseException) -> None:
-    r"""Forget the variables of all functions that have ended with an error.
+    r"""Clear the variables of all functions that an error has ended.
 
     Those of libraries refer to the error, and keep each other alive.
     """
@@ -61,7 +60,7 @@ def _clear_frames(error: BaseException) -> None:
     while cause is not None:
         for raised, _ in traceback.walk_tb(cause.__traceback__):
             frame: FrameType | None = raised
-            # Some have caught it, and raised it further up
+            # A frame further up may have caught it, and raised it again
             while frame is not None:
                 try:
                     frame.clear()
@@ -74,13 +73,13 @@ def _clear_frames(error: BaseException) -> None:
 def _redacted(text: str) -> str:
     r"""Text without secrets, also those that URLs hold."""
     text = re.sub(r"(?<=//)[^/@\s'\"]+@", "***@", text)
-    # Where a server redirects to, the query may be all that it takes
+    # The query of a redirect may hold a signature that gives access
     text = re.sub(r"\?[^\s'\"()<>]+", "?***", text)
     return credentials.redact(text)
 
 
 def _response(response: dict[str, Any]) -> dict[str, Any]:
-    r"""What to keep: some servers quote what they would have signed."""
+    r"""Fields of a response to keep: others may quote a signature."""
     said = response.get("Error", {})
     metadata = response.get("ResponseMetadata", {})
     return {

@@ -16,7 +16,7 @@ from audmodel.core.process.requests import ended
 
 
 class Trust:
-    r"""Trust in the connections of a session, which are used again as long as it lasts.
+    r"""Decides which connections of a session are used again.
 
     A connection always leads to the same machine.
     After a failure the name of the server may belong to another machine.
@@ -43,7 +43,7 @@ class Trust:
 
 
 class _Guarded(pace.Connection):
-    r"""Connection of urllib3 that another thread can cut, and that cannot hang."""
+    r"""Connection that another thread can shut down, and that cannot hang."""
 
     trust: Trust
     _socket: Any = None
@@ -52,7 +52,7 @@ class _Guarded(pace.Connection):
 
     @property
     def is_connected(self) -> bool:
-        r"""Whether it is used again, what urllib3 asks before it does so."""
+        r"""Whether urllib3 may use it again."""
         is_connected: bool = super().is_connected  # type: ignore[misc]
         return is_connected and self.trust.lasts(self._opened)
 
@@ -70,7 +70,7 @@ class _Guarded(pace.Connection):
 
     def connect(self) -> None:
         super().connect()
-        # An answer after which the server closes keeps it to itself
+        # If the server closes after a response, only the response keeps the socket
         self._socket = self.sock
         self._process = os.getpid()
         self._opened = time.monotonic()
@@ -84,7 +84,7 @@ class _Guarded(pace.Connection):
             # TLS to a proxy wraps that to the server
             inner = getattr(self._socket, "socket", self._socket)
             with contextlib.suppress(OSError, TypeError):
-                # That of TLS connections would go on unencrypted
+                # shutdown() of a TLS socket would continue unencrypted
                 socket.socket.shutdown(inner, socket.SHUT_RDWR)
 
 

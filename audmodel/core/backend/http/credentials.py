@@ -27,7 +27,7 @@ _LOGGERS = (
     "urllib3.connectionpool",
 )
 _HIDDEN = "***"
-# What is shorter protects nothing, and is part of many words
+# Shorter secrets protect nothing, and are part of many words
 _SHORTEST = 4
 
 
@@ -48,7 +48,7 @@ def names_of(host: str) -> list[str]:
 
 
 def variable(name: str, host: str) -> str | None:
-    r"""Environment variable, the one for this host first.
+    r"""Value of an environment variable, preferably of the one for this host.
 
     Args:
         name: name of the variable
@@ -60,7 +60,7 @@ def variable(name: str, host: str) -> str | None:
     """
     ends = [re.sub("[^A-Za-z0-9]", "_", known).upper() for known in names_of(host)]
     for known in [*(f"{name}_{end}" for end in ends), name]:
-        # Files that it was read from end with a line break
+        # A value that was read from a file may end with a line break
         value = os.environ.get(known, "").strip()
         if value:
             return value
@@ -68,21 +68,21 @@ def variable(name: str, host: str) -> str | None:
 
 
 def check(what: str, *secrets: str | None) -> None:
-    r"""Refuse what no header holds, before an error quotes it.
+    r"""Refuse secrets that no HTTP header can hold, before an error quotes them.
 
     Args:
         what: what they are, for messages
-        secrets: what is to be sent
+        secrets: secrets to send
 
     Raises:
-        ConfigurationError: if it cannot be
+        ConfigurationError: if they cannot be sent
 
     """
     for character in "".join(filter(None, secrets)):
         if ord(character) > 0xFF or unicodedata.category(character) == "Cc":
             raise ConfigurationError(
                 f"{what} hold a line break, or another character "
-                "that cannot be sent. Remove it."
+                "that an HTTP header cannot hold. Remove it."
             )
 
 
@@ -141,7 +141,7 @@ def minio_settings(host: str) -> dict[str, str]:
 
     Raises:
         ConfigurationError: if the file cannot be read,
-            or only one half of the credentials is there
+            or only one of access key and secret key is set
 
     """
     path = os.environ.get("MINIO_CONFIG_FILE") or MINIO_CONFIG_FILE
@@ -152,7 +152,7 @@ def minio_settings(host: str) -> dict[str, str]:
             settings[key] = value
     if bool(settings.get("access_key")) != bool(settings.get("secret_key")):
         raise ConfigurationError(
-            f"For {host!r} there is only one of access key and secret key. "
+            f"For {host!r} only one of access key and secret key is set. "
             "Set both MINIO_ACCESS_KEY and MINIO_SECRET_KEY, "
             f"or both access_key and secret_key in '{path}'."
         )
@@ -196,7 +196,7 @@ def artifactory_credentials(host: str) -> tuple[str, str] | None:
 
 
 def boolean(value: str, what: str) -> bool:
-    r"""Setting that is either on or off.
+    r"""Value of a setting that is either on or off.
 
     Args:
         value: the setting, empty means off
@@ -216,7 +216,7 @@ def boolean(value: str, what: str) -> bool:
 
 
 def seconds(value: str, what: str) -> float | None:
-    r"""Setting that is a time.
+    r"""Value of a setting that is a time.
 
     Args:
         value: the setting
@@ -287,7 +287,7 @@ def _value(parser: configparser.ConfigParser, section: str, key: str) -> str:
 
 
 class _Redaction(logging.Filter):
-    r"""Keep what we were trusted with out of the logs of the libraries we use."""
+    r"""Redact known secrets in the logs of libraries."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -312,10 +312,10 @@ def redact(text: str) -> str:
         text: any text
 
     Returns:
-        the same with something else in place of the secrets
+        text with ``***`` in place of the secrets
 
     """
-    # One may be the beginning of another
+    # One secret may be the beginning of another
     for secret in sorted(_redaction.secrets, key=len, reverse=True):
         text = text.replace(secret, _HIDDEN)
     return text

@@ -43,21 +43,19 @@ CHUNK = 4 * 1024 * 1024
 _NUMBER = "[0-9]{1,19}"
 _CONTENT_RANGE = re.compile(f"bytes ({_NUMBER})-({_NUMBER})/({_NUMBER})")
 _WEAK = "W/"
-_NO_RANGES = (
-    "the server does not give byte ranges. A proxy on the way may be the reason."
-)
-_WRONG_RANGE = "the server gave other bytes than it was asked for."
-_NO_LENGTH = "the server does not say how large it is."
+_NO_RANGES = "the server does not support range requests. A proxy may be the reason."
+_WRONG_RANGE = "the server sent other bytes than requested."
+_NO_LENGTH = "the server does not send the size of the object."
 
 
 @dataclass(frozen=True)
 class Answer:
-    r"""Answer to a request for an object, or a part of it.
+    r"""Response to a request for an object, or a part of it.
 
     Args:
         status: status
-        headers: headers, whose names are found in lower case
-        stream: body, which is to be read and drained
+        headers: HTTP headers, with names in lower case
+        stream: body, which has to be read and drained
 
     """
 
@@ -101,26 +99,26 @@ class Answer:
 
     @property
     def tag(self) -> str:
-        r"""What changes with the content of the object."""
+        r"""Etag, or time of the last change if there is none."""
         headers = self.headers
         tag = headers.get("etag") or headers.get("last-modified") or ""
         return tag.removeprefix(_WEAK)
 
     @property
     def is_weak(self) -> bool:
-        r"""Whether the tag cannot be a condition of a request for bytes.
+        r"""Whether the etag cannot be a condition of a range request.
 
-        Proxies that may change how content is encoded make tags weak.
+        Proxies that may change the encoding of content make etags weak.
         """
         return self.headers.get("etag", "").startswith(_WEAK)
 
 
 @dataclass(frozen=True)
 class Whole:
-    r"""Answer to a request for an object, with its whole body.
+    r"""Response to a request for an object, with its whole body.
 
     Args:
-        answer: the answer
+        answer: the response
         length: length of the body, ``None`` if it is not known
         data: body, ``None`` if it is too long
 
@@ -132,10 +130,10 @@ class Whole:
 
 
 class Store(abc.ABC):
-    r"""Place of objects behind HTTP."""
+    r"""Storage of objects behind HTTP."""
 
-    #: What it means if a range is of an object with another tag,
-    #: though that was made a condition of the request
+    #: What it means if a range is of an object with another etag,
+    #: though the etag was a condition of the request
     other_tag = Kind.LOST
 
     def __init__(self) -> None:
@@ -153,12 +151,12 @@ class Store(abc.ABC):
 
         Args:
             path: path of the object
-            bytes_: which bytes, as HTTP writes it, all of them if not given
-            tag: tag that the object has to have, any if not given.
-                Not every storage takes this into account
+            bytes_: value of the HTTP header ``Range``, the whole object if not given
+            tag: etag that the object has to have, any if not given.
+                Some storages ignore this
 
         Returns:
-            context manager that gives the answer
+            context manager that gives the response
 
         Raises:
             FailureError: if the request fails
@@ -170,10 +168,10 @@ class Store(abc.ABC):
         r"""Use no connection again that is open now."""
 
     def failed(self, failure: FailureError) -> FailureError:
-        r"""Take note of a failure.
+        r"""Use no open connection again after a transient failure.
 
         The server may be at another address by now,
-        and what arrives may be damaged on the way.
+        and data may have been damaged on their way.
 
         Args:
             failure: what went wrong
@@ -187,7 +185,7 @@ class Store(abc.ABC):
         return failure
 
     def found_absent(self) -> None:  # noqa: B027
-        r"""Make sure that it is an object that is absent, not all of them.
+        r"""Make sure that the object is absent, and not the whole repository.
 
         Raises:
             RepositoryNotFoundError: if the repository does not exist
@@ -207,13 +205,13 @@ class Store(abc.ABC):
         *,
         is_write: bool = False,
     ) -> Result:
-        r"""Do something as often as makes sense.
+        r"""Repeat a request until it succeeds, or the retry budget is spent.
 
         Args:
             action: what it is for, in messages
             path: path of the object it is about
-            attempt: does it once
-            expected: failures that mean something to the caller
+            attempt: sends the request once
+            expected: failures that the caller handles
             is_write: whether it stores something
 
         Returns:
@@ -254,13 +252,13 @@ class Store(abc.ABC):
             action: what it is for, in messages
             path: path of the object
             limit: largest size in bytes that is read
-            bytes_: which bytes, as HTTP writes it, all of them if not given
+            bytes_: value of the HTTP header ``Range``, the whole object if not given
 
         Returns:
-            answer, ``None`` if there is no such object
+            response, ``None`` if there is no such object
 
         Raises:
-            FailureError: if the object does not have the bytes that were asked for
+            FailureError: if the object does not have the bytes that were requested
             RepositoryError: if the request fails
 
         """
@@ -276,7 +274,7 @@ class Store(abc.ABC):
                 if length > limit:
                     return Whole(answer, length, None)
                 buffer = bytearray(length)
-                # What is asked for from its start each time makes no progress
+                # Retries start from the first byte, so nothing counts as progress
                 fill(answer.stream, memoryview(buffer))
                 if answer.has_end:
                     drain(answer.stream)
@@ -307,7 +305,7 @@ class Store(abc.ABC):
             whole = self.read("open", path, TAIL, f"bytes=-{TAIL}")
         except FailureError:
             # There is no last byte of an empty object,
-            # and not every server gives less than it is asked for
+            # and some servers refuse a range that is larger than the object
             whole = self.read("open", path, TAIL)
         if whole is None:
             return None
@@ -341,7 +339,7 @@ def _read_to_end(stream: Stream, limit: int) -> bytes | None:
         # Outside of the handler, as the frames below know secrets
         raise failure
     finally:
-        # What refers to itself by its traceback keeps all frames
+        # An error that refers to itself by its traceback keeps all frames
         del failure
 
 
@@ -353,8 +351,8 @@ class RemoteReader(ObjectReader):
         path: path of the object
         size: size of the object in bytes
         tail: the last bytes of the object
-        tag: changes with the content of the object
-        condition: the same as a condition of requests, empty for none
+        tag: etag of the object
+        condition: etag as a condition of requests, empty for none
 
     """
 
@@ -459,7 +457,7 @@ class _Run:
             self.close()
 
     def _ask(self) -> None:
-        r"""Ask for all that is left."""
+        r"""Request all bytes that are left."""
         reader = self._reader
         first, last = self._position, self._stop - 1
         with contextlib.ExitStack() as stack:
@@ -488,7 +486,7 @@ class _Run:
 
 
 class RemoteBackend(ObjectBackend):
-    r"""Backend for a storage behind HTTP, as far as they are alike."""
+    r"""What the backends of all storages behind HTTP share."""
 
     _store: Store
 
@@ -523,7 +521,7 @@ class RemoteBackend(ObjectBackend):
 
     @abc.abstractmethod
     def _has_checksum(self, answer: Answer) -> bool:
-        r"""Whether it would be noticed that some of an object did not arrive."""
+        r"""Whether a checksum would show that a response was truncated."""
 
     @abc.abstractmethod
     def _checked(self, answer: Answer, data: bytes) -> StoredObject:

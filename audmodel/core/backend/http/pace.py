@@ -6,7 +6,7 @@ in the head of a response, in the framing of a body or in the body itself,
 would never reach them.
 So every read and write of a connection is limited
 by the time that is left to make progress.
-It is the calling thread that watches the time, no other one is needed.
+The calling thread watches the time, no other thread is needed.
 
 """
 
@@ -25,25 +25,25 @@ from typing import Any
 # The head of a response has as much time from its first byte on
 PROGRESS = 30 * 1024
 STANDSTILL = 20.0
-# The server is not expected to respond to what the system has not sent.
+# The server cannot respond to data that the system has not sent yet.
 # The name is missing in Python 3.11
 _TCP_NOTSENT_LOWAT = 0x201 if sys.platform == "darwin" else 25
 _UNSENT = 128 * 1024
 
 
 class _TimedReader(io.RawIOBase):
-    r"""What a socket receives, until there is no progress.
+    r"""Reads from a socket, and fails if there is no progress.
 
     Args:
         raw: unlimited reader of the socket, is closed with this one
-        sock: socket, or what stands for it
+        sock: socket, or an object like it
 
     """
 
     def __init__(self, raw: io.RawIOBase, sock: Any) -> None:
         self._raw = raw
         self._sock = sock
-        # Seconds for any byte, those for the first one included
+        # Seconds to wait for any byte, also for the first one
         self._timeout: float | None = sock.gettimeout()
         self._deadline: float | None = None
 
@@ -75,7 +75,7 @@ class Response(http.client.HTTPResponse):
     r"""Response that ends with an error if it makes no progress.
 
     Args:
-        sock: socket, or what stands for it
+        sock: socket, or an object like it
         arguments: those of :class:`http.client.HTTPResponse`
         options: likewise
 
@@ -101,7 +101,7 @@ class Response(http.client.HTTPResponse):
         return self._count(super().read1(n))
 
     def _count(self, data: bytes) -> bytes:
-        r"""Take note of bytes of the body: framing is no progress."""
+        r"""Count bytes of the body as progress, but not its framing."""
         self._arrived += len(data)
         if self._arrived >= PROGRESS:
             self._arrived = 0

@@ -24,12 +24,12 @@ _SECRET = re.compile(
     r"(?i)\b((?:x-amz-)?(?:signature|credential|security-token|token)|"
     r"api[-_]?key|password|secret)(\s*[=:]\s*)\S+"
 )
-# What OpenSSL calls an answer in plain text
+# Errors of OpenSSL for a response in plain text
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER")
 
 
 def said(message: str, request: str = "") -> str:
-    r"""What a server said, for the end of a message.
+    r"""Explanation of a server, for the end of a message.
 
     Args:
         message: explanation of the server
@@ -50,10 +50,10 @@ def said(message: str, request: str = "") -> str:
 
 
 def message_of(body: bytes) -> str:
-    r"""Explanation in the body of an answer, empty if there is none.
+    r"""Explanation in the body of a response, empty if there is none.
 
     Args:
-        body: body of the answer
+        body: body of the response
 
     Returns:
         message of JSON as Artifactory sends it, or title of a web page

@@ -1,4 +1,4 @@
-r"""What all storages behind HTTP have in common: failures, retries, bodies."""
+r"""Failures, retries and bodies of requests to any storage behind HTTP."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logging.getLogger("audmodel")
 
 # Seconds that are spent on retries of one request
 BUDGET = 30.0
-# Seconds that are spent on a host that never answered
+# Seconds that are spent on a host that never responded
 CONNECT_BUDGET = 8.0
 _CONNECT_ATTEMPTS = 3
 FIRST_PAUSE = 0.1
@@ -36,13 +36,13 @@ LONGEST_PAUSE = 5.0
 _PROGRESS = 256 * 1024
 _PIECE = 256 * 1024
 
-# Answers after which it is open what happened, and those that say that nothing did
+# Responses after which the outcome is unknown, and those after which nothing was done
 LOST_STATUS = frozenset({408, 500, 502, 504})
 BUSY_STATUS = frozenset({425, 429, 503})
 
 
 class Kind(enum.Enum):
-    r"""What went wrong, as far as it makes a difference."""
+    r"""Kind of a failure, as far as the caller has to tell them apart."""
 
     ABSENT = enum.auto()
     NO_REPOSITORY = enum.auto()
@@ -53,11 +53,11 @@ class Kind(enum.Enum):
     CONFLICT = enum.auto()
     RANGE = enum.auto()
     UNSUPPORTED = enum.auto()
-    # The server was not reached, so that nothing can have happened there
+    # The server was not reached, so nothing was done
     NOT_REACHED = enum.auto()
-    # There was no answer, so that anything may have happened
+    # There was no response, so the outcome is unknown
     LOST = enum.auto()
-    # The server said that it cannot answer now
+    # The server is overloaded
     BUSY = enum.auto()
     OTHER = enum.auto()
 
@@ -66,10 +66,10 @@ class FailureError(Exception):
     r"""A request failed.
 
     Args:
-        kind: what went wrong
-        reason: the same for people, without any secret
-        cause: the error of the library that sent the request,
-            of which a copy without any secret is kept
+        kind: kind of the failure
+        reason: text for people, without any secret
+        cause: error of the library that sent the request.
+            A copy without secrets is kept
         retry_after: seconds that the server asks to wait
 
     """
@@ -93,10 +93,10 @@ class FailureError(Exception):
         return self.kind in (Kind.NOT_REACHED, Kind.LOST, Kind.BUSY)
 
     def as_busy(self, *kinds: Kind) -> FailureError:
-        r"""The same failure, one that is worth another attempt if it is of a kind.
+        r"""The same failure, as a transient one if it is of one of some kinds.
 
         Args:
-            kinds: kinds that may pass
+            kinds: kinds that count as transient
 
         Returns:
             failure
@@ -131,13 +131,13 @@ class FailureError(Exception):
 
 
 def unsendable(error: Exception) -> FailureError:
-    r"""What it means that a request could not even be made.
+    r"""Failure of a request that could not even be made.
 
-    The error may quote a header, or the URL of a proxy, with what is secret in it.
-    So neither its text nor itself appears.
+    The error may quote an HTTP header, or the URL of a proxy, with a secret.
+    So neither its text nor the error itself appears.
 
     Args:
-        error: what the library that sends requests says
+        error: error of the library that sends requests
 
     Returns:
         failure
@@ -172,7 +172,7 @@ def server_time(headers: Mapping[str, str], what: str) -> datetime.datetime:
     r"""Time by the clock of a server.
 
     Args:
-        headers: headers of a response, whose names are found in lower case
+        headers: HTTP headers of a response, with names in lower case
         what: what was tried
 
     Returns:
@@ -192,8 +192,8 @@ class Retry:
     r"""Retry policy of one request: time budget, and backoff with jitter.
 
     Args:
-        reached: whether the host answered before.
-            If it never did, little time is spent on it
+        reached: whether the host responded before.
+            If it never did, the budget is small
 
     """
 
@@ -248,7 +248,7 @@ class Retry:
 
 
 class Stream(Protocol):
-    r"""Body of an answer, as urllib3 gives it."""
+    r"""Body of a response, as urllib3 gives it."""
 
     def read1(self, amt: int) -> bytes:
         r"""Bytes that arrived."""
@@ -262,7 +262,7 @@ def fill(
     view: memoryview,
     received: Callable[[int], None] = lambda count: None,
 ) -> None:
-    r"""Fill a buffer from the body of an answer.
+    r"""Fill a buffer from the body of a response.
 
     Args:
         stream: body
@@ -295,15 +295,15 @@ def fill(
             # Outside of the handler, as the frames below know secrets
             raise failure
     finally:
-        # What refers to itself by its traceback keeps all frames
+        # An error that refers to itself by its traceback keeps all frames
         del failure
 
 
 def cut_off(error: Exception) -> FailureError:
-    r"""What it means that the body of an answer cannot be read.
+    r"""Failure of a request whose response ends early.
 
     Args:
-        error: what the library that reads it says
+        error: error of the library that reads the body
 
     Returns:
         failure
@@ -336,9 +336,9 @@ def read_body(stream: Stream, limit: int) -> bytes | None:
 
 
 def drain(stream: Stream) -> None:
-    r"""Let go of a connection whose answer was read, so that it is used again."""
+    r"""Read the end of a response, so that its connection is used again."""
     from urllib3.exceptions import HTTPError
 
-    # What is wrong with the end of the framing closes the connection
+    # An error in the end of the framing closes the connection
     with contextlib.suppress(HTTPError, OSError):
         stream.read(1)

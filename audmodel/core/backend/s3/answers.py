@@ -1,4 +1,4 @@
-r"""What the answers of an S3 storage mean."""
+r"""What the responses of an S3 storage mean."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import unsendable
 
 
-# Answers about credentials that have nothing to do with the object
+# Codes that are about the credentials, and not about the object
 _BAD_CREDENTIALS = {
     "ExpiredRequest",
     "ExpiredToken",
@@ -102,7 +102,7 @@ _WRITES = ("CopyObject", "CreateMultipartUpload", "PutObject")
 
 
 def answered(error: Any) -> FailureError:
-    r"""What an answer other than success means."""
+    r"""What a response other than success means."""
     metadata = error.response.get("ResponseMetadata", {})
     after = metadata.get("HTTPHeaders", {}).get("retry-after", "")
     kind, reason = _meaning(error)
@@ -199,7 +199,7 @@ def _elsewhere(error: Any) -> str:
 
 
 def unanswered(error: Exception, url: str = "") -> FailureError:
-    r"""What it means that there was no answer."""
+    r"""What it means that there was no response."""
     from botocore import exceptions
 
     if isinstance(error, exceptions.SSLError):
@@ -238,14 +238,14 @@ def unanswered(error: Exception, url: str = "") -> FailureError:
 
 
 def code_of(error: Exception | None) -> str:
-    r"""Code of an answer, empty if there is none that looks like one."""
+    r"""Code of an error response, empty if there is none that looks like one."""
     response = getattr(error, "response", None) or {}
     code = str(response.get("Error", {}).get("Code", ""))
     return code if re.fullmatch("[A-Za-z][A-Za-z0-9._-]{0,63}", code) else ""
 
 
 def is_about_credentials(failure: FailureError) -> bool:
-    r"""Whether it is the credentials that are refused, and not the access."""
+    r"""Whether the credentials are refused, and not only this access."""
     if failure.kind is not Kind.DENIED:
         return False
     had_answer = getattr(failure.cause, "response", None) is not None

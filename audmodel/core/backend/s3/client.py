@@ -39,7 +39,7 @@ Result = TypeVar("Result")
 _POOL = 256
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 20.0
-# Largest answer that is no object, e.g. a thousand names
+# Largest response that is no object, e.g. a thousand names
 LARGEST_ANSWER = 16 * 1024 * 1024
 # Longer explanations of an error are not read
 LARGEST_ERROR = 64 * 1024
@@ -47,7 +47,7 @@ _AWS_HOST = re.compile(
     r"s3(?:-fips)?(?:[.-]dualstack)?(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-\d))?"
     r"\.amazonaws\.com(?:\.cn)?"
 )
-# What the chain of botocore looks at
+# Variables that the credential chain of botocore reads
 _CHAIN = re.compile("AWS_|HOME$|USERPROFILE$|BOTO_CONFIG$")
 
 
@@ -65,7 +65,7 @@ class Endpoint:
             ``None`` for those that come with boto3
         keys: access key and secret key, ``None`` for what boto3 finds
         encryption: arguments of requests that store an object,
-            with which the bucket demands that it is encrypted
+            which make the storage encrypt it
 
     """
 
@@ -205,7 +205,7 @@ def client(endpoint: Endpoint, *, anonymous: bool = False) -> Any:
 
     Raises:
         ConfigurationError: if the configuration of botocore cannot be used
-        FailureError: if credentials cannot be had
+        FailureError: if credentials cannot be retrieved
 
     """
     session = s3_private.default_session()
@@ -216,7 +216,7 @@ def client(endpoint: Endpoint, *, anonymous: bool = False) -> Any:
 def renewed(endpoint: Endpoint, refused: Any) -> Any:
     r"""Client with other credentials than those that a server refused.
 
-    They may have been replaced since, as those that last for some hours are.
+    Credentials that last for some hours may have been renewed since.
 
     Args:
         endpoint: where and how to reach the host
@@ -227,7 +227,7 @@ def renewed(endpoint: Endpoint, refused: Any) -> Any:
 
     Raises:
         ConfigurationError: if the configuration of botocore cannot be used
-        FailureError: if credentials cannot be had
+        FailureError: if credentials cannot be retrieved
 
     """
     wrapper: _Session = s3_private.http_session(refused)
@@ -266,7 +266,7 @@ def _files() -> list[str]:
 
 
 def _state(path: str) -> tuple[int, ...]:
-    r"""What changes with the content of a file."""
+    r"""Inode, size and time of a file, which change with its content."""
     try:
         found = os.stat(path)
     except OSError:
@@ -307,7 +307,7 @@ def _translated(make: Callable[[], Result]) -> Result:
         # Outside of the handlers, as the frames below know secrets
         raise failure
     finally:
-        # What refers to itself by its traceback keeps all frames
+        # An error that refers to itself by its traceback keeps all frames
         del failure
 
 
@@ -359,7 +359,7 @@ def _renews(found: Any) -> bool:
 
 
 def _identity(found: Any) -> int | None:
-    r"""What tells credentials from others, and does not tell them."""
+    r"""Hash of credentials, to notice when they change."""
     return None if found is None else hash(found.get_frozen_credentials())
 
 
@@ -385,7 +385,7 @@ def _plain(session: Any, endpoint: Endpoint, anonymous: bool, found: Any) -> Any
     return session.client(
         "s3",
         endpoint_url=endpoint.url,
-        # A server that wants another one names it, and boto3 listens
+        # A server that expects another region names it, and boto3 follows
         region_name=endpoint.region or session.region_name or "us-east-1",
         verify=ca_bundle or True,
         config=Config(
@@ -396,7 +396,7 @@ def _plain(session: Any, endpoint: Endpoint, anonymous: bool, found: Any) -> Any
             tcp_keepalive=True,
             # Repeating a conditional write blindly gives wrong answers
             retries={"total_max_attempts": 1},
-            # Many stores do not know the newer checksum headers
+            # Many storages do not know the newer checksum headers
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             s3={"addressing_style": style},
@@ -407,7 +407,7 @@ def _plain(session: Any, endpoint: Endpoint, anonymous: bool, found: Any) -> Any
 
 
 def _guard(client: Any, identity: int | None) -> Any:
-    r"""Let no answer of a server keep a client busy for ever."""
+    r"""Let no response keep a client busy for ever."""
     pools = s3_private.pool_classes(client)
     trust = connections.Trust()
     pools.update(connections.guarded(pools, trust))
@@ -463,7 +463,7 @@ def _descriptions(path: str | None) -> Any:
 
 
 class _Session:
-    r"""What sends requests for botocore, which reads answers of any length.
+    r"""Sends requests for botocore, and limits the length of responses.
 
     Args:
         session: session of botocore
@@ -506,7 +506,7 @@ class _Session:
             self._local.body = None
 
     def send(self, request: Any) -> Any:
-        r"""Send a request, and read no more than makes sense of the answer.
+        r"""Send a request, and read a response of limited length.
 
         Args:
             request: request of botocore
@@ -521,7 +521,7 @@ class _Session:
         try:
             response = self._session.send(request)
         finally:
-            # Tracebacks with variables would show who signed it
+            # Tracebacks with variables would show its signature
             del request
         if not streams or response.status_code >= 300:
             limit = LARGEST_ERROR if response.status_code >= 300 else LARGEST_ANSWER
@@ -529,8 +529,8 @@ class _Session:
             if body is None:
                 response.raw.close()
                 if response.status_code < 300:
-                    raise ResponseStreamingError(error="The answer is too long.")
-                # What is left of it has another length
+                    raise ResponseStreamingError(error="The response is too long.")
+                # The empty body that takes its place has another length
                 response.headers.pop("Content-Length", None)
             # The status says enough about an error
             s3_private.set_body(response, body or b"")
@@ -546,7 +546,7 @@ class _Session:
 def _check_length(
     operation_model: Any, response_dict: dict[str, Any], **_: Any
 ) -> None:
-    r"""Refuse an answer that was cut off, which botocore takes as it is."""
+    r"""Refuse a truncated response, which botocore would accept."""
     from botocore.exceptions import ResponseStreamingError
 
     body = response_dict.get("body")
@@ -557,14 +557,14 @@ def _check_length(
         and len(body) != int(length)
         and not operation_model.name.startswith("Head")
     ):
-        raise ResponseStreamingError(error="The answer was cut off.")
+        raise ResponseStreamingError(error="The response was truncated.")
 
 
 def _leave_circle(response: tuple[Any, Any] | None, **_: Any) -> None:
     r"""Do not ask for the region of a bucket again and again.
 
-    That is what botocore does if the answer is a redirection,
-    as that of a gateway that wants people to log in.
+    botocore does so if the response is a redirect,
+    e.g. to the login page of a gateway.
     """
     if response is not None:
         status, headers = response[0].status_code, response[0].headers

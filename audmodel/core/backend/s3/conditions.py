@@ -1,4 +1,4 @@
-r"""Writes under a condition, and what stores make of them."""
+r"""Conditional writes to a bucket, and tests whether they work."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from audmodel.core.backend.s3.verdicts import Verdict
 
 
 _REFUSED = (Kind.ABSENT, Kind.CONDITION)
-# How often a store may refuse a condition that holds.
-# Others may have replaced the object, and restored it, in between
+# How often a storage may refuse a condition that holds.
+# Another process may have replaced the object, and restored it, in between
 _REFUSALS = 4
 # By URL and bucket, as finding out takes many requests
 _known: dict[tuple[str, str], Verdict] = {}
 _lock = threading.Lock()
-# Stores that need no test. Others call themselves AmazonS3 or MinIO as well,
-# or do so since before they honoured conditions
+# Storages that need no test. AmazonS3 and MinIO as server names do not suffice:
+# other storages use them as well, and so did MinIO before it honoured conditions
 _AWS = re.compile(r"[a-z0-9.-]+\.amazonaws\.com(\.cn)?")
 _SERVERS = re.compile(r"SeaweedFS .*\b(4\.(1[89]|[2-9]\d)|[5-9]\.\d+)")
-# Those that compare tags before they delete. Others ignore the condition
+# Storages that compare etags before they delete. Others ignore the condition
 _COMPARES_DELETES = re.compile(r"SeaweedFS .*\b(4\.(4[89]|[5-9]\d)|[5-9]\.\d+)")
 
 
@@ -68,7 +68,8 @@ class ConditionalWrites:
         Args:
             path: path of the object
             data: content
-            unprotected: whether to do without the store's help if need be
+            unprotected: whether to write without condition
+                if the storage has no conditional writes
 
         Returns:
             whether it was stored
@@ -91,13 +92,14 @@ class ConditionalWrites:
     def replace(
         self, path: str, data: bytes, tag: str, *, unprotected: bool = False
     ) -> bool:
-        r"""Store an object if the one that is there has a tag.
+        r"""Store an object in place of one with an etag.
 
         Args:
             path: path of the object
             data: content
-            tag: tag of the object that is there
-            unprotected: whether to do without the store's help if need be
+            tag: etag of the object that is there
+            unprotected: whether to write without condition
+                if the storage has no conditional writes
 
         Returns:
             whether it was stored
@@ -117,7 +119,7 @@ class ConditionalWrites:
         self._bucket.put(path, data)
         return True
 
-    # ------------------------------------------------------------ the store itself
+    # ------------------------------------------------------------ the storage itself
 
     def create_object(self, path: str, data: bytes) -> bool:
         r"""Store an object if it is absent, with ``If-None-Match``."""
@@ -146,7 +148,7 @@ class ConditionalWrites:
 
         def attempt() -> bool:
             if tag != ANY and self.deletes_blindly:
-                # A later attempt may meet the object of others
+                # A later attempt may find the object of another process
                 found = self.stat_object(path)
                 if found is None or found.tag != tag:
                     return found is None
@@ -169,7 +171,7 @@ class ConditionalWrites:
 
     @property
     def deletes_blindly(self) -> bool:
-        r"""Whether the store may delete what has another tag."""
+        r"""Whether the storage may delete an object with another etag."""
         known = _known.get(self._key)
         if known is not None and known.compares_deletes:
             return False
@@ -189,7 +191,7 @@ class ConditionalWrites:
 
         Raises:
             RepositoryError: if the object cannot be stored
-            UnsupportedError: if the store refuses conditions,
+            UnsupportedError: if the storage refuses conditions,
                 also those that hold
             WriteUncertainError: if the outcome is unknown
 
@@ -258,17 +260,18 @@ class ConditionalWrites:
     # ------------------------------------------------------------ support
 
     def _attempt(self, unprotected: bool, write: Callable[[], bool]) -> bool | None:
-        r"""Write under a condition if the store honours conditions.
+        r"""Write under a condition if the storage honours conditions.
 
         Returns:
             whether the write was done,
-            ``None`` if the store does not honour conditions, which is allowed
+            ``None`` if the storage does not honour conditions,
+            and ``unprotected`` allows it
 
         Raises:
             UnprotectedRepositoryError: if it does not, and this is not allowed
 
         """
-        # Threads that write at the same time find out once
+        # Concurrent writers test it only once
         with _lock:
             if self._key not in _known:
                 _known[self._key] = self._verdict(unprotected)
@@ -276,7 +279,7 @@ class ConditionalWrites:
             try:
                 return write()
             except conditions.UnsupportedError as error:
-                # Not what its name promised
+                # The name of the server promised more
                 _known[self._key] = Verdict(str(error), compares_deletes=False)
         if not unprotected:
             raise UnprotectedRepositoryError(
@@ -286,7 +289,7 @@ class ConditionalWrites:
                 "concurrent publishers could overwrite each other. "
                 "Nothing was stored. Use another storage. "
                 "Or make sure that only one process at a time publishes there "
-                "and changes aliases and metadata, and say so by "
+                "and changes aliases and metadata, and declare this by "
                 "'unprotected: true' in the repository's entry of the "
                 "configuration file, or by Repository(..., unprotected=True)."
             )
@@ -300,7 +303,7 @@ class ConditionalWrites:
         return url.scheme == "https" and _AWS.fullmatch(url.hostname or "") is not None
 
     def _verdict(self, unprotected: bool) -> Verdict:
-        r"""What the store does, by its name, from an earlier process, or by trying."""
+        r"""What the storage does, by its name, an earlier process, or a test."""
         if self._is_known_store():
             return Verdict("", compares_deletes=not self._deletes_blindly_by_name())
         store = *self._key, self._bucket.server
@@ -308,7 +311,7 @@ class ConditionalWrites:
         # The address may belong to another server by now
         if known is not None and not known.wrong and self._refuses():
             return known
-        # What was wrong may have been mended, if that makes a difference
+        # A fault may have been mended, which matters only without 'unprotected'
         if known is not None and known.wrong and unprotected:
             return known
         failed = [check for check in self._test() if not check.ok]
@@ -322,7 +325,7 @@ class ConditionalWrites:
         return self._bucket.endpoint.url, self._bucket.name
 
     def _compares_deletes(self) -> bool:
-        r"""Whether the store refuses to delete what has another tag."""
+        r"""Whether the storage refuses to delete an object with another etag."""
         path = conditions.new_path()
         self._bucket.put(path, b"kept")
         try:
@@ -343,7 +346,7 @@ class ConditionalWrites:
         )
 
     def _refuses(self) -> bool:
-        r"""Whether the store refuses to replace what is missing."""
+        r"""Whether the storage refuses to replace a missing object."""
         path = conditions.new_path()
         try:
             if not _Quick(self._bucket).replace_object(path, b"again", '"0"'):
@@ -381,6 +384,6 @@ def _holds(action: str, refusal: FailureError) -> str:
     return (
         f"it refuses to {action} an object whose condition holds, "
         f"{_REFUSALS} times in a row: {refusal.reason} "
-        "Some do so while versioning of the bucket is suspended, "
+        "Some storages do so while versioning of the bucket is suspended, "
         "or behind a proxy that changes headers"
     )

@@ -1,4 +1,4 @@
-r"""What is private of boto3 and botocore, and used nevertheless.
+r"""Private parts of boto3 and botocore that are used nevertheless.
 
 Nothing public does the same, as each function says.
 All of it was seen with the versions below,
@@ -63,7 +63,7 @@ def read_credentials(session: Any) -> Any:
 
 
 def descriptions(path: str | None) -> Any:
-    r"""What reads descriptions of services.
+    r"""Loader of descriptions of services.
 
     That of botocore looks into the folders of all services to find one.
 
@@ -98,9 +98,9 @@ def leave_metadata_service(core: Any) -> None:
 
 
 def stop_asking(client: Any) -> None:
-    r"""Send bodies without asking whether they are welcome.
+    r"""Send bodies without ``Expect: 100-continue``.
 
-    That takes a round trip for each write, and cannot be configured.
+    It takes a round trip for each write, and cannot be configured.
 
     Args:
         client: client for S3
@@ -115,7 +115,7 @@ def pool_classes(client: Any) -> dict[str, Any]:
     r"""Classes of pools of connections by scheme, which may be replaced.
 
     All managers of connections of the client share this dictionary,
-    and there is no way to bring along connections of one's own.
+    and botocore accepts no other connection classes.
 
     Args:
         client: client
@@ -131,7 +131,7 @@ def pool_classes(client: Any) -> dict[str, Any]:
 
 
 def http_session(client: Any) -> Any:
-    r"""What sends the requests of a client.
+    r"""Session that sends the requests of a client.
 
     Args:
         client: client
@@ -144,10 +144,10 @@ def http_session(client: Any) -> Any:
 
 
 def set_http_session(client: Any, session: Any) -> None:
-    r"""Let something else send the requests of a client.
+    r"""Let another session send the requests of a client.
 
-    What is called before a request is sent may answer it,
-    but learns nothing of the answer.
+    The public event before a request can answer it,
+    but does not see the response of the server.
 
     Args:
         client: client
@@ -158,7 +158,7 @@ def set_http_session(client: Any, session: Any) -> None:
 
 
 def leave_body(request: Any) -> bool:
-    r"""Do not read the body of the answer while a request is sent.
+    r"""Do not read the body of the response while a request is sent.
 
     botocore would read a body of any length.
 
@@ -175,10 +175,10 @@ def leave_body(request: Any) -> bool:
 
 
 def set_body(response: Any, body: bytes) -> None:
-    r"""Set the body of an answer that was read.
+    r"""Set the body of a response that was read.
 
     Args:
-        response: answer of botocore
+        response: response of botocore
         body: its body
 
     """
@@ -186,7 +186,7 @@ def set_body(response: Any, body: bytes) -> None:
 
 
 def stream(body: Any) -> Stream:
-    r"""Body of an answer as urllib3 gives it.
+    r"""Body of a response as urllib3 gives it.
 
     The stream of botocore waits for as many bytes as it is asked for,
     for ever if they come one by one.

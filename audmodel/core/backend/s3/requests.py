@@ -22,8 +22,8 @@ from audmodel.core.backend.s3 import private as s3_private
 from audmodel.core.process.requests import finish
 
 
-# What answers hold if they arrive as a whole.
-# Without a length, an answer that was cut off looks like an empty one
+# A field that a complete response holds.
+# Without a length, a truncated response looks like an empty one
 _REQUIRED = {
     "complete_multipart_upload": "ETag",
     "create_multipart_upload": "UploadId",
@@ -171,11 +171,11 @@ class Bucket(Store):
                 # Outside of the handlers, as the frames below know secrets
                 raise self.failed(failure)
             finally:
-                # What refers to itself by its traceback keeps all frames
+                # An error that refers to itself by its traceback keeps all frames
                 del failure
         self._answered(answer)
         if _REQUIRED.get(operation, "ResponseMetadata") not in answer:
-            raise FailureError(Kind.LOST, "the answer is incomplete.")
+            raise FailureError(Kind.LOST, "the response is incomplete.")
         return answer
 
     def _refused(self, client: Any, error: Any) -> FailureError:
@@ -222,7 +222,7 @@ class Bucket(Store):
     def require(
         self, action: str, path: str, operation: str, **arguments: Any
     ) -> dict[str, Any]:
-        r"""Send a request to which no answer but success makes sense.
+        r"""Send a request, and take every failure for an error.
 
         Args:
             action: what it is for, in messages
@@ -283,7 +283,7 @@ class Bucket(Store):
         except FailureError as failure:
             if failure.kind is Kind.ABSENT:
                 return None
-            # An answer without body does not say why
+            # A response without body does not say why
             if self.read("look up", path, 1, "bytes=0-0") is None:
                 return None
             raise failure.error(f"Could not look up '{self.url(path)}'") from failure
@@ -340,9 +340,8 @@ def put_arguments(
 def body_arguments(data: bytes) -> dict[str, Any]:
     r"""Arguments of a request that sends content.
 
-    A store refuses content that was damaged on its way,
-    and one that keeps objects from being deleted demands a checksum.
-    All of them know this one.
+    With a checksum the storage refuses content that was damaged on its way.
+    Buckets with object lock demand one, and all storages know this one.
 
     Args:
         data: content
@@ -366,7 +365,7 @@ def content_type(path: str) -> str:
 
 
 def user() -> str:
-    r"""Name of the user, as far as it fits into a header."""
+    r"""Name of the user, as far as it fits into an HTTP header."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):

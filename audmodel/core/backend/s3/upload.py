@@ -40,10 +40,10 @@ MIB = 1024 * 1024
 # Size of an object that is stored by one request, and of parts of larger ones
 PART_SIZE = 8 * MIB
 # An object has 10,000 parts at most.
-# Some stores want parts of one size, so that it grows late
+# Some storages want parts of one size, so the size grows late
 PARTS_OF_ONE_SIZE = 2500
 _QUOTE = '"'
-# How often parts are removed that are still being stored
+# Attempts to remove parts, of which one may still be on its way
 _ABORTS = 5
 # Objects up to this size get their checksum added once it is known
 AMEND_SIZE = 1024 * MIB
@@ -68,7 +68,7 @@ def store(
         bucket: where to store it
         path: path of the object
         chunks: content, in order
-        put: stores a small object, and gives its tag if it did
+        put: stores a small object, and returns its etag if it did
         num_workers: number of threads that send parts
         checksum: MD5 of the content, if it is known
         before_commit: called right before the object becomes visible
@@ -79,7 +79,7 @@ def store(
             Tags are made of the digests of parts
 
     Returns:
-        tag of the object, ``None`` if another one is there
+        etag of the object, ``None`` if another one is there
 
     Raises:
         RepositoryError: if it cannot be stored
@@ -95,7 +95,7 @@ def store(
             before_commit()
             return put(first)
         upload = _Upload(bucket, path, checksum, replaces, is_alone=is_alone)
-        # A copy would have the tag of an object that was never in parts
+        # A copy would have the etag of an object that was stored in one piece
         upload.may_amend = not new_tag
         return upload.run(itertools.chain([first], parts), num_workers, before_commit)
 
@@ -139,10 +139,10 @@ def uploads(bucket: Bucket, prefix: str) -> list[Upload]:
 
 
 def abort(bucket: Bucket, path: str, upload: str) -> None:
-    r"""Remove the parts of an object that will never be complete.
+    r"""Abort a multipart upload, and remove its parts.
 
-    A part that is just being stored may outlive that,
-    so it is done until none is left.
+    A part that is just being stored may remain,
+    so this is repeated until none is left.
 
     Args:
         bucket: where they are
@@ -169,7 +169,7 @@ def abort(bucket: Bucket, path: str, upload: str) -> None:
             return  # the credentials may not permit it
         if not parts:
             return
-    raise RepositoryError(f"{what}: the server keeps them.")
+    raise RepositoryError(f"{what}: the server does not delete them.")
 
 
 def parts_of(
@@ -231,7 +231,7 @@ def num_requests(size: int) -> int:
     while size > 0:
         size -= part_size(parts)
         parts += 1
-    # What has several parts is begun, completed, and given its checksum
+    # An upload in parts is begun and completed, and the object gets its checksum
     return parts + 3 if parts > 1 else 1
 
 
@@ -242,8 +242,8 @@ class _Upload:
         bucket: where to store it
         path: path of the object
         checksum: MD5 of the content, if it is known
-        replaces: tag of the object that it may replace
-        is_alone: whether uploads of the same object are our own for sure
+        replaces: etag of the object that it may replace
+        is_alone: whether all uploads of the object are our own for sure
 
     """
 
@@ -262,7 +262,7 @@ class _Upload:
         self._bucket = bucket
         self._path = path
         self._checksum = checksum
-        # A second fence only: stores are known that let two uploads pass it
+        # Only a second fence: some storages let two uploads pass it
         self._condition = {} if replaces == ANY else {"IfMatch": replaces}
         if replaces is None:
             self._condition = {"IfNoneMatch": "*"}
@@ -282,7 +282,7 @@ class _Upload:
         r"""Send all parts, and make the object visible.
 
         Returns:
-            tag of the object, ``None`` if another one is there
+            etag of the object, ``None`` if another one is there
 
         """
         try:
@@ -357,7 +357,7 @@ class _Upload:
         r"""Make the object visible.
 
         Returns:
-            tag of the object, ``None`` if another one is there
+            etag of the object, ``None`` if another one is there
 
         Raises:
             RepositoryError: if it cannot be made visible
@@ -382,14 +382,14 @@ class _Upload:
             is_gone = s3_answers.code_of(refusal.cause) == "NoSuchUpload"
             refused = bool(self._condition) and refusal.kind is Kind.CONDITION
             if is_gone or refused:
-                # The answer to an earlier attempt may have been lost
+                # The response to an earlier attempt may have been lost
                 found = self._bucket.head(self._path)
                 if found is not None and self._is_ours(found):
                     return str(found["ETag"])
                 if refused and (found is not None or "IfMatch" not in self._condition):
                     return None
                 if refused:
-                    # What it should replace is gone
+                    # The object to replace is gone
                     self._condition = {"IfNoneMatch": "*"}
                     continue
             if self._condition and refusal.kind is Kind.UNSUPPORTED:
@@ -398,19 +398,19 @@ class _Upload:
             try:
                 retry.pause(refusal.as_busy(Kind.CONFLICT), what)
             except RepositoryError as error:
-                # What refers to itself by its traceback keeps all frames
+                # An error that refers to itself by its traceback keeps all frames
                 del refusal
                 if not in_doubt:
                     raise
                 return self._settle(what, error)
 
     def _settle(self, what: str, error: RepositoryError) -> str:
-        r"""Find out what became of a completion without answer.
+        r"""Find out whether a completion without response was done.
 
-        What was aborted is not completed later.
+        An upload that was aborted is not completed later.
 
         Returns:
-            tag of the object
+            etag of the object
 
         Raises:
             RepositoryError: if it is not stored
@@ -430,7 +430,7 @@ class _Upload:
         return bool(found.get("Metadata", {}).get(WRITE_ID) == self._write_id)
 
     def _abort(self, upload: str | None) -> None:
-        r"""Remove what was stored, without hiding the error that it follows."""
+        r"""Remove the parts after an error, and raise no other one."""
         if upload is None:
             return
         try:
@@ -441,7 +441,7 @@ class _Upload:
     def _abort_forgotten(self) -> None:
         r"""Remove uploads that the server began without our knowledge.
 
-        Its answer may have been lost.
+        Its response may have been lost.
         """
         if not self._is_alone or not self._in_doubt:
             return
@@ -464,7 +464,7 @@ class _Upload:
         most of which only write the new metadata.
 
         Returns:
-            tag of the object afterwards
+            etag of the object afterwards
 
         """
         try:

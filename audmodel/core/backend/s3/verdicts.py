@@ -1,8 +1,8 @@
-r"""What was found out about stores, kept from one process to the next.
+r"""Results of tests of storages, kept from one process to the next.
 
 Each user has files of their own, one for each bucket.
-A file that others could have written is not believed,
-nor one that is old, or of another server at the same place.
+A file that another user could have written is ignored,
+and so is one that is old, or of another server at the same place.
 
 """
 
@@ -26,11 +26,12 @@ _LARGEST = 8192
 
 @dataclass(frozen=True)
 class Verdict:
-    r"""What a store does.
+    r"""What a storage does.
 
     Args:
         wrong: what is wrong with conditional writes, empty if nothing is
-        compares_deletes: whether it deletes only what has the tag that was named
+        compares_deletes: whether it deletes an object
+            only if it has the etag of the condition
 
     """
 
@@ -39,10 +40,10 @@ class Verdict:
 
 
 def recall(*store: str) -> Verdict | None:
-    r"""What was found out about a store.
+    r"""What was found out about a storage.
 
     Args:
-        store: what tells it from others
+        store: URL, bucket and server, which identify it
 
     Returns:
         verdict, ``None`` if nothing is known
@@ -62,11 +63,11 @@ def recall(*store: str) -> Verdict | None:
 
 
 def remember(verdict: Verdict, *store: str) -> None:
-    r"""Keep what was found out, as far as there is a place for it.
+    r"""Keep what was found out, if there is a home folder for it.
 
     Args:
         verdict: what was found out
-        store: what tells it from others
+        store: URL, bucket and server, which identify it
 
     """
     path = _path(store)
@@ -82,14 +83,14 @@ def remember(verdict: Verdict, *store: str) -> None:
             file.write(data)
         os.rename(temporary, path)
     except OSError:
-        # It is found out once more the next time
+        # The next process tests the storage again
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
 
 
 def _path(store: tuple[str, ...]) -> str:
-    r"""Path of the file about a store, empty without a home."""
+    r"""Path of the file about a storage, empty without a home folder."""
     root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     if not os.path.isabs(root):
         return ""
@@ -98,7 +99,7 @@ def _path(store: tuple[str, ...]) -> str:
 
 
 def _read(path: str) -> bytes:
-    r"""Content of a file that only its user could write, and did so lately."""
+    r"""Content of a recent file that only its user could write."""
     folder = os.lstat(os.path.dirname(path))
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:

@@ -3,8 +3,8 @@ r"""Command line, thin over the functions of the package.
 Every command is a :class:`audmodel.cli.command.Command`:
 it reads its arguments, calls a function,
 and gives a result for programs and one for people.
-What happens to results, messages, errors and signals
-is the same for all of them, and stands in :mod:`audmodel.cli.main`.
+All commands treat results, messages, errors and signals in the same way,
+see :mod:`audmodel.cli.main`.
 
 """
 

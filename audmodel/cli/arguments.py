@@ -63,7 +63,7 @@ def repository(
 
 def lookup(parser: argparse.ArgumentParser) -> None:
     r"""Where models are looked up, see :func:`only`."""
-    repository(parser, "the only repository to look at", "lookup")
+    repository(parser, "the only repository to search", "lookup")
 
 
 def num_workers(parser: argparse.ArgumentParser) -> None:
@@ -97,11 +97,11 @@ def dry_run(parser: argparse.ArgumentParser, help: str) -> None:  # noqa: A002
 
 @contextmanager
 def only(name: str | None) -> Iterator[None]:
-    r"""Look at one repository.
+    r"""Use only one repository.
 
     Args:
         name: repository that the user gave,
-            ``None`` to look at all of them
+            ``None`` to use all of them
 
     """
     if name is None:

@@ -163,7 +163,7 @@ def _read_yaml(content: bytes, source: str) -> dict[str, Any]:
 
 
 def _comment(content: bytes) -> str:
-    r"""What follows the value of the only key of a document."""
+    r"""Text after the value of the only key of a document."""
     root = _compose(content)
     assert root is not None
     return content.decode()[root.value[0][1].end_mark.index :].strip()

@@ -33,7 +33,7 @@ _ADVICE = {
         errno.EPERM,
     ),
     "The file system is mounted to be read only.": (errno.EROFS,),
-    "Neither the file system nor 'ulimit -f' may forbid files of this size.": (
+    "The file system, or 'ulimit -f', does not allow files of this size.": (
         errno.EFBIG,
     ),
     "Raise the limit of open files with 'ulimit -n', or use fewer workers.": (
@@ -45,7 +45,7 @@ _ADVICE = {
         *(errno.EINVAL, errno.ESPIPE, errno.ENOSYS),
         *(errno.ENOTSUP, errno.EOPNOTSUPP),
     ),
-    "The disk, or the connection to it, has a fault: see what the system logs.": (
+    "The disk, or the connection to it, has a fault: see the log of the system.": (
         *(errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EREMOTEIO),
         *(errno.ENXIO, errno.ENODEV, errno.EHOSTDOWN),
     ),

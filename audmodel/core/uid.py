@@ -1,4 +1,4 @@
-r"""Model IDs, versions and aliases: what is a valid one, and which is it."""
+r"""Check and compute model IDs, versions and aliases."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ def short_id(name: str, params: Mapping[str, object], subgroup: str | None) -> s
     of subgroup, name and parameters sorted by name,
     as it was from the first release on.
     Parameters count as they are stored,
-    so that the ID can be computed from what is read again.
+    so that the ID can be computed from the stored header.
     Those that cannot be stored count as they are:
     earlier releases published models with some of them.
 

@@ -400,11 +400,11 @@ class TestUnlisted:
     def test_missing_model(self) -> None:
         with pytest.raises(errors.RepositoryError) as info:
             audmodel.load("deadbeef-1.0.0")
-        assert "Either it is not there, or you may not read it" in str(info.value)
+        assert "Either the object is absent, or you may not read it" in str(info.value)
         assert "with the permission s3:ListBucket" in str(info.value)
 
     def test_versions(self) -> None:
-        with pytest.raises(errors.RepositoryError, match="It takes s3:ListBucket"):
+        with pytest.raises(errors.RepositoryError, match="s3:ListBucket is needed"):
             audmodel.versions("deadbeef")
 
     @pytest.mark.parametrize("position", [0, 1])
@@ -427,5 +427,5 @@ class TestUnlisted:
             audmodel.set_alias("best", uid)
         assert audmodel.resolve_alias("best") == uid
         # Those that have none say nothing about the one that does not tell
-        with pytest.raises(errors.RepositoryError, match="Either it is not there"):
+        with pytest.raises(errors.RepositoryError, match="Either the object is absent"):
             audmodel.load("deadbeef-1.0.0")

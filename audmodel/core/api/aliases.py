@@ -64,7 +64,7 @@ def all_aliases(
     Aliases that point to missing models are included.
 
     Args:
-        repository: repository to look at,
+        repository: repository to list,
             all that are configured if it is ``None``
         num_workers: number of records that are read at the same time,
             ``None`` chooses a number for the machine

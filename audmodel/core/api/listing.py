@@ -93,7 +93,7 @@ def models(
             Of nested dictionaries only the given keys are compared
         alias: alias that points to the model, or pattern
         author: author of the model, or pattern
-        repository: repository to look at,
+        repository: repository to list,
             all that are configured if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``.

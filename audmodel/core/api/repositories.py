@@ -144,12 +144,12 @@ def leftovers(
     Removed is only what a claim of a dead publisher accounts for,
     what a dead process of this file system was writing,
     and what a test of the storage left.
-    What else has no header is reported as not ``proven``, and stays:
+    Any other object without a header is reported as not ``proven``, and is kept:
     a backup may be about to be restored,
     a header may have been deleted by mistake,
     a publisher may have died when the model was all but published,
     and earlier versions of audmodel leave no claims.
-    Another repository in a folder of this one is not looked at.
+    A repository inside a folder of this one is ignored.
 
     Objects that are in use are never removed:
     before an object of a model is removed,

@@ -49,7 +49,7 @@ def verify(
         verbose: whether to show a progress bar
 
     Returns:
-        what is damaged
+        result, with the damaged files
 
     Raises:
         TypeError: if ``uid`` is not a string

@@ -46,7 +46,7 @@ class Checker(Extractor):
         r"""Files that cannot be extracted.
 
         Returns:
-            what is wrong with each, by its name
+            the problem of each, by its name
 
         Raises:
             RepositoryError: if the archive cannot be read
@@ -86,7 +86,7 @@ class Checker(Extractor):
 
 
 class _Nowhere:
-    r"""Folder that keeps nothing of what is written to it."""
+    r"""Folder that discards everything that is written to it."""
 
     def open(self, name: str) -> int:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)

@@ -36,7 +36,7 @@ def content(
     start = parsing.check_local_header(data, member)
     stop = start + (member.compressed_size if length is None else length)
     if stop > len(data):
-        raise ArchiveError("it overlaps what follows it")
+        raise ArchiveError("it overlaps the data that follows it")
     return data[start:stop]
 
 
@@ -98,7 +98,7 @@ def naming(job: Entry | MemberPart | Stream) -> Iterator[None]:
     r"""Say in an error which file, part and bytes it is about.
 
     Args:
-        job: what is read inside the block
+        job: job that is read inside the block
 
     """
     try:
@@ -111,8 +111,8 @@ def named(error: ArchiveError, job: Entry | MemberPart | Stream) -> ArchiveError
     r"""Error that says which file, part and bytes it is about.
 
     Args:
-        error: what is wrong
-        job: what was read
+        error: error of the job
+        job: job that was read
 
     Returns:
         error to raise

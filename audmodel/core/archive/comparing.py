@@ -40,11 +40,11 @@ class Difference:
 def right_files(
     folder: Target, members: Sequence[format.Member], num_workers: int
 ) -> set[str]:
-    r"""Names of files in a folder whose content is what an archive holds.
+    r"""Names of files in a folder with the same content as in an archive.
 
     Args:
         folder: the folder, which need not exist
-        members: what may be there
+        members: files that may be there
         num_workers: number of threads
 
     Returns:
@@ -133,7 +133,7 @@ class _Check:
         self._local = threading.local()
 
     def __call__(self, job: _Job) -> str | None:
-        r"""What is wrong with the content."""
+        r"""Problem of the content of a file, ``None`` if it is right."""
         member, part = job
         try:
             if part is None:
@@ -152,7 +152,7 @@ class _Check:
 
 
 def _problem(folder: Target, member: format.Member) -> str | None:
-    r"""What can be told of a file without reading it."""
+    r"""Problem of a file that shows without reading it, ``None`` if there is none."""
     try:
         status = folder.status(member.name)
     except (FileNotFoundError, NotADirectoryError):

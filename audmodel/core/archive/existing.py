@@ -61,7 +61,7 @@ def is_right(
         tick: called before each piece
 
     Returns:
-        whether it is there and its content is what was published
+        whether it exists with the published content
 
     """
     crc = 0

@@ -1,4 +1,4 @@
-r"""A member of an archive as a file, of which only what is read is fetched."""
+r"""A member of an archive as a file that fetches only the parts that are read."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ _of_parents: list[object] = []
 class MemberFile(io.RawIOBase):
     r"""A member of an archive as a file.
 
-    What is read has been verified.
-    In memory are
+    All bytes that it returns have been verified.
+    It keeps in memory
     parts that were read, up to ``KEPT`` bytes, at least one,
     and ``num_workers + 1`` parts that are fetched ahead,
-    each with its compressed form as long as it is unpacked.
+    each with its compressed form while it is inflated.
 
     Args:
         parts: parts of the member
         name: name of the file
         num_workers: number of threads that fetch ahead,
-            1 fetches what is asked for in the calling thread
+            1 fetches each part when it is read, in the calling thread
         naming: gives a context in which errors learn what they are about
         release: called when the file is closed
 
@@ -120,7 +120,7 @@ class MemberFile(io.RawIOBase):
         r"""Read bytes into a buffer.
 
         Args:
-            buffer: what is filled.
+            buffer: buffer to fill.
                 A small one is filled from one part only
 
         Returns:

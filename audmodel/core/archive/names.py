@@ -16,7 +16,7 @@ _MAX_NAME_PART = 255
 _MAX_DEPTH = 255
 # Parts that are empty, '.', '..', or too long,
 # and characters that are control characters, backslashes,
-# half of a surrogate pair, or change the direction of what follows
+# half of a surrogate pair, or control the direction of text
 _FORBIDDEN = re.compile(
     rf"(?:^|/)\.{{0,2}}(?:/|$)|[^/]{{{_MAX_NAME_PART + 1}}}"
     r"|[\x00-\x1f\x7f-\x9f\\\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -39,8 +39,8 @@ def check_names(names: Iterable[str]) -> None:
     for name in names:
         check_name(name)
         path = name.removesuffix("/")
-        # With this separator in front of all characters of names,
-        # what is in a folder comes right after it
+        # This separator sorts before all characters of names,
+        # so the content of a folder comes right after the folder
         paths.append((path.replace("/", "\0"), path == name))
     paths.sort()
     folders = 0

@@ -318,7 +318,7 @@ def data_range(member: format.Member, stop: int) -> tuple[int, int]:
 
     Args:
         member: the member
-        stop: position of what follows the member
+        stop: position of the next member, or of the directory
 
     Returns:
         position of the first byte,

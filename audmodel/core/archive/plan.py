@@ -13,10 +13,10 @@ from audmodel.core.archive import parsing
 
 # Requests of several workers for a large member without index
 RANGE = 8 * format.KIB * format.KIB
-# Neighbouring parts are asked for together up to this size,
+# Neighbouring parts are fetched in one request up to this size,
 # as each request takes server and client about as long as 2 MiB of data
 _TOGETHER = 16 * format.KIB * format.KIB
-# and up to this share of what is left for each worker
+# and up to this share of the remaining bytes for each worker
 _SHARES = 2
 # Members are fetched together if no more than this lies between them
 _GAP = 64 * format.KIB
@@ -63,7 +63,7 @@ class Stream(NamedTuple):
     stop: int
 
     def ranges(self, workers: int) -> list[tuple[int, int]]:
-        r"""What is asked for at once, and by one worker all together.
+        r"""Ranges of the requests, a single one with one worker.
 
         Args:
             workers: number of workers that fetch it

@@ -184,7 +184,7 @@ class Extractor:
     # ------------------------------------------------------------ jobs
 
     def _run_batch(self, jobs: list[Job]) -> list[tuple[Job, int]]:
-        r"""Extract what is next to each other in the archive."""
+        r"""Extract jobs that are next to each other in the archive."""
         first, last = jobs[0], jobs[-1]
         if not (isinstance(first, MemberPart) and isinstance(last, MemberPart)):
             return [self._run_job(job, self._source) for job in jobs]
@@ -338,7 +338,7 @@ class Extractor:
             self._progress(member.size)
             return
         crc = position = 0
-        # What is not inflated lies in a buffer that is about to be used again
+        # Stored data is in a buffer that is about to be used again
         is_fresh = member.method == format.DEFLATED
 
         def in_order(pieces: Iterable[Buffer]) -> Iterator[tuple[int, Buffer]]:
@@ -383,7 +383,7 @@ class Extractor:
                 if number == 0:
                     header_length = parsing.check_local_header(data, member)
                     if job.start + header_length + left > job.stop:
-                        raise ArchiveError("it overlaps what follows it")
+                        raise ArchiveError("it overlaps the data that follows it")
                     data = data[header_length:]
                 data = data[:left]
                 left -= len(data)
@@ -473,7 +473,7 @@ def _closing(fd: int) -> Iterator[int]:
 
 def _set_size(fd: int, size: int) -> None:
     status = os.fstat(fd)
-    # What is only checked is written to a device, which has no size
+    # A check writes to a device, which has no size
     if status.st_size != size and stat.S_ISREG(status.st_mode):
         os.ftruncate(fd, size)
 

@@ -437,7 +437,7 @@ def _lock(fd: int, what: str) -> OSError | None:
                 raise TimeoutError(
                     errno.ETIMEDOUT,
                     f"another process has locked {what} for {_LOCK_TIMEOUT:g} s, "
-                    "end it or try again later",
+                    "stop it or try again later",
                 ) from None
             time.sleep(random.uniform(0, _LOCK_PAUSE))  # noqa: S311
         except OSError as error:

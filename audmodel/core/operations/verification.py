@@ -1,4 +1,4 @@
-r"""Compare a cached model to its archive, and mend it."""
+r"""Compare a cached model with its archive, and repair it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def verify(
             gives a function that is called with the bytes that were read
 
     Returns:
-        what came out of it, and what is needed to mend it
+        result, and the differences, which a repair needs
 
     Raises:
         NotCachedError: if the model is not in the cache

@@ -135,7 +135,7 @@ for _class in (_Dumper, _FastDumper):
 
 
 class _Shown(_Dumper):
-    r"""Dumper that quotes what cannot be printed, so that it can be escaped."""
+    r"""Dumper that quotes unprintable text, so that it can be escaped."""
 
     def analyze_scalar(self, scalar: str) -> Any:
         analysis = super().analyze_scalar(scalar)
@@ -173,7 +173,7 @@ def dump(data: Mapping[str, object], label: str, *, depth: int = 0) -> bytes:
 
 
 def stored_form(data: Mapping[str, object], label: str) -> dict[str, Any]:
-    r"""What is read after a dictionary was written.
+    r"""Dictionary as it is read after it was written.
 
     Args:
         data: plain values, arbitrarily nested
@@ -192,7 +192,7 @@ def stored_form(data: Mapping[str, object], label: str) -> dict[str, Any]:
 def _write(
     data: Mapping[str, object], label: str, depth: int
 ) -> tuple[bytes, dict[str, Any]]:
-    r"""Content of a document, and what is read from it."""
+    r"""Content of a document, and the dictionary that is read from it."""
     if not isinstance(data, Mapping):
         raise InvalidDataError(
             f"'{label}' has to be a dictionary, not {type(data).__name__}."
@@ -202,7 +202,7 @@ def _write(
         dumper: Any = _FastDumper if _is_simple(plain) else _Dumper
         text = yaml.dump(plain, Dumper=dumper, sort_keys=False)
         content = text.encode("ascii")
-        # Written is only what can be read again
+        # Only documents that can be read again are written
         stored = load(content, label)
     except InvalidDataError:
         raise
@@ -343,7 +343,7 @@ def _is_same(value: Any, other: Any) -> bool:
 
 @dataclass(frozen=True)
 class Unreadable:
-    r"""Stands for a value that is not plain data.
+    r"""Placeholder for a value that is not plain data.
 
     Args:
         reason: why it cannot be read

@@ -168,12 +168,12 @@ def _denied(error: Any) -> tuple[Kind, str]:
         if "perform: s3:ListBucket" in message:
             return Kind.ABSENT, "it is missing, and the bucket may not be listed."
         return Kind.HIDDEN, (
-            "access is denied. Either it is not there, or you may not read it: "
+            "access is denied. Either the object is absent, or you may not read it: "
             "with the permission s3:ListBucket the storage would say which. "
             "Check the credentials for this host, and what they permit."
         )
     if operation in _LISTS:
-        return Kind.HIDDEN, f"{reason} It takes s3:ListBucket."
+        return Kind.HIDDEN, f"{reason} The permission s3:ListBucket is needed."
     if operation in _WRITES and "explicit deny" in message:
         reason += (
             " A policy forbids it, maybe since it demands encryption: "

@@ -26,6 +26,7 @@ from audmodel.core.cache.tree import Folder
 from audmodel.core.uid import ModelId
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
+from tests.conftest import ROOT
 from tests.processes import Interpreter
 from tests.users import let_in
 from tests.users import needs_root
@@ -68,6 +69,34 @@ def test_layout(uid: str, cache: Path, model_folder: Path) -> None:
             *(f"{short}/1.0.0/{name}" for name in tree(model_folder)),
         ]
     )
+
+
+def test_the_documentation_shows_the_layout(
+    cache: Path, repository: audmodel.Repository, model_folder: Path
+) -> None:
+    uid = publish(model_folder, alias="best")
+    audmodel.load("best", files="readme.txt")
+    audmodel.load("best")
+    audmodel.meta("best")
+    short = uid.split("-")[0]
+    found = {
+        path.relative_to(cache).as_posix() + "/" * path.is_dir()
+        for path in [*cache.iterdir(), *(cache / short).iterdir()]
+    }
+    page = (ROOT / "docs" / "shared-cache.rst").read_text(encoding="utf-8")
+    lines = page.partition("/data/audmodel/\n")[2].partition("\n\n")[0].splitlines()
+    shown: set[str] = set()
+    parents = {8: ""}
+    for line in lines:
+        name, _, _ = line.strip().partition(" ")
+        depth = len(line) - len(line.lstrip())
+        # Explanations that go on in the next line stand further to the right
+        if depth in parents:
+            parent = parents[depth]
+            shown.add(parent + name)
+            parents[depth + 4] = parent + name
+    shown = {path.replace("3e120e8d", short) for path in shown}
+    assert shown == found
 
 
 def test_cache_root(

@@ -86,5 +86,5 @@ CONFIG = Command(
     lambda _: None,
     _config,
     "audmodel config --json",
-    "Only the names of variables that may be secret are shown.",
+    "Values of variables that may hold secrets are not shown.",
 )

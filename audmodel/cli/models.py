@@ -17,7 +17,7 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
         "root", metavar="FOLDER", help="folder with the files of the model"
     )
     parser.add_argument(
-        "--name", required=True, help="name of the model, e.g. what runs it"
+        "--name", required=True, help="name of the model, e.g. its framework"
     )
     parser.add_argument("--version", required=True, help="version, e.g. 1.0.0")
     parser.add_argument(

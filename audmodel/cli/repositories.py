@@ -43,7 +43,7 @@ def _check(args: argparse.Namespace) -> Result:
 
 CHECK = Command(
     "repository check",
-    "find out whether a storage does what audmodel relies on",
+    "test whether a storage meets the requirements of audmodel",
     _place,
     _check,
     "audmodel repository check s3:localhost:9000:models",
@@ -95,7 +95,8 @@ def _leftovers_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=arguments.count,
         default=7,
-        help="only objects that were stored at least N * 24 hours ago (default: 7)",
+        help="list only objects that were stored at least N days ago, "
+        "in periods of 24 hours (default: 7)",
     )
     parser.add_argument(
         "--remove",

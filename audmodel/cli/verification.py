@@ -56,12 +56,12 @@ def _verify(args: argparse.Namespace) -> Result:
 
 VERIFY = Command(
     "verify",
-    "find out whether models are as they were published",
+    "compare models with the published ones",
     _verify_arguments,
     _verify,
     "audmodel verify 3e120e8d-1.0.0 --repair",
     "Files in the cache are compared with the directory of the archive. "
-    "Exit code 0 means that all files are right, or were repaired.",
+    "Exit code 0 means that all files are intact, or were repaired.",
 )
 
 
@@ -92,7 +92,7 @@ def _cache(args: argparse.Namespace) -> Result:
 
 CACHE_VERIFY = Command(
     "cache verify",
-    "find out whether all models in the cache are as they were published",
+    "compare all models in the cache with the published ones",
     _cache_arguments,
     _cache,
     "audmodel cache verify --repair",

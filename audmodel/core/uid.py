@@ -27,7 +27,7 @@ _PRERELEASE = re.compile(
 )
 # One part of a path on a backend, compare ``audbackend``'s rule for paths
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,200}", re.A)
-# Object stores allow 1,024 characters for everything
+# Object storages allow 1,024 characters for everything
 _MAX_LOCATION = 700
 # First folders of a repository that do not hold archives
 _RESERVED = ("_alias", "_uid")

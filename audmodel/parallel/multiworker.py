@@ -42,13 +42,13 @@ class MultiWorker(Generic[Arguments]):
 
     The context gives back a callable with the signature of the function.
     When it is called,
-    the list in the batched argument is split into parts,
+    the list in the batched argument is split into chunks,
     one for each worker,
     whose lengths differ by at most one element.
-    The function is called once with each part
+    The function is called once with each chunk
     and with all other arguments as they are.
     A list that is shorter than the number of workers
-    has as many parts as elements,
+    has as many chunks as elements,
     and for an empty list the function is not called at all.
 
     By default the workers are processes of this machine,
@@ -79,13 +79,13 @@ class MultiWorker(Generic[Arguments]):
         reduction: makes one value of the list of what the calls returned,
             like :func:`flatten_reduction`.
             If it has a parameter ``weights``
-            it gets the lengths of the parts in it.
+            it gets the lengths of the chunks in it.
             If ``None`` the list itself is returned,
-            with one result for each part, in order
+            with one result for each chunk, in order
         executor: executor that runs the calls instead of own processes.
             It is not shut down,
             and the workers behind it need this package.
-            Of the list there are still ``n_processes`` parts
+            The list is still split into ``n_processes`` chunks
         initializer: called without arguments in each process before its first call,
             for example to load a model, or to choose a GPU
             by :func:`worker_number`.
@@ -93,8 +93,8 @@ class MultiWorker(Generic[Arguments]):
         timeout: time in seconds for a call, the start of processes included.
             Processes that are not done by then are killed,
             and the call raises a ``TimeoutError``.
-            An executor cannot be told to:
-            its parts that run are not waited for.
+            With an executor, chunks that run are not waited for,
+            as it cannot kill them.
             If ``None`` there is no limit
 
     Raises:
@@ -179,8 +179,8 @@ class MultiWorker(Generic[Arguments]):
         Returns:
             callable with the signature of the function.
             It raises what the function raises;
-            of several failed parts the first in the order of the list counts,
-            parts that have not started are cancelled,
+            of several failed chunks the first in the order of the list counts,
+            chunks that have not started are cancelled,
             and those that run are waited for.
             An interrupt ends own processes at once.
             It raises a ``TimeoutError`` if the call was not done in time,

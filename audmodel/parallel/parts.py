@@ -1,4 +1,4 @@
-"""Parts of a list, and calls that have one in its place."""
+"""Chunks of a list, and calls that have one in its place."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class BatchedArgument:
         bound: inspect.BoundArguments,
         part: list[Any],
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments with a part in place of the list."""
+        """The arguments with a chunk in place of the list."""
         value: Any = part
         if self.inside == 0:
             value = (part, *bound.arguments[self.parameter][1:])
@@ -124,7 +124,7 @@ def name_of(function: Callable[..., Any]) -> str:
 
 
 def split(elements: list[Any], num_parts: int) -> list[list[Any]]:
-    """Parts of a list, none of them empty, of lengths as equal as they can be."""
+    """Chunks of a list, none of them empty, of lengths as equal as they can be."""
     num_parts = min(num_parts, len(elements))
     if num_parts == 0:
         return []

@@ -1,10 +1,10 @@
 """Make one value of what the workers of a fan-out returned.
 
-A reduction takes the list of results, one for each worker's part of the input,
+A reduction takes the list of results, one for each chunk of the input,
 in the order of the input.
 Any callable that takes a list can serve as one.
 If it has a parameter ``weights``,
-``MultiWorker`` passes the lengths of the parts in it.
+``MultiWorker`` passes the lengths of the chunks in it.
 
 """
 
@@ -152,9 +152,9 @@ def average_reduction(
 ) -> Any:
     """Average of averages.
 
-    Workers may get parts of different length.
+    Workers may get chunks of different length.
     For the average over all elements,
-    the average of each part has to count as often as the part has elements,
+    the average of each chunk has to count as often as the chunk has elements,
     hence the weights.
 
     The average has the type that ``numpy.mean`` gives it:

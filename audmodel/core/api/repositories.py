@@ -78,7 +78,7 @@ def audit_repository(
 
 
 def check_repository(repository: Repository) -> RepositoryReport:
-    r"""Find out whether a storage does what audmodel relies on.
+    r"""Test whether a storage meets the requirements of audmodel.
 
     The check tests the storage:
     if many writers create the same object at the same moment,
@@ -141,14 +141,14 @@ def leftovers(
     and lists of aliases of models that do not exist.
     Aliases that point to missing models are reported and never removed.
 
-    Removed is only what a claim of a dead publisher accounts for,
-    what a dead process of this file system was writing,
-    and what a test of the storage left.
+    ``remove`` deletes only objects that the claim of a dead publisher names,
+    that a dead process of this file system was writing,
+    or that a test of the storage left.
     Any other object without a header is reported as not ``proven``, and is kept:
     a backup may be about to be restored,
     a header may have been deleted by mistake,
-    a publisher may have died when the model was all but published,
-    and earlier versions of audmodel leave no claims.
+    a publisher may have died just before the model was published,
+    and audmodel 1.5.3 stores no claims.
     A repository inside a folder of this one is ignored.
 
     Objects that are in use are never removed:

@@ -6,7 +6,7 @@ from __future__ import annotations
 def without_login(host: str) -> str:
     r"""Host without the user and password that stand before it.
 
-    Whatever stands there may be a secret, and hosts are shown, logged and pickled.
+    This part may be a secret, and hosts are shown, logged and pickled.
 
     Args:
         host: host name, or URL

@@ -400,7 +400,7 @@ def _read(backend: ObjectBackend, path: str) -> StoredObject | None:
 
 
 def _look(backend: ObjectBackend, path: str) -> tuple[str | None, bool]:
-    r"""Tag of an object if there is one, and whether the repository hides that."""
+    r"""Etag of an object if there is one, and whether the repository hides that."""
     try:
         state = backend.stat_object(path)
     except HiddenError:

@@ -76,7 +76,7 @@ class ConditionalWrites:
 
         Raises:
             RepositoryError: if it cannot be stored
-            UnprotectedRepositoryError: if the store ignores the condition
+            UnprotectedRepositoryError: if the storage ignores the condition
             WriteUncertainError: if the outcome is unknown
 
         """
@@ -106,7 +106,7 @@ class ConditionalWrites:
 
         Raises:
             RepositoryError: if it cannot be stored
-            UnprotectedRepositoryError: if the store ignores the condition
+            UnprotectedRepositoryError: if the storage ignores the condition
             WriteUncertainError: if the outcome is unknown
 
         """
@@ -144,7 +144,7 @@ class ConditionalWrites:
         return ObjectState(str(found["ETag"]), found["LastModified"])
 
     def delete_object(self, path: str, tag: str) -> bool:
-        r"""Delete an object if it is unchanged, on stores that support conditions."""
+        r"""Delete an object if it is unchanged, if the storage supports conditions."""
 
         def attempt() -> bool:
             if tag != ANY and self.deletes_blindly:

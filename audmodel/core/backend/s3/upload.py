@@ -72,11 +72,11 @@ def store(
         num_workers: number of threads that send parts
         checksum: MD5 of the content, if it is known
         before_commit: called right before the object becomes visible
-        replaces: tag of the object that it may replace if there is one,
-            ``None`` if there must be none, on stores that support conditions
+        replaces: etag of the object that it may replace if there is one,
+            ``None`` if there must be none, on storages that support conditions
         is_alone: whether no other process can store it at the same time
-        new_tag: whether it gets another tag than the same content had before.
-            Tags are made of the digests of parts
+        new_tag: whether it gets another etag than the same content had before.
+            Etags are made of the digests of parts
 
     Returns:
         etag of the object, ``None`` if another one is there

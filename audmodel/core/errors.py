@@ -45,7 +45,7 @@ class ModelExistsError(AudmodelError, RuntimeError):
 
 
 class PublishConflictError(AudmodelError, RuntimeError):
-    r"""Another publisher is at work on the same model ID."""
+    r"""Another process publishes the same model ID."""
 
 
 class FileChangedError(AudmodelError, RuntimeError):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class _Job:
-    """A task on its way."""
+    """A task that is being processed."""
 
     __slots__ = ("done", "priority", "queue", "since", "task", "timeout")
 
@@ -147,7 +147,7 @@ class Traffic:
             self._check_idle()
 
     async def end(self) -> None:
-        """Wait until nothing is on its way any more."""
+        """Wait until no task is being processed any more."""
         self._ending = True
         for line in self._lines:
             self._schedule(line)

@@ -1,4 +1,4 @@
-r"""Compare what arrived to what the directory of an archive says."""
+r"""Compare bytes that arrived with the directory of an archive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""Compare folders to what an archive holds, in parallel."""
+r"""Compare folders with the content of an archive, in parallel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""Compare files on disk to what an archive holds."""
+r"""Compare files on disk with the members of an archive."""
 
 from __future__ import annotations
 

@@ -266,7 +266,7 @@ def _parse_index(
 
 
 def check_local_header(data: format.Buffer, member: format.Member) -> int:
-    r"""Compare the header in front of the data of a member to the directory.
+    r"""Compare the local header of a member with the directory.
 
     Args:
         data: bytes from the local header on

@@ -90,7 +90,7 @@ def publish(
 
     Raises:
         ModelExistsError: if the model was published before
-        PublishConflictError: if another publisher is at work
+        PublishConflictError: if another process publishes the model
         FileChangedError: if a file changes in the meantime
         RepositoryError: if something cannot be stored
         WriteUncertainError: if something may be stored later
@@ -137,7 +137,7 @@ def _store(
     r"""Store all objects of a model except its header, or none.
 
     Raises:
-        PublishConflictError: if another publisher is at work
+        PublishConflictError: if another process publishes the model
         RepositoryError: if something cannot be stored
 
     """
@@ -177,7 +177,7 @@ def repair(
         InvalidDocumentError: if the header is not valid
         InvalidInputError: if the header does not say which archive it was
         ModelNotFoundError: if the model was not published
-        PublishConflictError: if another publisher is at work,
+        PublishConflictError: if another process publishes the model,
             or the header changes in the meantime
         FileChangedError: if a file changes in the meantime
         RepositoryError: if the archive cannot be stored

@@ -31,7 +31,7 @@ def verify(
     num_workers: int,
     start_progress: StartProgress,
 ) -> tuple[Verification, list[Difference]]:
-    r"""Compare what is in the cache of a model to the directory of its archive.
+    r"""Compare the files of a model in the cache with the directory of its archive.
 
     Args:
         entry: place in the cache

@@ -340,7 +340,7 @@ def put_arguments(
 def body_arguments(data: bytes) -> dict[str, Any]:
     r"""Arguments of a request that sends content.
 
-    With a checksum the storage refuses content that was damaged on its way.
+    With a checksum the storage refuses content that was damaged in transit.
     Buckets with object lock demand one, and all storages know this one.
 
     Args:

@@ -213,10 +213,12 @@ class _Server:
             status.send(STATUS.pack(pid))
 
     def _close(self) -> None:
-        """Keep nothing for the program, which has ended."""
+        """End all processes, as the program has ended."""
         self._is_needed = False
         self._selector.unregister(self._requests)
         for child in list(self._children.values()):
+            # Not reaped yet, so it has its number
+            os.kill(child.pid, signal.SIGKILL)
             self._release(child)
 
     def _release(self, child: _Child) -> None:

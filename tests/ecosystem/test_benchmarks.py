@@ -145,7 +145,7 @@ def test_scale(released_python: Path, tmp_path: Path) -> None:
         assert [row["machines"] for row in csv.DictReader(file)][-1] == "10,000"
 
 
-@pytest.mark.parametrize("name", [*SCRIPTS, "parallel"])
+@pytest.mark.parametrize("name", [*SCRIPTS, "parallel", "pools"])
 def test_script_says_what_it_needs(name: str) -> None:
     text = (ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
     block = re.match(r"# /// script\n((#.*\n)+?)# ///\n", text)
@@ -176,6 +176,45 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         pass
+
+
+@pytest.mark.parametrize(
+    ("case", "lines"),
+    [
+        (
+            "killed in a call",
+            {
+                "killed in a call audmodel BrokenProcessPool",
+                "killed in a call spawn BrokenProcessPool",
+                "killed in a call, next call audmodel works",
+                "killed in a call, next call spawn fails",
+            },
+        ),
+        (
+            "killed program",
+            {
+                "killed program, processes left audmodel 0",
+                "killed program, processes left spawn 3",
+            },
+        ),
+    ],
+)
+def test_pools(case: str, lines: set[str]) -> None:
+    output = subprocess.run(
+        [
+            sys.executable,
+            ROOT / "benchmarks" / "pools.py",
+            "--rounds=1",
+            f"--only={case}",
+            "--pools",
+            "audmodel",
+            "spawn",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    assert lines <= {" ".join(line.split()) for line in output.splitlines()}
 
 
 @pytest.fixture

@@ -255,8 +255,9 @@ print(count() == before, before[2])
 
 
 @pytest.mark.parametrize("has_fork", [False, True])
+@pytest.mark.parametrize("num_busy", [0, 1, 2])
 def test_nothing_is_left_of_a_program_that_was_killed(
-    has_fork: bool, tmp_path: Path
+    num_busy: int, has_fork: bool, tmp_path: Path
 ) -> None:
     code = f"""\
 with MultiWorker(call, 2) as parallel_call:
@@ -268,7 +269,8 @@ with MultiWorker(call, 2) as parallel_call:
     if {has_fork}:
         children = [p for p in children if p.cmdline() != psutil.Process().cmdline()]
     print(*(child.pid for child in children), flush=True)
-    sleep([])
+    # In the middle of a call, or between calls
+    parallel_call(["time.sleep(60)"] * {num_busy}) or time.sleep(60)
 """
     with start(code, tmp_path) as process:
         assert process.stdout is not None

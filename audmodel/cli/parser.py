@@ -56,7 +56,7 @@ COMMANDS: tuple[Command, ...] = (
 GROUPS = {
     "alias": "names that point to models",
     "meta": "metadata of models",
-    "cache": "models that were loaded",
+    "cache": "models in the cache",
     "repository": "check, audit and tidy up repositories",
 }
 

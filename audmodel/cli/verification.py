@@ -127,7 +127,7 @@ def _rows(verification: audmodel.Verification) -> Iterator[tuple[str, ...]]:
         details = f" ({file.details})" if file.details else ""
         yield uid, state, output.size(file.size), f"{file.path}{details}"
     for path in verification.extra:
-        yield uid, "not of the model", "", path
+        yield uid, "not part of the model", "", path
     if not verification.damaged:
         yield uid, "ok", "", ""
 

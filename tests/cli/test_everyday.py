@@ -124,7 +124,7 @@ def test_verify(call: Call, uid: str) -> None:
     Path(root, "extra.txt").write_text("")
     answer = call("verify", uid)
     assert answer.code == 0
-    assert "not of the model" in answer.out
+    assert "not part of the model" in answer.out
     assert "extra.txt" in answer.out
 
 

@@ -1,4 +1,4 @@
-"""What is said of an object that is left over."""
+"""What an orphan says of itself as text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import audmodel
     ("removed", "proven", "text"),
     [
         (False, True, ""),
-        (False, False, ", not proven to be left by a publisher"),
+        (False, False, ", not proven to be an orphan"),
         (True, True, ", removed"),
         (True, False, ", removed"),
     ],

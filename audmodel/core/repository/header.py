@@ -131,8 +131,8 @@ def parse(content: bytes, model: ModelId, source: str) -> Header:
         raise InvalidDocumentError(f"'{_PARAMETERS}' in {source} is not a dictionary.")
     if data["version"] != model.version:
         raise InvalidDocumentError(
-            f"{source} is of version {data['version'][:100]!r} "
-            f"and not of {model.version!r}."
+            f"{source} names the version {data['version'][:100]!r} "
+            f"instead of {model.version!r}."
         )
     header = Header(
         str(data["author"]),

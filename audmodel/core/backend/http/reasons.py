@@ -14,7 +14,7 @@ from audmodel.core.backend.http.transfer import Kind
 
 FULL = "the storage is full, or its quota is used up. Make room, or ask for more."
 TOO_LARGE = (
-    "the server takes no body of this size. Often a proxy limits it "
+    "the server accepts no body of this size. Often a proxy limits it "
     "(client_max_body_size of nginx). Some servers say so when the storage is full."
 )
 # Explanations are shown up to this length
@@ -46,7 +46,7 @@ def said(message: str, request: str = "") -> str:
         text = f"{text[:_LONGEST]}…"
     request = request if re.fullmatch(r"[\w.:/+=-]{1,100}", request) else ""
     words = f" The server says: {text.rstrip('.')}." if text else ""
-    return f"{words} Its ID of the request is {request}." if request else words
+    return f"{words} The request ID is {request}." if request else words
 
 
 def message_of(body: bytes) -> str:

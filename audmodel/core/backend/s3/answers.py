@@ -176,7 +176,7 @@ def _denied(error: Any) -> tuple[Kind, str]:
         return Kind.HIDDEN, f"{reason} The permission s3:ListBucket is needed."
     if operation in _WRITES and "explicit deny" in message:
         reason += (
-            " A policy forbids it, maybe since it demands encryption: "
+            " A policy forbids it, maybe since it requires encryption: "
             "see server_side_encryption in the documentation on authentication."
         )
     return Kind.DENIED, reason

@@ -11,6 +11,8 @@ import pytest
 import audmodel
 from audmodel.core.operations import publishing
 from audmodel.core.repository.claims import claimed
+from audmodel.core.repository.registry import Registry
+from audmodel.core.uid import ModelId
 from audmodel.errors import ArchiveMismatchError
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
@@ -92,6 +94,54 @@ def test_missing_archive(
     assert content(repository) == before
     assert audmodel.audit_repository(repository) == []
     assert files(audmodel.load(uid)) == files(model_folder)
+
+
+@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"a"])
+def test_archive_of_another_size(
+    repository: audmodel.Repository,
+    uid: str,
+    path: Callable[[str], str],
+    model_folder: Path,
+    change: Callable[[bytes], bytes],
+) -> None:
+    before = content(repository)
+    size = len(before[path("archive")])
+    data = change(before[path("archive")])
+    store(repository, path("archive"), data)
+    found = audmodel.audit_repository(repository, repair=True)
+    if repository.backend == "plain":
+        # A list of a backend of users has no sizes
+        assert found == []
+        return
+    (finding,) = found
+    assert (finding.kind, finding.path, finding.uid, finding.repaired) == (
+        "archive",
+        path("archive"),
+        uid,
+        False,
+    )
+    assert f"has {len(data)} bytes, and not {size}" in str(finding)
+    publish(model_folder, subgroup="a.b", repair=True)
+    assert content(repository) == before
+    assert audmodel.audit_repository(repository) == []
+
+
+def test_archive_that_is_published_anew_during_an_audit(
+    repository: audmodel.Repository,
+    uid: str,
+    path: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = content(repository)[path("archive")]
+    store(repository, path("archive"), before[:-1])
+    header = Registry.header
+
+    def slow_header(self: Registry, model: ModelId) -> Any:
+        store(repository, path("archive"), before)
+        return header(self, model)
+
+    monkeypatch.setattr(Registry, "header", slow_header)
+    assert audmodel.audit_repository(repository) == []
 
 
 def test_archive_that_is_another_one(

@@ -145,6 +145,10 @@ class _Adapter:
                     return []
                 raise
 
+    def object_sizes(self, folder: str) -> dict[str, int | None]:
+        # A list of audbackend has none
+        return dict.fromkeys(self.list_objects(folder))
+
     @contextmanager
     def open_object(
         self, path: str, *, tmp_root: str | None = None

@@ -15,6 +15,7 @@ import abc
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -418,6 +419,22 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
 
         Returns:
             paths in any order, empty if there is no such folder
+
+        Raises:
+            RepositoryError: if the folder cannot be listed
+
+        """
+
+    @abc.abstractmethod
+    def object_sizes(self, folder: str) -> Mapping[str, int | None]:
+        r"""Sizes of all objects below a folder, found out like their paths.
+
+        Args:
+            folder: path that ends with ``'/'``
+
+        Returns:
+            sizes in bytes by path,
+            ``None`` where a list of the storage does not tell them
 
         Raises:
             RepositoryError: if the folder cannot be listed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 import contextlib
 from contextlib import contextmanager
 import datetime
@@ -195,6 +196,15 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
             for root, _, names in os.walk(self._expand(folder), onerror=refuse):
                 paths += [self._collapse(os.path.join(root, name)) for name in names]
         return paths
+
+    def object_sizes(self, folder: str) -> Mapping[str, int | None]:  # noqa: D102
+        return {path: self._size_of(path) for path in self.list_objects(folder)}
+
+    def _size_of(self, path: str) -> int | None:
+        try:
+            return os.stat(self._expand(path)).st_size
+        except OSError:
+            return None
 
     @contextmanager
     def open_object(  # noqa: D102

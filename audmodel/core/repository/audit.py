@@ -1,6 +1,7 @@
 r"""Compare the records and archives of a repository with each other.
 
-One listing tells which archive, metadata, and list of aliases is missing.
+One listing tells which archive, metadata, and list of aliases is missing,
+and, on most storages, how large each archive is.
 Headers and aliases are read.
 Lists of aliases are a shortcut to what the aliases themselves say,
 so they can be rebuilt.
@@ -41,6 +42,7 @@ class Finding:
         path: path of the object in the repository that is missing or wrong
         kind: ``'header'``, ``'metadata'`` or ``'alias'``
             for a record that cannot be read,
+            ``'archive'`` for one of another size than its header says,
             ``'missing archive'``, ``'missing metadata'``,
             ``'missing model'`` for an alias whose model does not exist,
             or ``'list of aliases'``,
@@ -108,8 +110,8 @@ class _Audit:
     ) -> None:
         self._registry = registry
         self._num_workers = num_workers
-        paths = layout.own_paths(registry.backend.list_objects("/"))
-        self._paths = set(paths)
+        self._sizes = registry.backend.object_sizes("/")
+        paths = layout.own_paths(list(self._sizes))
         self._published = _models(paths, lambda p: layout.model_of_record(p, "header"))
         self._described = _models(paths, lambda p: layout.model_of_record(p, "meta"))
         self._lists = _models(paths, layout.model_of_list)
@@ -123,7 +125,7 @@ class _Audit:
         self._progress = start_progress(sum(map(len, records)))
 
     def models(self) -> Iterator[Finding]:
-        r"""Headers and metadata that cannot be read, archives that are missing."""
+        r"""Headers and metadata that cannot be read, archives that are not theirs."""
         for model, header in self._read(self._header, self._published):
             if isinstance(header, str):
                 yield Finding(
@@ -155,14 +157,30 @@ class _Audit:
 
     def _archive(self, model: ModelId, header: Header) -> Iterator[Finding]:
         path = self._registry.archive_path(model, header.location)
-        if path not in self._paths:
-            yield Finding(
-                path,
-                "missing archive",
-                str(model),
-                "The archive of the model is missing. Restore it from a backup, "
-                "or publish the same folder again with 'repair'.",
-            )
+        if path not in self._sizes:
+            kind, problem = "missing archive", "is missing"
+        elif wrong := self._wrong_size(path, header):
+            kind, problem = "archive", wrong
+        else:
+            return
+        yield Finding(
+            path,
+            kind,
+            str(model),
+            f"The archive of the model {problem}. Restore it from a backup, "
+            "or publish the same folder again with 'repair'.",
+        )
+
+    def _wrong_size(self, path: str, header: Header) -> str | None:
+        r"""What is wrong with the size of an archive."""
+        size = self._sizes[path]
+        if size is None or header.archive is None or size == header.archive.size:
+            return None
+        # It may have been published anew since it was listed
+        with self._registry.backend.open_object(path) as reader:
+            if reader is None or reader.size == header.archive.size:
+                return None
+            return f"has {reader.size} bytes, and not {header.archive.size}"
 
     def aliases(self, *, repair: bool) -> Iterator[Finding]:
         r"""Aliases of no model, and lists that do not agree with aliases."""

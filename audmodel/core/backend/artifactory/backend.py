@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 import contextlib
 import datetime
 import hashlib
@@ -165,6 +166,9 @@ class Artifactory(RemoteBackend):
     # ------------------------------------------------------------ listing
 
     def list_objects(self, folder: str) -> list[str]:  # noqa: D102
+        return list(self.object_sizes(folder))
+
+    def object_sizes(self, folder: str) -> Mapping[str, int | None]:  # noqa: D102
         url = f"{self._store.storage_url(folder)}?list&deep=1&listFolders=0"
         try:
             listing = self._store.call(
@@ -176,12 +180,13 @@ class Artifactory(RemoteBackend):
                 expected=(Kind.ABSENT, Kind.DENIED, Kind.OTHER),
             )
         except FailureError as failure:
-            return [] if failure.kind is Kind.ABSENT else list(self._walk(folder))
-        return [
-            folder + str(entry["uri"]).lstrip("/")
+            found = [] if failure.kind is Kind.ABSENT else self._walk(folder)
+            return dict.fromkeys(found)
+        return {
+            folder + str(entry["uri"]).lstrip("/"): entry.get("size")
             for entry in listing.get("files", [])
             if not _is_folder(entry)
-        ]
+        }
 
     def _walk(self, folder: str) -> Iterator[str]:
         r"""Paths of objects, folder by folder."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 import datetime
 import hashlib
 import re
@@ -112,7 +113,11 @@ class S3(RemoteBackend):
         return self._writes
 
     def list_objects(self, folder: str) -> list[str]:  # noqa: D102
-        return [f"/{entry['Key']}" for entry in self._list(folder, "Contents")]
+        return list(self.object_sizes(folder))
+
+    def object_sizes(self, folder: str) -> Mapping[str, int | None]:  # noqa: D102
+        entries = self._list(folder, "Contents")
+        return {f"/{entry['Key']}": entry.get("Size") for entry in entries}
 
     def write_object(  # noqa: D102
         self,

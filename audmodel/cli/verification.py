@@ -79,7 +79,7 @@ def _cache(args: argparse.Namespace) -> Result:
         try:
             verification = _verify_one(uid, args, remote=False)
         except (AudmodelError, OSError) as error:
-            # The others can be verified all the same
+            # The other models can still be verified
             data.append({"uid": uid, "ok": None, "error": str(error)})
             rows.append((uid, "unknown", "", str(error)))
             code = code or FAILED

@@ -73,7 +73,7 @@ def _folders(folder: Folder) -> list[str]:
 
 
 def _models(entry: CacheEntry) -> Iterator[CachedModel]:
-    r"""What there is of one version of a model."""
+    r"""Entries for one version of a model: the model, and attempts to load it."""
     whole, some = _content(entry.whole.folder), _content(entry.partial.folder)
     is_partial = not whole.sizes
     # Files of a partial load that became part of the whole model count once
@@ -104,7 +104,7 @@ def _time(seconds: float) -> datetime.datetime:
 
 @dataclass
 class _Content:
-    r"""What is in a folder.
+    r"""Files in a folder, and when they were used.
 
     Args:
         sizes: bytes of each file, by device and inode

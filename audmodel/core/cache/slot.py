@@ -157,10 +157,10 @@ class Slot:
         No other user can read or change it.
 
         Args:
-            others: places of the same model,
-                what is needed of attempts to fill them is taken as well
-            private: whether to keep away from the folders of others,
-                and others from this one,
+            others: places of the same model.
+                Files of attempts to fill them are used as well
+            private: whether neither to use folders of other attempts,
+                nor to let other attempts use this one,
                 even while the lock is held
 
         Returns:

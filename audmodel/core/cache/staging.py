@@ -251,7 +251,7 @@ def _rename(source: Folder, name: str, target: Folder, new_name: str) -> None:
 def resumable_files(
     left: Iterable[Folder], expected: Container[str]
 ) -> dict[str, tuple[Item, Folder]]:
-    r"""Files of attempts that ended early from which a load goes on.
+    r"""Files of attempts that ended early, from which a load continues.
 
     Args:
         left: folders of the attempts

@@ -215,7 +215,7 @@ def _existing_versions(short: str) -> str:
 
 
 def missing_message(uid: str | ModelId) -> str:
-    r"""What an error says about a model that was not found.
+    r"""Message of an error for a model that was not found.
 
     Args:
         uid: what the user asked for,

@@ -35,7 +35,7 @@ _parsed: dict[str, tuple[tuple[int, ...], format.Directory]] = {}
 
 
 def pack(data: format.Buffer, size: int) -> bytes:
-    r"""What is kept of an archive.
+    r"""Content of the file that keeps the directory of an archive.
 
     Args:
         data: everything from the directory of the archive to its end
@@ -107,7 +107,7 @@ def _members() -> int:
 
 
 def content(entry: CacheEntry) -> tuple[bytes, int] | None:
-    r"""What is kept of an archive.
+    r"""Directory of an archive in the cache, not parsed yet.
 
     Args:
         entry: place of the model in the cache
@@ -127,7 +127,7 @@ def content(entry: CacheEntry) -> tuple[bytes, int] | None:
 
 
 def _body(content: bytes) -> bytes | None:
-    r"""What follows the digest, if that is right."""
+    r"""Bytes after the digest, ``None`` if the digest is wrong."""
     digest, body = content[: format.DIGEST_SIZE], content[format.DIGEST_SIZE :]
     if len(body) < _SIZE.size or blake3(body).digest() != digest:
         return None

@@ -91,7 +91,7 @@ def load(
 
 
 def _result_of(steps: Generator[str, None, int]) -> int:
-    r"""What a generator returns in the end."""
+    r"""Value that a generator returns at its end."""
     while True:
         try:
             next(steps)
@@ -385,7 +385,7 @@ def _keep_parts(
     for member in members:
         name = member.name
         if name in found and staging.folder.size(name) is None:
-            # What cannot be read is fetched
+            # Files that cannot be read are fetched
             with contextlib.suppress(OSError):
                 staging.copy(found[name], name, executable=member.executable)
                 staging.folder.truncate(name, member.size)
@@ -436,7 +436,7 @@ def forget_other(archive: Archive) -> None:
 
 
 def expected(directory: format.Directory, names: set[str]) -> dict[str, Expected]:
-    r"""What some files have to be, by their names."""
+    r"""Expected size and permissions of some files, by name."""
     return {
         member.name: Expected(member.size, member.executable)
         for member in directory.files()
@@ -452,7 +452,7 @@ def extractor(
     progress: Progress = lambda count: None,
     ahead: int | None = None,
 ) -> Extractor:
-    r"""What extracts members of an archive, and keeps what is right already.
+    r"""Extractor of members of an archive, which keeps parts that are right already.
 
     Args:
         archive: the archive
@@ -467,7 +467,7 @@ def extractor(
         extractor, which has done nothing yet
 
     Raises:
-        ArchiveError: if the file system takes two names of files for one
+        ArchiveError: if two names of files are the same for the file system
 
     """
     _check_distinct(archive.directory, staging)

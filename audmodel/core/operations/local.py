@@ -1,7 +1,8 @@
-r"""What the cache has of a model, the one answer that all functions go by.
+r"""Which files of a model are in the cache.
 
-Which files a model has says the directory of its archive,
-of which the cache keeps a copy.
+All functions decide by this module.
+The directory of the archive, of which the cache keeps a copy,
+lists the files of a model.
 A file is in the cache if a regular file of its size is in the folder of the model,
 or in that of files that were loaded alone.
 Without a copy, as after a load by an earlier release,
@@ -36,7 +37,7 @@ _MANY = 4
 
 
 class Local:
-    r"""What the cache has of a model, as it is when it is asked for the first time.
+    r"""State of a model in the cache, each property as of its first use.
 
     Args:
         entry: place in the cache
@@ -281,7 +282,7 @@ def remains(
 
 
 def _sizes(folder: Folder, members: Sequence[format.Member]) -> dict[str, int]:
-    r"""Sizes of those of some files that are in a folder, and maybe of others."""
+    r"""Sizes of files in a folder: of all members that it has, maybe of more."""
     if len(members) >= _MANY:
         return {
             item.name: item.status.st_size for item in folder.walk() if item.is_file

@@ -42,7 +42,7 @@ _ALIAS = 2
 def load(
     entry: CacheEntry, patterns: Sequence[str] | None, num_workers: int
 ) -> Transfer:
-    r"""What loading a model would fetch.
+    r"""Files, bytes and requests that a load of a model would fetch.
 
     Args:
         entry: place in the cache
@@ -77,8 +77,8 @@ def load(
     elif local.is_finished:
         files = local.missing
     known = comparing.right_files(other.folder, files, 1)
-    # What was there when the power failed, or belongs to another user,
-    # is looked at once more
+    # Files from before a power failure, or of another user,
+    # are checked again by the load
     is_exact = not entry.is_doubtful and all(
         is_reused(other.folder, file.name, executable=file.executable)
         for file in files
@@ -113,7 +113,7 @@ def load(
 
 
 def _left(slot: Slot) -> list[Folder]:
-    r"""Folders from which the next load will go on."""
+    r"""Folders from which the next load will continue."""
     # A user that cannot get the lock cannot load either
     with contextlib.suppress(OSError), slot.lock(timeout=0):
         return slot.resumable()
@@ -121,7 +121,7 @@ def _left(slot: Slot) -> list[Folder]:
 
 
 def publish(publication: Publication, place: Repository) -> Transfer:
-    r"""What publishing a model would send.
+    r"""Files, bytes and requests that a publication would send.
 
     Args:
         publication: what is to be published
@@ -148,7 +148,7 @@ def publish(publication: Publication, place: Repository) -> Transfer:
             check_free(registry, publication.model, publication.header)
             requests += registry.backend.write_requests(total)
     except RepositoryNotFoundError:
-        # It is made when something is published
+        # It is made when a model is published
         if not is_embedded(place):
             raise
         requests += 1

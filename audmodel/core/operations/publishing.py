@@ -51,7 +51,7 @@ logger = logging.getLogger("audmodel")
 
 @dataclass(frozen=True)
 class Publication:
-    r"""What is to be published.
+    r"""A model to publish.
 
     Args:
         model: ID of the model

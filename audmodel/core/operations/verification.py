@@ -67,7 +67,7 @@ def verify(
 
 
 def slot_of(entry: CacheEntry) -> Slot:
-    r"""What there is of a model: the whole, or some of its files.
+    r"""Place of a model in the cache: of the whole, or of some of its files.
 
     Args:
         entry: place in the cache
@@ -79,7 +79,7 @@ def slot_of(entry: CacheEntry) -> Slot:
         NotCachedError: if there is none
 
     """
-    # What the power took is damage as any other
+    # Damage by a power failure is treated like any other
     if entry.verify() or (entry.is_doubtful and entry.whole.folder.files()):
         return entry.whole
     if entry.partial.folder.exists():

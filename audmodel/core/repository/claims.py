@@ -3,7 +3,7 @@ r"""The right to publish a model, which one publisher has at a time.
 A claim is an object beside the records of the model,
 created only if there is none.
 Its publisher renews it, and says where it runs,
-so that others can tell whether it is alive:
+so that other processes can tell whether it is alive:
 on the same machine at once, elsewhere after a while.
 
 """
@@ -45,7 +45,7 @@ RENEW_INTERVAL = 10.0
 # A claim that was not renewed for so long was left by a dead publisher
 TIMEOUT = 60.0
 _POLL_INTERVAL = 1.0
-# What the system tells of processes
+# Where the system describes processes
 _PROCESSES = "/proc"
 # States of processes that have ended
 _DEAD = {"Z", "X", "x"}

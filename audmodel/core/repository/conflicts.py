@@ -165,7 +165,7 @@ def _has(registry: Registry, model: ModelId) -> bool:
 
 
 def exists_message(model: ModelId) -> str:
-    r"""What an error says about a model that was published before."""
+    r"""Message of an error for a model that was published before."""
     return (
         f"A model with ID '{model}' exists already. "
         "Publish under another version, or change the parameters."

@@ -23,7 +23,7 @@ _LOCATION = re.compile(r"[A-Za-z0-9/._-]{1,1024}", re.A)
 
 @dataclass(frozen=True)
 class ArchiveIdentity:
-    r"""What tells an archive from any other.
+    r"""Size and digest, which identify an archive.
 
     Args:
         size: size in bytes

@@ -146,7 +146,7 @@ def _ask(
             with silence.noticed(repository), open_registry(repository) as found:
                 return question(found)
         except RepositoryNotFoundError:
-            # It is made when something is published
+            # It is made when a model is published
             if is_embedded(repository):
                 return None
             raise
@@ -164,7 +164,7 @@ def _ask(
                 if len(unreachable) == len(repositories):
                     raise
                 warnings.warn(f"{error} It is left out.", stacklevel=2)
-    # Those that answered do not have it, which says nothing about the others
+    # No repository that gave an answer has it, but one of the others may
     if unknown:
         raise unknown[0]
 
@@ -175,7 +175,7 @@ def _run(
 ) -> Generator[tuple[Repository, Callable[[], Answer | None]], None, None]:
     r"""Functions that give or wait for the answer of each repository."""
     position = 0
-    # Folders answer at once, and may save asking the others
+    # Folders respond at once, and may save requests to the others
     while position < len(repositories) and (
         repositories[position].backend == "file-system"
         or position == len(repositories) - 1

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("audmodel")
 
-# Attempts to change an object that others change at the same time
+# Attempts to change an object that other processes change at the same time
 _ATTEMPTS = 100
 
 
@@ -330,7 +330,7 @@ class Registry:
 
         def change(current: dict[str, Any]) -> dict[str, Any]:
             previous.clear()
-            # What names no model has no list either
+            # An alias that names no model is in no list
             with contextlib.suppress(InvalidDocumentError):
                 previous.append(_target_of(current, name))
             return {"uid": str(model)}
@@ -369,7 +369,7 @@ class Registry:
             self._settle(model, name)
 
     def _settle(self, model: ModelId, name: str) -> None:
-        r"""Let a list agree with an alias that others may move at the same time.
+        r"""Let a list agree with an alias that another process may move meanwhile.
 
         A process that changes a list reads the alias afterwards,
         and a process that moves an alias reads both lists,
@@ -458,7 +458,7 @@ class Registry:
                 read = self.backend.read_object
                 if rebuild is not None:
                     read = self.backend.read_damaged
-                # What may not be there can be created
+                # If the record is hidden, try to create it
                 with contextlib.suppress(HiddenError):
                     stored = read(path, document.MAX_BYTES)
             current: dict[str, Any] = {}

@@ -241,7 +241,7 @@ def _kind(backend: str) -> object:
 
 
 def unknown_backend(name: str) -> str:
-    r"""What an error says about a backend that is not registered.
+    r"""Message of an error for a backend that is not registered.
 
     Args:
         name: name of the backend

@@ -33,7 +33,7 @@ _BAD_CREDENTIALS = {
     "UnrecognizedClientException",
 }
 BUSY = {
-    # What arrived is not what was sent
+    # The data were damaged on their way
     "BadDigest",
     "IncompleteBody",
     "XAmzContentChecksumMismatch",

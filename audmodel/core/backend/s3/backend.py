@@ -188,7 +188,7 @@ class S3(RemoteBackend):
     # ------------------------------------------------------------ audbackend
 
     def _head(self, path: str) -> dict[str, Any]:
-        r"""What the storage knows about an object that has to exist."""
+        r"""Headers and metadata of an object that has to exist."""
         answer = self._store.head(path)
         if answer is None:
             raise self._missing(path)

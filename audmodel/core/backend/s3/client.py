@@ -458,7 +458,7 @@ def distrust(client: Any) -> None:
 
 @functools.cache
 def _descriptions(path: str | None) -> Any:
-    r"""What reads descriptions of services, once for all clients."""
+    r"""Loader of descriptions of services, one for all clients."""
     return s3_private.descriptions(path)
 
 
@@ -467,7 +467,7 @@ class _Session:
 
     Args:
         session: session of botocore
-        identity: what tells the credentials from others
+        identity: hash of the credentials
         trust: trust in the connections
 
     """

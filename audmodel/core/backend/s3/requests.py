@@ -261,7 +261,7 @@ class Bucket(Store):
             )
 
     def head(self, path: str) -> dict[str, Any] | None:
-        r"""What the storage knows about an object.
+        r"""Headers and metadata of an object.
 
         Args:
             path: path of the object

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+import random
 import re
 import subprocess
 import sys
@@ -99,16 +100,23 @@ def test_loads(
     lines(log)
     loaded = (
         rf"Loaded '{uid}' from (.+\.zip) in \d+\.\d\d s: (\d+) files of (\d+) bytes, "
-        r"(\d+) bytes of them fetched, by (\d+) worker\(s\)\."
+        r"(\d+) bytes of them fetched as (\d+) bytes of the archive, "
+        r"by (\d+) worker\(s\)\."
+    )
+    # The tail of the archive, which is all of it
+    (archive,) = (
+        str(len(data))
+        for path, data in content(repository).items()
+        if path.endswith(".zip")
     )
     audmodel.load(uid, files="model.onnx", num_workers=2)
     match = matching(log, loaded)
-    assert match.groups()[1:] == ("1", str(part), str(part), "2")
+    assert match.groups()[1:] == ("1", str(part), str(part), archive, "2")
     assert uid in match[1]
     # What is there is not fetched again
     audmodel.load(uid)
     match = matching(log, loaded)
-    assert match.groups()[2:] == (str(size), str(size - part), "1")
+    assert match.groups()[2:] == (str(size), str(size - part), archive, "1")
     cached = rf"Loaded '{uid}' from the cache '(.+)'\."
     for again in (
         lambda: audmodel.load(uid),
@@ -121,11 +129,41 @@ def test_loads(
     matching(log, rf"Removed '{uid}' from the cache '.+'\.")
     assert len(list(audmodel.stream(uid))) > 1
     match = matching(log, loaded)
-    assert match.groups()[2:] == (str(size), str(size), "1")
+    assert match.groups()[2:] == (str(size), str(size), archive, "1")
     audmodel.prune_cache(max_size=0, dry_run=True)
     assert lines(log) == []
     audmodel.prune_cache(max_size=0)
     matching(log, rf"Removed '{uid}' from the cache '.+'\.")
+
+
+def test_bytes_that_are_received(
+    repository: audmodel.Repository, tmp_path: Path, log: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "large"
+    root.mkdir()
+    (root / "noise").write_bytes(random.Random(3).randbytes(5_000_000))
+    (root / "zeros").write_bytes(bytes(6_000_000))
+    uid = publish(root, compression=9)
+    (size,) = (
+        len(data) for path, data in content(repository).items() if path.endswith(".zip")
+    )
+    lines(log)
+
+    def received() -> int:
+        pattern = r".* fetched as (\d+) bytes of the archive, .*"
+        return int(matching(log, pattern)[1])
+
+    audmodel.load(uid, num_workers=3)
+    # At most the last bytes come twice, once to find out what there is
+    assert size <= received() <= size + 256 * 1024
+    audmodel.remove_cached(uid)
+    lines(log)
+    audmodel.load(uid, files="zeros")
+    if repository.backend == "plain":
+        # Backends of users fetch whole files
+        assert received() == size
+    else:
+        assert received() < 600_000
 
 
 def test_wait_for_another_process(

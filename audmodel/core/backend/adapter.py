@@ -52,6 +52,15 @@ def adapt(backend: audbackend.backend.Base) -> Iterator[ObjectBackend]:
             backend.close()
 
 
+class _Copy(FileReader):
+    r"""Byte ranges of a file that was fetched as a whole."""
+
+    @property
+    def received(self) -> int:
+        r"""Bytes that came from the storage."""
+        return self.size
+
+
 class _Adapter:
     r"""Methods of :class:`ObjectBackend` on top of whole files.
 
@@ -161,7 +170,7 @@ class _Adapter:
             with _translate_errors("read", path):
                 self._backend.get_file(path, file)
             with open(file, "rb") as stream:
-                yield FileReader(stream, file)
+                yield _Copy(stream, file)
 
     def write_object(
         self,

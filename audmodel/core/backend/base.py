@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 import datetime
 import hashlib
+import threading
 from typing import ClassVar
 from typing import Protocol
 from typing import TypeAlias
@@ -109,6 +110,24 @@ class ObjectReader(abc.ABC):
     def __init__(self, size: int, tail: bytes) -> None:
         self.size = size
         self.tail = tail
+        # Each thread counts what it receives, as a lock may be held during a fork
+        self._received: dict[int, int] = {}
+        self.arrived(len(tail))
+
+    @property
+    def received(self) -> int:
+        r"""Bytes that came from the storage so far, those that came again included."""
+        return sum(self._received.copy().values())
+
+    def arrived(self, count: int) -> None:
+        r"""Take note of bytes that came from the storage.
+
+        Args:
+            count: number of bytes
+
+        """
+        thread = threading.get_ident()
+        self._received[thread] = self._received.get(thread, 0) + count
 
     def readinto(self, offset: int, view: memoryview) -> None:
         r"""Fill a buffer with the bytes from an offset on.

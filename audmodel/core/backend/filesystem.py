@@ -80,6 +80,7 @@ class FileReader(ObjectReader):
                     f"{self._path!r} ends at {offset} bytes "
                     f"instead of {self.size}, it was changed while it was read."
                 )
+            self.arrived(count)
             view = view[count:]
             offset += count
 

@@ -108,13 +108,14 @@ def _log(
 ) -> None:
     logger.info(
         "Loaded '%s' from %s in %.2f s: %d files of %d bytes, "
-        "%d bytes of them fetched, by %d worker(s).",
+        "%d bytes of them fetched as %d bytes of the archive, by %d worker(s).",
         archive.entry.model,
         archive.url,
         time.monotonic() - start,
         len(members),
         sum(member.size for member in members),
         fetched,
+        archive.reader.received,
         num_workers,
     )
 

@@ -435,6 +435,7 @@ class _Run:
 
         def received(count: int) -> None:
             self._position += count
+            reader.arrived(count)
             retry.received(count)
 
         while self._position < offset + len(view):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
 import json
+import os
 from pathlib import Path
 import random
 import socket
@@ -19,6 +20,7 @@ import audmodel
 from audmodel.core.backend.artifactory import server as artifactory_server
 from audmodel.core.backend.http import transfer
 from audmodel.core.backend.s3 import client as s3_client
+from tests.backends import artifactory_server as artifactory
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs
 from tests.backends.forget import forget_servers
@@ -286,12 +288,35 @@ REPLACES_ITS_WORKERS = """
     return [wait([fork(number)])[0] for number in range(3)]
 """
 
+RECYCLES_ITS_WORKERS = """
+    # As celery does: daemonic processes, each of which ends after some tasks
+    import multiprocessing
+    context = multiprocessing.get_context("fork")
+    def work(number):
+        signal.alarm(args["patience"])
+        for _ in range(2):
+            serve(number)
+    audmodel.load(args["uid"], num_workers=4)
+    codes = []
+    for first in (0, 2):
+        workers = [
+            context.Process(target=work, args=[first + number], daemon=True)
+            for number in range(2)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        codes += [worker.exitcode for worker in workers]
+    return codes
+"""
+
 
 @pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "server",
-    [PRELOADS, IN_THE_MIDDLE_OF_A_LOAD, REPLACES_ITS_WORKERS],
-    ids=["preload", "middle", "replace"],
+    [PRELOADS, IN_THE_MIDDLE_OF_A_LOAD, REPLACES_ITS_WORKERS, RECYCLES_ITS_WORKERS],
+    ids=["preload", "middle", "replace", "recycle"],
 )
 def test_workers_of_a_server_load(
     python: Interpreter, served: str, server: str, tmp_path: Path
@@ -409,6 +434,51 @@ def test_credentials_are_rotated(
     seen = python.run(ROTATION, uid=served, keys=keys)
     loaded, refused = ["loaded", 0], ["refused", 1]
     assert seen == [loaded, refused, loaded, loaded]
+
+
+def test_credentials_for_artifactory_are_rotated(
+    python: Interpreter, model_folder: Path, cache: Path, home: Path
+) -> None:
+    user = artifactory.User("first")
+    with artifactory.artifactory(tester=user) as server:
+        repository = audmodel.Repository("models", server.url, "artifactory")
+        audmodel.config.REPOSITORIES = [repository]
+        path = home / "artifactory.cfg"
+        config = f"[{server.url}]\nusername = tester\npassword = "
+        path.write_text(f"{config}first\n", encoding="utf-8")
+        os.environ["ARTIFACTORY_CONFIG_FILE"] = str(path)
+        os.environ["TMPDIR"] = str(home)
+        uid = publish(model_folder)
+        code = """
+        import tempfile
+        seen = []
+        for secret in ("first", "wrong", "second"):
+            with open(os.environ["ARTIFACTORY_CONFIG_FILE"], "w") as file:
+                file.write(args["config"] + secret)
+            open(args["go"], "w").close()
+            while os.path.exists(args["go"]):
+                time.sleep(0.01)
+            # A worker that was forked from a process with older ones, too
+            pid = os.fork()
+            try:
+                audmodel.load(args["uid"], cache_root=tempfile.mkdtemp())
+                found = 0
+            except audmodel.errors.RepositoryError:
+                found = 1
+            if not pid:
+                os._exit(found)
+            seen.append([found, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])])
+        return seen
+        """
+        go = home / "go"
+        process = python.start(code, uid=uid, config=config, go=str(go))
+        for secret in ("first", "first", "second"):
+            deadline = time.monotonic() + PATIENCE
+            while not go.exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            server.users["tester"] = artifactory.User(secret)
+            go.unlink()
+        assert process.result() == [[0, 0], [1, 1], [0, 0]]
 
 
 # A server that moves to another address ---------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 from pathlib import Path
 import re
@@ -13,7 +14,9 @@ from botocore.awsrequest import AWSRequest
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.config import Config
+from botocore.credentials import RefreshableCredentials
 from botocore.response import StreamingBody
+import botocore.session
 import pytest
 from urllib3.response import HTTPResponse
 
@@ -33,6 +36,16 @@ def test_versions_are_those_that_are_installed_and_locked() -> None:
     oldest, latest = s3_private.SEEN_WITH
     # Run the tests with a version before it is named
     assert (locked("oldest"), locked("demo")) == (oldest, latest)
+
+
+def test_lock_of_credentials() -> None:
+    core: Any = botocore.session.get_session()
+    assert core._credentials is None
+    core._credentials = RefreshableCredentials(
+        "a", "b", "c", datetime.datetime.now(datetime.UTC), dict, "test"
+    )
+    assert core.get_credentials() is core._credentials
+    assert core._credentials._refresh_lock.acquire(blocking=False)
 
 
 @pytest.fixture

@@ -436,6 +436,50 @@ def test_credentials_are_rotated(
     assert seen == [loaded, refused, loaded, loaded]
 
 
+@pytest.mark.parametrize("served", ["s3"], indirect=True)
+def test_a_fork_while_credentials_are_renewed_renews_them_as_well(
+    python: Interpreter, served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"):
+        monkeypatch.delenv(name)
+    code = """
+    import datetime, signal, threading
+    import boto3, botocore.credentials, botocore.session
+    is_renewing, is_forked = threading.Event(), threading.Event()
+    def expires(minutes):
+        now = datetime.datetime.now(datetime.timezone.utc)
+        return now + datetime.timedelta(minutes=minutes)
+    def renew():
+        if threading.current_thread() is thread:
+            is_renewing.set()
+            is_forked.wait(args["patience"])
+        keys = {"access_key": args["keys"][0], "secret_key": args["keys"][1]}
+        return {**keys, "token": None, "expiry_time": expires(60).isoformat()}
+    core = botocore.session.get_session()
+    core._credentials = botocore.credentials.RefreshableCredentials(
+        "expired", "expired", None, expires(-1), renew, "test"
+    )
+    boto3.setup_default_session(botocore_session=core)
+    def load(cache):
+        return len(os.listdir(audmodel.load(args["uid"], cache_root=cache)))
+    thread = threading.Thread(target=load, args=[args["caches"][0]])
+    thread.start()
+    assert is_renewing.wait(args["patience"])
+    pid = os.fork()
+    if not pid:
+        signal.alarm(args["patience"])
+        os._exit(load(args["caches"][1]))
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    is_forked.set()
+    thread.join()
+    return [code, load(args["caches"][0])]
+    """
+    caches = [str(tmp_path / f"cache-{number}") for number in range(2)]
+    keys = [seaweedfs.ACCESS_KEY, seaweedfs.SECRET_KEY]
+    seen = python.run(code, uid=served, caches=caches, keys=keys, patience=PATIENCE)
+    assert seen == [21, 21]
+
+
 def test_credentials_for_artifactory_are_rotated(
     python: Interpreter, model_folder: Path, cache: Path, home: Path
 ) -> None:

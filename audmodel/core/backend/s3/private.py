@@ -8,6 +8,9 @@ whether it is still there, and behaves as it did.
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from typing import Any
 from typing import cast
 
@@ -31,6 +34,22 @@ def default_session() -> Any:
     import boto3
 
     return boto3.DEFAULT_SESSION
+
+
+def _free_default_session() -> None:
+    r"""Let a fork renew credentials that another thread was about to renew.
+
+    That thread does not exist in the fork, and the lock that it holds stays locked.
+    Sessions of our own are made anew, that of the program is not ours to replace.
+    """
+    if "boto3" not in sys.modules or (session := default_session()) is None:
+        return
+    credentials: Any = core(session)._credentials  # noqa: SLF001
+    if hasattr(credentials, "_refresh_lock"):
+        credentials._refresh_lock = threading.Lock()  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_free_default_session)
 
 
 def core(session: Any) -> Any:

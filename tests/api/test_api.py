@@ -55,25 +55,22 @@ def test_signatures_are_those_of_the_release_and_more(released: Interpreter) -> 
 
 def test_import_time() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": ""}
+    # Seconds of the processor, as other processes may keep it from this one
+    code = "import time; start = time.process_time(); import audmodel"
+    code += "; print(time.process_time() - start)"
     best = float("inf")
-    # Whatever else runs on the machine slows some of the runs down
     for _ in range(10):
         result = subprocess.run(
-            [sys.executable, "-X", "importtime", "-c", "import audmodel"],
+            [sys.executable, "-c", code],
             capture_output=True,
             text=True,
             check=True,
             env=environment,
         )
-        (line,) = [
-            line
-            for line in result.stderr.splitlines()
-            if line.split("|")[-1] == " audmodel"
-        ]
-        best = min(best, int(line.split("|")[1]) / 1000)
-        if best < 50:
+        best = min(best, float(result.stdout))
+        if best < 0.05:
             break
-    assert best < 100
+    assert best < 0.1
 
 
 def test_import_leaves_heavy_modules_alone() -> None:

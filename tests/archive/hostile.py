@@ -20,10 +20,12 @@ from tests.archive.zips import INDEX_ID
 from tests.archive.zips import STORED
 from tests.archive.zips import UTF8
 from tests.archive.zips import Item
+from tests.archive.zips import Part
 from tests.archive.zips import build
 from tests.archive.zips import deflate
 from tests.archive.zips import extra
 from tests.archive.zips import index
+from tests.archive.zips import table
 from tests.archive.zips import zip64
 
 
@@ -358,90 +360,127 @@ def _indices() -> Iterator[Case]:
     digest = blake3(SPARE).digest()
     half = [blake3(SPARE[n : n + 1500]).digest() for n in (0, 1500)]
     header = len(Item(b"a").local_header())
-    one = [(3000, digest)]
-    two = [(1500, half[0]), (1500, half[1])]
+    one = [(3000, 3000, digest)]
+    two = [(1500, 1500, half[0]), (1500, 1500, half[1])]
+    uneven = [
+        (1000, 1000, blake3(SPARE[:1000]).digest()),
+        (2000, 2000, blake3(SPARE[1000:]).digest()),
+    ]
 
-    def archive(record: bytes, **more: object) -> bytes:
-        return build(Item(b"a", SPARE, central={"extra": record} | more))
+    def archive(
+        parts: list[Part],
+        record: bytes | None = None,
+        after: bytes | None = None,
+        **more: object,
+    ) -> bytes:
+        record = index(header, len(parts)) if record is None else record
+        item = Item(b"a", SPARE, central={"extra": record} | more)
+        after = table(parts) if after is None else after
+        return build(item, before_directory=after)
 
-    yield "index: right, one part", archive(index(header, 4096, one)), {"a": SPARE}
-    yield "index: right, two parts", archive(index(header, 1500, two)), {"a": SPARE}
-    wrong = {
-        "2³² parts": index(header, 1500, two, count=2**32 - 1),
-        "one part too many": index(header, 1500, [*two, (0, digest)]),
-        "one part missing": index(header, 1500, two[:1]),
-        "no parts": index(header, 1500, []),
-        "count too large": index(header, 1500, two, count=3),
-        "count too small": index(header, 1500, two, count=1),
-        "count 0": index(header, 1500, two, count=0),
-        "part size 0": index(header, 0, two),
-        "part size 1": index(header, 1, two),
-        "part size 1499": index(header, 1499, two),
-        "part size 2999": index(header, 2999, two),
-        "part size 3000": index(header, 3000, two),
-        "part size 2⁶⁴": index(header, 2**64 - 1, one),
-        "part size 1 TiB": index(header, 2**40, one),
-        "part size over the limit": index(header, 256 * 2**20 + 1, one),
-        "lengths swapped": index(header, 1500, [(1499, half[0]), (1501, half[1])]),
-        "length 0": index(header, 1500, [(0, half[0]), (3000, half[1])]),
-        "length too small": index(header, 1500, [(1500, half[0]), (1499, half[1])]),
-        "length too large": index(header, 1500, [(1500, half[0]), (1501, half[1])]),
-        "length 4 GiB": index(header, 1500, [(2**32 - 1, half[0]), (1500, half[1])]),
-        "header length 0": index(0, 4096, one),
-        "header length 29": index(29, 4096, one),
-        "header length too small": index(header - 1, 4096, one),
-        "header length too large": index(header + 1, 4096, one),
-        "header length 65535": index(65535, 4096, one),
-        "algorithm 0": index(header, 4096, one, algorithm=0),
-        "algorithm 2": index(header, 4096, one, algorithm=2),
-        "digest 0": index(header, 4096, [(3000, bytes(32))]),
-        "digest of another part": index(header, 1500, [two[0], two[0]]),
-        "digests swapped": index(header, 1500, [two[1], two[0]]),
-        "first digest wrong": index(header, 1500, [(1500, digest), two[1]]),
-        "last digest wrong": index(header, 1500, [two[0], (1500, digest)]),
-        "cut": extra(INDEX_ID, index(header, 4096, one)[4:-1]),
-        "only a version": extra(INDEX_ID, b"\1"),
-        "junk": index(header, 4096, one, junk=b"x"),
-        "part of junk": index(header, 4096, one, junk=bytes(36)),
-        "twice": index(header, 4096, one) + index(header, 4096, one),
-        "two versions": index(header, 4096, one) + index(header, 4096, one, version=2),
-        "longer than the field": index(header, 4096, one)[:-1],
+    yield "index: right, one part", archive(one), {"a": SPARE}
+    yield "index: right, two parts", archive(two), {"a": SPARE}
+    yield "index: right, uneven parts", archive(uneven), {"a": SPARE}
+    yield "index: right, gap", archive(one, after=b"gap" + table(one)), {"a": SPARE}
+    wrong: dict[str, list[Part]] = {
+        "one part too many": [*two, (0, 0, digest)],
+        "one part missing": two[:1],
+        "no parts": [],
+        "empty part in front": [(0, 0, digest), *one],
+        "empty part behind": [*one, (0, 0, digest)],
+        "empty part between": [two[0], (0, 0, digest), two[1]],
+        "part of nothing": [*one, (0, 1, digest)],
+        "lengths swapped": [(1499, 1500, half[0]), (1501, 1500, half[1])],
+        "borders shifted": [(1499, 1499, half[0]), (1501, 1501, half[1])],
+        "length 0": [(0, 1500, half[0]), (3000, 1500, half[1])],
+        "length too small": [two[0], (1499, 1500, half[1])],
+        "length too large": [two[0], (1501, 1500, half[1])],
+        "length in the file too small": [two[0], (1500, 1499, half[1])],
+        "length in the file too large": [two[0], (1500, 1501, half[1])],
+        "length 4 GiB": [(2**32 - 1, 1500, half[0]), two[1]],
+        "length in the file 4 GiB": [(1500, 2**32 - 1, half[0]), two[1]],
+        "digest 0": [(3000, 3000, bytes(32))],
+        "digest of another part": [two[0], two[0]],
+        "digests swapped": [two[1], two[0]],
+        "first digest wrong": [(1500, 1500, digest), two[1]],
+        "last digest wrong": [two[0], (1500, 1500, digest)],
     }
-    for name, record in wrong.items():
-        yield f"index: {name}", archive(record), REFUSED
+    for name, parts in wrong.items():
+        yield f"index: {name}", archive(parts), REFUSED
     for name, record in {
-        "later version": index(header, 0, [], version=2),
-        "version 0": index(header, 0, [], version=0),
-        "empty": extra(INDEX_ID, b""),
+        "2³² parts": index(header, 2**32 - 1),
+        "count too large": index(header, 2),
+        "count 0": index(header, 0),
+        "header length 0": index(0, 1),
+        "header length 29": index(29, 1),
+        "header length too small": index(header - 1, 1),
+        "header length too large": index(header + 1, 1),
+        "header length 65535": index(65535, 1),
+        "algorithm 0": index(header, 1, algorithm=0),
+        "algorithm 2": index(header, 1, algorithm=2),
+        "cut": extra(INDEX_ID, index(header, 1)[4:-1]),
+        "only a version": extra(INDEX_ID, b"\1"),
+        "junk": index(header, 1, junk=b"x"),
+        "twice": index(header, 1) + index(header, 1),
+        "two versions": index(header, 1) + index(header, 1, version=2),
+        "longer than the field": index(header, 1)[:-1],
     }.items():
-        yield f"index: {name}", archive(record), {"a": SPARE}
+        yield f"index: {name}", archive(one, record), REFUSED
+    for name, after in {
+        "missing": b"",
+        "only an end": table(one)[-8:],
+        "without its end": table(one)[:-8],
+        "with another end": table(one, magic=b"AMPU"),
+        "that is cut": table(one)[1:],
+        "that counts too many": table(one, count=2),
+        "that counts too few": table(two, count=1),
+        "that counts none": table(one, count=0),
+        "that counts more than the archive holds": table(one, count=100),
+        "that counts 2³² parts": table(one, count=2**32 - 1),
+        "of another archive": table(two),
+        "with a gap behind": table(one) + b"gap",
+        "of members": table([(3000, 3000, digest)] * 80, count=80)[-3000:],
+    }.items():
+        yield f"table {name}", archive(one, after=after), REFUSED
     yield (
-        "index: right, wrong CRC-32",
-        archive(index(header, 4096, one), crc=1),
-        REFUSED,
-    )
-    both = {"crc": 1}
-    yield (
-        "index: two parts, wrong CRC-32",
+        "table in a member",
         build(
-            Item(b"a", SPARE, both=both, central={"extra": index(header, 1500, two)})
+            Item(b"a", SPARE + table(one)[:-8], central={"extra": index(header, 1)}),
+            before_directory=table(one)[-8:],
         ),
         REFUSED,
     )
-    empty = index(header, 4096, [])
+    for name, record in {
+        "later version": index(header, 0, version=2),
+        "version 0": index(header, 0, version=0),
+        "empty": extra(INDEX_ID, b""),
+    }.items():
+        yield f"index: {name}", archive(one, record), {"a": SPARE}
+    yield "index: right, wrong CRC-32", archive(one, crc=1), REFUSED
+    both = {"crc": 1}
+    central = {"extra": index(header, 2)}
+    yield (
+        "index: two parts, wrong CRC-32",
+        build(
+            Item(b"a", SPARE, both=both, central=central), before_directory=table(two)
+        ),
+        REFUSED,
+    )
+    empty = Item(b"a", b"", central={"extra": index(header, 0)})
     yield (
         "index: empty file",
-        build(Item(b"a", b"", central={"extra": empty})),
+        build(empty, before_directory=table([])),
         {"a": b""},
     )
+    empty.central = {"extra": index(header, 1)}
     yield (
         "index: part of an empty file",
-        build(Item(b"a", b"", central={"extra": index(header, 4096, [(0, digest)])})),
+        build(empty, before_directory=table([(0, 0, digest)])),
         REFUSED,
     )
     yield (
         "index: empty file, wrong CRC-32",
-        build(Item(b"a", b"", both={"crc": 5}, central={"extra": empty})),
+        build(Item(b"a", b"", both={"crc": 5}, indexed=True)),
         REFUSED,
     )
     yield from _deflated_indices(header)
@@ -449,7 +488,7 @@ def _indices() -> Iterator[Case]:
 
 def _deflated_indices(header: int) -> Iterator[Case]:
     raw = SPARE[:1500] * 2
-    digests = [blake3(SPARE[:1500]).digest()] * 2
+    digest = blake3(SPARE[:1500]).digest()
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
     first = compressor.compress(raw[:1500]) + compressor.flush(zlib.Z_FULL_FLUSH)
     last = compressor.compress(raw[1500:]) + compressor.flush()
@@ -459,10 +498,11 @@ def _deflated_indices(header: int) -> Iterator[Case]:
 
     def archive(pieces: list[bytes], lengths: list[int] | None = None) -> bytes:
         sizes = lengths or [len(piece) for piece in pieces]
-        record = index(header, 1500, list(zip(sizes, digests, strict=True)))
+        parts = [(size, 1500, digest) for size in sizes]
         data = b"".join(pieces)
-        item = Item(b"a", raw, DEFLATED, data, central={"extra": record})
-        return build(item)
+        central = {"extra": index(header, len(parts))}
+        item = Item(b"a", raw, DEFLATED, data, central=central)
+        return build(item, before_directory=table(parts))
 
     yield "parts: right", archive([first, last]), {"a": raw}
     yield "parts: second refers to the first", archive([first_sync, last_sync]), REFUSED

@@ -15,14 +15,12 @@ from hypothesis import strategies as st
 import pytest
 
 import audmodel
-from audmodel.core.archive import encoding
 from audmodel.core.archive import format
 from audmodel.core.archive.names import find_collisions
 from audmodel.core.cache.tree import Folder
 from audmodel.core.operations import folder
 from audmodel.errors import InvalidFolderError
 from tests.archive.hostile import ODD_NAMES
-from tests.archive.tools import MIB
 from tests.archive.tools import make_folder
 from tests.archive.tools import publish
 from tests.archive.tools import read_folder
@@ -183,15 +181,14 @@ def test_too_many_files_are_refused(
         folder.scan(str(tmp_path))
 
 
-def test_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
-    """Its parts would be larger than a reader allows."""
-    size = 1818 * 256 * MIB
-    (tmp_path / "weights").touch()
-    os.truncate(tmp_path / "weights", size)
-    [file] = folder.scan(str(tmp_path))
-    assert encoding.part_size_for(file.size, format.PART_SIZE) == format.MAX_PART_SIZE
-    os.truncate(tmp_path / "weights", size + 1)
-    match = rf"weights' has {size + 1} bytes, allowed are {size}\. Split it"
+def test_folder_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    size = 1024**4
+    for name in ("weights", "more"):
+        (tmp_path / name).touch()
+        os.truncate(tmp_path / name, size // 2)
+    assert len(folder.scan(str(tmp_path))) == 2
+    os.truncate(tmp_path / "weights", size // 2 + 1)
+    match = rf"have {size + 1} bytes together, allowed are {size}\. Publish them as"
     with pytest.raises(InvalidFolderError, match=match):
         folder.scan(str(tmp_path))
 

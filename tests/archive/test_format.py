@@ -35,6 +35,10 @@ def read_as_documented(data: bytes) -> dict[str, dict[str, Any]]:
     *_, count, length, offset, comment = struct.unpack("<4s4H2LH", data[-22:])
     assert comment == 0
     assert offset + length + 22 == len(data)
+    magic, records = struct.unpack_from("<4sL", data, offset - 8)
+    assert magic == b"AMPT"
+    table = offset - 8 - 40 * records
+    next_part = table
     members = {}
     position = offset
     end_of_last = 0
@@ -56,12 +60,9 @@ def read_as_documented(data: bytes) -> dict[str, dict[str, Any]]:
         position += 46 + name_length + extra_length
         identifier, extra_size = struct.unpack_from("<HH", extra)
         assert (identifier, extra_size) == (0x4D41, len(extra) - 4)
-        version, digest, header, part_size, parts = struct.unpack_from(
-            "<BBHQL", extra, 4
-        )
+        version, digest, header, parts = struct.unpack_from("<BBHL", extra, 4)
         assert (version, digest) == (1, 1)
-        assert extra_size == 16 + 36 * parts
-        assert parts == -(-size // part_size)
+        assert extra_size == 8
         # Local header
         assert start == end_of_last
         local = struct.unpack_from("<4s5H3L2H", data, start)
@@ -75,15 +76,17 @@ def read_as_documented(data: bytes) -> dict[str, dict[str, Any]]:
         at = start + header
         content = b""
         for number in range(parts):
-            entry = extra[20 + 36 * number :][:36]
-            part_length, part_digest = struct.unpack("<L32s", entry)
+            part_length, raw_length, part_digest = struct.unpack_from(
+                "<2L32s", data, next_part
+            )
+            next_part += 40
             piece = data[at : at + part_length]
             if method == 8:
                 inflater = zlib.decompressobj(-15)
                 piece = inflater.decompress(piece)
                 assert inflater.eof == (number == parts - 1)
                 assert not inflater.unused_data
-            assert len(piece) == min(part_size, size - len(content))
+            assert len(piece) == raw_length
             assert blake3(piece).digest() == part_digest
             content += piece
             at += part_length
@@ -103,7 +106,8 @@ def read_as_documented(data: bytes) -> dict[str, dict[str, Any]]:
             "parts": parts,
             "method": method,
         }
-    assert end_of_last == offset
+    assert end_of_last == table
+    assert next_part == offset - 8
     assert position == offset + length
     assert list(members) == sorted(members)
     return members
@@ -150,21 +154,19 @@ def test_header_names_the_archive(
     [header] = [path for path in files.values() if path.match("*.header.yaml")]
     data = files[".zip"].read_bytes()
     offset = struct.unpack("<L", data[-6:-2])[0]
+    table = offset - 8 - 40 * struct.unpack_from("<L", data, offset - 4)[0]
     assert yaml.safe_load(header.read_text())["archive"] == {
-        "digest": f"blake3:{blake3(data[offset:]).hexdigest()}",
+        "digest": f"blake3:{blake3(data[table:]).hexdigest()}",
         "size": len(data),
     }
     assert "archive" not in audmodel.header(uid)
 
 
-def test_large_files_have_larger_parts() -> None:
-    part_size = format.PART_SIZE
-    limit = part_size * 1818
-    assert format.MAX_PARTS == 1818
-    assert encoding.part_size_for(1, part_size) == part_size
-    assert encoding.part_size_for(limit, part_size) == part_size
-    assert encoding.part_size_for(limit + 1, part_size) == 2 * part_size
-    assert encoding.part_size_for(2**42, part_size) <= format.MAX_PART_SIZE * 16
+def test_largest_model_fits_into_the_table() -> None:
+    # Two parts of tensors that are just large enough to begin one
+    assert format.MAX_SIZE // (format.PART_SIZE // 4) * 2 + format.MAX_MEMBERS <= (
+        format.MAX_PARTS
+    )
 
 
 def test_archive_without_index_is_read_all_the_same(tmp_path: Path) -> None:
@@ -173,7 +175,7 @@ def test_archive_without_index_is_read_all_the_same(tmp_path: Path) -> None:
     for member in directory.members:
         member.index = None
     without = data[: directory.offset]
-    without += encoding.directory(directory.members, directory.offset)
+    without += encoding.tail(directory.members, directory.offset)
     assert len(without) < len(data)
     extract(MemorySource(without), tmp_path / "out", num_workers=2)
     assert read_folder(tmp_path / "out") == FILES
@@ -196,7 +198,8 @@ def test_documented_numbers_are_right() -> None:
         f"{format.MAX_DIRECTORY >> 20} MiB",
         f"{format.MAX_PART_SIZE >> 20} MiB",
         f"{format.PART_SIZE >> 20} MiB",
-        f"{format.MAX_PARTS:,} parts",
+        f"{format.MAX_TABLE >> 20} MiB",
+        f"{format.MAX_SIZE >> 40} TiB",
     ):
         assert limit in content
     assert os.fsencode("AM") == struct.pack("<H", 0x4D41)

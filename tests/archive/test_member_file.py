@@ -317,7 +317,7 @@ def position_in_part(data: bytes, number: int) -> int:
     entry = find_member(directory, "file")
     assert entry is not None
     assert entry.member.index is not None
-    lengths = [length for length, _ in entry.member.index.parts]
+    lengths = [length for length, _, _ in entry.member.index.parts]
     start = entry.member.header_offset + entry.member.index.header_length
     return start + sum(lengths[:number]) + lengths[number] // 2
 

@@ -476,9 +476,9 @@ def test_folder_whose_directory_would_be_refused_is_not_published(
     tmp_path: Path, repository: audmodel.Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_folder(tmp_path / "model", {f"{n:050}": b"" for n in range(100)})
-    length = sum(encoding.record_length(path.name, 0) for path in root.iterdir())
+    length = sum(encoding.record_length(path.name) for path in root.iterdir())
     data = write(root)
-    assert len(data) - parse(data).offset <= length + 22
+    assert len(data) - parse(data).offset <= length + 22 + 8
     monkeypatch.setattr(format, "MAX_DIRECTORY", length - 1)
     with pytest.raises(InvalidFolderError, match="directory"):
         publish(repository, root)

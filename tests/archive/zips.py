@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dataclasses import field
 import struct
 from typing import Any
+from typing import TypeAlias
 import zlib
 
 from blake3 import blake3
@@ -39,30 +40,27 @@ def zip64(*values: int) -> bytes:
 
 def index(
     header_length: int,
-    part_size: int,
-    parts: Sequence[tuple[int, bytes]],
+    count: int,
     *,
     version: int = 1,
     algorithm: int = 1,
-    count: int | None = None,
     junk: bytes = b"",
 ) -> bytes:
-    """Record with the index of a member."""
-    body = struct.pack(
-        "<BBHQL",
-        version,
-        algorithm,
-        header_length,
-        part_size,
-        len(parts) if count is None else count,
-    )
-    body += b"".join(struct.pack("<L32s", *part) for part in parts)
+    """Record with the number of parts of a member."""
+    body = struct.pack("<BBHL", version, algorithm, header_length, count)
     return extra(INDEX_ID, body + junk)
 
 
-def index_body(record: bytes) -> bytes:
-    """Body of a record of an extra field."""
-    return record[4:]
+# Length in the archive, length in the file, digest
+Part: TypeAlias = tuple[int, int, bytes]
+
+
+def table(
+    parts: Sequence[Part], *, magic: bytes = b"AMPT", count: int | None = None
+) -> bytes:
+    """Table of the parts of all members."""
+    records = b"".join(struct.pack("<2L32s", *part) for part in parts)
+    return records + magic + struct.pack("<L", len(parts) if count is None else count)
 
 
 @dataclass
@@ -102,6 +100,13 @@ class Item:
         if self.data is not None:
             return self.data
         return deflate(self.content) if self.method == DEFLATED else self.content
+
+    def parts(self) -> list[Part]:
+        """Its only part, if it has an index and is not empty."""
+        if not (self.indexed and self.content):
+            return []
+        digest = blake3(self.content).digest()
+        return [(len(self.compressed()), len(self.content), digest)]
 
     def _fields(self, more: dict[str, Any]) -> dict[str, Any]:
         fields: dict[str, Any] = {
@@ -151,10 +156,7 @@ class Item:
         }
         fields = defaults | self._fields(self.central)
         if self.indexed:
-            digest = blake3(self.content).digest()
-            parts = [(len(self.compressed()), digest)] if self.content else []
-            length = len(self.local_header())
-            fields["extra"] += index(length, max(1, len(self.content)), parts)
+            fields["extra"] += index(len(self.local_header()), len(self.parts()))
         header: bytes = (
             struct.pack(
                 "<4s4B4H3L5H2L",
@@ -218,6 +220,8 @@ def build(
             data += item.local_header() + item.compressed() + item.after
         else:
             offsets.append(item.at)
+    if any(item.indexed for item in items):
+        data += table([part for item in items for part in item.parts()])
     data += before_directory
     start = len(data)
     for item, offset in zip(items, offsets, strict=True):

@@ -125,14 +125,14 @@ def test_part_that_is_damaged_is_fetched_five_times(counted: Proxy, uid: str) ->
 
         def spoil(request: Request, forward: Forward) -> Answer:
             answer = forward()
-            if len(answer.body) > MIB:
+            if len(answer.body) >= MIB:
                 large.append(request.path)
                 answer.body = flip(answer.body, 1000)
             return answer
 
         counted.fault = spoil
         file.seek(20 * MIB)
-        with pytest.raises(ArchiveError, match=r"part 5 of the file 'model\.safe"):
+        with pytest.raises(ArchiveError, match=r"part \d+ of the file 'model\.safe"):
             file.read(1)
         assert len(large) == 5
         counted.fault = None

@@ -9,22 +9,6 @@ import struct
 from audmodel.core.archive import format
 
 
-def part_size_for(size: int, part_size: int) -> int:
-    r"""Part size for a file.
-
-    Args:
-        size: size of the file in bytes
-        part_size: smallest part size in bytes
-
-    Returns:
-        ``part_size``, doubled until the index fits into its field
-
-    """
-    while size > part_size * format.MAX_PARTS:
-        part_size *= 2
-    return part_size
-
-
 def needs_descriptor(size: int, part_size: int) -> bool:
     r"""Whether the header of a file is written before its content is known."""
     return size > part_size
@@ -80,20 +64,17 @@ def local_header_length(name: str, size: int) -> int:
     return format.LOCAL.size + len(name.encode("utf-8")) + extra
 
 
-def record_length(name: str, size: int, part_size: int = format.PART_SIZE) -> int:
+def record_length(name: str) -> int:
     r"""Largest length of the record of a member in the directory.
 
     Args:
         name: name of the member
-        size: size of the file in bytes
-        part_size: smallest part size in bytes
 
     Returns:
         length in bytes
 
     """
-    parts = -(-size // part_size_for(size, part_size))
-    extra = 2 * format.EXTRA.size + format.INDEX.size + parts * format.PART.size + 3 * 8
+    extra = 2 * format.EXTRA.size + format.INDEX.size + 3 * 8
     return format.CENTRAL.size + len(name.encode("utf-8")) + extra
 
 
@@ -111,22 +92,28 @@ def flags_for(name: str, descriptor: bool) -> int:
     return flags | format.FLAG_DESCRIPTOR if descriptor else flags
 
 
-def directory(members: Iterable[format.Member], offset: int) -> bytes:
-    r"""Central directory and everything that follows it.
+def tail(members: Iterable[format.Member], offset: int) -> bytes:
+    r"""Everything that follows the members: table of parts, directory, end records.
 
     Args:
         members: members in the order of their position
-        offset: position of the directory in the archive
+        offset: position of the first byte after the last member
 
     Returns:
         rest of the archive
 
     """
+    table = bytearray()
     records = bytearray()
     count = 0
     for member in members:
+        if member.index is not None:
+            for part in member.index.parts:
+                table += format.PART.pack(*part)
         records += _central_record(member)
         count += 1
+    table += format.TABLE_END.pack(format.TABLE_MAGIC, len(table) // format.PART.size)
+    offset += len(table)
     end = bytearray()
     length = len(records)
     if count >= format.MASK16 or length >= format.MASK32 or offset >= format.MASK32:
@@ -153,7 +140,7 @@ def directory(members: Iterable[format.Member], offset: int) -> bytes:
         min(offset, format.MASK32),
         0,
     )
-    return bytes(records + end)
+    return bytes(table + records + end)
 
 
 def _central_record(member: format.Member) -> bytes:
@@ -206,9 +193,8 @@ def _index_record(index: format.Index) -> bytes:
         format.INDEX_VERSION,
         format.INDEX_BLAKE3,
         index.header_length,
-        index.part_size,
         len(index.parts),
-    ) + b"".join(format.PART.pack(length, digest) for length, digest in index.parts)
+    )
     return format.EXTRA.pack(format.INDEX_ID, len(body)) + body
 
 

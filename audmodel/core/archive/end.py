@@ -1,4 +1,4 @@
-r"""The end of an archive: its directory, and the digest that identifies it."""
+r"""The end of an archive: table of parts, directory, and what identifies it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from blake3 import blake3
 
 from audmodel.core.archive import format
 from audmodel.core.archive import parsing
-from audmodel.core.archive.source import Source
+from audmodel.core.archive.source import Content
 from audmodel.core.errors import ArchiveError
 
 
@@ -14,39 +14,48 @@ from audmodel.core.errors import ArchiveError
 _TAIL = 64 * format.KIB
 
 
-def read(source: Source) -> bytearray:
-    r"""Read everything from the directory of an archive to its end.
+def read(source: Content) -> bytearray:
+    r"""Read everything after the members of an archive.
 
     Args:
         source: the archive
 
     Returns:
-        the bytes
+        table of parts, directory, and end records
 
     Raises:
         ArchiveError: if the archive has no directory
         RepositoryError: if the archive cannot be read
 
     """
-    tail = source.tail
+    tail: format.Buffer = source.tail
     if not tail:
         count = min(source.size, _TAIL)
         tail = bytes(source.read(source.size - count, count))
     where = parsing.find_directory(tail, source.size)
-    data = bytearray(source.size - where.offset)
+    if source.size - len(tail) > where.offset - format.TABLE_END.size:
+        # The table of most archives comes with the directory
+        tail = _from(max(0, where.offset - _TAIL), source, tail)
+    start = parsing.table_start(tail, where, source.size)
+    return _from(start, source, tail)
+
+
+def _from(start: int, source: Content, tail: format.Buffer) -> bytearray:
+    r"""Everything from a position to the end, of which the last bytes are known."""
+    data = bytearray(source.size - start)
     known = min(len(tail), len(data))
     with memoryview(data) as view:
         if known < len(data):
-            source.readinto(where.offset, view[:-known])
+            source.readinto(start, view[:-known])
         view[-known:] = tail[-known:]
     return data
 
 
 def digest(data: format.Buffer) -> bytes:
-    r"""Digest of everything from the directory of an archive to its end.
+    r"""Digest of everything after the members of an archive.
 
     It identifies the whole archive,
-    since the directory holds the digests of the rest.
+    since the table of parts holds the digests of the rest.
     """
     return blake3(data).digest()
 
@@ -55,7 +64,7 @@ def parse(data: format.Buffer, size: int) -> format.Directory:
     r"""Directory in the last bytes of an archive.
 
     Args:
-        data: everything from the directory to the end
+        data: everything after the members
         size: size of the archive in bytes
 
     Returns:
@@ -67,6 +76,9 @@ def parse(data: format.Buffer, size: int) -> format.Directory:
 
     """
     where = parsing.find_directory(bytes(data[-format.END_SIZE :]), size)
-    if size - where.offset != len(data):
+    table_length = len(data) - (size - where.offset)
+    if table_length < 0:
         raise ArchiveError("its directory is truncated")
-    return parsing.parse_directory(memoryview(data)[: where.length], where)
+    view = memoryview(data)
+    table, rest = view[:table_length], view[table_length:]
+    return parsing.parse_directory(table, rest[: where.length], where)

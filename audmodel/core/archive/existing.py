@@ -79,7 +79,7 @@ def is_right(
                 digest.update(piece)
     if member.index is None or not member.size:
         return crc == member.crc
-    return digest.digest() == member.index.parts[0][1] and crc == member.crc
+    return digest.digest() == member.index.parts[0][2] and crc == member.crc
 
 
 @contextlib.contextmanager

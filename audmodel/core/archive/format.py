@@ -3,7 +3,7 @@ r"""The archive format: records, limits, and what a member is.
 An archive is a ZIP file [1]_ with two conventions, see ``docs/format.rst``:
 a member larger than the part size is deflated in parts
 that inflate on their own,
-and the central directory holds an index of the parts of each member.
+and a table before the central directory names the parts of each member.
 
 References:
     .. [1] PKWARE, APPNOTE.TXT - .ZIP File Format Specification, version 6.3.10
@@ -28,6 +28,8 @@ KIB = 1024
 PART_SIZE = 4 * KIB * KIB
 MAX_PART_SIZE = 256 * KIB * KIB
 MAX_DIRECTORY = 32 * KIB * KIB
+MAX_TABLE = 96 * KIB * KIB
+MAX_SIZE = KIB**4
 MAX_MEMBERS = 250_000
 DIGEST_SIZE = 32
 
@@ -39,13 +41,15 @@ LOCATOR64 = struct.Struct("<4sLQL")
 DESCRIPTOR = struct.Struct("<4s3L")
 DESCRIPTOR64 = struct.Struct("<4sL2Q")
 EXTRA = struct.Struct("<2H")
-INDEX = struct.Struct("<2BHQL")
-PART = struct.Struct(f"<L{DIGEST_SIZE}s")
+INDEX = struct.Struct("<2BHL")
+TABLE_END = struct.Struct("<4sL")
+PART = struct.Struct(f"<2L{DIGEST_SIZE}s")
 
 LOCAL_MAGIC = b"PK\3\4"
 CENTRAL_MAGIC = b"PK\1\2"
 END_MAGIC = b"PK\5\6"
 END64_MAGIC = b"PK\6\6"
+TABLE_MAGIC = b"AMPT"
 LOCATOR64_MAGIC = b"PK\6\7"
 DESCRIPTOR_MAGIC = b"PK\7\x08"
 
@@ -71,9 +75,9 @@ ZIP64_SIZE = 0xFF000000
 DATE = 0x0021
 TIME = 0x0000
 
-# The field holds 65,535 bytes for all extra records of a member
-MAX_PARTS = (MASK16 - 64 - INDEX.size) // PART.size
-MAX_SIZE = MAX_PARTS * MAX_PART_SIZE
+# Enough for MAX_SIZE in MAX_MEMBERS,
+# as every second part of a file has at least a quarter of the part size
+MAX_PARTS = MAX_TABLE // PART.size
 
 
 class Part(NamedTuple):
@@ -100,14 +104,13 @@ class Index(NamedTuple):
 
     Args:
         header_length: length of the local header, data starts after it
-        part_size: bytes of the file in each part but the last
-        parts: length in the archive and digest of each part
+        parts: of each part the length in the archive, the length in the file,
+            and the digest of its bytes in the file
 
     """
 
     header_length: int
-    part_size: int
-    parts: tuple[tuple[int, bytes], ...]
+    parts: tuple[tuple[int, int, bytes], ...]
 
 
 @dataclass(slots=True)
@@ -146,8 +149,7 @@ class Member:
         r"""Parts of the member, which must have an index."""
         assert self.index is not None
         offset = raw_offset = 0
-        for length, digest in self.index.parts:
-            raw_length = min(self.index.part_size, self.size - raw_offset)
+        for length, raw_length, digest in self.index.parts:
             yield Part(offset, length, raw_offset, raw_length, digest)
             offset += length
             raw_offset += raw_length
@@ -159,7 +161,7 @@ class Directory:
 
     Args:
         members: files and folders in the order of their position
-        offset: position of the first byte after the last member
+        offset: position of the table of parts, before which the last member ends
 
     """
 

@@ -64,9 +64,9 @@ class MemberFile(io.RawIOBase):
         self.name = name
         self._naming = naming
         self._release = release
+        self._layout = parts
         self._parts = _FetchedParts(parts, num_workers)
         self._size = parts.size
-        self._part_size = parts.part_size
         # Where to read next, ``None`` after a failure: the buffer above discards
         # bytes that it has read already, and does not say how many
         self._position: int | None = 0
@@ -137,7 +137,8 @@ class MemberFile(io.RawIOBase):
             start = self._known_position()
             stop = start + len(view)
             if len(view) <= BUFFER:
-                part_stop = start - start % self._part_size + self._part_size
+                number = self._layout.number_at(start)
+                part_stop = self._layout.starts[number] + self._layout.length(number)
                 stop = min(stop, part_stop)
             done = 0
             for piece in self._pieces(start, stop):
@@ -178,13 +179,12 @@ class MemberFile(io.RawIOBase):
         stop = min(stop, self._size)
         if start >= stop:
             return
-        size = self._part_size
-        last = (stop - 1) // size
+        last = self._layout.number_at(stop - 1)
         goes_on = start == self._last_stop
-        for number in range(start // size, last + 1):
+        for number in range(self._layout.number_at(start), last + 1):
             with self._naming():
                 part = self._parts.get(number, last, goes_on=goes_on)
-            offset = number * size
+            offset = self._layout.starts[number]
             yield part[max(0, start - offset) : stop - offset]
         self._last_stop = stop
 
@@ -221,7 +221,6 @@ class _FetchedParts:
         self._parts = parts
         self._num_workers = num_workers
         self._kept: OrderedDict[int, memoryview] = OrderedDict()
-        self._capacity = max(1, KEPT // parts.part_size)
         self._ahead: Generator[memoryview, None, None] | None = None
         # Process whose threads fetch it
         self._process = os.getpid()
@@ -248,7 +247,8 @@ class _FetchedParts:
         self._crossed = self._crossed + 1 if goes_on else 0
         if self._crossed >= _CROSSED:
             last = len(self._parts) - 1
-        while len(self._kept) >= self._capacity:
+        room = KEPT - self._parts.length(number)
+        while self._kept and sum(map(len, self._kept.values())) > room:
             self._kept.popitem(last=False)
         self._forget_threads_of_parent()
         if number not in self._coming[:1]:

@@ -3,6 +3,7 @@ r"""The bytes of an archive to members, no input or output."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+import itertools
 import stat
 import struct
 
@@ -11,7 +12,7 @@ from audmodel.core.archive.names import check_names
 from audmodel.core.errors import ArchiveError
 
 
-def find_directory(tail: bytes, size: int) -> format.DirectoryRange:
+def find_directory(tail: format.Buffer, size: int) -> format.DirectoryRange:
     r"""Find the directory of an archive.
 
     Args:
@@ -51,7 +52,7 @@ def find_directory(tail: bytes, size: int) -> format.DirectoryRange:
     return found
 
 
-def _find_directory64(tail: bytes, size: int) -> format.DirectoryRange | None:
+def _find_directory64(tail: format.Buffer, size: int) -> format.DirectoryRange | None:
     locator_start = len(tail) - format.END.size - format.LOCATOR64.size
     if (
         locator_start < 0
@@ -90,12 +91,37 @@ def _directory_range(
     return format.DirectoryRange(offset, length, count)
 
 
+def table_start(data: format.Buffer, where: format.DirectoryRange, size: int) -> int:
+    r"""Find the table of parts in front of the directory of an archive.
+
+    Args:
+        data: the last bytes of the archive,
+            at least from ``TABLE_END`` in front of the directory on
+        where: position of the directory
+        size: size of the archive in bytes
+
+    Returns:
+        position of the table,
+        that of the directory if there is none
+
+    """
+    stop = where.offset - format.TABLE_END.size
+    if stop < 0:
+        return where.offset
+    magic, count = format.TABLE_END.unpack_from(data, len(data) - size + stop)
+    length: int = count * format.PART.size
+    if magic != format.TABLE_MAGIC or length > min(stop, format.MAX_TABLE):
+        return where.offset
+    return stop - length
+
+
 def parse_directory(
-    data: format.Buffer, where: format.DirectoryRange
+    table: format.Buffer, data: format.Buffer, where: format.DirectoryRange
 ) -> format.Directory:
     r"""Read the directory of an archive.
 
     Args:
+        table: bytes of the table of parts
         data: bytes of the directory
         where: position of the directory
 
@@ -109,16 +135,23 @@ def parse_directory(
 
     """
     members = []
+    indexed = []
     position = 0
     data = bytes(data)
     for _ in range(where.count):
-        member, position = _parse_central_record(data, position)
+        member, index, position = _parse_central_record(data, position)
         members.append(member)
+        if index is not None:
+            indexed.append((member, *index))
     if position != len(data):
         raise ArchiveError("its directory is longer than its records")
+    offset = where.offset
+    if indexed:
+        _give_parts(indexed, bytes(table))
+        offset -= len(table)
     check_names(member.name for member in members)
     members.sort(key=lambda member: member.header_offset)
-    directory = format.Directory(tuple(members), where.offset)
+    directory = format.Directory(tuple(members), offset)
     for member, stop in zip(members, directory.stops(), strict=True):
         header_length = format.LOCAL.size + len(member.name)  # at least
         if member.index is not None:
@@ -130,7 +163,10 @@ def parse_directory(
     return directory
 
 
-def _parse_central_record(data: bytes, position: int) -> tuple[format.Member, int]:
+def _parse_central_record(
+    data: bytes, position: int
+) -> tuple[format.Member, tuple[int, int] | None, int]:
+    r"""A member, length of its local header and number of its parts, and the end."""
     name_start = position + format.CENTRAL.size
     if name_start > len(data):
         raise ArchiveError("its directory is truncated")
@@ -160,7 +196,7 @@ def _parse_central_record(data: bytes, position: int) -> tuple[format.Member, in
     body = extra.get(format.INDEX_ID, b"")
     # An index of a later version is not needed to read the member
     if body and body[0] == format.INDEX_VERSION:
-        index = _parse_index(body, name, method, size, compressed_size)
+        index = _parse_index(body, name)
     if method == format.STORED and size != compressed_size:
         raise ArchiveError(f"{name!r} is stored, but its sizes differ")
     is_folder = name.endswith("/")
@@ -176,9 +212,9 @@ def _parse_central_record(data: bytes, position: int) -> tuple[format.Member, in
         size,
         header_offset,
         executable,
-        index,
+        None,
     )
-    return member, stop
+    return member, index, stop
 
 
 def _large(values: tuple[int, ...], body: bytes, name: str) -> Iterable[int]:
@@ -235,34 +271,49 @@ def _check_supported(
         raise ArchiveError(f"{name!r} is a folder or a label by its DOS attributes")
 
 
-def _parse_index(
-    body: bytes, name: str, method: int, size: int, compressed_size: int
-) -> format.Index:
-    if len(body) < format.INDEX.size:
+def _parse_index(body: bytes, name: str) -> tuple[int, int]:
+    r"""Length of the local header of a member, and number of its parts."""
+    if len(body) != format.INDEX.size:
         raise ArchiveError(f"the index of {name!r} is damaged")
-    _, algorithm, header_length, part_size, count = format.INDEX.unpack_from(body)
-    entries = len(body) - format.INDEX.size
-    valid = (
-        algorithm == format.INDEX_BLAKE3
-        and header_length >= format.LOCAL.size
-        and 0 < part_size <= format.MAX_PART_SIZE
-        and count == -(-size // part_size)
-        and entries == count * format.PART.size
-    )
-    if not valid:
+    _, algorithm, header_length, count = format.INDEX.unpack(body)
+    if algorithm != format.INDEX_BLAKE3 or header_length < format.LOCAL.size:
         raise ArchiveError(f"the index of {name!r} does not add up")
-    parts = tuple(format.PART.iter_unpack(body[format.INDEX.size :]))
-    lengths = [length for length, _ in parts]
+    return header_length, count
+
+
+def _give_parts(indexed: list[tuple[format.Member, int, int]], table: bytes) -> None:
+    r"""Give members the parts that the table holds for them, one after the other."""
+    count = sum(count for _, _, count in indexed)
+    if table[count * format.PART.size :] != format.TABLE_END.pack(
+        format.TABLE_MAGIC, min(count, format.MASK32)
+    ):
+        raise ArchiveError("its table of parts does not fit its directory")
+    parts = format.PART.iter_unpack(table[: count * format.PART.size])
+    for member, header_length, count in indexed:
+        own = tuple(itertools.islice(parts, count))
+        _check_parts(member, own)
+        member.index = format.Index(header_length, own)
+
+
+def _check_parts(
+    member: format.Member, parts: tuple[tuple[int, int, bytes], ...]
+) -> None:
+    size = sum(raw_length for _, raw_length, _ in parts)
+    compressed_size = sum(length for length, _, _ in parts)
+    if (size, compressed_size) != (member.size, member.compressed_size) or not all(
+        0 < raw_length <= format.MAX_PART_SIZE
+        and length <= _most(raw_length, member.method)
+        for length, raw_length, _ in parts
+    ):
+        raise ArchiveError(f"the index of {member.name!r} does not add up")
+
+
+def _most(raw_length: int, method: int) -> int:
+    r"""Largest length in an archive."""
     if method == format.STORED:
-        last = [size - (count - 1) * part_size] if count else []
-        adds_up = lengths == [part_size] * (count - 1) + last
-    else:
-        # Deflate grows by 5 bytes per 64 KiB at most, if it is done well
-        limit = part_size + part_size // 1000 + format.KIB
-        adds_up = sum(lengths) == compressed_size and max(lengths, default=0) <= limit
-    if not adds_up:
-        raise ArchiveError(f"the index of {name!r} does not add up")
-    return format.Index(header_length, part_size, parts)
+        return raw_length
+    # Deflate grows by 5 bytes per 64 KiB at most, if it is done well
+    return raw_length + raw_length // 1000 + format.KIB
 
 
 def check_local_header(data: format.Buffer, member: format.Member) -> int:

@@ -2,6 +2,8 @@ r"""Read a member of an archive part by part, each of them verified, in memory."
 
 from __future__ import annotations
 
+import bisect
+
 from blake3 import blake3
 from isal import isal_zlib
 
@@ -67,14 +69,24 @@ class MemberParts:
         self._jobs: list[Entry | MemberPart] = [entry]
         self.size = member.size
         r"""Bytes of the file."""
-        self.part_size = max(1, member.size)
-        r"""Bytes of the file in each part but the last."""
+        self.starts = [0]
+        r"""Position of the first byte of each part in the file."""
         if member.index is not None and len(member.index.parts) > 1:
-            self._jobs = list(member_parts(member))
-            self.part_size = member.index.part_size
+            parts = list(member_parts(member))
+            self._jobs = [*parts]
+            self.starts = [job.part.raw_offset for job in parts]
 
     def __len__(self) -> int:
         return len(self._jobs)
+
+    def number_at(self, position: int) -> int:
+        r"""Number of the part that holds a position in the file."""
+        return bisect.bisect_right(self.starts, position) - 1
+
+    def length(self, number: int) -> int:
+        r"""Bytes of the file in a part."""
+        stops = [*self.starts[number + 1 : number + 2], self.size]
+        return stops[0] - self.starts[number]
 
     def read(self, number: int) -> memoryview:
         r"""Read a part, fetch it again if it is damaged.
@@ -129,7 +141,7 @@ def _whole(member: format.Member, data: memoryview) -> memoryview:
     data = checks.content(member, data)
     content = _inflated(member, data, member.size, last=True)
     if member.index is not None:
-        for _, digest in member.index.parts:  # one, or none if it is empty
+        for _, _, digest in member.index.parts:  # one, or none if it is empty
             checks.check(digest, blake3(content).digest(), "digest")
     checks.check_crc(member, isal_zlib.crc32(content))
     return content

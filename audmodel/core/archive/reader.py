@@ -296,7 +296,7 @@ class Extractor:
             os.close(fd)
         if inflater is not None:
             inflater.finish(last=True)
-        for _, part_digest in expected:  # one, or none if it is empty
+        for _, _, part_digest in expected:  # one, or none if it is empty
             checks.check(part_digest, digest.digest(), "digest")
         checks.check_crc(member, crc)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from audmodel.core.archive.format import Buffer
+
 
 class Ranges(Protocol):
     r"""Byte ranges of an archive."""
@@ -13,14 +15,18 @@ class Ranges(Protocol):
         r"""Fill a buffer with the bytes from an offset on."""
 
 
-class Source(Protocol):
-    r"""Bytes of an archive in any storage."""
+class Content(Ranges, Protocol):
+    r"""Bytes of an archive, of which the last ones may be known."""
 
     size: int
     tail: bytes
 
-    def readinto(self, offset: int, view: memoryview) -> None:
-        r"""Fill a buffer with the bytes from an offset on."""
+    def read(self, offset: int, length: int) -> Buffer:
+        r"""Bytes from an offset on."""
+
+
+class Source(Content, Protocol):
+    r"""What is read of an archive, wherever it is stored."""
 
     def read(self, offset: int, length: int) -> bytearray:
         r"""Bytes from an offset on."""

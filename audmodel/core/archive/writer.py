@@ -14,7 +14,9 @@ from isal import isal_zlib
 
 from audmodel.core.archive import deflate
 from audmodel.core.archive import encoding
+from audmodel.core.archive import end
 from audmodel.core.archive import format
+from audmodel.core.archive.cuts import Cuts
 from audmodel.core.archive.input import InputFile
 from audmodel.core.errors import FileChangedError
 from audmodel.parallel import prefetch
@@ -38,16 +40,8 @@ class _FilePart:
 
     file: InputFile
     method: int
-    part_size: int
-    number: int
-
-    @property
-    def offset(self) -> int:
-        return self.number * self.part_size
-
-    @property
-    def length(self) -> int:
-        return min(self.part_size, self.file.size - self.offset)
+    offset: int
+    length: int
 
     @property
     def is_last(self) -> bool:
@@ -62,7 +56,7 @@ class _Encoded:
         data: bytes for the archive
         members: members of a batch,
             with header offsets relative to the start of ``data``
-        part: compressed length and digest of a part
+        part: length in the archive, length in the file, and digest of a part
         crc: CRC-32 of the content of a part
         raw_length: bytes read from files
 
@@ -70,7 +64,7 @@ class _Encoded:
 
     data: bytes
     members: tuple[format.Member, ...]
-    part: tuple[int, bytes]
+    part: tuple[int, int, bytes]
     crc: int
     raw_length: int
 
@@ -89,7 +83,7 @@ class ArchiveWriter:
         files: files of the folder, sorted by name
         compression: 0 stores, 1 to 9 compress, higher is smaller or equal
         num_workers: number of threads that read and compress
-        part_size: size of a part in bytes
+        part_size: largest size of a part in bytes
         progress: called with the number of bytes read from files
 
     """
@@ -107,11 +101,12 @@ class ArchiveWriter:
         self._level = compression
         self._num_workers = num_workers
         self._part_size = part_size
+        self._cuts = Cuts(files, part_size)
         self._progress = progress
         self.size = 0
         r"""Size of the archive so far, in bytes."""
         self.digest = b""
-        r"""BLAKE3 digest of the directory, known after the last byte."""
+        r"""Digest that stands for the archive, known after the last byte."""
 
     def __iter__(self) -> Iterator[bytes]:
         members: list[format.Member] = []
@@ -137,9 +132,9 @@ class ArchiveWriter:
         # A file may change after it was read as well
         for file in self._files:
             file.check_unchanged()
-        directory = encoding.directory(members, self.size)
-        self.digest = blake3(directory).digest()
-        yield self._count(directory)
+        tail = encoding.tail(members, self.size)
+        self.digest = end.digest(tail)
+        yield self._count(tail)
 
     def _count(self, data: bytes) -> bytes:
         self.size += len(data)
@@ -163,11 +158,10 @@ class ArchiveWriter:
             yield _Batch(tuple(batch))
 
     def _parts(self, file: InputFile) -> Iterator[_FilePart]:
-        part_size = encoding.part_size_for(file.size, self._part_size)
         shrinks = self._level > 0 and deflate.shrinks(_samples(file), self._level)
         method = format.DEFLATED if shrinks else format.STORED
-        for number in range(-(-file.size // part_size)):
-            yield _FilePart(file, method, part_size, number)
+        for start, stop in self._cuts.parts(file):
+            yield _FilePart(file, method, start, stop - start)
 
     def _encode(self, job: _Job) -> tuple[_Job, _Encoded]:
         if isinstance(job, _Batch):
@@ -182,7 +176,7 @@ class ArchiveWriter:
         return _Encoded(
             data,
             (),
-            (len(data), blake3(raw).digest()),
+            (len(data), len(raw), blake3(raw).digest()),
             isal_zlib.crc32(raw),
             len(raw),
         )
@@ -194,13 +188,13 @@ class ArchiveWriter:
         for file in batch.files:
             raw = _read(file, 0, file.size)
             method, data = self._encode_small(raw)
-            member = _small_member(file, method, raw, data, position, self._part_size)
+            member = _small_member(file, method, raw, data, position)
             header = encoding.local_header(member)
             pieces += [header, data]
             members.append(member)
             position += len(header) + len(data)
             raw_length += len(raw)
-        return _Encoded(b"".join(pieces), tuple(members), (0, b""), 0, raw_length)
+        return _Encoded(b"".join(pieces), tuple(members), (0, 0, b""), 0, raw_length)
 
     def _encode_small(self, raw: bytes) -> tuple[int, bytes]:
         r"""Method and data of a file that is compressed as a whole."""
@@ -225,7 +219,7 @@ class _LargeMember:
     def __init__(self, job: _FilePart, header_offset: int) -> None:
         self._job = job
         self._header_offset = header_offset
-        self._parts: list[tuple[int, bytes]] = []
+        self._parts: list[tuple[int, int, bytes]] = []
         self._crc = 0
         self.header = encoding.local_header(self._make_member(None))
 
@@ -237,7 +231,7 @@ class _LargeMember:
     @property
     def member(self) -> format.Member:
         r"""Member with all parts that were added."""
-        index = format.Index(len(self.header), self._job.part_size, tuple(self._parts))
+        index = format.Index(len(self.header), tuple(self._parts))
         return self._make_member(index)
 
     def _make_member(self, index: format.Index | None) -> format.Member:
@@ -247,7 +241,7 @@ class _LargeMember:
             self._job.method,
             encoding.flags_for(file.name, descriptor=True),
             self._crc,
-            sum(length for length, _ in self._parts),
+            sum(length for length, _, _ in self._parts),
             file.size,
             self._header_offset,
             file.executable,
@@ -261,10 +255,9 @@ def _small_member(
     raw: bytes,
     data: bytes,
     header_offset: int,
-    part_size: int,
 ) -> format.Member:
     header_length = encoding.local_header_length(file.name, len(raw))
-    parts = ((len(data), blake3(raw).digest()),) if raw else ()
+    parts = ((len(data), len(raw), blake3(raw).digest()),) if raw else ()
     return format.Member(
         file.name,
         method,
@@ -274,7 +267,7 @@ def _small_member(
         len(raw),
         header_offset,
         file.executable,
-        format.Index(header_length, part_size, parts),
+        format.Index(header_length, parts),
     )
 
 

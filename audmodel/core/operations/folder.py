@@ -57,13 +57,13 @@ def scan(root: str) -> list[InputFile]:
             f"The model folder '{root}' holds {len(files)} files, allowed are "
             f"{format.MAX_MEMBERS}. Pack some of them into one file."
         )
-    for file in files:
-        if file.size > format.MAX_SIZE:
-            raise InvalidFolderError(
-                f"'{file.path}' has {file.size} bytes, allowed are {format.MAX_SIZE}. "
-                "Split it into several files."
-            )
-    length = sum(encoding.record_length(file.name, file.size) for file in files)
+    size = sum(file.size for file in files)
+    if size > format.MAX_SIZE:
+        raise InvalidFolderError(
+            f"The files in '{root}' have {size} bytes together, "
+            f"allowed are {format.MAX_SIZE}. Publish them as several models."
+        )
+    length = sum(encoding.record_length(file.name) for file in files)
     if length > format.MAX_DIRECTORY:
         raise InvalidFolderError(
             f"The directory of an archive of '{root}' would take {length} bytes, "

@@ -10,7 +10,7 @@ since a version was deleted there and published again.
 
     BLAKE3 digest of what follows, 32 bytes
     size of the archive, 8 bytes, little-endian
-    everything from the directory of the archive to its end
+    everything after the members of the archive
 
 """
 
@@ -27,7 +27,14 @@ from audmodel.core.errors import ArchiveError
 
 
 _SIZE = struct.Struct("<Q")
-_MAX_BYTES = format.DIGEST_SIZE + _SIZE.size + format.MAX_DIRECTORY + format.END_SIZE
+_MAX_BYTES = (
+    format.DIGEST_SIZE
+    + _SIZE.size
+    + format.MAX_TABLE
+    + format.TABLE_END.size
+    + format.MAX_DIRECTORY
+    + format.END_SIZE
+)
 # Members of all directories that this process remembers
 _MAX_MEMBERS = 100_000
 # Directories that were parsed, with the identity of the file that held them
@@ -38,7 +45,7 @@ def pack(data: format.Buffer, size: int) -> bytes:
     r"""Content of the file that keeps the directory of an archive.
 
     Args:
-        data: everything from the directory of the archive to its end
+        data: everything after the members of the archive
         size: size of the archive in bytes
 
     Returns:
@@ -113,7 +120,7 @@ def content(entry: CacheEntry) -> tuple[bytes, int] | None:
         entry: place of the model in the cache
 
     Returns:
-        everything from the directory of the archive to its end,
+        everything after the members of the archive,
         and the size of the archive,
         or ``None`` if there is nothing, or it was damaged
 

@@ -140,7 +140,8 @@ def publish(publication: Publication, place: Repository) -> Transfer:
     total = raw + format.END_SIZE
     for file in files:
         total += encoding.local_header_length(file.name, file.size)
-        total += encoding.record_length(file.name, file.size)
+        total += encoding.record_length(file.name)
+        total += format.PART.size * -(-file.size // format.PART_SIZE)
     requests = _RECORDS + (_ALIAS if publication.alias else 0)
     check_found(publication.model, place)
     try:

@@ -147,7 +147,7 @@ def parse(content: bytes, model: ModelId, source: str) -> Header:
         part.strip(".") == "" for part in header.location.split("/")
     ):
         raise InvalidDocumentError(
-            f"Name and subgroup in {source} are not a valid path: "
+            f"{source} has a name and a subgroup that are not a valid path: "
             f"{header.location[:100]!r}."
         )
     return header

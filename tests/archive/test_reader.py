@@ -291,7 +291,9 @@ def test_damage_that_lasts_is_an_error_that_says_where(
         [member] = [member for member in parse(data).members if member.name == name]
         position = middle(member)
         change = Flip(position, times=1000)
-        source = MemorySource(data, tail=len(data) - parse(data).offset, change=change)
+        source = MemorySource(
+            data, tail=len(data) - parse(data).offset + 8, change=change
+        )
         with pytest.raises(ArchiveError) as info:
             extract(source, tmp_path / f"{case}", num_workers=num_workers)
         message = str(info.value)

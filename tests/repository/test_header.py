@@ -38,9 +38,7 @@ def parse(name: str, subgroup: str | None) -> header.Header:
     ],
 )
 def test_name_and_subgroup_that_make_no_path(name: str, subgroup: str | None) -> None:
-    with pytest.raises(
-        InvalidDocumentError, match="The header has .* not a valid path"
-    ):
+    with pytest.raises(InvalidDocumentError, match="not a valid path"):
         parse(name, subgroup)
 
 

@@ -32,7 +32,7 @@ _HTTP = """
     backends/test_answers backends/test_connections backends/test_endless
     backends/test_interruption backends/test_pace backends/test_termination
     backends/test_threads backends/test_s3_client backends/test_artifactory
-    reliability/test_wire reliability/test_lost_answers
+    backends/test_retry reliability/test_wire reliability/test_lost_answers
     """
 _S3 = """
     backends/test_s3 backends/test_s3_client backends/test_s3_conditions
@@ -41,7 +41,8 @@ _S3 = """
     """
 _FILES = """
     backends/test_adapter backends/test_bytes backends/test_damage
-    backends/test_verdicts reliability/test_probe reliability/test_deletes
+    backends/test_conditions backends/test_verdicts
+    reliability/test_probe reliability/test_deletes
     """
 
 # Modules of audmodel/core, and files in tests

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from audmodel.core.backend import conditions
+from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.errors import RepositoryError
@@ -37,6 +38,9 @@ class Store:
     def read_object(self, path: str, limit: int) -> StoredObject | None:
         data = self.objects.get(path)
         return None if data is None else StoredObject(data, self.tag(data))
+
+    def stat_object(self, path: str) -> ObjectState | None:
+        raise NotImplementedError
 
     def create_object(self, path: str, data: bytes) -> bool:
         with self.lock:

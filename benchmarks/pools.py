@@ -264,8 +264,12 @@ def beside_a_thread(pool: str) -> Result:
 
 
 def sleeping(pool: str, folder: str) -> Result:
-    """For what happens from outside."""
-    with open_pool(pool, 2) as run:
+    """For what happens from outside, while two of four processes work."""
+    import tempfile
+
+    with open_pool(pool, 4) as run:
+        with tempfile.TemporaryDirectory() as place:
+            run([functools.partial(meet, place, 4)] * 4, None)
         run([functools.partial(sleep, f"{folder}/{name}") for name in "ab"], None)
     return {}
 
@@ -330,7 +334,7 @@ def measured(case: str, pool: str) -> Result:
     result: Result = {}
     with program("--run", case, pool) as process:
         try:
-            output, errors = process.communicate(timeout=PATIENCE.get(case, 20.0))
+            output, errors = process.communicate(timeout=PATIENCE.get(case, 12.0))
         except subprocess.TimeoutExpired:
             for left in left_of(process.pid):
                 left.kill()

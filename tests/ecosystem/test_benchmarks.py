@@ -194,7 +194,7 @@ class Handler(BaseHTTPRequestHandler):
             "killed program",
             {
                 "killed program, processes left audmodel 0",
-                "killed program, processes left spawn 3",
+                "killed program, processes left spawn 5",
             },
         ),
     ],

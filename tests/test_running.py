@@ -7,6 +7,7 @@ from pathlib import Path
 import signal
 import subprocess
 import sys
+import tempfile
 from typing import Any
 
 import pytest
@@ -16,17 +17,20 @@ from tests.conftest import ROOT
 
 def run_pytest(*arguments: str | Path, **options: Any) -> str:
     """Output of pytest in a process of its own, with what is set up for all tests."""
-    result: subprocess.CompletedProcess[str] = subprocess.run(
-        [sys.executable, "-m", "pytest", "-c", "/dev/null", *arguments],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=100,
-        check=False,
-        **options,
-    )
+    # In the usual folder, pytest would close folders that tests opened for others
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ("-c", "/dev/null", f"--basetemp={folder}/base", *arguments)
+        result: subprocess.CompletedProcess[str] = subprocess.run(
+            [sys.executable, "-m", "pytest", *arguments],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=100,
+            check=False,
+            **options,
+        )
     return result.stdout
 
 

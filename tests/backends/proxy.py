@@ -233,21 +233,25 @@ class _Handler(Handler):
         body = answer.body if has_body else b""
         for limit in (answer.cut_after, answer.stall_after):
             body = body if limit is None else body[:limit]
-        if answer.trickle is not None:
-            for position in range(len(body)):
-                self.wfile.write(body[position : position + 1])
-                self.wfile.flush()
-                if self.proxy.released.wait(answer.trickle):
-                    break
-        else:
-            self.wfile.write(body)
-            self.wfile.flush()
+        self.send_body(body, answer.trickle)
         if answer.stall_after is not None:
             self.proxy.released.wait(60)
         if answer.reset:
             self.reset()
         elif answer.cut_after is not None or answer.stall_after is not None:
             self.close_connection = True
+
+    def send_body(self, body: bytes, trickle: float | None) -> None:
+        """Send bytes, one after the other if there is to be time between them."""
+        if trickle is None:
+            self.wfile.write(body)
+            self.wfile.flush()
+            return
+        for position in range(len(body)):
+            self.wfile.write(body[position : position + 1])
+            self.wfile.flush()
+            if self.proxy.released.wait(trickle):
+                break
 
     def reset(self) -> None:
         """Break the connection in a way that the client notices."""

@@ -11,6 +11,7 @@ unless the caller asks for more.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Generator
 from collections.abc import Iterator
 import contextlib
 import dataclasses
@@ -33,6 +34,7 @@ from audmodel.core.yaml import document
 
 _RECORDS = "/_uid/"
 _ALIASES = "/_alias/"
+_LIST = "list of aliases"
 logger = logging.getLogger("audmodel")
 
 _DESCRIPTIONS = {
@@ -40,7 +42,7 @@ _DESCRIPTIONS = {
     "metadata": "metadata of a model that was not published",
     "claim": "claim of a dead publisher",
     "upload": "unfinished upload of an object",
-    "list of aliases": "list of aliases of a model that does not exist",
+    _LIST: "list of aliases of a model that does not exist",
     "probe": "object of a check of the storage",
 }
 
@@ -215,29 +217,27 @@ class _Search:
         for path in self._paths:
             if model := layout.model_of_record(path, "claim"):
                 yield from self._claim(path, model)
+        pointed = yield from self._aliases()
+        for path in self._paths:
+            kind, model = _kind(path)
+            needed = self._published
+            if kind == _LIST:
+                # A list is needed if the model is published again
+                needed = needed | pointed
+            if kind is not None and model not in needed:
+                yield from self._object(path, kind, model)
+        for upload in self._backend.list_uploads("/"):
+            yield from self._upload(upload)
+
+    def _aliases(self) -> Generator[_Candidate, None, set[ModelId]]:
+        r"""Aliases of models that are not published, and all models with an alias."""
         pointed: set[ModelId] = set()
         for path in self._paths:
             if (alias := layout.alias_of(path)) and (target := self._target(alias)):
                 pointed.add(target)
                 if target not in self._published:
                     yield from self._object(path, "alias", target)
-        # A list is needed if the model is published again
-        known = self._published | pointed
-        for path in self._paths:
-            if path.startswith(conditions.FOLDER):
-                yield from self._object(path, "probe", None)
-            elif (
-                model := layout.model_of_archive(path)
-            ) and model not in self._published:
-                yield from self._object(path, "archive", model)
-            elif (
-                model := layout.model_of_record(path, "meta")
-            ) and model not in self._published:
-                yield from self._object(path, "metadata", model)
-            elif (model := layout.model_of_list(path)) and model not in known:
-                yield from self._object(path, "list of aliases", model)
-        for upload in self._backend.list_uploads("/"):
-            yield from self._upload(upload)
+        return pointed
 
     def _object(
         self, path: str, kind: str, model: ModelId | None
@@ -310,3 +310,17 @@ def _day(time: datetime.datetime) -> str:
 
 def _name(model: ModelId | None) -> str | None:
     return None if model is None else str(model)
+
+
+def _kind(path: str) -> tuple[str | None, ModelId | None]:
+    r"""Kind of an object that may be an orphan, and the model that it belongs to."""
+    if path.startswith(conditions.FOLDER):
+        return "probe", None
+    for kind, model in (
+        ("archive", layout.model_of_archive(path)),
+        ("metadata", layout.model_of_record(path, "meta")),
+        (_LIST, layout.model_of_list(path)),
+    ):
+        if model is not None:
+            return kind, model
+    return None, None

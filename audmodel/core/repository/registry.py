@@ -455,29 +455,17 @@ class Registry:
             start = time.monotonic()
             stored = None
             if attempt or not is_new:
-                read = self.backend.read_object
-                if rebuild is not None:
-                    read = self.backend.read_damaged
                 # If the record is hidden, try to create it
                 with contextlib.suppress(HiddenError):
-                    stored = read(path, document.MAX_BYTES)
-            current: dict[str, Any] = {}
-            if stored is not None:
-                current = _load(stored, source, rebuild)
+                    stored = self._read(path, may_be_damaged=rebuild is not None)
             try:
-                changed = change(current)
+                changed = change(_content(stored, source))
             except InvalidDocumentError:
                 if rebuild is None:
                     raise
                 changed = change(rebuild())
             data = document.dump(changed, label)
-            if stored is None:
-                done = self.backend.create_object(path, data)
-            elif stored.data == data and not stored.is_damaged:
-                done = True
-            else:
-                done = self.backend.replace_object(path, data, stored.tag)
-            if done:
+            if self._replace(path, data, stored):
                 return changed, data
             if attempt or not is_new:
                 _pause(attempt, time.monotonic() - start)
@@ -485,6 +473,19 @@ class Registry:
             f"{source} could not be changed, since other processes changed it "
             f"during each of {_ATTEMPTS} attempts. Try again later."
         )
+
+    def _read(self, path: str, *, may_be_damaged: bool) -> StoredObject | None:
+        if may_be_damaged:
+            return self.backend.read_damaged(path, document.MAX_BYTES)
+        return self.backend.read_object(path, document.MAX_BYTES)
+
+    def _replace(self, path: str, data: bytes, stored: StoredObject | None) -> bool:
+        r"""Store a document, unless another process changed it since it was read."""
+        if stored is None:
+            return self.backend.create_object(path, data)
+        if stored.data == data and not stored.is_damaged:
+            return True
+        return self.backend.replace_object(path, data, stored.tag)
 
 
 def _pause(attempt: int, duration: float) -> None:
@@ -497,17 +498,12 @@ def _pause(attempt: int, duration: float) -> None:
     time.sleep(random.uniform(0, longest))  # noqa: S311
 
 
-def _load(
-    stored: StoredObject, source: str, rebuild: Callable[[], dict[str, Any]] | None
-) -> dict[str, Any]:
-    if stored.is_damaged and rebuild is not None:
-        return rebuild()
-    try:
-        return document.load(stored.data, source)
-    except InvalidDocumentError:
-        if rebuild is None:
-            raise
-        return rebuild()
+def _content(stored: StoredObject | None, source: str) -> dict[str, Any]:
+    if stored is None:
+        return {}
+    if stored.is_damaged:
+        raise InvalidDocumentError(f"{source} is damaged.")
+    return document.load(stored.data, source)
 
 
 def merge(current: dict[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,8 @@ r"""Conditional writes to a bucket, and tests whether they work."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
 import os
 import re
 import secrets
@@ -222,13 +224,9 @@ class ConditionalWrites:
                 refusals += 1
                 if refusals == _REFUSALS and not in_doubt:
                     raise conditions.UnsupportedError(_holds(action, refusal))
-            try:
-                retry.pause(refusal.as_busy(Kind.CONFLICT, *_REFUSED), what)
-            except RepositoryError as error:
-                if not in_doubt:
-                    raise
-                # A write on its way may still arrive
-                raise uncertain(what, error) from error
+            refusal = refusal.as_busy(Kind.CONFLICT, *_REFUSED)
+            with _doubts(what) if in_doubt else contextlib.nullcontext():
+                retry.pause(refusal, what)
 
     def _outcome(
         self,
@@ -387,3 +385,12 @@ def _holds(action: str, refusal: FailureError) -> str:
         "Some storages do so while versioning of the bucket is suspended, "
         "or behind a proxy that changes headers"
     )
+
+
+@contextlib.contextmanager
+def _doubts(what: str) -> Iterator[None]:
+    r"""Say in an error that a write on its way may still arrive."""
+    try:
+        yield
+    except RepositoryError as error:
+        raise uncertain(what, error) from error

@@ -5,7 +5,7 @@
 # [tool.uv.sources]
 # audmodel = { path = "..", editable = true }
 # ///
-"""Publish, load, tag and update a model, and see what happens.
+"""Publish, load and update a model, set an alias, and see what happens.
 
 Run it from a checkout with ``make demo``,
 or with ``uv run examples/quickstart.py``.

@@ -32,7 +32,7 @@ _ADVICE = {
         errno.EACCES,
         errno.EPERM,
     ),
-    "The file system is mounted to be read only.": (errno.EROFS,),
+    "The file system is mounted read-only.": (errno.EROFS,),
     "The file system, or 'ulimit -f', does not allow files of this size.": (
         errno.EFBIG,
     ),

@@ -165,7 +165,7 @@ def _in_threads(
 
 
 class _Calls(Generic[Item, Result]):
-    """Calls that run in threads, ahead of who takes their results in order."""
+    """Calls that run in threads, ahead of the consumer of their results."""
 
     def __init__(
         self,

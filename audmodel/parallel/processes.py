@@ -354,8 +354,8 @@ def _block_interrupts() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
-# Pools of this process, whose pipes a fork of it must not keep open,
-# since their processes end when the last one who has them does.
+# Pools of this process. A fork of it must not keep their pipes open:
+# a process of a pool ends when the last process that holds its pipe does.
 _pools: weakref.WeakSet[ProcessPool] = weakref.WeakSet()
 
 

@@ -82,7 +82,7 @@ class _Queue:
 
 
 class _Line:
-    """What waits in front of a step, and who is free to handle it."""
+    """Tasks that wait for a step, and workers that are free to handle them."""
 
     def __init__(self, step: FlowStep, workers: Iterable[ThreadWorker]) -> None:
         self.step = step

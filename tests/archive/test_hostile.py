@@ -15,6 +15,8 @@ import audmodel
 from audmodel.errors import ArchiveError
 from audmodel.errors import DiskFullError
 from tests.archive import hostile
+from tests.archive.tools import MemorySource
+from tests.archive.tools import extract
 from tests.archive.tools import listing
 from tests.archive.tools import make_folder
 from tests.archive.tools import read_folder
@@ -72,6 +74,22 @@ def test_archive(
     visible = {path.name for path in cache.glob(f"*/{short}/[!.]*")}
     assert visible <= {"1.0.0", "1.0.0.header.yaml", "1.0.0.meta.yaml"}
     assert ("1.0.0" in visible) == (files is not None)
+
+
+@pytest.mark.parametrize(
+    ("archive", "files"),
+    [case[1:] for case in CASES],
+    ids=[case[0].replace(" ", "-") for case in CASES],
+)
+def test_archive_is_extracted_or_refused(
+    archive: bytes, files: dict[str, bytes] | None, tmp_path: Path
+) -> None:
+    if files is None:
+        with pytest.raises(ArchiveError):
+            extract(MemorySource(archive), tmp_path)
+    else:
+        extract(MemorySource(archive), tmp_path)
+        assert read_folder(tmp_path) == files
 
 
 HARMLESS = [(name, data, files) for name, data, files in CASES if files is not None]

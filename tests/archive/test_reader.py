@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import contextlib
 import itertools
 from pathlib import Path
 import threading
@@ -15,7 +16,9 @@ import pytest
 from audmodel.core.archive import encoding
 from audmodel.core.archive import end
 from audmodel.core.archive import format
+from audmodel.core.archive.reader import Extractor
 from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.cache.tree import Folder
 from audmodel.errors import ArchiveError
 from tests.archive.tools import KIB
 from tests.archive.tools import MIB
@@ -482,3 +485,73 @@ def test_deflated_part_that_is_far_too_long(length: int) -> None:
     else:
         [member] = parse(build(item)).members
         assert [part.length for part in member.parts()] == [length]
+
+
+@pytest.mark.parametrize("name", MIXED)
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_digest_of_a_part_that_is_not_that_of_its_content(
+    mixed: bytes, name: str, num_workers: int, tmp_path: Path
+) -> None:
+    [member] = [member for member in parse(mixed).members if member.name == name]
+    for part in member.parts():
+        archive = mixed.replace(part.digest, flip(part.digest, 0))
+        assert archive != mixed
+        with pytest.raises(ArchiveError, match="digest"):
+            extract(MemorySource(archive), tmp_path, num_workers=num_workers)
+
+
+def test_only_folders_of_the_chosen_files_are_made(
+    mixed: bytes, tmp_path: Path
+) -> None:
+    extract(MemorySource(mixed), tmp_path, only={"small/a.txt"})
+    found = sorted(
+        path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")
+    )
+    assert found == ["small", "small/a.txt"]
+
+
+def test_files_that_are_not_asked_for_are_not_begun(tmp_path: Path) -> None:
+    small = {f"{n:03}": noise(100, n) for n in range(400)}
+    source = MemorySource(write(make_folder(tmp_path / "model", small)))
+    root = tmp_path / "extracted"
+    root.mkdir()
+    extractor = Extractor(
+        source, read_directory(source), Folder(str(root)), num_workers=2, ahead=8
+    )
+    with contextlib.closing(extractor.files()) as files:
+        assert next(files) == "000"
+        before, begun = -1, 0
+        while before != begun:
+            time.sleep(0.1)
+            before, begun = begun, len(list(root.iterdir()))
+    assert begun <= 20
+
+
+def test_reads_end_when_files_are_not_asked_for_any_more(tmp_path: Path) -> None:
+    class Blocked(MemorySource):
+        ended = threading.Event()
+        started = threading.Event()
+
+        def _readinto(self, offset: int, view: memoryview) -> None:
+            if offset > 9 * MIB:
+                self.started.set()
+                assert self.ended.wait(20)
+            super()._readinto(offset, view)
+
+        def end_reads(self) -> None:
+            self.ended.set()
+            super().end_reads()
+
+    content = {f"{n}": noise(9 * MIB, n) for n in range(2)}
+    source = Blocked(write(make_folder(tmp_path / "model", content)))
+    root = tmp_path / "extracted"
+    root.mkdir()
+    extractor = Extractor(
+        source, read_directory(source), Folder(str(root)), num_workers=4
+    )
+    start = time.monotonic()
+    with contextlib.closing(extractor.files()) as files:
+        next(files)
+        assert source.started.wait(20)
+    assert source.ended.is_set()
+    assert time.monotonic() - start < 15

@@ -178,9 +178,41 @@ def test_publishing_to_an_unknown_store_takes_one_request_more(
     known = requests_of_publishing(counted, model_folder, "2.0.0")
     counted.fault = strange
     first = requests_of_publishing(counted, model_folder, "3.0.0")
-    assert first <= known + 32
+    assert first <= known + 26
     for version in ("4.0.0", "5.0.0"):
         assert requests_of_publishing(counted, model_folder, version) <= known + 1
+
+
+@pytest.mark.thorough
+def test_an_unknown_store_is_put_to_the_test_in_few_round_trips(
+    counted: Proxy, model_folder: Path, home: Path
+) -> None:
+    """However far away it is."""
+    latency = 0.2
+
+    def seconds(version: str, server: str | None) -> float:
+        def fault(request: Request, forward: Forward) -> Answer | None:
+            time.sleep(latency)
+            answer = forward()
+            if server:
+                answer.replace("Server", server)
+            return answer
+
+        counted.fault = fault
+        start = time.monotonic()
+        requests_of_publishing(counted, model_folder, version)
+        return time.monotonic() - start
+
+    seconds("1.0.0", None)
+    known = seconds("2.0.0", None)
+    unknown = []
+    for number in range(3):
+        unknown.append(seconds(f"3.{number}.0", "Strange"))
+        (path,) = kept(home)
+        path.unlink()
+    # One after the other they take 26 round trips.
+    # A busy server takes connections late
+    assert min(unknown) < known + 9 * latency
 
 
 @pytest.mark.thorough

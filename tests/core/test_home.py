@@ -138,7 +138,7 @@ def test_path_that_depends_on_what_is_not_known(
         (errno.EDQUOT, "Make room"),
         (errno.EPERM, "belongs to another user"),
         (errno.EACCES, "belongs to another user"),
-        (errno.EROFS, "read only"),
+        (errno.EROFS, "read-only"),
         (errno.EFBIG, "'ulimit -f'"),
         (errno.EMFILE, "'ulimit -n'"),
         (errno.ESPIPE, "FUSE"),

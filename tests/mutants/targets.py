@@ -55,7 +55,7 @@ TARGETS = {
     "repository/probe": _RECORDS,
     "operations/publishing": _RECORDS + " operations/test_folder",
     "operations/verification": _CACHE,
-    "operations/index": _ARCHIVE + " operations/test_access",
+    "operations/index": _CACHE + " operations/test_index operations/test_access",
     "archive/reader": _ARCHIVE,
     "archive/parsing": _ARCHIVE,
     "archive/parts": _ARCHIVE,

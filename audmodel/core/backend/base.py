@@ -231,8 +231,8 @@ class Writer(Protocol):
     def replace_object(self, path: str, data: bytes, tag: str) -> bool:
         r"""Replace a small object if it is unchanged."""
 
-    def stat_object(self, path: str) -> ObjectState | None:
-        r"""State of an object."""
+    def tag_of(self, data: bytes) -> str:
+        r"""Tag that a small object probably has."""
 
     def delete_object(self, path: str, tag: str) -> bool:
         r"""Delete an object if it is unchanged."""

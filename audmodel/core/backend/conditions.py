@@ -3,6 +3,7 @@ r"""Test the conditional writes of a storage."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 import contextlib
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,8 @@ FEW_REPLACERS = 4
 # Its name is no short ID
 FOLDER = "/_uid/_probe/"
 _LIMIT = 1024
+# Content of an object before it is replaced
+_BEGIN = b"begin"
 # Seconds that concurrent writers wait for each other before they start
 _MEETING = 2.0
 
@@ -63,16 +66,22 @@ def new_path() -> str:
 
 
 def check(
-    writer: Writer, *, racers: int = RACERS, replacers: int = REPLACERS
+    writer: Writer,
+    *,
+    racers: int = RACERS,
+    replacers: int = REPLACERS,
+    others: Iterable[Callable[[], Check]] = (),
 ) -> list[Check]:
     r"""Test whether conditional writes work, also with concurrent writers.
 
     The objects of the tests are removed again.
+    All tests run at the same time.
 
     Args:
         writer: where to write
         racers: number of writers that create one object
         replacers: number of writers that replace one object
+        others: more tests
 
     Returns:
         results
@@ -81,38 +90,32 @@ def check(
         RepositoryError: if an object cannot be stored or removed
 
     """
-    new, old = new_path(), new_path()
-
-    def create() -> list[Check]:
-        return [_attempt("create if absent", partial(_create, writer, new, racers))]
-
-    def replace() -> list[Check]:
-        return [
-            _attempt("replace if unchanged", partial(_replace, writer, old, replacers)),
-            _attempt("replace what is missing", partial(_replace_missing, writer, old)),
-        ]
-
+    new, old, gone = new_path(), new_path(), new_path()
+    tests: tuple[Callable[[], Check], ...] = (
+        partial(_attempt, "create if absent", partial(_create, writer, new, racers)),
+        partial(
+            _attempt, "replace if unchanged", partial(_replace, writer, old, replacers)
+        ),
+        partial(
+            _attempt, "replace what is missing", partial(_replace_missing, writer, gone)
+        ),
+        *others,
+    )
     try:
         # One write goes first: without permission 32 more make no sense
         with contextlib.suppress(UnsupportedError):
-            writer.create_object(old, b"begin")
-        groups = prefetch_requests(
-            lambda group: group(), (create, replace), num_workers=2, ahead=2
+            writer.create_object(old, _BEGIN)
+        checks = prefetch_requests(
+            lambda test: test(), tests, num_workers=len(tests), ahead=len(tests)
         )
-        with contextlib.closing(groups):
-            checks = [check for group in groups for check in group]
+        with contextlib.closing(checks):
+            return list(checks)
     except BaseException:
         # It does not hide the error that it follows
         with contextlib.suppress(RepositoryError):
-            _remove(writer, new, old)
+            for path in (new, old, gone):
+                writer.delete_object(path, ANY)
         raise
-    _remove(writer, new, old)
-    return checks
-
-
-def _remove(writer: Writer, *paths: str) -> None:
-    for path in paths:
-        writer.delete_object(path, ANY)
 
 
 def _attempt(name: str, attempt: Callable[[], tuple[bool, str, str]]) -> Check:
@@ -131,6 +134,7 @@ def _create(writer: Writer, path: str, count: int) -> tuple[bool, str, str]:
     winners, stored = _meet(
         writer, path, count, lambda data: writer.create_object(path, data)
     )
+    writer.delete_object(path, ANY)
     seen = f"{len(winners)} of {count} concurrent writers succeeded"
     if winners == [stored]:
         return True, seen, "Exactly one of several publishers wins."
@@ -140,18 +144,25 @@ def _create(writer: Writer, path: str, count: int) -> tuple[bool, str, str]:
 
 
 def _replace(writer: Writer, path: str, count: int) -> tuple[bool, str, str]:
-    # Without other writers it has to succeed
-    if not writer.replace_object(path, b"alone", _tag(writer, path)):
+    def meet(tag: str) -> tuple[list[bytes], bytes | None]:
+        return _meet(
+            writer, path, count, lambda data: writer.replace_object(path, data, tag)
+        )
+
+    tag = writer.tag_of(_BEGIN)
+    winners, stored = meet(tag)
+    if stored == _BEGIN:
+        # The storage may compute tags in another way
+        tag = _tag(writer, path)
+        winners, stored = meet(tag)
+    stale = writer.replace_object(path, b"stale", tag)
+    writer.delete_object(path, ANY)
+    if stored == _BEGIN:
         return (
             False,
             "an object was not replaced although it was unchanged",
             "Metadata and aliases cannot be changed.",
         )
-    tag = _tag(writer, path)
-    winners, stored = _meet(
-        writer, path, count, lambda data: writer.replace_object(path, data, tag)
-    )
-    stale = writer.replace_object(path, b"stale", tag)
     seen = (
         f"{len(winners)} of {count} concurrent writers succeeded, "
         f"and a late one was {'not ' if stale else ''}refused"
@@ -162,10 +173,11 @@ def _replace(writer: Writer, path: str, count: int) -> tuple[bool, str, str]:
 
 
 def _replace_missing(writer: Writer, path: str) -> tuple[bool, str, str]:
-    tag = _tag(writer, path)
+    writer.create_object(path, _BEGIN)
     writer.delete_object(path, ANY)
-    done = writer.replace_object(path, b"again", tag)
+    done = writer.replace_object(path, b"again", writer.tag_of(_BEGIN))
     if done or _content(writer, path) is not None:
+        writer.delete_object(path, ANY)
         return False, "it was stored", "A publisher that lost its claim may continue."
     return True, "it was refused", "A publisher that lost its claim cannot continue."
 

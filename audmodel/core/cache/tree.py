@@ -606,7 +606,7 @@ class Folder:
 def _check_below(parts: Sequence[str]) -> None:
     r"""Raise an error if names lead out of the folder that they begin in."""
     if not _ELSEWHERE.isdisjoint(parts):
-        raise OSError(errno.EINVAL, "It is no name below a folder")
+        raise OSError(errno.EINVAL, "The name leads out of its folder")
 
 
 def is_own(status: os.stat_result, owner: int) -> bool:

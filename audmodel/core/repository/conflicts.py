@@ -96,7 +96,7 @@ def check_found(model: ModelId, place: Repository) -> None:
     if found is not None:
         raise ModelExistsError(
             f"The model '{model}' exists in {found[0]}, which is searched before "
-            f"{place}, where it would never be found. "
+            f"{place}, so that the new one would never be found. "
             "Publish it under another version, or change the order of repositories. "
             "To make a mirror, copy all objects of a repository."
         )

@@ -145,11 +145,11 @@ def _values(name: str, data: bytes | list[Any], count: int) -> Sequence[Any]:
     order, kind, size, unit = _parse(name)
     if kind == "O":
         if not isinstance(data, list) or len(data) != count:
-            raise ValueError(f"an array has not {count} objects")
+            raise ValueError(f"an array does not have {count} objects")
         return data
     size *= 4 if kind == "U" else 1
     if not isinstance(data, bytes) or len(data) != size * count:
-        raise ValueError(f"a NumPy value has not {size * count} bytes")
+        raise ValueError(f"a NumPy value does not have {size * count} bytes")
     if kind in "US":
         return [
             _text(data[start : start + size], kind, order)

@@ -106,7 +106,7 @@ class S3(RemoteBackend):
         return server_time(response["ResponseMetadata"]["HTTPHeaders"], what)
 
     def tag_of(self, data: bytes) -> str:  # noqa: D102
-        return f'"{md5(data)}"'
+        return self._writes.tag_of(data)
 
     @property
     def conditional(self) -> ConditionalWrites:  # noqa: D102

@@ -25,6 +25,7 @@ from audmodel.core.backend.s3 import verdicts
 from audmodel.core.backend.s3.requests import WRITE_ID
 from audmodel.core.backend.s3.requests import Bucket
 from audmodel.core.backend.s3.requests import key_of
+from audmodel.core.backend.s3.requests import md5
 from audmodel.core.backend.s3.requests import put_arguments
 from audmodel.core.backend.s3.verdicts import Verdict
 
@@ -33,6 +34,7 @@ _REFUSED = (Kind.ABSENT, Kind.CONDITION)
 # How often a storage may refuse a condition that holds.
 # Another process may have replaced the object, and restored it, in between
 _REFUSALS = 4
+_DELETE = "delete what is another one"
 # By URL and bucket, as finding out takes many requests
 _known: dict[tuple[str, str], Verdict] = {}
 _lock = threading.Lock()
@@ -137,6 +139,10 @@ class ConditionalWrites:
         if whole is None or whole.data is None:
             return None
         return StoredObject(whole.data, whole.answer.tag)
+
+    def tag_of(self, data: bytes) -> str:
+        r"""Tag that a small object probably has."""
+        return f'"{md5(data)}"'
 
     def stat_object(self, path: str) -> ObjectState | None:
         r"""State of an object."""
@@ -312,15 +318,29 @@ class ConditionalWrites:
         # A fault may have been mended, which matters only without 'unprotected'
         if known is not None and known.wrong and unprotected:
             return known
-        failed = [check for check in self._test() if not check.ok]
-        wrong = "; ".join(f"{check.name}: {check.seen}" for check in failed)
-        verdict = Verdict(wrong, not wrong and self._compares_deletes())
+        failed = {check.name: check.seen for check in self._test() if not check.ok}
+        is_blind = failed.pop(_DELETE, None) is not None
+        wrong = "; ".join(f"{name}: {seen}" for name, seen in failed.items())
+        verdict = Verdict(wrong, not wrong and not is_blind)
         verdicts.remember(verdict, *store)
         return verdict
 
     @property
     def _key(self) -> tuple[str, str]:
         return self._bucket.endpoint.url, self._bucket.name
+
+    def _test(self) -> list[conditions.Check]:
+        return conditions.check(
+            _Quick(self._bucket),
+            racers=conditions.FEW_RACERS,
+            replacers=conditions.FEW_REPLACERS,
+            others=[self._delete_another],
+        )
+
+    def _delete_another(self) -> conditions.Check:
+        if self._compares_deletes():
+            return conditions.Check(_DELETE, True, "it was refused", "")
+        return conditions.Check(_DELETE, False, "it was deleted", "")
 
     def _compares_deletes(self) -> bool:
         r"""Whether the storage refuses to delete an object with another etag."""
@@ -335,13 +355,6 @@ class ConditionalWrites:
         finally:
             self.delete_object(path, ANY)
         return False
-
-    def _test(self) -> list[conditions.Check]:
-        return conditions.check(
-            _Quick(self._bucket),
-            racers=conditions.FEW_RACERS,
-            replacers=conditions.FEW_REPLACERS,
-        )
 
     def _refuses(self) -> bool:
         r"""Whether the storage refuses to replace a missing object."""

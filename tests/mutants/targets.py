@@ -24,7 +24,8 @@ _ARCHIVE = """
     operations/test_partial operations/test_verify reliability/test_flips
     """
 _CACHE = """
-    cache/test_cache cache/test_care cache/test_folder cache/test_tree
+    cache/test_cache cache/test_care cache/test_folder cache/test_staging
+    cache/test_tree
     operations/test_local operations/test_partial operations/test_verify
     reliability/test_locks reliability/test_racer
     """

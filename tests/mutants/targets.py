@@ -19,12 +19,14 @@ _RECORDS = """
     """
 _ARCHIVE = """
     archive/test_folder archive/test_format archive/test_hostile
-    archive/test_member_file archive/test_names archive/test_plan archive/test_properties
+    archive/test_member_file archive/test_names archive/test_plan
+    archive/test_properties
     archive/test_reader archive/test_resume archive/test_writer
     operations/test_partial operations/test_verify reliability/test_flips
     """
 _CACHE = """
     cache/test_cache cache/test_care cache/test_folder cache/test_staging
+    cache/test_known cache/test_locks
     cache/test_tree
     operations/test_local operations/test_partial operations/test_verify
     reliability/test_locks reliability/test_racer

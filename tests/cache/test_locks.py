@@ -1,0 +1,149 @@
+"""A lock keeps others away, is lent to code of the caller, and leaves nothing open."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+import threading
+import time
+
+import pytest
+
+from audmodel.core.cache import locks
+from audmodel.core.cache.tree import Folder
+from audmodel.errors import LockTimeoutError
+
+
+NAME = ".1.0.0.lock"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(str(tmp_path))
+
+
+def test_lock_keeps_others_away(folder: Folder) -> None:
+    with locks.hold(folder, NAME, timeout=0) as excludes:
+        assert excludes
+        with (
+            pytest.raises(LockTimeoutError, match="Another thread of this process"),
+            locks.hold(folder, NAME, timeout=0),
+        ):
+            pass
+    with locks.hold(folder, NAME, timeout=0) as excludes:
+        assert excludes
+
+
+def test_lock_that_is_lent_is_accepted_unless_it_has_to_be_its_own(
+    folder: Folder,
+) -> None:
+    with locks.hold(folder, NAME, timeout=0, lend=True):
+        with locks.hold(folder, NAME, timeout=0) as excludes:
+            assert not excludes
+        # To give the borrowed one back does not release it
+        with (
+            pytest.raises(LockTimeoutError),
+            locks.hold(folder, NAME, timeout=0, borrow=False),
+        ):
+            pass
+    with locks.hold(folder, NAME, timeout=0, borrow=False) as excludes:
+        assert excludes
+
+
+def test_nothing_stays_open(folder: Folder) -> None:
+    before = os.listdir("/proc/self/fd")
+    for _ in range(3):
+        with (
+            locks.hold(folder, NAME, timeout=0, lend=True),
+            locks.hold(folder, NAME, timeout=0),
+            pytest.raises(LockTimeoutError),
+            locks.hold(folder, NAME, timeout=0, borrow=False),
+        ):
+            pass
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_wait_ends_when_the_lock_is_free(folder: Folder) -> None:
+    free, taken = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locks.hold(folder, NAME, timeout=0):
+            taken.set()
+            free.wait(20)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert taken.wait(20)
+    timer = threading.Timer(0.2, free.set)
+    timer.start()
+    with locks.hold(folder, NAME, timeout=20) as excludes:
+        assert excludes
+        assert free.is_set()
+    thread.join()
+
+
+@pytest.mark.parametrize("timeout", [0.12, 1.0])
+def test_wait_leaves_the_processor_to_others(
+    folder: Folder, timeout: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    now = 1000.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        assert seconds > 0
+        pauses.append(seconds)
+        now += seconds
+
+    with locks.hold(folder, NAME, timeout=0):
+        monkeypatch.setattr(time, "sleep", sleep)
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+        with pytest.raises(LockTimeoutError), locks.hold(folder, NAME, timeout=timeout):
+            pass
+    assert sum(pauses) == pytest.approx(timeout)
+    assert max(pauses) == locks._POLL
+    assert len(pauses) <= timeout / locks._POLL + 2
+
+
+def test_lock_file_that_is_removed_is_no_lock(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+    removed: list[bool] = []
+
+    def remove_first(fd: int, how: int) -> None:
+        flock(fd, how)
+        if not removed:
+            removed.append(True)
+            (tmp_path / NAME).unlink()
+
+    monkeypatch.setattr(fcntl, "flock", remove_first)
+    with locks.hold(folder, NAME, timeout=5) as excludes:
+        assert excludes
+        assert (tmp_path / NAME).exists()
+
+
+def test_file_system_without_locks(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(fd: int, how: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with locks.hold(folder, NAME, timeout=0) as excludes:
+        assert not excludes
+    assert "has no file locks" in caplog.text
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_file_system_whose_locks_do_nothing(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(fcntl, "flock", lambda fd, how: None)
+    with locks.hold(folder, NAME, timeout=0) as excludes:
+        assert not excludes
+    assert os.listdir("/proc/self/fd") == before

@@ -587,3 +587,15 @@ def test_several_threads_may_read(tmp_path: Path) -> None:
     assert sorted(pieces) == sorted(
         content[n : n + 10 * KIB] for n in range(0, len(content), 10 * KIB)
     )
+
+
+@pytest.mark.parametrize("position", [0, 1, PART - 1, PART, 3 * PART])
+def test_nothing_is_fetched_if_nothing_is_read(tmp_path: Path, position: int) -> None:
+    source = source_of(tmp_path, noise(4 * PART))
+    with opened(source) as file:
+        before = source.fetched
+        file.seek(position)
+        assert file.read(0) == b""
+        file.seek(4 * PART + position)
+        assert file.read(10) == file.read() == b""
+        assert source.fetched == before

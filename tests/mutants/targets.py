@@ -26,7 +26,7 @@ _ARCHIVE = """
     """
 _CACHE = """
     cache/test_cache cache/test_care cache/test_folder cache/test_staging
-    cache/test_known cache/test_locks
+    cache/test_known cache/test_locks cache/test_marker
     cache/test_tree
     operations/test_local operations/test_partial operations/test_verify
     reliability/test_locks reliability/test_racer

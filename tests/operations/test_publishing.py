@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import audmodel
+from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.filesystem import FileSystem
 from audmodel.errors import PublishConflictError
 from tests.behaviour.backends import content
@@ -83,7 +84,7 @@ def test_archive_of_another_program(
     change: Callable[[Path], object],
 ) -> None:
     once_committed(change)
-    with pytest.raises(PublishConflictError, match="Another process stored"):
+    with pytest.raises(PublishConflictError, match="stored an archive"):
         publish(model_folder)
     assert [path for path in content(repository) if ".header." in path] == []
 
@@ -117,8 +118,31 @@ def test_archive_that_is_removed_while_it_is_looked_at(
         monkeypatch.setattr(FileSystem, "open_object", open_no_object)
 
     once_committed(vanish)
-    with pytest.raises(PublishConflictError, match="Another process stored"):
+    with pytest.raises(PublishConflictError, match="stored an archive"):
         publish(model_folder)
+
+
+def test_archive_that_the_repository_hides(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    once_committed: Replace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stat_object = FileSystem.stat_object
+
+    def hide(archive: Path) -> None:
+        def hidden(self: FileSystem, path: str) -> Any:
+            if path.endswith(".zip"):
+                raise HiddenError("Access was denied.", None)
+            return stat_object(self, path)
+
+        archive.unlink()
+        monkeypatch.setattr(FileSystem, "stat_object", hidden)
+
+    once_committed(hide)
+    with pytest.raises(PublishConflictError, match="stored an archive"):
+        publish(model_folder)
+    assert [path for path in content(repository) if ".header." in path] == []
 
 
 def test_repair_is_logged(

@@ -543,3 +543,27 @@ def test_attempt_of_the_released_version_that_runs(
         with pytest.raises(CacheBusyError):
             audmodel.remove_cached(uids[0])
     assert left.exists()
+
+
+@pytest.mark.parametrize(("folder_time", "file_time"), [(1000, 2000), (2000, 1000)])
+def test_attempt_was_used_when_its_folder_or_a_file_changed(
+    tmp_path: Path, folder_time: int, file_time: int
+) -> None:
+    folder = tmp_path / "12345678" / ".1.0.0~0123456789abcdef"
+    folder.mkdir(parents=True)
+    (folder / "file").write_bytes(b"content")
+    os.utime(folder / "file", (file_time, file_time))
+    os.utime(folder, (folder_time, folder_time))
+    [model] = care.cached(str(tmp_path))
+    assert model.unfinished
+    assert model.last_used.timestamp() == 2000
+
+
+@pytest.mark.parametrize("name", ["1.0.0", ".1.0.0~0123456789abcdef"])
+def test_holes_of_unfinished_files_take_no_room(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "12345678" / name
+    folder.mkdir(parents=True)
+    with (folder / "file").open("wb") as file:
+        file.truncate(10**6)
+    [model] = care.cached(str(tmp_path))
+    assert (model.size == 10**6) == (name == "1.0.0")

@@ -2,6 +2,8 @@ r"""The end of an archive: table of parts, directory, and what identifies it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from blake3 import blake3
 
 from audmodel.core.archive import format
@@ -12,6 +14,7 @@ from audmodel.core.errors import ArchiveError
 
 # Bytes to read first, if the source comes without its last bytes
 _TAIL = 64 * format.KIB
+_MAX_EXPECTED = 1024 * format.KIB
 
 
 def read(source: Content) -> bytearray:
@@ -34,10 +37,45 @@ def read(source: Content) -> bytearray:
         tail = bytes(source.read(source.size - count, count))
     where = parsing.find_directory(tail, source.size)
     if source.size - len(tail) > where.offset - format.TABLE_END.size:
-        # The table of most archives comes with the directory
-        tail = _from(max(0, where.offset - _TAIL), source, tail)
+        start = max(0, where.offset - _expected_length(where.count))
+        tail = _from(start, source, tail)
     start = parsing.table_start(tail, where, source.size)
     return _from(start, source, tail)
+
+
+def ranges(
+    directory: format.Directory, size: int, known: int
+) -> Iterator[tuple[int, int]]:
+    r"""Ranges that :func:`read` fetches.
+
+    Args:
+        directory: directory of an archive
+        size: size of the archive in bytes
+        known: number of the last bytes that are known
+
+    Yields:
+        position of the first byte and of the byte after the last one
+
+    """
+    first = size - known
+    length = 0
+    indexed = [member.index for member in directory.members if member.index is not None]
+    if indexed:
+        length = format.PART.size * sum(len(index.parts) for index in indexed)
+        length += format.TABLE_END.size
+    offset = directory.offset + length
+    if first > offset - format.TABLE_END.size:
+        start = max(0, offset - _expected_length(len(directory.members)))
+        yield start, first
+        first = start
+    if directory.offset < first:
+        yield directory.offset, first
+
+
+def _expected_length(count: int) -> int:
+    r"""What is fetched in front of the directory of an archive, with all of it."""
+    # Most files have one part
+    return min(max(_TAIL, count * format.PART.size), _MAX_EXPECTED)
 
 
 def _from(start: int, source: Content, tail: format.Buffer) -> bytearray:

@@ -7,6 +7,7 @@ import contextlib
 
 from audmodel.core.archive import comparing
 from audmodel.core.archive import encoding
+from audmodel.core.archive import end
 from audmodel.core.archive import forecast
 from audmodel.core.archive import format
 from audmodel.core.backend.base import TAIL
@@ -90,9 +91,7 @@ def load(
         return Transfer(uid, len(files), raw, size, 1, exact=True)
     # It comes with the end of the archive
     tail = size - min(TAIL, size)
-    ranges = [(tail, size)]
-    if directory.offset < tail:
-        ranges.append((directory.offset, tail))
+    ranges = [(tail, size), *end.ranges(directory, size, size - tail)]
     names = {file.name for file in files}
     left = _left(entry.whole) + _left(entry.partial)
     if patterns is None and entry.is_doubtful:

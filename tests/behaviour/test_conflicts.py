@@ -9,6 +9,8 @@ import warnings
 import pytest
 
 import audmodel
+from audmodel.core.backend.errors import HiddenError
+from audmodel.core.repository.registry import Registry
 from audmodel.errors import ModelExistsError
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
@@ -124,6 +126,57 @@ def test_model_of_a_repository_that_comes_before(
     assert publish(model_folder) == uid
     audmodel.config.REPOSITORIES = [repository]
     publish(model_folder, version="3.0.0", repository=other_repository)
+
+
+def test_other_model_of_a_repository_that_comes_before(
+    other_repository: audmodel.Repository,
+    repository: audmodel.Repository,
+    model_folder: Path,
+) -> None:
+    publish(model_folder, name="b.c", subgroup="a", params={})
+    for version in ("2.0.0", "0.9.0"):
+        with pytest.raises(ModelExistsError) as info:
+            publish(
+                model_folder,
+                name="c",
+                subgroup="a.b",
+                params={},
+                version=version,
+                repository=other_repository,
+            )
+        for word in ("'a.b.c' with {}", str(repository)):
+            assert word in str(info.value)
+        with pytest.raises(ModelExistsError, match="another model"):
+            audmodel.plan_publish(
+                str(model_folder),
+                "c",
+                {},
+                version,
+                subgroup="a.b",
+                repository=other_repository,
+            )
+    assert content(other_repository) == {}
+
+
+def test_earlier_repository_that_may_not_be_listed(
+    other_repository: audmodel.Repository,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    publish(model_folder)
+    versions = Registry.versions
+
+    def hidden(self: Registry, short: str) -> set[str]:
+        if self.place == str(other_repository):
+            return versions(self, short)
+        raise HiddenError("Not to be listed.")
+
+    monkeypatch.setattr(Registry, "versions", hidden)
+    with pytest.raises(ModelExistsError, match="searched before"):
+        publish(model_folder, repository=other_repository)
+    publish(model_folder, version="2.0.0", repository=other_repository)
+    assert "Whether another model has the short ID" in caplog.text
 
 
 def test_model_of_a_repository_that_comes_after(

@@ -330,7 +330,7 @@ def _check_lookup(planned: Publication, place: Repository) -> None:
 
     if planned.alias:
         check_alias_found(planned.alias, place)
-    check_found(planned.model, place)
+    check_found(planned.model, planned.header, place)
     version = planned.model.version
     if ids.is_prerelease(version):
         warnings.warn(

@@ -142,7 +142,7 @@ def publish(publication: Publication, place: Repository) -> Transfer:
         total += encoding.record_length(file.name)
         total += format.PART.size * -(-file.size // format.PART_SIZE)
     requests = _RECORDS + (_ALIAS if publication.alias else 0)
-    check_found(publication.model, place)
+    check_found(publication.model, publication.header, place)
     try:
         with open_registry(place) as registry:
             check_free(registry, publication.model, publication.header)

@@ -46,35 +46,25 @@ def check_free(registry: Registry, model: ModelId, header: Header) -> None:
     from audmodel.core.backend.errors import HiddenError
 
     try:
-        versions = registry.versions(model.short)
+        _check(registry, model, header, exists_message(model))
     except HiddenError as error:
-        check_absent(registry, model)
-        logger.warning(
-            "Whether another model has the short ID '%s' is not known. %s",
-            model.short,
-            error,
-        )
-        return
-    if model.version in versions:
-        raise ModelExistsError(exists_message(model))
-    for version in reversed(ids.sort_versions(versions)):
-        # One header is enough, as all were compared when they were published
-        with contextlib.suppress(InvalidDocumentError):
-            found = registry.header(ModelId(model.short, version))
-            if found is not None:
-                _check_same_model(model, header, found[0])
-                return
+        _log_unknown(model, error)
 
 
-def check_found(model: ModelId, place: Repository) -> None:
-    r"""Raise an error if a model would never be found where it is published.
+def check_found(model: ModelId, header: Header, place: Repository) -> None:
+    r"""Raise an error if a model would not be found by its ID where it is published.
+
+    Repositories that are searched later are not asked:
+    a model is often published first where few see it.
 
     Args:
         model: ID of the model
+        header: its header
         place: where it is to be published
 
     Raises:
-        ModelExistsError: if a repository that is searched before has the model
+        ModelExistsError: if a repository that is searched before has the model,
+            or another one of its short ID
         RepositoryError: if such a repository cannot be used
 
     """
@@ -83,8 +73,17 @@ def check_found(model: ModelId, place: Repository) -> None:
     from audmodel.core.backend.errors import RepositoryUnreachableError
     from audmodel.core.repository.lookup import first
 
+    def check(registry: Registry) -> None:
+        exists = (
+            f"The model '{model}' exists in {registry.place}, which is searched before "
+            f"{place}, so that the new one would never be found. "
+            "Publish it under another version, or change the order of repositories. "
+            "To make a mirror, copy all objects of a repository."
+        )
+        _check(registry, model, header, exists)
+
     try:
-        found = first(lambda registry: _has(registry, model) or None, before(place))
+        first(check, before(place))
     except OfflineError:
         return
     except (RepositoryUnreachableError, HiddenError) as error:
@@ -92,14 +91,51 @@ def check_found(model: ModelId, place: Repository) -> None:
             f"{error} It is not known whether it holds the model '{model}'.",
             stacklevel=3,
         )
+
+
+def _check(registry: Registry, model: ModelId, header: Header, exists: str) -> None:
+    r"""Raise an error if a repository has the model, or another one of its short ID.
+
+    One listing tells both, unless there are other versions.
+
+    Args:
+        registry: where to look
+        model: ID of the model
+        header: its header
+        exists: message of the error if the repository has the model
+
+    Raises:
+        HiddenError: if the repository does not say whether it has the model
+        ModelExistsError: if it has
+        RepositoryError: if the repository cannot be read
+
+    """
+    from audmodel.core.backend.errors import HiddenError
+
+    try:
+        versions = registry.versions(model.short)
+    except HiddenError as error:
+        if _has(registry, model):
+            raise ModelExistsError(exists) from error
+        _log_unknown(model, error)
         return
-    if found is not None:
-        raise ModelExistsError(
-            f"The model '{model}' exists in {found[0]}, which is searched before "
-            f"{place}, so that the new one would never be found. "
-            "Publish it under another version, or change the order of repositories. "
-            "To make a mirror, copy all objects of a repository."
-        )
+    if model.version in versions:
+        raise ModelExistsError(exists)
+    for version in reversed(ids.sort_versions(versions)):
+        # One header is enough, as all were compared when they were published
+        with contextlib.suppress(InvalidDocumentError):
+            found = registry.header(ModelId(model.short, version))
+            if found is not None:
+                _check_same_model(model, header, found[0], registry.place)
+                return
+
+
+def _log_unknown(model: ModelId, error: Exception) -> None:
+    logger.warning(
+        "Whether another model has the short ID '%s' is not known. %s",
+        model.short,
+        error,
+    )
 
 
 def check_alias_found(alias: str, place: Repository) -> None:
@@ -172,7 +208,9 @@ def exists_message(model: ModelId) -> str:
     )
 
 
-def _check_same_model(model: ModelId, header: Header, other: Header) -> None:
+def _check_same_model(
+    model: ModelId, header: Header, other: Header, place: str
+) -> None:
     names = (header.name, header.subgroup)
     # Parameters of earlier releases may be unreadable
     if names == (other.name, other.subgroup) and (
@@ -184,7 +222,7 @@ def _check_same_model(model: ModelId, header: Header, other: Header) -> None:
     raise ModelExistsError(
         f"The ID '{model}' cannot be used for {_description(header)}, "
         f"since by chance another model has the short ID '{model.short}' already: "
-        f"{_description(other)} of version {other.version}. "
+        f"{_description(other)} of version {other.version} in {place}. "
         "Add a parameter, or choose another name."
     )
 

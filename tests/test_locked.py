@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 import re
 import tomllib
 
@@ -76,6 +77,25 @@ def test_locked_files_have_hashes_and_name_no_registry(name: str) -> None:
     for line, following in itertools.pairwise(lines):
         if "==" in line:
             assert "--hash=sha256:" in following
+
+
+SCRIPTS = [
+    path
+    for path in sorted((ROOT / "benchmarks").glob("*.py"))
+    if "# /// script" in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_benchmarks_have_what_they_ask_for(script: Path) -> None:
+    text = script.read_text(encoding="utf-8")
+    block = text.split("# /// script")[1].split("# ///")[0]
+    metadata = tomllib.loads(block.replace("\n# ", "\n").replace("\n#\n", "\n\n"))
+    versions, _ = locked("bench")
+    for requirement in map(Requirement, metadata["dependencies"]):
+        # The package itself is that of the checkout
+        if requirement.name != "audmodel":
+            assert versions[requirement.name] in requirement.specifier
 
 
 def test_every_locked_file_is_checked() -> None:

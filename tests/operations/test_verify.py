@@ -358,6 +358,80 @@ def test_model_that_is_removed_before_it_is_repaired(
     assert not root.exists()
 
 
+def at_first_read(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Do something before the first byte of a file is read."""
+    preadv = os.preadv
+
+    def acting(fd: int, buffers: Any, offset: int) -> int:
+        monkeypatch.setattr(os, "preadv", preadv)
+        act()
+        return preadv(fd, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", acting)
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+@pytest.mark.parametrize("files", [None, "*"])
+def test_model_that_is_removed_while_it_is_verified(
+    uid: str, monkeypatch: pytest.MonkeyPatch, files: str | None, num_workers: int
+) -> None:
+    audmodel.load(uid, files=files)
+    at_first_read(monkeypatch, lambda: audmodel.remove_cached(uid))
+    with pytest.raises(NotCachedError):
+        audmodel.verify(uid, num_workers=num_workers)
+
+
+@pytest.mark.parametrize("files", [None, "*"])
+def test_model_that_is_loaded_again_while_it_is_verified(
+    uid: str, monkeypatch: pytest.MonkeyPatch, files: str | None
+) -> None:
+    audmodel.load(uid, files=files)
+
+    def again() -> None:
+        audmodel.remove_cached(uid)
+        audmodel.load(uid)
+
+    at_first_read(monkeypatch, again)
+    result = audmodel.verify(uid)
+    assert result.ok
+    assert result.path == audmodel.load(uid)
+
+
+def test_files_that_are_deleted_while_the_model_is_verified(
+    uid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(audmodel.load(uid))
+
+    def delete() -> None:
+        for name in SIZES:
+            (root / name).unlink()
+
+    at_first_read(monkeypatch, delete)
+    found = problems(audmodel.verify(uid))
+    # The file that was open could be read to its end
+    assert len(found) >= len(SIZES) - 1
+    assert set(found.values()) == {"missing"}
+
+
+def test_some_files_that_are_removed_before_they_are_listed(
+    uid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audmodel.load(uid, files="*")
+    place_of = verification.slot_of
+
+    def place_and_remove(entry: Any) -> Any:
+        place = place_of(entry)
+        if calls:
+            audmodel.remove_cached(uid)
+        calls.append(entry)
+        return place
+
+    calls: list[Any] = []
+    monkeypatch.setattr(verification, "slot_of", place_and_remove)
+    with pytest.raises(NotCachedError):
+        audmodel.verify(uid)
+
+
 def test_rights_survive_a_repair(
     tmp_path: Path, repository: audmodel.Repository
 ) -> None:

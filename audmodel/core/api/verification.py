@@ -64,7 +64,8 @@ def verify(
         LockTimeoutError: if another process uses the model
             for longer than ``timeout``
         ModelNotFoundError: if the model does not exist
-        NotCachedError: if the model is not in the cache
+        NotCachedError: if the model is not in the cache,
+            or was removed from it in the meantime
         RepositoryError: if a repository cannot be used
 
     Examples:

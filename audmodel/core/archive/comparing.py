@@ -141,9 +141,11 @@ class _Check:
             else:
                 crc = existing.part_crc(self._folder, member, part, self._buffer)
                 is_right = crc is not None
+            problem = "content"
         except OSError:
-            return "unreadable"
-        return None if is_right else "content"
+            is_right, problem = False, "unreadable"
+        # It may have been removed since the folder was looked at
+        return None if is_right else _problem(self._folder, member) or problem
 
     def _buffer(self, length: int) -> memoryview:
         if len(getattr(self._local, "buffer", b"")) < length:

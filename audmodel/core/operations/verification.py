@@ -11,6 +11,7 @@ from audmodel.core.archive.checker import Checker
 from audmodel.core.archive.comparing import Difference
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.slot import Slot
+from audmodel.core.cache.tree import Folder
 from audmodel.core.errors import CacheBusyError
 from audmodel.core.errors import NotCachedError
 from audmodel.core.operations import index
@@ -33,6 +34,8 @@ def verify(
 ) -> tuple[Verification, list[Difference]]:
     r"""Compare the files of a model in the cache with the directory of its archive.
 
+    It starts again if the folder was replaced in the meantime.
+
     Args:
         entry: place in the cache
         directory: directory of the archive
@@ -44,26 +47,40 @@ def verify(
         result, and the differences, which a repair needs
 
     Raises:
-        NotCachedError: if the model is not in the cache
+        NotCachedError: if the model is not in the cache, or was removed from it
 
     """
-    slot = slot_of(entry)
-    folder = slot.folder
-    items = list(folder.walk())
-    files = directory.files()
-    extra = {item.name for item in items if not item.is_folder}
-    extra -= {member.name for member in files}
-    if slot is entry.partial:
-        # Something else may be in the place of a file
-        names = {item.name for item in items}
-        files = [member for member in files if member.name in names]
-    progress = start_progress(sum(member.size for member in files))
-    found = comparing.differences(folder, files, num_workers, progress)
+    while True:
+        slot = slot_of(entry)
+        # What is missing in another folder says nothing about this one
+        with contextlib.suppress(OSError):
+            folder = slot.folder.pinned()
+            is_partial = slot is entry.partial
+            files, extra = _listed(folder, directory, is_partial=is_partial)
+            progress = start_progress(sum(member.size for member in files))
+            found = comparing.differences(folder, files, num_workers, progress)
+            folder.status()
+            break
     damaged = [
         DamagedFile(difference.member.name, difference.problem, difference.size)
         for difference in found
     ]
-    return Verification(str(entry.model), folder.path, damaged, sorted(extra)), found
+    return Verification(str(entry.model), folder.path, damaged, extra), found
+
+
+def _listed(
+    folder: Folder, directory: format.Directory, *, is_partial: bool
+) -> tuple[list[format.Member], list[str]]:
+    r"""Files that should be in a folder, and names of others that are there."""
+    items = list(folder.walk())
+    files = directory.files()
+    extra = {item.name for item in items if not item.is_folder}
+    extra -= {member.name for member in files}
+    if is_partial:
+        # Something else may be in the place of a file
+        names = {item.name for item in items}
+        files = [member for member in files if member.name in names]
+    return files, sorted(extra)
 
 
 def slot_of(entry: CacheEntry) -> Slot:

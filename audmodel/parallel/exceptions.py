@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import copy
+from typing import Any
 from typing import TypeVar
 
 
@@ -15,36 +16,103 @@ def own_copies(error: Error) -> Iterator[Error]:
 
     Each caller may raise one of them from another exception, or add notes,
     and the traceback grows on its way through the callers.
+    The same holds for exceptions that belong to it:
+    members of a group, cause, context, and those in attributes.
 
     Args:
         error: exception
 
     Yields:
         exceptions of its type, with its message, attributes, notes,
-        cause, context, and traceback
+        cause, context, and traceback.
+        They share nothing that is an exception, a list, a dictionary or a set.
+        Other objects are shared,
+        and so is an exception whose type does not allow a copy
 
     """
     # Before the first caller changes it
-    original = _copy(error)
+    original = _Copies().of(error)
     yield error
     while True:
-        yield _copy(original)
+        yield _Copies().of(original)
 
 
-def _copy(error: Error) -> Error:
+class _Copies:
+    """Copies of an exception and of what belongs to it, one of each."""
+
+    def __init__(self) -> None:
+        # The originals are kept, so that their numbers stay theirs
+        self._found: dict[int, tuple[Any, Any]] = {}
+        self._unfinished: list[tuple[BaseException, BaseException]] = []
+
+    def of(self, error: Error) -> Error:
+        copied: Error = self._begin(error)
+        # A loop, as a chain of contexts may be long
+        while self._unfinished:
+            self._finish(*self._unfinished.pop())
+        return copied
+
+    def _begin(self, error: Any) -> Any:
+        """The copy of an exception, which gets what belongs to it later."""
+        if id(error) in self._found:
+            return self._found[id(error)][1]
+        if isinstance(error, BaseExceptionGroup):
+            members = [self._begin(member) for member in error.exceptions]
+            copied = _new(error, error.message, members)
+        else:
+            copied = _bare_copy(error)
+        self._found[id(error)] = error, copied
+        if copied is not error:
+            self._unfinished.append((error, copied))
+        return copied
+
+    def _finish(self, error: BaseException, copied: BaseException) -> None:
+        """Give a copy what belongs to the exception."""
+        # Its constructor may have made other ones of those that it was given
+        copied.args = self._own(error.args)
+        vars(copied).update(self._own(vars(error)))
+        copied.__cause__ = self._own(error.__cause__)
+        copied.__context__ = self._own(error.__context__)
+        copied.__suppress_context__ = error.__suppress_context__
+        copied.__traceback__ = error.__traceback__
+
+    def _own(self, value: Any) -> Any:
+        """The copy of what belongs to an exception, or itself if it is shared."""
+        if isinstance(value, BaseException):
+            return self._begin(value)
+        if id(value) in self._found:
+            return self._found[id(value)][1]
+        copied: Any
+        if type(value) is list:
+            self._found[id(value)] = value, (copied := [])
+            copied += map(self._own, value)
+        elif type(value) is dict:
+            self._found[id(value)] = value, (copied := {})
+            copied.update({key: self._own(item) for key, item in value.items()})
+        elif type(value) is tuple:
+            copied = tuple(map(self._own, value))
+        elif type(value) is set:
+            copied = set(map(self._own, value))
+        else:
+            copied = value
+        return copied
+
+
+def _bare_copy(error: Any) -> Any:
     try:
         copied = copy.copy(error)
     except Exception:  # noqa: BLE001
         # Many exceptions take other arguments than they say
         copied = None
-    if type(copied) is not type(error):
-        copied = type(error).__new__(type(error), *error.args)
-    # It may have made other ones of those that it was given
-    copied.args = error.args
-    vars(copied).update(vars(error))
-    if hasattr(error, "__notes__"):
-        copied.__notes__ = list(error.__notes__)
-    copied.__cause__ = error.__cause__
-    copied.__context__ = error.__context__
-    copied.__suppress_context__ = error.__suppress_context__
-    return copied.with_traceback(error.__traceback__)
+    return copied if type(copied) is type(error) else _new(error, *error.args)
+
+
+def _new(error: Any, *arguments: Any) -> Any:
+    """An exception of the same type, made without its constructor."""
+    group = isinstance(error, BaseExceptionGroup)
+    make = BaseExceptionGroup.__new__ if group else type(error).__new__
+    try:
+        return make(type(error), *arguments)
+    except Exception:  # noqa: BLE001
+        # The callers share it, which is better than none for them
+        return error

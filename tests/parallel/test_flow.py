@@ -594,7 +594,7 @@ def test_each_caller_of_a_batch_gets_an_exception_of_its_own(
         first.__context__ = ValueError("of the first caller")
         for other in others:
             assert type(other) is type(first)
-            assert other.__cause__ is first.__cause__
+            assert repr(other.__cause__) == repr(first.__cause__)
             assert other.__context__ is not first.__context__
             assert "of the first caller" not in getattr(other, "__notes__", [])
             assert getattr(other, "filename", None) == getattr(first, "filename", None)
@@ -605,6 +605,92 @@ def test_each_caller_of_a_batch_gets_an_exception_of_its_own(
                 assert other.extra == [1]
 
     run(main())
+
+
+class UnusualError(Exception):
+    """Its type allows no copy."""
+
+    def __new__(cls, *, code: int) -> UnusualError:
+        return super().__new__(cls)
+
+    def __init__(self, *, code: int) -> None:
+        self.code = code
+
+
+def _linked_error() -> Exception:
+    """An exception of a group, with others in all places, and a cycle."""
+    member = ValueError("member", ["argument"])
+    error = ExceptionGroup("group", [ExceptionGroup("inner", [member])])
+    error.__cause__ = KeyError("cause")
+    error.__context__ = OSError("context")
+    error.__context__.__context__ = member
+    member.__context__ = error
+    error.found = {"list": [RuntimeError("found")]}  # type: ignore[attr-defined]
+    return error
+
+
+def _belonging(error: Any) -> list[Any]:
+    inner = error.exceptions[0]
+    return [
+        error,
+        error.args[1],
+        inner,
+        inner.exceptions[0],
+        inner.exceptions[0].args[1],
+        error.__cause__,
+        error.__context__,
+        error.found,
+        error.found["list"],
+        error.found["list"][0],
+    ]
+
+
+async def _two_errors(error: Exception) -> list[Any]:
+    async with Flow(FlowStep(Raise(error), batch_size=2)) as flow:
+        return await gather(flow, [1, 2])
+
+
+def test_copies_for_callers_share_nothing_that_they_may_change() -> None:
+    first, second = run(_two_errors(_linked_error()))
+    for one, other in zip(_belonging(first), _belonging(second)):
+        assert repr(one) == repr(other)
+        assert one is not other
+    for error in (first, second):
+        member = error.exceptions[0].exceptions[0]
+        assert error.args[1] == list(error.exceptions)
+        assert error.__context__.__context__ is member
+        assert member.__context__ is error
+    first.exceptions[0].add_note("of the first caller")
+    first.found["list"].append("of the first caller")
+    assert "of the first caller" not in "".join(traceback.format_exception(second))
+    assert len(second.found["list"]) == 1
+
+
+def test_copies_of_a_long_chain_of_exceptions() -> None:
+    error = last = ValueError(0)
+    for number in range(5000):
+        last.__context__ = ValueError(number)
+        last = last.__context__
+    first, second = run(_two_errors(error))
+    while first is not None:
+        assert first is not second
+        first, second = first.__context__, second.__context__
+    assert second is None
+
+
+def test_exception_that_cannot_be_copied_reaches_all_callers() -> None:
+    error = UnusualError(code=3)
+    assert run(_two_errors(error)) == [error, error]
+    with_cause = ValueError()
+    with_cause.__cause__ = error
+    assert [e.__cause__ for e in run(_two_errors(with_cause))] == [error, error]
+
+
+def test_copies_share_what_is_neither_exception_nor_container() -> None:
+    error = ValueError()
+    error.lock = threading.Lock()  # type: ignore[attr-defined]
+    first, second = run(_two_errors(error))
+    assert first.lock is second.lock
 
 
 @pytest.mark.sample(2)

@@ -84,6 +84,36 @@ def test_filters(uids: list[str]) -> None:
         assert found == [uids[n] for n in expected], wanted
 
 
+VALUES: list[object] = [
+    *(1, True, 1.0, 0, False, 0.0, -0.0, "1", float("nan"), None),
+    *([1], (1,), [{"a": 1, "b": float("nan")}], {1: 0}, {"1": 0}, {"x": True}),
+]
+
+
+def test_parameters_count_with_their_type(
+    repository: audmodel.Repository, model_folder: Path
+) -> None:
+    uids = [
+        audmodel.publish(str(model_folder), "torch", {"k": value}, "1.0.0")
+        for value in VALUES
+    ]
+    for value, uid in zip(VALUES, uids, strict=True):
+        found = [model.uid for model in audmodel.models(params={"k": value})]
+        assert found == [uid], value
+    # Values count as they are stored
+    text = type("Text", (str,), {})("1")
+    assert [m.uid for m in audmodel.models(params={"k": text})] == [uids[7]]
+    # In a list as well, the order of keys does not matter
+    swapped = [{"b": float("nan"), "a": 1}]
+    assert [m.uid for m in audmodel.models(params={"k": swapped})] == [uids[12]]
+    assert audmodel.models(params={"k": [{"a": 1}]}) == []
+
+
+def test_parameters_that_cannot_be_stored(repository: audmodel.Repository) -> None:
+    with pytest.raises(audmodel.errors.InvalidDataError, match="cannot be stored"):
+        audmodel.models(params={"k": object()})
+
+
 def test_values_that_look_like_patterns(
     repository: audmodel.Repository, model_folder: Path
 ) -> None:

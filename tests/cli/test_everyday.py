@@ -77,6 +77,7 @@ def test_ls(call: Call, uid: str, other: str) -> None:
         (("--author", "zoe"), "other"),
         (("--param", "sampling_rate=16000"), "uid"),
         (("--param", "sampling_rate='16000'"), None),
+        (("--param", "sampling_rate=16000.0"), None),
         (("--param", "size=1", "--param", "x=[1, null]"), "other"),
         (("--param", "size=1", "--name", "onnx"), None),
     ],

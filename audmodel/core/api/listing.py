@@ -90,6 +90,9 @@ def models(
         subgroup: subgroup of the model, or pattern
         params: parameters that a model has to have, among others,
             with the same values.
+            They are compared as in model IDs:
+            ``1``, ``1.0`` and ``True`` are different values,
+            and NaN is the same as NaN.
             Of nested dictionaries only the given keys are compared
         alias: alias that points to the model, or pattern
         author: author of the model, or pattern
@@ -111,6 +114,7 @@ def models(
         TypeError: if an argument is of the wrong type
         ValueError: if ``num_workers`` is not a positive integer
         ConfigurationError: if the configuration cannot be used
+        InvalidDataError: if ``params`` hold something that cannot be stored
         RepositoryError: if a repository cannot be used
 
     Examples:
@@ -125,6 +129,7 @@ def models(
     from audmodel.core.operations import catalogue
     from audmodel.core.progress import progress_bar
     from audmodel.core.repository.lookup import each
+    from audmodel.core.yaml import document
 
     num_workers = check_num_workers(num_workers)
     patterns = {"name": name, "subgroup": subgroup, "alias": alias, "author": author}
@@ -133,7 +138,8 @@ def models(
             raise TypeError(f"'{label}' has to be a string, not {value!r}.")
     if not isinstance(params, Mapping | None):
         raise TypeError(f"'params' has to be a dictionary, not {params!r}.")
-    wanted = catalogue.Filter(name, subgroup, params, alias, author)
+    stored = document.stored_form(params or {}, "params")
+    wanted = catalogue.Filter(name, subgroup, stored, alias, author)
     places = None if repository is None else [check_type(repository)]
     with progress_bar("Read models", verbose=verbose, unit="") as start_progress:
         found = each(

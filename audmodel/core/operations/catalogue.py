@@ -35,7 +35,7 @@ class Filter:
     Args:
         name: pattern of the name
         subgroup: pattern of the subgroup
-        params: parameters and their values
+        params: parameters and their values, in their stored form
         alias: pattern of an alias
         author: pattern of the author
 
@@ -66,12 +66,28 @@ def _matches(value: str, pattern: str | None) -> bool:
 
 
 def _includes(value: object, part: object) -> bool:
-    r"""Whether a value equals another one, dictionaries may have more keys."""
+    r"""Whether a value is another one, dictionaries may have more keys."""
     if isinstance(value, Mapping) and isinstance(part, Mapping):
+        items = {repr(key): item for key, item in value.items()}
         return all(
-            key in value and _includes(value[key], item) for key, item in part.items()
+            repr(key) in items and _includes(items[repr(key)], item)
+            for key, item in part.items()
         )
-    return value == part
+    return _comparable(value) == _comparable(part)
+
+
+def _comparable(value: object) -> object:
+    r"""Form that is equal for values that make the same model ID, NaN included.
+
+    In an ID, ``1``, ``1.0`` and ``True`` are different values.
+    """
+    if isinstance(value, Mapping):
+        return {repr(key): _comparable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value), [_comparable(item) for item in value]
+    if isinstance(value, set):
+        return set(map(repr, value))
+    return repr(value)
 
 
 @dataclass

@@ -13,8 +13,10 @@ import json
 import math
 import sys
 from typing import Any
+import warnings
 
 
+_SHOWN = 200
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -54,7 +56,8 @@ def to_json(data: object) -> str:
         data: records, paths, or values of YAML
 
     Returns:
-        one line per value, in ASCII
+        one line per value, in ASCII.
+        Values that JSON does not have are texts, NaN and infinity as well
 
     """
     return json.dumps(_plain(data), indent=2, allow_nan=False)
@@ -79,7 +82,7 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return _plain(record(value))
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return dict(zip(_names(list(value)), map(_plain, value.values()), strict=True))
     if isinstance(value, set | frozenset):
         return sorted((_plain(item) for item in value), key=repr)
     if isinstance(value, list | tuple):
@@ -87,11 +90,27 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime.date):
         return value.isoformat()
     if isinstance(value, float) and not math.isfinite(value):
-        return None
+        return str(value)
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     # Times, paths, and numbers that JSON does not have
     return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def _names(keys: list[Any]) -> list[str]:
+    r"""Texts of the keys of a dictionary, as different as the keys."""
+    names = list(map(str, keys))
+    if len(set(names)) == len(names):
+        return names
+    names = list(map(repr, keys))
+    shown = ", ".join(names)
+    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+    warnings.warn(
+        "Keys of a dictionary have to be texts in JSON, and some of these "
+        f"would be the same text. They are written as in Python: {shown}",
+        stacklevel=2,
+    )
+    return names
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

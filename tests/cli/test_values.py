@@ -122,3 +122,25 @@ def test_what_is_neither_file_nor_pair(call: Call, uid: str) -> None:
     answer = call("meta", "update", uid, "lr")
     assert (answer.code, answer.out) == (1, "")
     assert "There is no file 'lr'. Write KEY=VALUE for one value" in answer.err
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf"])
+def test_numbers_that_json_does_not_have_are_text(
+    call: Call, uid: str, text: str
+) -> None:
+    audmodel.update_meta(uid, {"loss": float(text), "none": None}, replace=True)
+    answer = call("meta", "show", uid, "--json")
+    assert (answer.data, answer.err) == ({"loss": text, "none": None}, "")
+
+
+def test_keys_that_are_the_same_text_are_kept(call: Call, uid: str) -> None:
+    meta = {"a": {1: "number", "1": "text"}, "b": {2: {3: None}}}
+    audmodel.update_meta(uid, meta, replace=True)
+    answer = call("meta", "show", uid, "--json")
+    assert answer.code == 0
+    assert answer.data == {
+        "a": {"1": "number", "'1'": "text"},
+        "b": {"2": {"3": None}},
+    }
+    assert answer.err.count("warning: Keys of a dictionary") == 1
+    assert "1, '1'" in answer.err

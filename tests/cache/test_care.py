@@ -195,6 +195,31 @@ def test_use_in_a_read_only_cache(
 # Remove --------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("selection", [None, "*"])
+def test_model_whose_last_file_was_deleted_is_pruned(
+    uids: list[str], selection: str | None
+) -> None:
+    root = Path(audmodel.load(uids[0], files=selection))
+    shutil.rmtree(root)
+    root.mkdir()
+    (model,) = audmodel.cached()
+    assert (model.path, model.size) == (str(root), 0)
+    assert audmodel.prune_cache(max_age=0) == [model]
+    assert audmodel.cached() == []
+    assert not root.exists()
+
+
+def test_empty_folder_of_unknown_origin_is_no_model(
+    uids: list[str], cache: Path
+) -> None:
+    folder = cache.joinpath(*uids[0].split("-"))
+    folder.mkdir(parents=True)
+    assert audmodel.cached() == []
+    with pytest.raises(NotCachedError):
+        audmodel.verify(uids[0])
+    assert len(list(Path(audmodel.load(uids[0])).iterdir())) > 0
+
+
 @pytest.mark.parametrize("selection", [None, "model.onnx"])
 def test_remove(uids: list[str], cache: Path, selection: str | None) -> None:
     for uid in uids[:2]:

@@ -79,6 +79,23 @@ missing
   prune_cache            | whole                      | some
   remove_cached          | whole                      | some
 
+all missing / only folders left
+  load                   | whole: all                 | whole: all
+  load(files=large)      | some: large                | some: large
+  load(files=another)    | some: another              | some: another
+  load([uid])            | whole: all                 | whole: all
+  stream                 | some: all                  | some: all
+  stream(files=large)    | some: large                | some: large
+  open(large)            | large                      | large
+  files                  | all                        | all
+  verify                 | missing                    | right
+  verify(repair)         | missing -> right: all      | right
+  plan_load              | all                        | all
+  plan_load(files=large) | large                      | large
+  cached                 | whole                      | some
+  prune_cache            | nothing                    | nothing
+  remove_cached          | whole                      | some
+
 pipe / folder / link
   load                   | whole: large               | whole: large
   load(files=large)      | some: large                | some: large
@@ -426,6 +443,17 @@ def missing(place: Place) -> None:
     (place.folder / LARGE).unlink()
 
 
+def all_missing(place: Place) -> None:
+    only_folders(place)
+    (place.folder / ANOTHER).parent.rmdir()
+
+
+def only_folders(place: Place) -> None:
+    place.load()
+    for name in SIZES:
+        (place.folder / name).unlink()
+
+
 def pipe(place: Place) -> None:
     missing(place)
     os.mkfifo(place.folder / LARGE)
@@ -550,6 +578,8 @@ STATES: dict[str, Callable[[Place], None]] = {
     "as loaded": as_loaded,
     "without directory": without_directory,
     "missing": missing,
+    "all missing": all_missing,
+    "only folders left": only_folders,
     "pipe": pipe,
     "folder": below,
     "link": link,

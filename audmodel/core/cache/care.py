@@ -75,16 +75,16 @@ def _folders(folder: Folder) -> list[str]:
 def _models(entry: CacheEntry) -> Iterator[CachedModel]:
     r"""Entries for one version of a model: the model, and attempts to load it."""
     whole, some = _content(entry.whole.folder), _content(entry.partial.folder)
-    is_partial = not whole.sizes
     # Files of a partial load that became part of the whole model count once
     sizes = {**some.sizes, **whole.sizes}
-    if sizes:
+    slot = entry.slot
+    if slot is not None:
         yield CachedModel(
             str(entry.model),
-            (entry.partial if is_partial else entry.whole).folder.path,
+            slot.folder.path,
             sum(sizes.values()),
             _time(max(whole.used, some.used)),
-            partial=is_partial,
+            partial=slot is entry.partial,
         )
     for folder in entry.whole.attempts() + entry.partial.attempts():
         left = _content(folder, has_holes=True)

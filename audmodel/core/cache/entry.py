@@ -70,16 +70,30 @@ class CacheEntry:
         """
 
     @property
-    def is_complete(self) -> bool:
-        r"""Whether the model is in the cache.
+    def slot(self) -> Slot | None:
+        r"""Place of the whole model, else of some files, ``None`` if both are missing.
 
-        An empty folder may be left from elsewhere, models have files.
+        Files may be missing or wrong.
+        """
+        if self._has_whole():
+            return self.whole
+        return self.partial if self.partial.folder.exists() else None
+
+    @property
+    def is_complete(self) -> bool:
+        r"""Whether the model is in the cache, and nothing puts it in doubt."""
+        return self._has_whole() and self._marker.doubt() is None
+
+    def _has_whole(self) -> bool:
+        r"""Whether there is the folder of the model.
+
+        An empty one may be left from elsewhere.
+        Only with the directory of the archive it is known what is missing.
         """
         try:
-            is_empty = self.whole.folder.is_empty()
+            return not self.whole.folder.is_empty() or self.index.exists()
         except OSError:
             return False
-        return not is_empty and self._marker.doubt() is None
 
     @property
     def is_doubtful(self) -> bool:

@@ -96,11 +96,12 @@ def slot_of(entry: CacheEntry) -> Slot:
         NotCachedError: if there is none
 
     """
+    # A marker that has become needless must not let a repair replace all files
+    entry.verify()
     # Damage by a power failure is treated like any other
-    if entry.verify() or (entry.is_doubtful and entry.whole.folder.files()):
-        return entry.whole
-    if entry.partial.folder.exists():
-        return entry.partial
+    slot = entry.slot
+    if slot is not None:
+        return slot
     raise NotCachedError(
         f"The model '{entry.model}' is not in the cache '{entry.root}'."
     )

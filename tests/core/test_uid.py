@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import datetime
+import decimal
 import enum
 import fractions
 import hashlib
@@ -36,6 +37,7 @@ PARAMS = {
     "feature": "melspec",
     "sampling_rate": 16000,
 }
+OFFSET = datetime.timezone(datetime.timedelta(hours=1))
 
 
 def test_known_ids() -> None:
@@ -264,6 +266,47 @@ def test_ids_of_plain_parameters_stay(params: dict[str, Any]) -> None:
     assert audmodel.uid("n", params) == short_id_of_the_release("n", params)
     stored = document.load(document.dump(params, "params"), "params")
     assert audmodel.uid("n", stored) == audmodel.uid("n", params)
+
+
+@pytest.mark.parametrize(
+    ("value", "uid"),
+    [
+        (datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC), "786a00bf"),
+        (datetime.datetime(2020, 1, 1, tzinfo=OFFSET), "a71bed65"),
+        (datetime.datetime(2020, 1, 1), "a6aa7248"),
+        (datetime.time(1), "87a55e0f"),
+        (datetime.timedelta(1), "8d189acb"),
+        (fractions.Fraction(1, 2), "7182def2"),
+        (decimal.Decimal("0.1"), "ee87f3d8"),
+        (Path("a"), "63cedfd7"),
+        ((1, 2), "27dff2ae"),
+        (b"1", "fb46b909"),
+        (1j, "7b95e354"),
+    ],
+    ids=repr,
+)
+def test_ids_that_the_release_made(value: object, uid: str) -> None:
+    assert audmodel.uid("n", {"p": value}, subgroup="s") == uid
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (
+            datetime.datetime(2020, 1, 1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")),
+            datetime.datetime(2020, 1, 1, tzinfo=OFFSET),
+        ),
+        (collections.defaultdict(int, a=1), {"a": 1}),
+        (collections.Counter("ab"), {"a": 1, "b": 1}),
+        (collections.ChainMap({"a": 1}), {"a": 1}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_ids_that_differ_from_those_of_the_release(
+    value: object, plain: object
+) -> None:
+    assert audmodel.uid("n", {"p": value}) == audmodel.uid("n", {"p": plain})
+    assert audmodel.uid("n", {"p": value}) != short_id_of_the_release("n", {"p": value})
 
 
 def test_parameters_that_cannot_be_stored_count_as_they_are() -> None:

@@ -207,6 +207,7 @@ def test_hangs(hanging):
 """
 
 
+@pytest.mark.thorough
 def test_clean_up_after_a_failure_has_a_limit_too(tmp_path: Path) -> None:
     (tmp_path / "test_hangs.py").write_text(HANGS)
     options = ["-c", "/dev/null", "--timeout=1", "--timeout-method=thread"]

@@ -138,6 +138,7 @@ def test_needs_a_program(number):
 """
 
 
+@pytest.mark.sample(1)
 def test_the_last_line_names_programs_that_were_missing(
     tmp_path: Path, options: list[str]
 ) -> None:

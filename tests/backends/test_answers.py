@@ -160,7 +160,7 @@ def no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(credentials._redaction, "secrets", set())
 
 
-@pytest.mark.sample(14)
+@pytest.mark.sample(6)
 @pytest.mark.usefixtures("keys")
 @pytest.mark.parametrize("row", [r for r in rows() if not r.is_artifactory], ids=str)
 def test_s3(proxy: Proxy, bucket: str, row: Row) -> None:

@@ -126,6 +126,7 @@ def test_plan_is_what_happens(
     assert planned.bytes < SIZE - SIZE // 3 + MIB // 2
 
 
+@pytest.mark.thorough
 def test_plan_goes_on_from_what_was_interrupted(
     repository: audmodel.Repository,
     folder: Path,
@@ -155,7 +156,7 @@ def test_plan_goes_on_from_what_was_interrupted(
     assert (planned.bytes, planned.requests) == moved()
 
 
-@pytest.mark.sample(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["wrong", "folder", "link", "second name", "mode"])
 def test_plan_with_what_does_not_belong_there(
     repository: audmodel.Repository,
@@ -196,7 +197,7 @@ def test_plan_with_what_does_not_belong_there(
         assert (planned.bytes, planned.requests) == moved()
 
 
-@pytest.mark.sample(1)
+@pytest.mark.thorough
 def test_plan_after_a_power_failure(
     uid: str, moved: Callable[[], tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

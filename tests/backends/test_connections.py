@@ -55,7 +55,7 @@ def test_a_reader_inside_ended_requests(place: Place) -> None:
                 reader.read(0, 100_000)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.thorough
 def test_progress_renews_the_time_for_repeats(
     place: Place, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

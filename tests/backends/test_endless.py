@@ -128,7 +128,7 @@ def slow_error() -> Iterator[bytes]:
         time.sleep(0.3)
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("answer", [slow_head, slow_error])
 def test_an_answer_that_comes_byte_by_byte(
     connect: Callable[[str], ObjectBackend],
@@ -165,6 +165,7 @@ def no_date() -> Iterator[bytes]:
     yield b"Content-Length: 1\r\nLast-Modified: once\r\n\r\nx"
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("answer", [huge_length, huge_range, no_date])
 def test_headers_that_make_no_sense(
     connect: Callable[[str], ObjectBackend],
@@ -207,6 +208,7 @@ def test_waiting_without_limit(
     assert stored.data == b"x"
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     "netrc", ["", "machine localhost login me password secret", "default login me"]
 )

@@ -152,6 +152,7 @@ def test_we_read_what_it_publishes(
     assert audmodel.author(uid) == "tester"
 
 
+@pytest.mark.thorough
 def test_both_change_the_same_records(
     released: Released, repository: audmodel.Repository, model_folder: Path
 ) -> None:
@@ -245,6 +246,7 @@ def test_audbackend_validates_what_we_publish(
     assert count == 3
 
 
+@pytest.mark.thorough
 def test_a_cache_is_shared(
     released: Released,
     repository: audmodel.Repository,

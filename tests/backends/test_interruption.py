@@ -123,7 +123,7 @@ def hang_when(
     return begun
 
 
-@pytest.mark.sample(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("after", [None, 1000])
 @pytest.mark.parametrize("num_workers", [1, 4])
 def test_loading_from_a_server_that_hangs(
@@ -153,7 +153,7 @@ def test_loading_from_a_server_that_hangs(
     assert stderr.rstrip().endswith("KeyboardInterrupt")
 
 
-@pytest.mark.sample(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("action", "asked"),
     [

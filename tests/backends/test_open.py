@@ -91,6 +91,7 @@ def test_tensor_in_the_middle(counted: Proxy, uid: str, num_workers: int) -> Non
     assert len(sent) == 4
 
 
+@pytest.mark.thorough
 def test_broken_connections(counted: Proxy, uid: str, hasty: None) -> None:
     with audmodel.open(uid, "model.safetensors", num_workers=2) as file:
         content = file.read(8)
@@ -140,6 +141,7 @@ def test_part_that_is_damaged_is_fetched_five_times(counted: Proxy, uid: str) ->
         assert len(file.read(1)) == 1
 
 
+@pytest.mark.thorough
 def test_connection_breaks_while_streaming(
     counted: Proxy, uid: str, hasty: None
 ) -> None:

@@ -115,7 +115,7 @@ CASES = [
 ]
 
 
-@pytest.mark.sample(12)
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("phase", "fault"), CASES)
 def test_a_response_without_progress(
     connect: Connect, phase: str, fault: Fault

@@ -379,7 +379,7 @@ class Marker:
     """Stands for what the frames of a caller hold, as files and secrets."""
 
 
-@pytest.mark.sample(8)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "fault",
     [

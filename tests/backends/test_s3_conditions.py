@@ -206,6 +206,7 @@ def test_a_store_that_refuses_conditions_that_hold(
     assert backend.replace_object("/a", b"new", known)
 
 
+@pytest.mark.thorough
 def test_a_real_store_that_refuses_conditions_that_hold(
     keys: None, hasty: None, weed: seaweedfs.SeaweedFS
 ) -> None:

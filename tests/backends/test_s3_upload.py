@@ -242,6 +242,7 @@ def test_passing_trouble(
         assert reader.read(0, reader.size) == content(PART + 1)
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("code", sorted(s3_answers.BUSY))
 def test_what_passes_is_recognised_by_its_code(
     backend: S3, proxy: Proxy, code: str

@@ -73,6 +73,7 @@ def test_alias_of_a_model_that_is_gone(
     assert audmodel.resolve_alias("lost") == "deadbeef-1.0.0"
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("record", [b"aliases: 5", b"[", b"aliases: {a: b}"])
 def test_alias_of_a_model_whose_list_is_damaged(
     repository: audmodel.Repository, first: str, record: bytes
@@ -230,6 +231,7 @@ def test_alias_of_an_earlier_repository_is_not_hidden(
     assert audmodel.aliases(there) == ["large"]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("data", [b"aliases: 5\n", b"aliases: [", b"- a\n"])
 def test_damaged_list_of_aliases(
     repository: audmodel.Repository, first: str, data: bytes

@@ -159,6 +159,7 @@ def test_archive_that_is_another_one(
     assert files(audmodel.load(uid)) == files(model_folder)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("change", ["file", "name", "compression"])
 def test_repair_from_something_else(
     repository: audmodel.Repository,
@@ -232,6 +233,7 @@ def test_repair_of_a_model_of_an_earlier_version(
         publish(model_folder, subgroup="a.b", repair=True)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("record", [b"[", b"{}", b"a: !!python/name:os.system ''"])
 def test_header_that_cannot_be_read(
     repository: audmodel.Repository,
@@ -315,7 +317,7 @@ LISTS = {
 }
 
 
-@pytest.mark.sample(12)
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("record", LISTS.values(), ids=LISTS)
 def test_lists_of_aliases(
     repository: audmodel.Repository,

@@ -50,6 +50,7 @@ def test_subgroup_that_reads_like_a_name(
         publish(model_folder, subgroup="a.b", name="c", version="2.0.0")
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     "params", [{"x": float("nan")}, {"b": {"y": 1, "x": (2,)}, "a": -0.0}, {}]
 )

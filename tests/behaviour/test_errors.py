@@ -433,6 +433,7 @@ def test_archive_of_another_model(
     assert "model.onnx" in files(audmodel.load(uid))
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("kind", ["missing", "empty", "truncated", "flipped", "text"])
 def test_damaged_archive(
     repository: audmodel.Repository, uid: str, cache: Path, kind: str

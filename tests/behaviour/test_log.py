@@ -166,6 +166,7 @@ def test_bytes_that_are_received(
         assert received() < 600_000
 
 
+@pytest.mark.sample(1)
 def test_wait_for_another_process(
     repository: audmodel.Repository,
     model_folder: Path,

@@ -217,6 +217,7 @@ def any_id(uid: str, request: pytest.FixtureRequest) -> str:
     return {"full": uid, "short": uid.split("-")[0], "alias": "best"}[request.param]
 
 
+@pytest.mark.sample(4)
 def test_any_kind_of_id(
     repository: audmodel.Repository, model_folder: Path, uid: str, any_id: str
 ) -> None:

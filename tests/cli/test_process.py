@@ -141,6 +141,7 @@ def test_paths_are_printed_as_they_are(
     assert answer.out.startswith(root)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_letters_that_the_terminal_lacks(run: Call, uid: str, encoding: str) -> None:
     meta = {"who": "Zoë", "when": "9\u201310"}
@@ -270,6 +271,7 @@ def test_damaged_record(call: Call, uid: str, place: audmodel.Repository) -> Non
     assert call("meta", "show", uid).code == 3
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("backend", ["s3", "artifactory"])
 def test_repository_that_does_not_answer(run: Call, home: Path, backend: str) -> None:
     """A port that nobody listens at refuses at once."""

@@ -16,6 +16,7 @@ NUMBERS = [1e-05, 1e5, 5e-324, 1.5e300, 1e22, -2e-7, 0.1, 3, -(2**70), True, Non
 TEXTS = ["1e-05", "12:30", "0123", "no", "a: b", "# c", "\u2028", "tab\tquote\"'", ""]
 
 
+@pytest.mark.sample(14)
 @pytest.mark.parametrize("value", [*NUMBERS, *TEXTS, [1e-05, {"a": 1e7}]], ids=repr)
 @pytest.mark.parametrize("how", ["pair", "file"])
 def test_json_is_read_as_json(

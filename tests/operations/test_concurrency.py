@@ -41,6 +41,7 @@ def claims_are_looked_at_often(monkeypatch: pytest.MonkeyPatch) -> None:
 # Several processes ---------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_aliases_are_consistent_in_the_end(
     repository: audmodel.Repository, python: Interpreter, model_folder: Path
 ) -> None:
@@ -147,6 +148,7 @@ STOP = """
 """
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "when",
     ["after claim", "before zip", "within zip", "after zip", "after meta"],
@@ -181,6 +183,7 @@ def test_killed_publisher(
     ]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "when",
     ["before zip", "after zip", "before meta", "after meta", "before header"],
@@ -237,6 +240,7 @@ def test_publisher_that_gives_signs_of_life(
     assert list(content(repository)) == [claim_path(uid)]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "claim",
     [

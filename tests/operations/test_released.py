@@ -252,6 +252,7 @@ def test_everybody_reads_the_same(
     assert files(answers[0]["root"]) == files(model_folder)
 
 
+@pytest.mark.thorough
 def test_aliases_set_by_either(
     repository: audmodel.Repository, released: Interpreter, model_folder: Path
 ) -> None:
@@ -275,6 +276,7 @@ def test_aliases_set_by_either(
     assert answer == [[], ["a", "b"], second, second]
 
 
+@pytest.mark.thorough
 def test_metadata_changed_by_either(
     repository: audmodel.Repository, released: Interpreter, model_folder: Path
 ) -> None:
@@ -339,6 +341,7 @@ def test_we_wait_for_the_lock_of_the_released(
     assert files(root) == files(model_folder)
 
 
+@pytest.mark.thorough
 def test_both_load_at_once_into_one_cache(
     repository: audmodel.Repository,
     released: Interpreter,

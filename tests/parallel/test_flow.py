@@ -1394,6 +1394,7 @@ def test_process_is_not_ended_as_long_as_one_task_waits_for_it() -> None:
     run(main())
 
 
+@pytest.mark.thorough
 def test_time_to_wait_and_to_start_a_process_does_not_end_it() -> None:
     async def main() -> None:
         async with Flow(FlowStep(Hang(), process=True)) as flow:

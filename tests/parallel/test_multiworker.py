@@ -653,6 +653,7 @@ def test_timeout_is_checked(value: Any) -> None:
         MultiWorker(same, 2, timeout=value)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("n_processes", [1, 2])
 def test_processes_that_hang_are_killed(n_processes: int) -> None:
     worker = MultiWorker(sleep, n_processes, timeout=60)

@@ -41,6 +41,7 @@ def test_nothing_is_neutral(name: str, expected: Any) -> None:
     assert getattr(parallel, f"{name}_reduction")([]) == expected
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize(
     ("name", "results", "expected"),
     [

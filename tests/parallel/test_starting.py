@@ -254,6 +254,7 @@ print(count() == before, before[2])
     assert output(code, tmp_path) == ["True []"]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("has_fork", [False, True])
 @pytest.mark.parametrize("num_busy", [0, 1, 2])
 def test_nothing_is_left_of_a_program_that_was_killed(

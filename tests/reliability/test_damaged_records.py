@@ -68,6 +68,7 @@ def uids(place: Remote) -> list[str]:
     return made
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("change", [flip, spoil])
 def test_alias(place: Remote, uids: list[str], change: Callable[..., bytes]) -> None:
     damage = Damage("alpha-1.0.0.alias.yaml", change)
@@ -89,6 +90,7 @@ def test_alias_that_stays_what_it_was(place: Remote, uids: list[str]) -> None:
     assert audmodel.resolve_alias("alpha") == uids[0]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("change", [flip, spoil])
 def test_metadata(place: Remote, uids: list[str], change: Callable[..., bytes]) -> None:
     damage = Damage(f"{uids[0]}.meta.yaml", change)
@@ -104,7 +106,7 @@ def test_metadata(place: Remote, uids: list[str], change: Callable[..., bytes]) 
     assert audmodel.meta(uids[0]) == {"b": 2}
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("change", [flip, spoil])
 @pytest.mark.parametrize("which", [0, 1])
 def test_list_of_aliases(
@@ -124,6 +126,7 @@ def test_list_of_aliases(
     assert audmodel.aliases(uids[1]) == ["alpha", "beta"]
 
 
+@pytest.mark.sample(1)
 def test_claim_of_a_dead_publisher(
     place: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +144,7 @@ def test_claim_of_a_dead_publisher(
     assert audmodel.exists(uid)
 
 
+@pytest.mark.sample(1)
 def test_header(place: Remote, uids: list[str]) -> None:
     with (
         place.fault(Damage(f"{uids[0]}.header.yaml", flip)),

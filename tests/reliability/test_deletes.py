@@ -252,6 +252,7 @@ def test_delete(request: pytest.FixtureRequest, name: str, how: str) -> None:
         assert backend.delete_object("/a/b", before)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", BACKENDS)
 def test_write_in_place_of_what_was_seen(
     request: pytest.FixtureRequest, name: str

@@ -191,6 +191,7 @@ def test_documents(
 # In flight ---------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_documents_in_flight(
     place: Remote,
     chance: random.Random,
@@ -221,6 +222,7 @@ def test_documents_in_flight(
     count("flipped bits: documents in flight, healed", rounds * len(calls))
 
 
+@pytest.mark.thorough
 def test_parts_in_flight(
     place: Remote,
     chance: random.Random,

@@ -119,6 +119,7 @@ def test_names_of_members(count: Count, names: list[str]) -> None:
     check(names)
 
 
+@pytest.mark.thorough
 @hypothesis.given(
     parts=st.lists(
         st.lists(
@@ -168,6 +169,7 @@ TOKENS = st.lists(
 ).map(lambda words: " ".join(words).encode())
 
 
+@pytest.mark.thorough
 @hypothesis.given(data=st.one_of(mutated(YAML_SEEDS), TOKENS, st.binary(max_size=200)))
 @fuzz(1000, 50_000)
 def test_yaml(count: Count, data: bytes) -> None:

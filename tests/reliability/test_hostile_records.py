@@ -322,6 +322,7 @@ def test_links_in_a_repository_lead_to_data_only(
 # Endless ------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["s3", "artifactory"])
 @pytest.mark.parametrize("length", ["none", "honest", "huge"])
 def test_endless_records(

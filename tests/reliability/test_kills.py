@@ -292,6 +292,7 @@ PUBLISH = """
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("state", ["new", "moved"])
 def test_set_alias(
     state: str,

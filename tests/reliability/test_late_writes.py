@@ -120,6 +120,7 @@ def test_archive(
     assert CLAIM not in content(direct)
 
 
+@pytest.mark.thorough
 def test_archive_that_was_given_up(
     places: Places, proxy: Proxy, folders: list[Path]
 ) -> None:
@@ -142,6 +143,7 @@ def test_archive_that_was_given_up(
         assert forward().status == 404
 
 
+@pytest.mark.thorough
 def test_archive_that_was_stored_after_all(
     places: Places, proxy: Proxy, folders: list[Path]
 ) -> None:
@@ -159,7 +161,7 @@ def test_archive_that_was_stored_after_all(
     assert files(audmodel.load(uid)) == files(folders[0])
 
 
-@pytest.mark.sample(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("when", ["before the archive", "after it", "at the end"])
 def test_header(places: Places, proxy: Proxy, folders: list[Path], when: str) -> None:
     behind, _ = places

@@ -312,7 +312,7 @@ RECYCLES_ITS_WORKERS = """
 """
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "server",
     [PRELOADS, IN_THE_MIDDLE_OF_A_LOAD, REPLACES_ITS_WORKERS, RECYCLES_ITS_WORKERS],
@@ -436,6 +436,7 @@ def test_credentials_are_rotated(
     assert seen == [loaded, refused, loaded, loaded]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("served", ["s3"], indirect=True)
 def test_a_fork_while_credentials_are_renewed_renews_them_as_well(
     python: Interpreter, served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -615,7 +616,7 @@ def moving(
     forget_servers()
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("workers", [4, 1])
 @pytest.mark.parametrize("death", [silent, gone])
 def test_a_server_moves(
@@ -658,7 +659,7 @@ def other(moving: Moving, tmp_path: Path) -> audmodel.Repository:
     return other
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("death", [gone, silent])
 @pytest.mark.parametrize("is_known", [True, False])
 def test_a_server_that_moved_is_not_left_out(
@@ -683,6 +684,7 @@ def test_a_server_that_moved_is_not_left_out(
     assert files(audmodel.load(uid)) == files(large_model)
 
 
+@pytest.mark.thorough
 def test_a_lookup_does_not_wait_for_names(
     moving: Moving, other: audmodel.Repository, large_model: Path
 ) -> None:

@@ -192,6 +192,7 @@ READERS = """
 """
 
 
+@pytest.mark.thorough
 def test_readers_see_a_whole_model_or_none(
     place: audmodel.Repository,
     run: Callable[..., Any],

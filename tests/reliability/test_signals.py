@@ -168,6 +168,7 @@ def test_load(
     count("load calls ended by a signal within 2 s (file-system)", interrupted)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 @pytest.mark.parametrize("workers", [1, 8])
 def test_publish(

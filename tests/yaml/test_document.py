@@ -209,7 +209,7 @@ HOSTILE = {
 }  # fmt: skip
 
 
-@pytest.mark.sample(20)
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_documents(
     data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -225,6 +225,7 @@ def test_hostile_documents(
     assert "\n" not in str(info.value)
 
 
+@pytest.mark.sample(10)
 @pytest.mark.parametrize(
     "kind", ["call", "name", "deep lists", "laughs", "large", "duplicate keys"]
 )
@@ -340,6 +341,7 @@ def test_merge_keys() -> None:
     assert data == {"a": {"x": 1}, "b": {"x": 1, "y": 2}}
 
 
+@pytest.mark.thorough
 def test_many_keys() -> None:
     numbers = ",".join(f"{n}: {n}" for n in range(-5000, 5000))
     names = ",".join(f"k{n}: {n}" for n in range(2000))

@@ -16,6 +16,7 @@ from audmodel.parallel.handling import ThreadWorker
 from audmodel.parallel.steps import BaseTask
 from audmodel.parallel.steps import BaseTaskHandler
 from audmodel.parallel.steps import FlowStep
+from audmodel.parallel.threads import Threads
 from audmodel.parallel.traffic import Traffic
 from audmodel.parallel.waiting import result_of
 
@@ -104,7 +105,8 @@ class Flow:
         Raises:
             Exception: if ``on_start`` of a handler raises it;
                 all workers are stopped before
-            RuntimeError: if the flow was started before
+            RuntimeError: if the flow was started before,
+                or no thread can be started, as while Python exits
 
         """
         if self._state != "not started":
@@ -169,8 +171,9 @@ class Flow:
                 :meth:`stop` was called,
                 or this process is a fork of the one that started it
             RuntimeError: if the flow belongs to another event loop,
-                or a handler raised what cannot be passed on as it is,
-                like ``SystemExit``
+                a handler raised what cannot be passed on as it is,
+                like ``SystemExit``,
+                or no thread can be started, as while Python exits
             TimeoutError: if the task was not finished in time
             TypeError: if ``task`` is no :class:`BaseTask`
             ValueError: if ``timeout`` is not a finite number of at least zero,
@@ -287,13 +290,18 @@ def _as_step(step: FlowStep | BaseTaskHandler) -> FlowStep:
 async def _beside_loop(function: Callable[[], None]) -> None:
     """Call a function in a thread, and come back only when it has ended."""
     import asyncio
-    from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(1, thread_name_prefix="audmodel-flow") as executor:
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(executor, function)
-        try:
-            await asyncio.shield(work)
-        except asyncio.CancelledError:
-            await asyncio.wait([work])
-            raise
+    try:
+        threads = Threads(1, "audmodel-flow")
+        work = asyncio.wrap_future(threads.submit(function))
+    except RuntimeError:
+        # It ends what was started, or finds out itself that there are no threads
+        function()
+        return
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
+    finally:
+        threads.shut_down()

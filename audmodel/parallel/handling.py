@@ -10,6 +10,7 @@ from typing import Any
 from audmodel.parallel.processes import ProcessPool
 from audmodel.parallel.steps import BaseTask
 from audmodel.parallel.steps import BaseTaskHandler
+from audmodel.parallel.threads import Threads
 
 
 if TYPE_CHECKING:
@@ -20,10 +21,8 @@ class ThreadWorker:
     """Handles one batch at a time in a thread."""
 
     def __init__(self, handler: BaseTaskHandler) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
         self.handler = handler
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="audmodel-flow")
+        self.thread = Threads(1, "audmodel-flow")
 
     def start(self) -> Future[Any]:
         """Get the handler ready."""
@@ -58,7 +57,7 @@ class ThreadWorker:
 
     def shut_down(self) -> None:
         """Wait for what is handled, and end the worker."""
-        self.thread.shutdown(wait=True)
+        self.thread.shut_down()
 
 
 class ProcessWorker(ThreadWorker):

@@ -186,10 +186,13 @@ class MultiWorker(Generic[Arguments]):
             It raises a ``TimeoutError`` if the call was not done in time,
             a ``BrokenProcessPool`` error if a process died,
             a ``ValueError`` if the batched argument is no list,
-            and a ``RuntimeError`` after the context was left
+            and a ``RuntimeError`` after the context was left,
+            or while Python exits, when no thread can be started
 
         Raises:
-            RuntimeError: if the context is open already
+            RuntimeError: if the context is open already,
+                or no thread can be started for the processes,
+                as while Python exits
 
         """
         if self._entered:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from collections.abc import Iterable
 import contextlib
 import functools
+import importlib
 import os
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -17,6 +19,7 @@ from audmodel.parallel.messages import Outcome
 from audmodel.parallel.messages import by_value
 from audmodel.parallel.messages import outcome_of
 from audmodel.parallel.messages import serialize
+from audmodel.parallel.threads import Threads
 from audmodel.parallel.waiting import carry_out
 from audmodel.parallel.waiting import wait_for_all
 from audmodel.parallel.worker import set_up
@@ -41,6 +44,9 @@ class ProcessPool:
         num_processes: number of processes
         initializer: called in each process before its first call
 
+    Raises:
+        RuntimeError: if no thread can be started, as while Python exits
+
     """
 
     def __init__(
@@ -48,17 +54,14 @@ class ProcessPool:
         num_processes: int,
         initializer: Callable[[], Any] | None = None,
     ) -> None:
-        from concurrent.futures import ThreadPoolExecutor
         from multiprocessing import util
 
         self._workers = [_Worker(n, initializer) for n in range(num_processes)]
         # The last one is taken first: it was used last, or else is the first one
         self._idle = self._workers[::-1]
-        self._threads = ThreadPoolExecutor(
-            num_processes,
-            thread_name_prefix="audmodel-process",
-            initializer=_block_interrupts,
-        )
+        self._threads = Threads(num_processes, "audmodel-process", _block_interrupts)
+        # For the error that a process has died, which may be while Python exits
+        importlib.import_module("concurrent.futures.process")
         self._futures: set[Future[Any]] = set()
         self._interrupted: set[Future[Any]] = set()
         self._lock = threading.Lock()
@@ -98,7 +101,8 @@ class ProcessPool:
                 The next call starts another one
             RuntimeError: if the pool was closed before,
                 if a fork of the process that made the pool uses it,
-                or a call raised what cannot be unpickled here
+                a call raised what cannot be unpickled here,
+                or no thread can be started, as while Python exits
             TimeoutError: if the calls were not done in time
 
         """
@@ -123,7 +127,7 @@ class ProcessPool:
             raise
         finally:
             _end(self._workers)
-            self._threads.shutdown()
+            self._threads.shut_down()
 
     def forget(self) -> None:
         """Close the pipes, in a fork that the processes do not belong to."""
@@ -327,9 +331,10 @@ def explain_dead_worker(error: BaseException) -> None:
             Those of other kinds are left as they are
 
     """
-    from concurrent.futures.process import BrokenProcessPool
-
-    if isinstance(error, BrokenProcessPool):
+    # If it was not imported, the error is none of its.
+    # It cannot be imported any more while Python exits.
+    module = sys.modules.get("concurrent.futures.process")
+    if module is not None and isinstance(error, module.BrokenProcessPool):
         error.add_note(
             "A process ended before its result was there. "
             "It crashed, ran out of memory, or could not start: "

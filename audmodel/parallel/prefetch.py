@@ -91,6 +91,12 @@ def prefetch(
         An exception of ``function`` is raised in place of its result,
         an exception of ``items`` in place of the item it replaced,
         each after all earlier results.
+        What ``items`` raises that is no ``Exception``,
+        like ``KeyboardInterrupt`` or ``SystemExit``,
+        may come from the handler of a signal:
+        it is raised at once,
+        and results that were started and not taken are dropped.
+        With one worker none are.
         A ``RuntimeError`` is raised in a fork of the process
         that has asked for the first result, which has no such threads
 
@@ -206,7 +212,8 @@ class _Calls(Generic[Item, Result]):
             self._is_exhausted = True
             return
         except Exception as error:  # noqa: BLE001
-            # Its turn comes after the results that are still pending
+            # Its turn comes after the results that are still pending.
+            # That of a signal, which may look like one of the items, is now
             self._is_exhausted = True
             self._failure = error
             return

@@ -149,14 +149,50 @@ def test_stop_iteration_of_the_function_does_not_pass_as_the_end(
         list(prefetch(stop, [1, 2], num_workers=num_workers))
 
 
-def test_interrupt_while_items_are_read_is_not_deferred() -> None:
-    def interrupted_items() -> Iterator[int]:
-        yield 0
-        raise KeyboardInterrupt
+class Interrupted:
+    """Items that end with what the handler of a signal may raise."""
 
-    with pytest.raises(KeyboardInterrupt):
-        next(prefetch(identity, interrupted_items()))
+    def __init__(self, error: BaseException) -> None:
+        self.items = [1, 0]
+        self.error = error
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        if not self.items:
+            raise self.error
+        return self.items.pop()
+
+
+INTERRUPTIONS = [KeyboardInterrupt(), SystemExit(1), GeneratorExit()]
+
+
+@pytest.mark.parametrize("error", INTERRUPTIONS, ids=repr)
+def test_interruption_while_items_are_read_is_not_deferred(
+    error: BaseException,
+) -> None:
+    aborted = threading.Event()
+
+    def call(_: int) -> None:
+        assert aborted.wait(10)
+
+    results = prefetch(call, Interrupted(error), num_workers=3, on_abort=aborted.set)
+    with pytest.raises(type(error)) as raised:
+        next(results)
+    assert raised.value is error
+    assert list(results) == []
     assert worker_threads() == []
+
+
+@pytest.mark.parametrize("error", INTERRUPTIONS, ids=repr)
+def test_interruption_with_one_worker_comes_after_the_results(
+    error: BaseException,
+) -> None:
+    results = prefetch(identity, Interrupted(error), num_workers=1)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(type(error)):
+        next(results)
 
 
 def test_failure_keeps_nothing_alive() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import functools
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import TypeVar
@@ -55,14 +56,21 @@ class Threads:
             RuntimeError: if Python exits, or the system allows no thread
 
         """
+        call = [functools.partial(function, *args)]
         try:
-            return self._executor.submit(function, *args)
+            return self._executor.submit(_take, call)
         except RuntimeError as error:
+            # The next thread would still make it, if the system allows one then
+            call.clear()
             raise _explained(error) from error
 
     def shut_down(self) -> None:
         """Wait for all calls, and end the threads."""
         self._executor.shutdown()
+
+
+def _take(call: list[functools.partial[Result]]) -> Result:
+    return call.pop()()
 
 
 def _explained(error: RuntimeError) -> RuntimeError:

@@ -749,8 +749,9 @@ def test_lack_of_processes_reaches_the_tasks(
 
 def test_lack_of_threads_reaches_the_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
+        handler = Add()
         # The second worker gets its thread with its first batch
-        async with Flow(FlowStep(Add(), num_workers=2)) as flow:
+        async with Flow(FlowStep(handler, num_workers=2)) as flow:
 
             def no_threads(self: threading.Thread) -> None:
                 raise RuntimeError("can't start new thread")
@@ -759,8 +760,12 @@ def test_lack_of_threads_reaches_the_tasks(monkeypatch: pytest.MonkeyPatch) -> N
                 patch.setattr(threading.Thread, "start", no_threads)
                 handled, refused = await gather(flow, [1, 2])
             assert handled.result == 1
-            assert str(refused) == "can't start new thread"
+            assert str(refused).startswith(
+                "No thread can be started: can't start new thread."
+            )
             assert [task.result for task in await gather(flow, [3, 4])] == [3, 4]
+        # The one that was refused is not handled later
+        assert sorted(handler.batches) == [[1], [3], [4]]
 
     run(main())
 

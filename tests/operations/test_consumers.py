@@ -13,11 +13,14 @@ import audmodel
 from audmodel.core.operations import opening
 
 
+NAMES = ["a[1].bin", "a[[]1].bin", "a1.bin", "[!a].bin", "*"]
+
+
 @pytest.fixture
 def uid(repository: audmodel.Repository, tmp_path: Path) -> str:
     folder = tmp_path / "strange"
     folder.mkdir()
-    for name in ("a[1].bin", "a[[]1].bin", "a1.bin", "[!a].bin", "*"):
+    for name in NAMES:
         (folder / name).write_text(name)
     return audmodel.publish(str(folder), "name", {}, "1.0.0")
 
@@ -41,6 +44,52 @@ def test_a_stream_is_closed_wherever_its_files_are(uid: str, where: str) -> None
         assert Path(next(stream)).read_text() == "a1.bin"
     with pytest.raises(StopIteration):
         next(stream)
+
+
+@pytest.mark.parametrize(
+    ("where", "pattern"), [("whole", None), ("whole", "?*"), ("partial", "?*")]
+)
+def test_a_stream_fetches_what_is_removed_meanwhile(
+    uid: str, where: str, pattern: str | None
+) -> None:
+    audmodel.load(uid, files="?*" if where == "partial" else None)
+    names = []
+    for path in audmodel.stream(uid, files=pattern):
+        names.append(Path(path).name)
+        assert Path(path).read_text() == names[-1]
+        if len(names) == 2:
+            audmodel.remove_cached(uid)
+    assert names == sorted(NAMES)
+    root = audmodel.load(uid, files=pattern)
+    assert sorted(path.name for path in Path(root).iterdir()) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("where", ["nowhere", "some", "partial", "whole"])
+def test_a_stream_fetches_files_that_are_deleted_meanwhile(
+    uid: str, where: str
+) -> None:
+    """Also those that were there when it began to fetch another one."""
+    patterns = {"some": NAMES[1:], "partial": "?*", "whole": None}
+    if where in patterns:
+        audmodel.load(uid, files=patterns[where])
+    names = []
+    for path in audmodel.stream(uid):
+        names.append(Path(path).name)
+        assert Path(path).read_text() == names[-1]
+        for other in Path(path).parent.iterdir():
+            if other.name not in names:
+                other.unlink()
+    assert names == sorted(NAMES)
+
+
+def test_a_stream_that_has_waited_fetches_what_is_deleted(uid: str) -> None:
+    """A stream that finds the files when it gets the lock looks again as well."""
+    waiting = audmodel.stream(uid)
+    audmodel.load(uid)
+    next(waiting)
+    for path in Path(audmodel.load(uid)).iterdir():
+        path.unlink()
+    assert all(Path(path).read_text() == Path(path).name for path in waiting)
 
 
 @pytest.mark.parametrize("workers", [1, 4])

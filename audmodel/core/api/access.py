@@ -2,11 +2,13 @@ r"""Use files of a model before all of it is there."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Sequence
 import contextlib
 import dataclasses
+import os
 
 from audmodel.core.api.models import load
 from audmodel.core.cache.entry import CacheEntry
@@ -150,7 +152,9 @@ def stream(
     Files come in the order of the archive,
     which is that of their names.
     Each is complete and verified,
-    and its path stays valid after the iteration has ended.
+    and its path stays valid after the iteration has ended,
+    unless the model is removed from the cache.
+    A file that is removed before it is given is fetched.
     With more than one worker later files are loaded in the meantime.
     A consumer that is slow slows down loading.
 
@@ -217,13 +221,42 @@ def stream(
 
     from audmodel.core.operations.local import Local
 
-    paths = Local(CacheEntry(cache_root, model)).paths(patterns)
+    def fetch(found: Found) -> Generator[str, None, None]:
+        return _stream(found, patterns, ahead, timeout, num_workers, verbose)
+
+    entry = CacheEntry(cache_root, model)
+    paths = Local(entry).paths(patterns)
     if paths is not None:
-        return (path for path in paths)
+        cached = (path for path in paths)
+        return _existing(entry, cached, lambda: fetch(find(model, cache_root)))
     found = find(model, cache_root)
     # The current folder may be another one when the first file is asked for
     found = dataclasses.replace(found, place=anchored(found.place))
-    return _stream(found, patterns, ahead, timeout, num_workers, verbose)
+    return _existing(entry, fetch(found), lambda: fetch(found))
+
+
+def _existing(
+    entry: CacheEntry,
+    paths: Generator[str, None, None],
+    fetch: Callable[[], Generator[str, None, None]],
+) -> Generator[str, None, None]:
+    r"""Paths of files, of which those are fetched that were removed in the meantime."""
+    folder = entry.whole.folder.parent.path
+    given: set[str] = set()
+    while True:
+        with contextlib.closing(paths):
+            for path in paths:
+                # It may be in another folder of the model by then
+                name = os.path.relpath(path, folder).partition(os.sep)[2]
+                if name in given:
+                    continue
+                if not os.path.lexists(path):
+                    break
+                given.add(name)
+                yield path
+            else:
+                return
+        paths = fetch()
 
 
 def _stream(

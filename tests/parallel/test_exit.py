@@ -94,6 +94,7 @@ def output(start: str, code: str) -> list[str]:
     return result.stdout.splitlines()
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("work", ["call_workers", "pass_through_flow"])
 def test_first_work_in_parallel_says_that_there_are_no_threads(
     start: str, work: str
@@ -101,6 +102,7 @@ def test_first_work_in_parallel_says_that_there_are_no_threads(
     assert output(start, f"at_exit({work})") == [UNKNOWN]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("work", ["call_workers", "pass_through_flow"])
 def test_later_work_in_parallel_says_that_there_are_no_threads(
     start: str, work: str
@@ -110,6 +112,7 @@ def test_later_work_in_parallel_says_that_there_are_no_threads(
     assert second == KNOWN
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("work", "results"),
     [
@@ -124,11 +127,13 @@ def test_work_without_threads_of_its_own_is_done(
     assert output(start, f"at_exit({work})") == [results]
 
 
+@pytest.mark.sample(1)
 def test_error_of_an_executor_is_raised_as_it_is(start: str) -> None:
     (line,) = output(start, "at_exit(partial(call_executor, ['a']))")
     assert line.startswith("TypeError")
 
 
+@pytest.mark.sample(1)
 def test_context_that_was_entered_before_is_left(start: str) -> None:
     code = """
 worker = MultiWorker(fmean, 2)
@@ -147,6 +152,7 @@ at_exit(work)
     assert error.startswith("RuntimeError No thread can be started")
 
 
+@pytest.mark.sample(1)
 def test_flow_that_was_started_before_is_stopped(start: str) -> None:
     code = """
 flow = Flow(FlowStep(Handler(), num_workers=2))

@@ -319,7 +319,7 @@ RECYCLES_ITS_WORKERS = """
     ids=["preload", "middle", "replace", "recycle"],
 )
 def test_workers_of_a_server_load(
-    python: Interpreter, served: str, server: str, tmp_path: Path
+    python: Interpreter, served: str, server: str, tmp_path: Path, unmeasured: None
 ) -> None:
     folder = tmp_path / "caches"
     folder.mkdir()

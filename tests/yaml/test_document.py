@@ -218,7 +218,8 @@ def test_hostile_documents(
     start = time.process_time()
     with pytest.raises(InvalidDocumentError) as info:
         document.load(data, "'place'")
-    assert time.process_time() - start < 5
+    # To measure coverage takes several times as long
+    assert time.process_time() - start < (5 if sys.gettrace() is None else 25)
     assert list(tmp_path.iterdir()) == []
     assert str(info.value).startswith("'place' cannot be read")
     assert len(str(info.value)) < 500

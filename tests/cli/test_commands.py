@@ -509,7 +509,7 @@ def test_meta_show_can_be_read_back(call: Call, uid: str, tmp_path: Path) -> Non
         "shape": [1, 2],
         "sizes": [1, 2],
         "when": "2026-01-01",
-        "best": None,
+        "best": "inf",
         "key": "AA==",
         "3": {"nothing": None},
     }

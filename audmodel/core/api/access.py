@@ -241,16 +241,17 @@ def _existing(
     fetch: Callable[[], Generator[str, None, None]],
 ) -> Generator[str, None, None]:
     r"""Paths of files, of which those are fetched that were removed in the meantime."""
-    folder = entry.whole.folder.parent.path
+    folder = entry.whole.folder.parent
     given: set[str] = set()
     while True:
         with contextlib.closing(paths):
             for path in paths:
                 # It may be in another folder of the model by then
-                name = os.path.relpath(path, folder).partition(os.sep)[2]
+                place = os.path.relpath(path, folder.path)
+                name = place.partition(os.sep)[2]
                 if name in given:
                     continue
-                if not os.path.lexists(path):
+                if not folder.has(place):
                     break
                 given.add(name)
                 yield path

@@ -149,6 +149,19 @@ class Folder:
             return None
         return status.st_size if stat.S_ISREG(status.st_mode) else None
 
+    def has(self, name: str) -> bool:
+        r"""Whether there is a file, a folder or anything else.
+
+        Args:
+            name: name of it
+
+        """
+        try:
+            self.status(name)
+        except OSError:
+            return False
+        return True
+
     def exists(self) -> bool:
         r"""Whether the folder exists, and can be read."""
         try:

@@ -35,6 +35,12 @@ from audmodel.core.yaml import document
 _RECORDS = "/_uid/"
 _ALIASES = "/_alias/"
 _LIST = "list of aliases"
+# Models of objects that are orphans without a header
+_MODELS: dict[str, Callable[[str], ModelId | None]] = {
+    "archive": layout.model_of_archive,
+    "metadata": partial(layout.model_of_record, kind="meta"),
+    _LIST: layout.model_of_list,
+}
 logger = logging.getLogger("audmodel")
 
 _DESCRIPTIONS = {
@@ -218,12 +224,11 @@ class _Search:
             if model := layout.model_of_record(path, "claim"):
                 yield from self._claim(path, model)
         pointed = yield from self._aliases()
+        # A list is needed if the model is published again
+        listed = self._published | pointed
         for path in self._paths:
             kind, model = _kind(path)
-            needed = self._published
-            if kind == _LIST:
-                # A list is needed if the model is published again
-                needed = needed | pointed
+            needed = listed if kind == _LIST else self._published
             if kind is not None and model not in needed:
                 yield from self._object(path, kind, model)
         for upload in self._backend.list_uploads("/"):
@@ -316,11 +321,7 @@ def _kind(path: str) -> tuple[str | None, ModelId | None]:
     r"""Kind of an object that may be an orphan, and the model that it belongs to."""
     if path.startswith(conditions.FOLDER):
         return "probe", None
-    for kind, model in (
-        ("archive", layout.model_of_archive(path)),
-        ("metadata", layout.model_of_record(path, "meta")),
-        (_LIST, layout.model_of_list(path)),
-    ):
-        if model is not None:
+    for kind, model_of in _MODELS.items():
+        if model := model_of(path):
             return kind, model
     return None, None

@@ -264,20 +264,14 @@ def _load_some(
 
     def attempt(*, private: bool) -> Generator[str, None, None]:
         staging = slot.stage(whole, private=private)
-        wanted = missing.intersection(member.name for member in left)
-        staging.prepare(expected(archive.directory, wanted))
-        reused = {
-            member.name
-            for member in left
-            if member.name in right
-            and staging.reuse(whole.folder, member.name, executable=member.executable)
-        }
-        progress(sum(member.size for member in left if member.name in reused))
-        _keep_parts(archive, staging, [slot.folder, whole.folder], wanted - right)
-        files = extractor(
+        files = [member for member in left if member.name in missing]
+        wanted = {member.name for member in files}
+        reused = _take_over(archive, staging, files, right, whole.folder, slot.folder)
+        progress(sum(member.size for member in files if member.name in reused))
+        extracting = extractor(
             archive, staging, wanted - reused, num_workers, progress, ahead
         )
-        with contextlib.closing(files.files()) as finished:
+        with contextlib.closing(extracting.files()) as finished:
             while left:
                 name = left[0].name
                 path = os.path.join(slot.folder.path, name)
@@ -344,14 +338,7 @@ def mend(
     def attempt(*, private: bool) -> None:
         names = {member.name for member in members}
         staging = slot.stage(other, private=private)
-        staging.prepare(expected(archive.directory, names))
-        reused = {
-            member.name
-            for member in members
-            if member.name in right
-            and staging.reuse(other.folder, member.name, executable=member.executable)
-        }
-        _keep_parts(archive, staging, [slot.folder, other.folder], names - right)
+        reused = _take_over(archive, staging, members, right, other.folder, slot.folder)
         extractor(archive, staging, names - reused, num_workers, progress).run()
         if not slot.folder.exists():
             # Should locks be broken: some files must not become a whole model
@@ -367,6 +354,40 @@ def mend(
         if not slot.folder.exists():
             raise
         attempt(private=True)
+
+
+def _take_over(
+    archive: Archive,
+    staging: Staging,
+    members: Sequence[format.Member],
+    right: Collection[str],
+    other: Folder,
+    own: Folder,
+) -> set[str]:
+    r"""Put into a staging folder what the cache has of files.
+
+    Args:
+        archive: the archive
+        staging: staging folder, which is prepared for the files
+        members: files that are wrong or missing
+        right: names of files that are right in the other folder
+        other: folder of the other place of the model
+        own: folder of the place that the files are for
+
+    Returns:
+        names of files that are complete
+
+    """
+    staging.prepare(expected(archive.directory, {member.name for member in members}))
+    reused = {
+        member.name
+        for member in members
+        if member.name in right
+        and staging.reuse(other, member.name, executable=member.executable)
+    }
+    rest = {member.name for member in members if member.name not in right}
+    _keep_parts(archive, staging, [own, other], rest)
+    return reused
 
 
 def _keep_parts(

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
+import contextlib
 import itertools
 import struct
 from typing import TypeVar
@@ -86,7 +87,7 @@ def _found(
     find: Callable[[str, Window], Iterable[Found]], file: InputFile
 ) -> list[Found]:
     r"""What is found in a file, nothing if the file is in doubt."""
-    with Window(file) as window:
+    with contextlib.closing(Window(file)) as window:
         try:
             found = list(itertools.islice(find(file.name, window), _MAX_TENSORS + 1))
         except _DOUBTS:

@@ -3,7 +3,6 @@ r"""Read small pieces of a file without a system call for each."""
 from __future__ import annotations
 
 import os
-from types import TracebackType
 
 from audmodel.core.archive import format
 from audmodel.core.archive.input import InputFile
@@ -15,8 +14,6 @@ _LENGTH = 64 * format.KIB
 
 class Window(Content):
     r"""Content of a file that goes into an archive.
-
-    It closes the file as a context manager.
 
     Args:
         file: the file
@@ -34,15 +31,8 @@ class Window(Content):
         self._offset = 0
         self._data = b""
 
-    def __enter__(self) -> Window:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        r"""Close the file."""
         os.close(self._fd)
 
     def read(self, offset: int, length: int, *, may_end: bool = False) -> bytes:

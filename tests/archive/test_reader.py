@@ -301,7 +301,7 @@ def test_damage_that_lasts_is_an_error_that_says_where(
             extract(source, tmp_path / f"{case}", num_workers=num_workers)
         message = str(info.value)
         assert repr(name) in message
-        if member.index is not None and len(member.index.parts) > 1:
+        if member.is_divided:
             parts = member.parts()
             start = member.compressed_size // 2
             [number] = [

@@ -89,7 +89,7 @@ def differences(
         if problem is not None:
             found[member.name] = Difference(member, problem, member.size)
             progress(member.size)
-        elif member.index is not None and len(member.index.parts) > 1:
+        elif member.is_divided:
             jobs += [(member, part) for part in member.parts()]
         else:
             jobs.append((member, None))

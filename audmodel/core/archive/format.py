@@ -28,8 +28,10 @@ KIB = 1024
 PART_SIZE = 4 * KIB * KIB
 MAX_PART_SIZE = 256 * KIB * KIB
 MAX_DIRECTORY = 32 * KIB * KIB
-MAX_TABLE = 96 * KIB * KIB
 MAX_SIZE = KIB**4
+# Enough for MAX_SIZE in MAX_MEMBERS,
+# as every second part of a file has at least a quarter of the part size
+MAX_TABLE = 96 * KIB * KIB
 MAX_MEMBERS = 250_000
 DIGEST_SIZE = 32
 
@@ -74,10 +76,6 @@ ZIP64_SIZE = 0xFF000000
 # the archive follows from names and content of the files alone
 DATE = 0x0021
 TIME = 0x0000
-
-# Enough for MAX_SIZE in MAX_MEMBERS,
-# as every second part of a file has at least a quarter of the part size
-MAX_PARTS = MAX_TABLE // PART.size
 
 
 class Part(NamedTuple):
@@ -144,6 +142,11 @@ class Member:
     def is_folder(self) -> bool:
         r"""Whether this is the entry of a folder."""
         return self.name.endswith("/")
+
+    @property
+    def is_divided(self) -> bool:
+        r"""Whether it has several parts, each of which can be verified."""
+        return self.index is not None and len(self.index.parts) > 1
 
     def parts(self) -> Iterable[Part]:
         r"""Parts of the member, which must have an index."""

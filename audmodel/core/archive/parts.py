@@ -71,7 +71,7 @@ class MemberParts:
         r"""Bytes of the file."""
         self.starts = [0]
         r"""Position of the first byte of each part in the file."""
-        if member.index is not None and len(member.index.parts) > 1:
+        if member.is_divided:
             parts = list(member_parts(member))
             self._jobs = [*parts]
             self.starts = [job.part.raw_offset for job in parts]

@@ -107,7 +107,7 @@ def plan(directory: format.Directory, only: Container[str] | None = None) -> lis
         if member.is_folder or (only is not None and member.name not in only):
             continue
         entry = Entry(member, *parsing.data_range(member, stop))
-        if member.index is not None and len(member.index.parts) > 1:
+        if member.is_divided:
             close_span()
             jobs += member_parts(member)
         elif member.index is None and entry.stop - entry.start > format.PART_SIZE:

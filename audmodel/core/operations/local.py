@@ -274,9 +274,8 @@ def remains(
     for folder in folders:
         sizes = _sizes(folder, members)
         for member in members:
-            has_parts = member.index is not None and len(member.index.parts) > 1
             size = sizes.get(member.name)
-            if size is not None and (has_parts or size == member.size):
+            if size is not None and (member.is_divided or size == member.size):
                 found.setdefault(member.name, folder)
     return found
 

@@ -1,4 +1,4 @@
-"""A storage that does not keep writers apart is found out, whatever it does instead."""
+"""Storages without conditional writes are recognised, each by its own mistake."""
 
 from __future__ import annotations
 

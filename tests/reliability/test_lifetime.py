@@ -39,7 +39,6 @@ pytestmark = pytest.mark.sample(1)
 FIRST_IMPORTS = (
     "audmodel.core.repository.lookup",
     "audbackend",
-    "filelock",
     "blake3",
     "wave",
 )
@@ -86,6 +85,62 @@ def test_a_fork_during_the_first_call_of_a_thread_loads(
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     """
     assert python.run(code, uid=uid, module=module, patience=PATIENCE) == 0
+
+
+def test_a_fork_that_waits_for_logging_imports_what_a_thread_begins_to_import(
+    python: Interpreter,
+) -> None:
+    code = """
+    import logging.config, signal, threading
+    is_configuring, is_forking, is_importing = (threading.Event() for _ in range(3))
+    class Slow:
+        def find_spec(self, name, path=None, target=None):
+            if name == "wave" and not is_importing.is_set():
+                is_importing.set()
+                time.sleep(0.5)
+    sys.meta_path.insert(0, Slow())
+    def handler():
+        # Here, logging is locked
+        is_configuring.set()
+        is_importing.wait(args["patience"])
+        import colorsys
+        return logging.NullHandler()
+    def configure():
+        logging.config.dictConfig({"version": 1, "handlers": {"null": {"()": handler}}})
+    def keep_quiet_and_import():
+        is_forking.wait(args["patience"])
+        time.sleep(0.1)
+        import wave
+    threads = [
+        threading.Thread(target=target) for target in (configure, keep_quiet_and_import)
+    ]
+    for thread in threads:
+        thread.start()
+    is_configuring.wait(args["patience"])
+    is_forking.set()
+    pid = os.fork()
+    if not pid:
+        signal.alarm(args["patience"])
+        import wave
+        os._exit(0)
+    for thread in threads:
+        thread.join()
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    """
+    assert python.run(code, patience=PATIENCE) == 0
+
+
+def test_no_fork_meets_an_import_of_what_waits_for_forks_itself(
+    python: Interpreter, uid: str
+) -> None:
+    code = """
+    def imported():
+        return {name for name in sys.modules if name.partition(".")[0] == "filelock"}
+    before = imported()
+    audmodel.load(args["uid"], num_workers=2)
+    return sorted(imported() - before)
+    """
+    assert python.run(code, uid=uid) == []
 
 
 def test_a_fork_while_an_attribute_is_computed_computes_it_as_well(

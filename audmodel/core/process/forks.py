@@ -10,11 +10,10 @@ as do many of the packages that are used.
 
 from __future__ import annotations
 
+import _imp
+import contextlib
 from importlib import _bootstrap
-
-# The module registers a hook that holds a lock which imports need.
-# The hook that is registered last runs first
-import logging as logging
+import logging
 import os
 import threading
 import time
@@ -25,17 +24,47 @@ _PATIENCE = 10.0
 _PAUSE = 0.002
 
 
-def wait_for_imports() -> None:
-    r"""Wait until no other thread imports a module.
+class _ImportLock:
+    r"""The lock without which no thread begins to import a module.
+
+    ``logging`` locks itself before a fork as well, after this module does,
+    and some of its functions import while they have that lock.
+    So both are taken, in the order of these functions.
+    """
+
+    # There is no public way to it
+    _of_logging = getattr(logging, "_lock", None) or threading.RLock()
+
+    def acquire(self) -> None:
+        self._of_logging.acquire()
+        _imp.acquire_lock()
+
+    def release(self) -> None:
+        # A signal may have ended the hook before it had both
+        with contextlib.suppress(RuntimeError):
+            _imp.release_lock()
+        with contextlib.suppress(RuntimeError):
+            self._of_logging.release()
+
+
+_lock = _ImportLock()
+
+
+def _stop_imports() -> None:
+    r"""Wait until no other thread imports a module, and let none begin to.
 
     A thread that forks in the middle of an import does not wait,
     since others may wait for its import.
     """
     deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
+    while True:
+        _lock.acquire()
         importing = _importing_threads()
         if not importing or threading.get_ident() in importing:
             return
+        if time.monotonic() > deadline:
+            return
+        _lock.release()
         time.sleep(_PAUSE)
 
 
@@ -47,4 +76,6 @@ def _importing_threads() -> set[int | None]:
     return {lock.owner for lock in locks if lock is not None}
 
 
-os.register_at_fork(before=wait_for_imports)
+os.register_at_fork(
+    before=_stop_imports, after_in_parent=_lock.release, after_in_child=_lock.release
+)

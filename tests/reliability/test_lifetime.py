@@ -39,6 +39,7 @@ pytestmark = pytest.mark.sample(1)
 FIRST_IMPORTS = (
     "audmodel.core.repository.lookup",
     "audbackend",
+    "filelock",
     "blake3",
     "wave",
 )
@@ -130,17 +131,36 @@ def test_a_fork_that_waits_for_logging_imports_what_a_thread_begins_to_import(
     assert python.run(code, patience=PATIENCE) == 0
 
 
-def test_no_fork_meets_an_import_of_what_waits_for_forks_itself(
-    python: Interpreter, uid: str
+def test_a_fork_imports_anew_what_a_thread_imports_for_too_long(
+    python: Interpreter, tmp_path: Path
 ) -> None:
+    (tmp_path / "outer.py").write_text("import inner\nvalue = inner.value")
+    (tmp_path / "inner.py").write_text("begun()\nvalue = 7")
     code = """
-    def imported():
-        return {name for name in sys.modules if name.partition(".")[0] == "filelock"}
-    before = imported()
-    audmodel.load(args["uid"], num_workers=2)
-    return sorted(imported() - before)
+    import builtins, signal, threading
+    from audmodel.core.process import forks
+    forks._PATIENCE = 0.1
+    sys.path.insert(0, args["folder"])
+    is_importing, is_forked = threading.Event(), threading.Event()
+    def begun():
+        is_importing.set()
+        is_forked.wait(args["patience"])
+    builtins.begun = begun
+    thread = threading.Thread(target=lambda: __import__("outer"))
+    thread.start()
+    is_importing.wait(args["patience"])
+    pid = os.fork()
+    if not pid:
+        signal.alarm(args["patience"])
+        is_forked.set()
+        import outer
+        os._exit(outer.value)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    is_forked.set()
+    thread.join()
+    return [code, sys.modules["outer"].value]
     """
-    assert python.run(code, uid=uid) == []
+    assert python.run(code, folder=str(tmp_path), patience=PATIENCE) == [7, 7]
 
 
 def test_a_fork_while_an_attribute_is_computed_computes_it_as_well(

@@ -237,8 +237,6 @@ def _folder(root: str, model: CachedModel) -> Folder:
 @contextmanager
 def _locked(root: str, model: CachedModel) -> Iterator[CacheEntry]:
     r"""Lock a model, unless a process is loading it."""
-    from audmodel.core.cache.errors import LockTimeoutError
-
     parsed = ids.parse(model.uid)
     assert isinstance(parsed, ModelId)
     entry = CacheEntry(root, parsed)
@@ -252,7 +250,7 @@ def _locked(root: str, model: CachedModel) -> Iterator[CacheEntry]:
             if model.unfinished and not any(slot.is_left(attempt) for slot in slots):
                 raise _busy(model)
             yield entry
-    except LockTimeoutError as error:
+    except CacheBusyError as error:
         raise _busy(model) from error
 
 

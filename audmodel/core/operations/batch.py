@@ -9,6 +9,7 @@ import time
 
 from audmodel.core.archive import format
 from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.errors import CacheBusyError
 from audmodel.core.operations import loading
 from audmodel.core.operations.archives import find_directory
 from audmodel.core.operations.find import Found
@@ -126,7 +127,6 @@ def load_all(
         RepositoryError: if a repository cannot be used
 
     """
-    from audmodel.core.cache.errors import LockTimeoutError
 
     def prepare(entry: CacheEntry) -> tuple[Found, bool]:
         found = find(entry.model, entry.root)
@@ -164,7 +164,7 @@ def load_all(
                 num_workers=workers,
                 start_progress=start_progress,
             )
-        except LockTimeoutError:
+        except CacheBusyError:
             busy.append(found)
 
     with contextlib.closing(

@@ -11,17 +11,22 @@ as do many of the packages that are used.
 from __future__ import annotations
 
 import _imp
+from collections.abc import Callable
 import contextlib
 from importlib import _bootstrap
 import logging
 import os
+import sys
 import threading
 import time
+from typing import Any
 
 
 # Seconds to wait at most, should an import wait for the thread that forks
 _PATIENCE = 10.0
 _PAUSE = 0.002
+# There is no public way to ask for the locks of modules, which live while in use
+_locks: dict[str, Callable[[], Any]] = getattr(_bootstrap, "_module_locks", {})
 
 
 class _ImportLock:
@@ -59,7 +64,7 @@ def _stop_imports() -> None:
     deadline = time.monotonic() + _PATIENCE
     while True:
         _lock.acquire()
-        importing = _importing_threads()
+        importing = set(_imported().values())
         if not importing or threading.get_ident() in importing:
             return
         if time.monotonic() > deadline:
@@ -68,14 +73,21 @@ def _stop_imports() -> None:
         time.sleep(_PAUSE)
 
 
-def _importing_threads() -> set[int | None]:
-    r"""Threads that hold the lock of a module, ``None`` if it was just made."""
-    # There is no public way to ask for these locks, which live while in use
-    references = getattr(_bootstrap, "_module_locks", {})
-    locks = (reference() for reference in tuple(references.values()))
-    return {lock.owner for lock in locks if lock is not None}
+def _begin_anew() -> None:
+    r"""Forget what other threads had begun to import, should the wait have ended."""
+    for name, thread in _imported().items():
+        if thread not in (None, threading.get_ident()):
+            _locks.pop(name, None)
+            sys.modules.pop(name, None)
+    _lock.release()
+
+
+def _imported() -> dict[str, int | None]:
+    r"""Threads that have the lock of a module, ``None`` if it was just made."""
+    locks = {name: reference() for name, reference in tuple(_locks.items())}
+    return {name: lock.owner for name, lock in locks.items() if lock is not None}
 
 
 os.register_at_fork(
-    before=_stop_imports, after_in_parent=_lock.release, after_in_child=_lock.release
+    before=_stop_imports, after_in_parent=_lock.release, after_in_child=_begin_anew
 )

@@ -80,8 +80,30 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("default")
 
 
+# Folders to remove after a run
+_temporary = pytest.StashKey[list[str]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    _keep_stderr(config)
+    config.stash[_temporary] = [_FIRST_HOME]
+    if not hasattr(config, "workerinput") and config.option.basetemp is None:
+        # Each run closes the usual folder of its user to other users,
+        # but tests of an earlier run may have let them in
+        config.option.basetemp = tempfile.mkdtemp(prefix="audmodel-tests-")
+        config.stash[_temporary].append(config.option.basetemp)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if exitstatus != pytest.ExitCode.OK:
+        # What a failed test has left may be looked at
+        del session.config.stash[_temporary][1:]
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
-    shutil.rmtree(_FIRST_HOME, ignore_errors=True)
+    for folder in config.stash[_temporary]:
+        shutil.rmtree(folder, ignore_errors=True)
     _report_missing_programs(config)
 
 
@@ -112,7 +134,7 @@ _limit = pytest.StashKey[float]()
 _stderr = pytest.StashKey[int]()
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def _keep_stderr(config: pytest.Config) -> None:
     capture: Any = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         config.stash[_stderr] = os.dup(2)

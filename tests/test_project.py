@@ -215,7 +215,6 @@ def test_hangs(hanging):
 def test_clean_up_after_a_failure_has_a_limit_too(tmp_path: Path) -> None:
     (tmp_path / "test_hangs.py").write_text(HANGS)
     options = ["-c", "/dev/null", "--timeout=1", "--timeout-method=thread"]
-    options += [f"--basetemp={tmp_path / 'base'}"]
     result = subprocess.run(
         [sys.executable, "-m", "pytest", *options, "-p", "tests.conftest", tmp_path],
         cwd=ROOT,

@@ -7,7 +7,6 @@ from pathlib import Path
 import signal
 import subprocess
 import sys
-import tempfile
 from typing import Any
 
 import pytest
@@ -17,20 +16,17 @@ from tests.conftest import ROOT
 
 def run_pytest(*arguments: str | Path, **options: Any) -> str:
     """Output of pytest in a process of its own, with what is set up for all tests."""
-    # In the usual folder, pytest would close folders that tests opened for others
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = ("-c", "/dev/null", f"--basetemp={folder}/base", *arguments)
-        result: subprocess.CompletedProcess[str] = subprocess.run(
-            [sys.executable, "-m", "pytest", *arguments],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=100,
-            check=False,
-            **options,
-        )
+    result: subprocess.CompletedProcess[str] = subprocess.run(
+        [sys.executable, "-m", "pytest", "-c", "/dev/null", *arguments],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=100,
+        check=False,
+        **options,
+    )
     return result.stdout
 
 
@@ -76,6 +72,36 @@ def test_ignored_signals_reach_what_tests_start(
         *options, test, preexec_fn=ignore_signals, start_new_session=True
     )
     assert "1 passed" in output, output
+
+
+# Temporary folders -----------------------------------------------------------
+
+LETS_IN = """
+import os
+import subprocess
+import sys
+import tempfile
+from tests.users import let_in
+
+def test_lets_in(tmp_path):
+    let_in(tmp_path)
+    options = ["-c", "/dev/null", "-p", "tests.conftest", "-W", "ignore"]
+    command = [sys.executable, "-m", "pytest", *options, __file__, "-k", "other"]
+    subprocess.run(command, check=True)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.is_relative_to(tempfile.gettempdir()):
+            assert folder.stat().st_mode & 0o055 == 0o055
+
+def test_other(tmp_path):
+    assert os.listdir(tmp_path) == []
+"""
+
+
+def test_folders_stay_open_while_other_tests_run(tmp_path: Path) -> None:
+    test = tmp_path / "test_folders.py"
+    test.write_text(LETS_IN)
+    output = run_pytest("-p", "tests.conftest", "-W", "ignore", test)
+    assert "2 passed" in output, output
 
 
 # The released version --------------------------------------------------------

@@ -36,6 +36,13 @@ JOBS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores < 8 ? core
 ARGS ?=
 PYTEST := python -m pytest -n $(JOBS) --dist worksteal
 
+# A part of the time would go into waiting for the disk, which tests need not do
+# in memory, if there is enough of it. make test-all runs the same on the disk.
+IN_MEMORY := $(if $(TMPDIR),,$(shell \
+	grep -E '^\S+ /dev/shm ' /proc/mounts 2>/dev/null | grep -qv noexec \
+	&& df -k --output=avail /dev/shm 2>/dev/null \
+	| awk 'NR == 2 && $$1 > 8000000 { print "TMPDIR=/dev/shm" }'))
+
 BENCH ?= load publish small_files round_trips memory movers scale parallel
 
 .PHONY: help
@@ -50,7 +57,7 @@ demo: $(DEMO) ## Publish, load and tag a model, and see what happens
 
 .PHONY: test
 test: $(TEST) $(RELEASED) ## Run the quick tests: all behaviour, a sample of each family of faults
-	$(BIN)/$(PYTEST) $(ARGS)
+	$(IN_MEMORY) $(BIN)/$(PYTEST) $(ARGS)
 
 .PHONY: test-rest
 test-rest: $(ALL) $(RELEASED) ## Run what test-all has beyond test
@@ -62,22 +69,16 @@ test-all: $(ALL) $(RELEASED) ## Run all tests, and measure coverage
 
 .PHONY: test-oldest
 test-oldest: $(OLDEST) $(RELEASED) ## Run the quick tests with the oldest versions that users may have
-	.venv-oldest/bin/$(PYTEST) $(ARGS)
+	$(IN_MEMORY) .venv-oldest/bin/$(PYTEST) $(ARGS)
 
 .PHONY: test-latest
 test-latest: $(LATEST) $(RELEASED) ## Run the quick tests with the newest versions there are, unlocked
-	.venv-latest/bin/$(PYTEST) $(ARGS)
+	$(IN_MEMORY) .venv-latest/bin/$(PYTEST) $(ARGS)
 
 # TORTURE=10 make torture tries ten times as much.
-# Most of its time would go into waiting for the disk,
-# which it does not have to do in memory. make test-all runs the same on the disk.
-MEMORY := $(shell df -k --output=avail /dev/shm 2>/dev/null \
-	| awk 'NR == 2 && $$1 > 8000000 { print "/dev/shm" }')
-
 .PHONY: torture
 torture: $(ALL) $(RELEASED) ## Kill, fail, race and interrupt for some 20 minutes
-	TORTURE=$${TORTURE:-1} $(if $(MEMORY),TMPDIR=$(MEMORY)) \
-		$(BIN)/$(PYTEST) --part all tests/reliability $(ARGS)
+	TORTURE=$${TORTURE:-1} $(IN_MEMORY) $(BIN)/$(PYTEST) --part all tests/reliability $(ARGS)
 
 # What is known of earlier changes is kept in .mutants: a run may be stopped,
 # and what it has left be done another day

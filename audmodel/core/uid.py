@@ -41,13 +41,13 @@ class ModelId:
         short: first part of the ID, shared by all versions:
             8 characters, or 36 for models of the first generation
         version: version of the model
-        alias: alias or short ID that led to it, for messages
+        found_by: ID that a lookup began with, for messages
 
     """
 
     short: str
     version: str
-    alias: str | None = field(default=None, compare=False)
+    found_by: ShortId | Alias | None = field(default=None, compare=False, kw_only=True)
 
     def __str__(self) -> str:
         return f"{self.short}-{self.version}"

@@ -10,14 +10,13 @@ import contextlib
 import dataclasses
 import os
 
+from audmodel.core.api.arguments import cache_entry
 from audmodel.core.api.models import load
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.operations.find import find
-from audmodel.core.operations.find import resolve
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.process.workers import check_timeout
-from audmodel.core.repository.config import cache_folder
 from audmodel.core.repository.repository import anchored
 from audmodel.core.selection import check_patterns
 
@@ -112,20 +111,18 @@ def open(
     timeout = check_timeout(timeout)
     if not isinstance(file, str):
         raise TypeError(f"'file' has to be a string, not {type(file).__name__}.")
-    cache_root = cache_folder(cache_root)
-    model = resolve(uid, cache_root)
+    entry = cache_entry(uid, cache_root)
 
     from audmodel.core.operations import opening
 
-    opening.check_path(file, model)
-    entry = CacheEntry(cache_root, model)
+    opening.check_path(file, entry.model)
     opened = opening.open_cached(entry, file)
     if opened is None:
-        found = find(model, cache_root)
+        found = find(entry)
         opened = opening.open_archived(found, file, num_workers)
     while opened is None:
         load(
-            str(model),
+            str(entry.model),
             # A name takes precedence over the pattern that it may look like
             files=file,
             cache_root=cache_root,
@@ -216,20 +213,18 @@ def stream(
     if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 1:
         raise InvalidInputError(f"'ahead' has to be a positive integer, not {ahead!r}.")
     patterns = None if files is None else check_patterns(files)
-    cache_root = cache_folder(cache_root)
-    model = resolve(uid, cache_root)
+    entry = cache_entry(uid, cache_root)
 
     from audmodel.core.operations.local import Local
 
     def fetch(found: Found) -> Generator[str, None, None]:
         return _stream(found, patterns, ahead, timeout, num_workers, verbose)
 
-    entry = CacheEntry(cache_root, model)
     paths = Local(entry).paths(patterns)
     if paths is not None:
         cached = (path for path in paths)
-        return _existing(entry, cached, lambda: fetch(find(model, cache_root)))
-    found = find(model, cache_root)
+        return _existing(entry, cached, lambda: fetch(find(entry)))
+    found = find(entry)
     # The current folder may be another one when the first file is asked for
     found = dataclasses.replace(found, place=anchored(found.place))
     return _existing(entry, fetch(found), lambda: fetch(found))

@@ -6,6 +6,7 @@ import contextlib
 import warnings
 
 from audmodel.core import uid as ids
+from audmodel.core.api.arguments import cache_entry
 from audmodel.core.errors import AliasNotFoundError
 from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.operations.find import alias_target
@@ -16,6 +17,7 @@ from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository.config import cache_folder
 from audmodel.core.repository.repository import Repository
 from audmodel.core.repository.repository import check_type
+from audmodel.core.uid import Alias
 
 
 def aliases(
@@ -50,7 +52,7 @@ def aliases(
     """
     from audmodel.core.repository.lookup import open_registry
 
-    found = find(uid, cache_folder(cache_root), any_archive=True)
+    found = find(cache_entry(uid, cache_root), any_archive=True)
     with open_registry(found.place) as registry:
         names = registry.listed_aliases(found.model)
     return sorted(name for name in names if alias_target(name) == found.model)
@@ -140,7 +142,7 @@ def resolve_alias(
         raise TypeError(f"An alias has to be a string, not {type(alias).__name__}.")
     if ids.is_alias(alias):
         with contextlib.suppress(ModelNotFoundError):
-            return str(resolve(alias, cache_folder(cache_root)))
+            return str(resolve(Alias(alias), cache_folder(cache_root)))
     raise AliasNotFoundError(
         f"An alias with name {alias[:150]!r} does not exist in {places()}."
     )
@@ -188,7 +190,7 @@ def set_alias(
     from audmodel.core.repository.lookup import open_registry
 
     ids.check_alias(alias)
-    found = find(uid, cache_folder(cache_root), any_archive=True)
+    found = find(cache_entry(uid, cache_root), any_archive=True)
     check_alias_found(alias, found.place)
     with open_registry(found.place) as registry:
         registry.set_alias(alias, found.model)

@@ -76,7 +76,7 @@ def remove_cached(uid: str, *, cache_root: str | None = None) -> list[CachedMode
     """
     parsed = ids.parse(uid)
     cache_root = cache_folder(cache_root)
-    wanted = parsed if isinstance(parsed, ShortId) else resolve(uid, cache_root)
+    wanted = parsed if isinstance(parsed, ShortId) else resolve(parsed, cache_root)
     models = [model for model in care.cached(cache_root) if _is(model, wanted)]
     if not models:
         raise NotCachedError(f"The model '{uid}' is not in the cache '{cache_root}'.")

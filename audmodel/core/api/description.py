@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from audmodel.core.api.arguments import cache_entry
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.operations.find import find
 from audmodel.core.operations.find import find_header
-from audmodel.core.repository.config import cache_folder
 from audmodel.core.repository.repository import Repository
 
 
@@ -35,7 +35,7 @@ def author(uid: str, *, cache_root: str | None = None) -> str:
         'sphinx'
 
     """
-    return find_header(uid, cache_folder(cache_root)).author
+    return find_header(cache_entry(uid, cache_root)).author
 
 
 def date(uid: str, *, cache_root: str | None = None) -> str:
@@ -62,7 +62,7 @@ def date(uid: str, *, cache_root: str | None = None) -> str:
         '2026-01-01'
 
     """
-    return str(find_header(uid, cache_folder(cache_root)).date)
+    return str(find_header(cache_entry(uid, cache_root)).date)
 
 
 def header(
@@ -98,7 +98,7 @@ def header(
         'onnx'
 
     """
-    return find_header(uid, cache_folder(cache_root)).public()
+    return find_header(cache_entry(uid, cache_root)).public()
 
 
 def name(uid: str, *, cache_root: str | None = None, verbose: bool = False) -> str:
@@ -126,7 +126,7 @@ def name(uid: str, *, cache_root: str | None = None, verbose: bool = False) -> s
         'onnx'
 
     """
-    return find_header(uid, cache_folder(cache_root)).name
+    return find_header(cache_entry(uid, cache_root)).name
 
 
 def parameters(
@@ -158,7 +158,7 @@ def parameters(
         16000
 
     """
-    return dict(find_header(uid, cache_folder(cache_root)).parameters)
+    return dict(find_header(cache_entry(uid, cache_root)).parameters)
 
 
 def repository(uid: str, *, cache_root: str | None = None) -> Repository:
@@ -185,7 +185,7 @@ def repository(uid: str, *, cache_root: str | None = None) -> Repository:
         'models'
 
     """
-    return find(uid, cache_folder(cache_root), any_archive=True).place
+    return find(cache_entry(uid, cache_root), any_archive=True).place
 
 
 def subgroup(uid: str, *, cache_root: str | None = None, verbose: bool = False) -> str:
@@ -213,7 +213,7 @@ def subgroup(uid: str, *, cache_root: str | None = None, verbose: bool = False) 
         'emotion.cnn'
 
     """
-    return find_header(uid, cache_folder(cache_root)).subgroup
+    return find_header(cache_entry(uid, cache_root)).subgroup
 
 
 def url(
@@ -255,7 +255,7 @@ def url(
         raise InvalidInputError(
             f"'type' has to be one of 'model', 'header', 'meta', not {type!r}."
         )
-    found = find(uid, cache_folder(cache_root), any_archive=True)
+    found = find(cache_entry(uid, cache_root), any_archive=True)
     with open_registry(found.place) as registry:
         if type == "model":
             path = registry.archive_path(found.model, found.header.location)
@@ -289,4 +289,4 @@ def version(uid: str, *, cache_root: str | None = None, verbose: bool = False) -
         '1.0.0'
 
     """
-    return find_header(uid, cache_folder(cache_root)).version
+    return find_header(cache_entry(uid, cache_root)).version

@@ -6,15 +6,12 @@ from collections.abc import Mapping
 import dataclasses
 
 from audmodel.core import uid as ids
-from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.api.arguments import cache_entry
 from audmodel.core.errors import InvalidIdError
 from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.operations.find import alias_target
 from audmodel.core.operations.find import find_versions
 from audmodel.core.operations.find import missing_message
-from audmodel.core.operations.find import resolve
-from audmodel.core.repository.config import cache_folder
-from audmodel.core.repository.config import default_cache_root
 from audmodel.core.uid import Alias
 
 
@@ -45,13 +42,12 @@ def exists(uid: str) -> bool:
     from audmodel.core.repository.lookup import first
 
     try:
-        model = resolve(uid, default_cache_root())
+        entry = cache_entry(uid, None)
     except (InvalidIdError, ModelNotFoundError):
         return False
     try:
-        return first(lambda registry: registry.header(model)) is not None
+        return first(lambda registry: registry.header(entry.model)) is not None
     except OfflineError:
-        entry = CacheEntry(default_cache_root(), model)
         if entry.is_complete or entry.header.exists():
             return True  # models are never deleted
         raise
@@ -73,7 +69,7 @@ def full_id(uid: str, cache_root: str | None) -> str:
         RepositoryError: if a repository cannot be used
 
     """
-    return str(resolve(uid, cache_folder(cache_root)))
+    return str(cache_entry(uid, cache_root).model)
 
 
 def latest_version(uid: str) -> str:
@@ -97,14 +93,15 @@ def latest_version(uid: str) -> str:
         '2.0.0'
 
     """
-    ids.parse(uid)
-    found = versions(uid)
-    if not found:
-        model = alias_target(uid) if ids.is_alias(uid) else None
+    parsed = ids.parse(uid)
+    if isinstance(parsed, Alias):
+        model = alias_target(parsed.name)
         if model is None:
-            raise ModelNotFoundError(missing_message(uid))
-        model = dataclasses.replace(model, alias=uid)
-        raise ModelNotFoundError(missing_message(model))
+            raise ModelNotFoundError(missing_message(parsed))
+        parsed = dataclasses.replace(model, found_by=parsed)
+    found = find_versions(parsed.short)
+    if not found:
+        raise ModelNotFoundError(missing_message(parsed))
     return found[-1]
 
 
@@ -203,9 +200,5 @@ def versions(uid: str, *, cache_root: str | None = None) -> list[str]:
         parsed = ids.parse(uid)
     except InvalidIdError:
         return []
-    if isinstance(parsed, Alias):
-        target = alias_target(parsed.name)
-        if target is None:
-            return []
-        return find_versions(target.short)
-    return find_versions(parsed.short)
+    model = alias_target(parsed.name) if isinstance(parsed, Alias) else parsed
+    return [] if model is None else find_versions(model.short)

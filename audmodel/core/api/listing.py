@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import warnings
 
 from audmodel.core import uid as ids
+from audmodel.core.api.arguments import cache_entry
 from audmodel.core.operations.results import Model
 from audmodel.core.operations.results import ModelFile
 from audmodel.core.process.workers import check_num_workers
@@ -53,7 +54,7 @@ def files(uid: str, *, cache_root: str | None = None) -> list[ModelFile]:
     """
     from audmodel.core.operations.archives import find_directory
 
-    directory = find_directory(uid, cache_folder(cache_root))
+    directory = find_directory(cache_entry(uid, cache_root))
     return [
         ModelFile(member.name, member.size, member.compressed_size)
         for member in directory.files()
@@ -141,12 +142,13 @@ def models(
     stored = document.stored_form(params or {}, "params")
     wanted = catalogue.Filter(name, subgroup, stored, alias, author)
     places = None if repository is None else [check_type(repository)]
+    cache_root = cache_folder(cache_root)
     with progress_bar("Read models", verbose=verbose, unit="") as start_progress:
         found = each(
             lambda registry: catalogue.read(
                 registry,
                 wanted,
-                cache_folder(cache_root),
+                cache_root,
                 num_workers=num_workers,
                 start_progress=start_progress,
             ),

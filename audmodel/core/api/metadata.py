@@ -6,10 +6,9 @@ from collections.abc import Mapping
 import logging
 from typing import Any
 
+from audmodel.core.api.arguments import cache_entry
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.operations.find import find
-from audmodel.core.operations.find import resolve
-from audmodel.core.repository.config import cache_folder
 
 
 logger = logging.getLogger("audmodel")
@@ -49,11 +48,11 @@ def meta(
     from audmodel.core.backend.errors import OfflineError
     from audmodel.core.repository.lookup import open_registry
 
-    cache_root = cache_folder(cache_root)
+    entry = cache_entry(uid, cache_root)
     try:
-        found = find(uid, cache_root)
+        found = find(entry)
     except OfflineError:
-        known = _known_meta(CacheEntry(cache_root, resolve(uid, cache_root)))
+        known = _known_meta(entry)
         if known is None:
             raise
         return known
@@ -121,7 +120,7 @@ def update_meta(
     from audmodel.core.yaml import document
 
     document.dump(meta, "meta")
-    found = find(uid, cache_folder(cache_root))
+    found = find(cache_entry(uid, cache_root))
     with open_registry(found.place) as registry:
         data, content = registry.change_meta(found.model, meta, replace=replace)
     found.entry.meta.keep(content)

@@ -12,15 +12,15 @@ import warnings
 
 from audmodel.core import disk
 from audmodel.core import uid as ids
+from audmodel.core.api.arguments import cache_entries
+from audmodel.core.api.arguments import cache_entry
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.errors import ConfigurationError
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.home import expand_home
 from audmodel.core.operations.find import find
-from audmodel.core.operations.find import resolve
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.process.workers import check_timeout
-from audmodel.core.repository.config import cache_folder
 from audmodel.core.repository.config import config
 from audmodel.core.repository.config import is_embedded
 from audmodel.core.repository.repository import Repository
@@ -138,11 +138,10 @@ def load(
     num_workers = check_num_workers(num_workers)
     timeout = check_timeout(timeout)
     patterns = None if files is None else check_patterns(files)
-    cache_root = cache_folder(cache_root)
     if isinstance(uid, list | tuple):
-        return _load_all(uid, patterns, cache_root, timeout, num_workers, verbose)
-    model = resolve(uid, cache_root)
-    entry = CacheEntry(cache_root, model)
+        entries = cache_entries(uid, cache_root)
+        return _load_all(entries, patterns, timeout, num_workers, verbose)
+    entry = cache_entry(uid, cache_root)
 
     from audmodel.core.operations.local import Local
 
@@ -151,8 +150,8 @@ def load(
         from audmodel.core.operations import batch
         from audmodel.core.progress import progress_bar
 
-        found = find(model, cache_root)
-        with progress_bar(f"Load {model}", verbose=verbose) as start_progress:
+        found = find(entry)
+        with progress_bar(f"Load {entry.model}", verbose=verbose) as start_progress:
             path = batch.load(
                 found,
                 patterns,
@@ -161,14 +160,13 @@ def load(
                 start_progress=start_progress,
             )
     else:
-        logger.info("Loaded '%s' from the cache '%s'.", model, entry.root)
+        logger.info("Loaded '%s' from the cache '%s'.", entry.model, entry.root)
     return path
 
 
 def _load_all(
-    uids: Iterable[str],
+    entries: list[CacheEntry],
     patterns: tuple[str, ...] | None,
-    cache_root: str,
     timeout: float,
     num_workers: int,
     verbose: bool,
@@ -177,22 +175,16 @@ def _load_all(
     from audmodel.core.operations import batch
     from audmodel.core.progress import progress_bar
 
-    known: dict[str, CacheEntry] = {}
-    models: list[ModelId] = []
-    for uid in uids:
-        if uid not in known:
-            known[uid] = CacheEntry(cache_root, resolve(uid, cache_root))
-        models.append(known[uid].model)
-    entries = {entry.model: entry for entry in known.values()}
-    with progress_bar(f"Load {len(entries)} models", verbose=verbose) as start_progress:
+    models = {entry.model: entry for entry in entries}
+    with progress_bar(f"Load {len(models)} models", verbose=verbose) as start_progress:
         paths = batch.load_all(
-            list(entries.values()),
+            list(models.values()),
             patterns,
             timeout=timeout,
             num_workers=num_workers,
             start_progress=start_progress,
         )
-    return [paths[model] for model in models]
+    return [paths[entry.model] for entry in entries]
 
 
 def publish(

@@ -6,12 +6,10 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 import datetime
 
+from audmodel.core.api.arguments import cache_entry
 from audmodel.core.api.models import publication
-from audmodel.core.cache.entry import CacheEntry
-from audmodel.core.operations.find import resolve
 from audmodel.core.operations.results import Transfer
 from audmodel.core.process.workers import check_num_workers
-from audmodel.core.repository.config import cache_folder
 from audmodel.core.repository.repository import Repository
 from audmodel.core.selection import check_patterns
 
@@ -69,8 +67,7 @@ def plan_load(
 
     patterns = None if files is None else check_patterns(files)
     num_workers = check_num_workers(num_workers)
-    cache_root = cache_folder(cache_root)
-    entry = CacheEntry(cache_root, resolve(uid, cache_root))
+    entry = cache_entry(uid, cache_root)
     return planning.load(entry, patterns, num_workers)
 
 

@@ -2,14 +2,12 @@ r"""Verify models in the cache and in repositories."""
 
 from __future__ import annotations
 
-from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.api.arguments import cache_entry
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.operations.find import find
-from audmodel.core.operations.find import resolve
 from audmodel.core.operations.results import Verification
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.process.workers import check_timeout
-from audmodel.core.repository.config import cache_folder
 
 
 def verify(
@@ -91,24 +89,22 @@ def verify(
             "Only a model in the cache can be repaired. "
             "Use either 'repair' or 'remote'."
         )
-    cache_root = cache_folder(cache_root)
-    model = resolve(uid, cache_root)
-    entry = CacheEntry(cache_root, model)
-    with progress_bar(f"Verify {model}", verbose=verbose) as start_progress:
+    entry = cache_entry(uid, cache_root)
+    with progress_bar(f"Verify {entry.model}", verbose=verbose) as start_progress:
         if remote:
             return verification.verify_remote(
-                find(model, cache_root, any_archive=True),
+                find(entry, any_archive=True),
                 num_workers=num_workers,
                 start_progress=start_progress,
             )
         verification.slot_of(entry)  # before a repository is asked
-        directory = find_directory(str(model), cache_root)
+        directory = find_directory(entry)
         result, differences = verification.verify(
             entry, directory, num_workers=num_workers, start_progress=start_progress
         )
     if not differences or not repair:
         return result
-    found = find(model, cache_root, any_archive=True)
+    found = find(entry, any_archive=True)
     slot = verification.slot_of(found.entry)
     with slot.lock(timeout=timeout):
         return verification.repair(found, slot, num_workers=num_workers)

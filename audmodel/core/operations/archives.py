@@ -22,9 +22,7 @@ from audmodel.core.errors import AudmodelError
 from audmodel.core.operations import index
 from audmodel.core.operations.find import Found
 from audmodel.core.operations.find import find
-from audmodel.core.operations.find import resolve
 from audmodel.core.repository.lookup import open_registry
-from audmodel.core.uid import ModelId
 
 
 @dataclass(frozen=True)
@@ -100,12 +98,11 @@ def open_archive(found: Found) -> Iterator[Archive]:
             raise write_error(entry.root, error) from error
 
 
-def find_directory(uid: str | ModelId, cache_root: str) -> format.Directory:
+def find_directory(entry: CacheEntry) -> format.Directory:
     r"""Directory of the archive of a model, from the cache if it is there.
 
     Args:
-        uid: any kind of ID
-        cache_root: cache folder
+        entry: place of the model in the cache
 
     Returns:
         directory
@@ -119,11 +116,10 @@ def find_directory(uid: str | ModelId, cache_root: str) -> format.Directory:
         RepositoryError: if a repository cannot be used
 
     """
-    model = resolve(uid, cache_root)
-    directory = index.read(CacheEntry(cache_root, model))
+    directory = index.read(entry)
     if directory is not None:
         return directory
-    with open_archive(find(model, cache_root)) as archive:
+    with open_archive(find(entry)) as archive:
         return archive.directory
 
 

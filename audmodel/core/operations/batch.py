@@ -129,12 +129,9 @@ def load_all(
     """
 
     def prepare(entry: CacheEntry) -> tuple[Found, bool]:
-        found = find(entry.model, entry.root)
+        found = find(entry)
         identity = found.header.archive
-        if identity is not None:
-            size = identity.size
-        else:
-            size = find_directory(entry.model, entry.root).size
+        size = find_directory(entry).size if identity is None else identity.size
         # It keeps as many workers busy as it has parts
         return found, size > num_workers * format.PART_SIZE
 

@@ -49,43 +49,54 @@ class Found:
         return self.entry.model
 
 
-def resolve(uid: str | ModelId, cache_root: str) -> ModelId:
+def resolve(uid: ModelId | ShortId | Alias, cache_root: str) -> ModelId:
     r"""ID of one version of a model for any kind of ID.
 
     Without network it is the result of the last lookup.
+
+    Args:
+        uid: any kind of ID
+        cache_root: cache folder that keeps results of lookups
+
+    Returns:
+        model ID
+
+    Raises:
+        InvalidDocumentError: if an alias does not name a model ID
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
     """
-    parsed = uid if isinstance(uid, ModelId) else ids.parse(uid)
-    if isinstance(parsed, ModelId):
-        return parsed
+    if isinstance(uid, ModelId):
+        return uid
     from audmodel.core.backend.errors import OfflineError
     from audmodel.core.cache import known
 
     try:
-        model = _look_up(parsed)
+        model = _look_up(uid)
     except OfflineError:
-        model = known.recall(cache_root, parsed)
+        model = known.recall(cache_root, uid)
         if model is None:
             raise
         return model
     if model is None:
         raise ModelNotFoundError(missing_message(uid))
-    known.remember(cache_root, parsed, model)
-    return dataclasses.replace(model, alias=str(parsed))
+    known.remember(cache_root, uid, model)
+    return dataclasses.replace(model, found_by=uid)
 
 
-def _look_up(parsed: ShortId | Alias) -> ModelId | None:
-    if isinstance(parsed, Alias):
-        return alias_target(parsed.name)
-    found = find_versions(parsed.short)
-    return ModelId(parsed.short, found[-1]) if found else None
+def _look_up(uid: ShortId | Alias) -> ModelId | None:
+    if isinstance(uid, Alias):
+        return alias_target(uid.name)
+    found = find_versions(uid.short)
+    return ModelId(uid.short, found[-1]) if found else None
 
 
-def find(uid: str | ModelId, cache_root: str, *, any_archive: bool = False) -> Found:
+def find(entry: CacheEntry, *, any_archive: bool = False) -> Found:
     r"""Find a model in the configured repositories.
 
     Args:
-        uid: any kind of ID
-        cache_root: cache folder
+        entry: its place in the cache
         any_archive: whether the model in the cache may be of another archive
 
     Returns:
@@ -102,7 +113,7 @@ def find(uid: str | ModelId, cache_root: str, *, any_archive: bool = False) -> F
     from audmodel.core.operations.local import Local
     from audmodel.core.repository.lookup import first
 
-    model = resolve(uid, cache_root)
+    model = entry.model
     try:
         found = first(lambda registry: _header(registry, model))
     except OfflineError as error:
@@ -114,7 +125,6 @@ def find(uid: str | ModelId, cache_root: str, *, any_archive: bool = False) -> F
             f"{missing_message(model)}{_existing_versions(model.short)}"
         )
     place, (header, content, url) = found
-    entry = CacheEntry(cache_root, model)
     if entry.is_complete and not Local(entry).is_of(header.archive):
         if not any_archive:
             raise other_archive(entry, place)
@@ -147,21 +157,32 @@ def other_archive(entry: CacheEntry, place: object) -> ArchiveMismatchError:
     )
 
 
-def find_header(uid: str, cache_root: str) -> Header:
-    r"""Header of a model, from the cache if it is there."""
+def find_header(entry: CacheEntry) -> Header:
+    r"""Header of a model, from the cache if it is there.
+
+    Args:
+        entry: place of the model in the cache
+
+    Returns:
+        header
+
+    Raises:
+        InvalidDocumentError: if the header of the model is not valid
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    """
     from audmodel.core.errors import InvalidDocumentError
     from audmodel.core.repository import header as header_module
     from audmodel.core.yaml import document
 
-    model = resolve(uid, cache_root)
-    entry = CacheEntry(cache_root, model)
     content = entry.header.read(document.MAX_BYTES)
     if content is not None:
         try:
-            return header_module.parse(content, model, f"'{entry.header.path}'")
+            return header_module.parse(content, entry.model, f"'{entry.header.path}'")
         except InvalidDocumentError:
             pass  # it is fetched again
-    return find(model, cache_root).header
+    return find(entry).header
 
 
 def find_versions(short: str) -> list[str]:
@@ -214,20 +235,19 @@ def _existing_versions(short: str) -> str:
     return f" Its {'newest ' if len(versions) > _SHOWN else ''}versions are: {shown}."
 
 
-def missing_message(uid: str | ModelId) -> str:
+def missing_message(uid: ModelId | ShortId | Alias) -> str:
     r"""Message of an error for a model that was not found.
 
     Args:
-        uid: what the user asked for,
-            or the model that it leads to
+        uid: ID that does not exist
 
     Returns:
         message
 
     """
-    if isinstance(uid, ModelId) and uid.alias and ids.is_alias(uid.alias):
+    if isinstance(uid, ModelId) and isinstance(uid.found_by, Alias):
         return (
-            f"The alias '{uid.alias}' points to the model '{uid}', "
+            f"The alias '{uid.found_by}' points to the model '{uid}', "
             f"which does not exist in {places()}. "
             "Let it point to another model with audmodel.set_alias()."
         )

@@ -63,7 +63,7 @@ def load(
     local = Local(entry)
     if local.slot(patterns) is not None:
         return Transfer(uid, 0, 0, 0, 0, exact=True)
-    with open_archive(find(entry.model, entry.root)) as archive:
+    with open_archive(find(entry)) as archive:
         check_same(archive)
         has_ranges = isinstance(archive.backend, ObjectBackend)
         directory, size = archive.directory, archive.reader.size

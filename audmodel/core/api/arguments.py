@@ -1,0 +1,52 @@
+r"""Turn arguments of users into what operations take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from audmodel.core import uid as ids
+from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.operations.find import resolve
+from audmodel.core.repository.config import cache_folder
+
+
+def cache_entry(uid: str, cache_root: str | None) -> CacheEntry:
+    r"""Place in the cache for the model of an ID.
+
+    Args:
+        uid: model ID or alias.
+            Without version it is the latest version
+        cache_root: cache folder, the default one if it is ``None``
+
+    Returns:
+        place, which holds the root of the cache and the model ID
+
+    Raises:
+        TypeError: if ``uid`` is not a string
+        ConfigurationError: if the configuration cannot be used
+        InvalidDocumentError: if an alias does not name a model ID
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    """
+    return cache_entries([uid], cache_root)[0]
+
+
+def cache_entries(uids: Sequence[str], cache_root: str | None) -> list[CacheEntry]:
+    r"""Places in the cache for the models of several IDs.
+
+    Args:
+        uids: model IDs or aliases, each of which is looked up once
+        cache_root: cache folder, the default one if it is ``None``
+
+    Returns:
+        places in the same order, see :func:`cache_entry` for errors
+
+    """
+    root = cache_folder(cache_root)
+    entries: dict[str, CacheEntry] = {}
+    for uid in uids:
+        if uid not in entries:
+            entries[uid] = CacheEntry(root, resolve(ids.parse(uid), root))
+    return [entries[uid] for uid in uids]

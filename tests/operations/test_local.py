@@ -18,6 +18,7 @@ from audmodel.core.cache.slot import Slot
 from audmodel.core.operations import index
 from audmodel.core.operations import verification
 from audmodel.core.operations.find import Found
+from audmodel.core.operations.options import LoadOptions
 from audmodel.errors import ArchiveMismatchError
 from audmodel.errors import FileNotInModelError
 from audmodel.errors import NotCachedError
@@ -290,11 +291,11 @@ def test_whole_model_that_appears_before_a_repair_is_left_alone(
     (partial / "b.bin").write_bytes(b"damaged")
     repair = verification.repair
 
-    def late(found: Found, slot: Slot, *, num_workers: int) -> audmodel.Verification:
+    def late(found: Found, slot: Slot, options: LoadOptions) -> audmodel.Verification:
         # Another process loads the model, and a file of it is damaged
         root = Path(audmodel.load(uid))
         (root / "a" / "1.bin").write_bytes(bytes(1000))
-        return repair(found, slot, num_workers=num_workers)
+        return repair(found, slot, options)
 
     monkeypatch.setattr(verification, "repair", late)
     result = audmodel.verify(uid, repair=True)

@@ -5,26 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
-from collections.abc import Sequence
 import contextlib
 import dataclasses
 import os
 
 from audmodel.core.api.arguments import cache_entry
-from audmodel.core.api.models import load
+from audmodel.core.api.arguments import load_options
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.operations.find import find
-from audmodel.core.process.workers import check_num_workers
-from audmodel.core.process.workers import check_timeout
 from audmodel.core.repository.repository import anchored
-from audmodel.core.selection import check_patterns
 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from audmodel.core.operations.find import Found
     from audmodel.core.operations.opening import OpenedFile
+    from audmodel.core.operations.options import LoadOptions
 
 
 def open(
@@ -107,8 +104,7 @@ def open(
         (16384, b'\xfd\xfe\xff')
 
     """
-    num_workers = check_num_workers(num_workers)
-    timeout = check_timeout(timeout)
+    options = load_options(num_workers=num_workers, timeout=timeout)
     if not isinstance(file, str):
         raise TypeError(f"'file' has to be a string, not {type(file).__name__}.")
     entry = cache_entry(uid, cache_root)
@@ -118,17 +114,12 @@ def open(
     opening.check_path(file, entry.model)
     opened = opening.open_cached(entry, file)
     if opened is None:
-        found = find(entry)
-        opened = opening.open_archived(found, file, num_workers)
+        opened = opening.open_archived(find(entry), file, options.num_workers)
     while opened is None:
-        load(
-            str(entry.model),
-            # A name takes precedence over the pattern that it may look like
-            files=file,
-            cache_root=cache_root,
-            timeout=timeout,
-            num_workers=num_workers,
-        )
+        from audmodel.core.operations import batch
+
+        # A name takes precedence over the pattern that it may look like
+        batch.load(find(entry), dataclasses.replace(options, files=(file,)))
         # Another process may have removed it from the cache in the meantime
         opened = opening.open_cached(entry, file)
     return opened
@@ -208,19 +199,18 @@ def stream(
         readme.txt 29
 
     """
-    num_workers = check_num_workers(num_workers)
-    timeout = check_timeout(timeout)
+    options = load_options(files=files, num_workers=num_workers, timeout=timeout)
     if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 1:
         raise InvalidInputError(f"'ahead' has to be a positive integer, not {ahead!r}.")
-    patterns = None if files is None else check_patterns(files)
+    options = dataclasses.replace(options, ahead=ahead)
     entry = cache_entry(uid, cache_root)
 
     from audmodel.core.operations.local import Local
 
     def fetch(found: Found) -> Generator[str, None, None]:
-        return _stream(found, patterns, ahead, timeout, num_workers, verbose)
+        return _stream(found, options, verbose=verbose)
 
-    paths = Local(entry).paths(patterns)
+    paths = Local(entry).paths(options.files)
     if paths is not None:
         cached = (path for path in paths)
         return _existing(entry, cached, lambda: fetch(find(entry)))
@@ -256,32 +246,22 @@ def _existing(
 
 
 def _stream(
-    found: Found,
-    patterns: Sequence[str] | None,
-    ahead: int,
-    timeout: float,
-    num_workers: int,
-    verbose: bool,
+    found: Found, options: LoadOptions, *, verbose: bool
 ) -> Generator[str, None, None]:
     from audmodel.core.operations import loading
     from audmodel.core.operations.local import Local
     from audmodel.core.progress import progress_bar
 
-    with found.entry.partial.lock(timeout=timeout, lend=True):
+    with found.entry.partial.lock(timeout=options.timeout, lend=True):
         # Another process may have loaded it while this one waited
-        paths = Local(found.entry).paths(patterns)
+        paths = Local(found.entry).paths(options.files)
         if paths is not None:
             yield from paths
             return
         title = f"Stream {found.model}"
         with progress_bar(title, verbose=verbose) as start_progress:
-            loaded = loading.stream(
-                found,
-                patterns,
-                num_workers=num_workers,
-                ahead=ahead,
-                start_progress=start_progress,
-            )
+            options = dataclasses.replace(options, start_progress=start_progress)
+            loaded = loading.stream(found, options)
             # 'yield from' would pass errors that a consumer throws to the loader
             with contextlib.closing(loaded):
                 for path in loaded:  # noqa: UP028

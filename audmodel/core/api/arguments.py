@@ -2,12 +2,17 @@ r"""Turn arguments of users into what operations take."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence
 
 from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.operations.find import resolve
+from audmodel.core.operations.options import LoadOptions
+from audmodel.core.process.workers import check_num_workers
+from audmodel.core.process.workers import check_timeout
 from audmodel.core.repository.config import cache_folder
+from audmodel.core.selection import check_patterns
 
 
 def cache_entry(uid: str, cache_root: str | None) -> CacheEntry:
@@ -50,3 +55,31 @@ def cache_entries(uids: Sequence[str], cache_root: str | None) -> list[CacheEntr
         if uid not in entries:
             entries[uid] = CacheEntry(root, resolve(ids.parse(uid), root))
     return [entries[uid] for uid in uids]
+
+
+def load_options(
+    *,
+    files: str | Iterable[str] | None = None,
+    num_workers: int | None,
+    timeout: float | None = None,
+) -> LoadOptions:
+    r"""How a user wants a model to be loaded.
+
+    Args:
+        files: pattern or patterns of the files, the whole model if it is ``None``
+        num_workers: number of workers, ``None`` chooses one for the machine
+        timeout: seconds to wait for another process, ``None`` is forever
+
+    Returns:
+        checked options, which show no progress
+
+    Raises:
+        TypeError: if an argument is of the wrong type
+        InvalidInputError: if an argument is not allowed
+
+    """
+    return LoadOptions(
+        num_workers=check_num_workers(num_workers),
+        timeout=check_timeout(timeout),
+        files=None if files is None else check_patterns(files),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Mapping
+import dataclasses
 import datetime
 import logging
 import os
@@ -14,18 +15,18 @@ from audmodel.core import disk
 from audmodel.core import uid as ids
 from audmodel.core.api.arguments import cache_entries
 from audmodel.core.api.arguments import cache_entry
+from audmodel.core.api.arguments import load_options
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.errors import ConfigurationError
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.home import expand_home
 from audmodel.core.operations.find import find
+from audmodel.core.operations.options import LoadOptions
 from audmodel.core.process.workers import check_num_workers
-from audmodel.core.process.workers import check_timeout
 from audmodel.core.repository.config import config
 from audmodel.core.repository.config import is_embedded
 from audmodel.core.repository.repository import Repository
 from audmodel.core.repository.repository import check_type
-from audmodel.core.selection import check_patterns
 from audmodel.core.uid import ModelId
 
 
@@ -135,41 +136,29 @@ def load(
         ['1.0.0', '2.0.0']
 
     """
-    num_workers = check_num_workers(num_workers)
-    timeout = check_timeout(timeout)
-    patterns = None if files is None else check_patterns(files)
+    options = load_options(files=files, num_workers=num_workers, timeout=timeout)
     if isinstance(uid, list | tuple):
-        entries = cache_entries(uid, cache_root)
-        return _load_all(entries, patterns, timeout, num_workers, verbose)
+        return _load_all(cache_entries(uid, cache_root), options, verbose=verbose)
     entry = cache_entry(uid, cache_root)
 
     from audmodel.core.operations.local import Local
 
-    path = Local(entry).path(patterns)
+    path = Local(entry).path(options.files)
     if path is None:
         from audmodel.core.operations import batch
         from audmodel.core.progress import progress_bar
 
         found = find(entry)
         with progress_bar(f"Load {entry.model}", verbose=verbose) as start_progress:
-            path = batch.load(
-                found,
-                patterns,
-                timeout=timeout,
-                num_workers=num_workers,
-                start_progress=start_progress,
-            )
+            options = dataclasses.replace(options, start_progress=start_progress)
+            path = batch.load(found, options)
     else:
         logger.info("Loaded '%s' from the cache '%s'.", entry.model, entry.root)
     return path
 
 
 def _load_all(
-    entries: list[CacheEntry],
-    patterns: tuple[str, ...] | None,
-    timeout: float,
-    num_workers: int,
-    verbose: bool,
+    entries: list[CacheEntry], options: LoadOptions, *, verbose: bool
 ) -> list[str]:
     r"""Load several models."""
     from audmodel.core.operations import batch
@@ -177,13 +166,8 @@ def _load_all(
 
     models = {entry.model: entry for entry in entries}
     with progress_bar(f"Load {len(models)} models", verbose=verbose) as start_progress:
-        paths = batch.load_all(
-            list(models.values()),
-            patterns,
-            timeout=timeout,
-            num_workers=num_workers,
-            start_progress=start_progress,
-        )
+        options = dataclasses.replace(options, start_progress=start_progress)
+        paths = batch.load_all(list(models.values()), options)
     return [paths[entry.model] for entry in entries]
 
 

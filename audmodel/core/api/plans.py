@@ -7,11 +7,10 @@ from collections.abc import Mapping
 import datetime
 
 from audmodel.core.api.arguments import cache_entry
+from audmodel.core.api.arguments import load_options
 from audmodel.core.api.models import publication
 from audmodel.core.operations.results import Transfer
-from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository.repository import Repository
-from audmodel.core.selection import check_patterns
 
 
 def plan_load(
@@ -65,10 +64,8 @@ def plan_load(
     """
     from audmodel.core.operations import planning
 
-    patterns = None if files is None else check_patterns(files)
-    num_workers = check_num_workers(num_workers)
-    entry = cache_entry(uid, cache_root)
-    return planning.load(entry, patterns, num_workers)
+    options = load_options(files=files, num_workers=num_workers)
+    return planning.load(cache_entry(uid, cache_root), options)
 
 
 def plan_publish(

@@ -2,12 +2,13 @@ r"""Verify models in the cache and in repositories."""
 
 from __future__ import annotations
 
+import dataclasses
+
 from audmodel.core.api.arguments import cache_entry
+from audmodel.core.api.arguments import load_options
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.operations.find import find
 from audmodel.core.operations.results import Verification
-from audmodel.core.process.workers import check_num_workers
-from audmodel.core.process.workers import check_timeout
 
 
 def verify(
@@ -82,8 +83,7 @@ def verify(
     from audmodel.core.operations.archives import find_directory
     from audmodel.core.progress import progress_bar
 
-    num_workers = check_num_workers(num_workers)
-    timeout = check_timeout(timeout)
+    options = load_options(num_workers=num_workers, timeout=timeout)
     if repair and remote:
         raise InvalidInputError(
             "Only a model in the cache can be repaired. "
@@ -91,20 +91,15 @@ def verify(
         )
     entry = cache_entry(uid, cache_root)
     with progress_bar(f"Verify {entry.model}", verbose=verbose) as start_progress:
+        shown = dataclasses.replace(options, start_progress=start_progress)
         if remote:
-            return verification.verify_remote(
-                find(entry, any_archive=True),
-                num_workers=num_workers,
-                start_progress=start_progress,
-            )
+            return verification.verify_remote(find(entry, any_archive=True), shown)
         verification.slot_of(entry)  # before a repository is asked
         directory = find_directory(entry)
-        result, differences = verification.verify(
-            entry, directory, num_workers=num_workers, start_progress=start_progress
-        )
+        result, differences = verification.verify(entry, directory, shown)
     if not differences or not repair:
         return result
     found = find(entry, any_archive=True)
     slot = verification.slot_of(found.entry)
-    with slot.lock(timeout=timeout):
-        return verification.repair(found, slot, num_workers=num_workers)
+    with slot.lock(timeout=options.timeout):
+        return verification.repair(found, slot, options)

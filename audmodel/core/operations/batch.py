@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import contextlib
+import dataclasses
 import logging
 import time
 
@@ -15,8 +16,8 @@ from audmodel.core.operations.archives import find_directory
 from audmodel.core.operations.find import Found
 from audmodel.core.operations.find import find
 from audmodel.core.operations.local import Local
+from audmodel.core.operations.options import LoadOptions
 from audmodel.core.process.requests import prefetch_requests
-from audmodel.core.progress import StartProgress
 from audmodel.core.uid import ModelId
 
 
@@ -35,23 +36,12 @@ def log_cached(entry: CacheEntry) -> None:
     logger.info("Loaded '%s' from the cache '%s'.", entry.model, entry.root)
 
 
-def load(
-    found: Found,
-    patterns: Sequence[str] | None,
-    *,
-    timeout: float,
-    num_workers: int,
-    start_progress: StartProgress,
-) -> str:
+def load(found: Found, options: LoadOptions) -> str:
     r"""Load a model, unless another process is faster.
 
     Args:
         found: the model
-        patterns: which files, all of them if it is ``None``
-        timeout: seconds to wait for another process, forever if negative
-        num_workers: number of threads
-        start_progress: called with the number of bytes of the files,
-            gives a function that is called with the bytes that are done
+        options: which files, how, and how long to wait for another process
 
     Returns:
         path of the folder that holds the files
@@ -65,9 +55,9 @@ def load(
 
     """
     entry = found.entry
-    slot = entry.whole if patterns is None else entry.partial
+    slot = entry.whole if options.files is None else entry.partial
     start = time.monotonic()
-    with slot.lock(timeout=timeout):
+    with slot.lock(timeout=options.timeout):
         waited = time.monotonic() - start
         if waited > _LONG_WAIT:
             logger.info(
@@ -76,27 +66,18 @@ def load(
                 entry.model,
             )
         # Another process may have loaded it while this one waited
-        path = Local(entry).path(patterns)
+        path = Local(entry).path(options.files)
         if path is not None:
             log_cached(entry)
             return path
-        path = loading.load(
-            found, patterns, num_workers=num_workers, start_progress=start_progress
-        )
-        if patterns is None:
+        path = loading.load(found, options)
+        if options.files is None:
             slot.tidy()
             entry.partial.tidy_if_free()
         return path
 
 
-def load_all(
-    entries: Sequence[CacheEntry],
-    patterns: Sequence[str] | None,
-    *,
-    timeout: float,
-    num_workers: int,
-    start_progress: StartProgress,
-) -> dict[ModelId, str]:
+def load_all(entries: Sequence[CacheEntry], options: LoadOptions) -> dict[ModelId, str]:
     r"""Load models: small ones side by side, large ones in parts.
 
     A model that another process loads has to wait
@@ -107,11 +88,8 @@ def load_all(
 
     Args:
         entries: places in the cache
-        patterns: which files, all of them if it is ``None``
-        timeout: seconds to wait for another process, forever if negative
-        num_workers: number of threads for all models together
-        start_progress: called with the number of bytes of the files of each model,
-            gives a function that is called with the bytes that are done
+        options: which files of each model, how long to wait for another process,
+            and the number of threads for all models together
 
     Returns:
         paths of the folders that hold the files
@@ -127,6 +105,7 @@ def load_all(
         RepositoryError: if a repository cannot be used
 
     """
+    num_workers = options.num_workers
 
     def prepare(entry: CacheEntry) -> tuple[Found, bool]:
         found = find(entry)
@@ -138,7 +117,7 @@ def load_all(
     paths: dict[ModelId, str] = {}
     missing: list[CacheEntry] = []
     for entry in entries:
-        path = Local(entry).path(patterns)
+        path = Local(entry).path(options.files)
         if path is None:
             missing.append(entry)
         else:
@@ -153,14 +132,9 @@ def load_all(
     busy: list[Found] = []
 
     def attempt(found: Found, workers: int) -> None:
+        at_once = dataclasses.replace(options, num_workers=workers, timeout=0)
         try:
-            paths[found.model] = load(
-                found,
-                patterns,
-                timeout=0,
-                num_workers=workers,
-                start_progress=start_progress,
-            )
+            paths[found.model] = load(found, at_once)
         except CacheBusyError:
             busy.append(found)
 
@@ -172,11 +146,5 @@ def load_all(
     for found in large:
         attempt(found, num_workers)
     for found in busy:
-        paths[found.model] = load(
-            found,
-            patterns,
-            timeout=timeout,
-            num_workers=num_workers,
-            start_progress=start_progress,
-        )
+        paths[found.model] = load(found, options)
     return paths

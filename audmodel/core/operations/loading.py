@@ -7,6 +7,7 @@ from collections.abc import Collection
 from collections.abc import Generator
 from collections.abc import Sequence
 import contextlib
+import dataclasses
 import errno
 import logging
 import os
@@ -34,29 +35,20 @@ from audmodel.core.operations.local import Local
 from audmodel.core.operations.local import absent
 from audmodel.core.operations.local import remains
 from audmodel.core.operations.local import selected
+from audmodel.core.operations.options import LoadOptions
 from audmodel.core.progress import Progress
-from audmodel.core.progress import StartProgress
 from audmodel.core.progress import no_progress
 
 
 logger = logging.getLogger("audmodel")
 
 
-def load(
-    found: Found,
-    patterns: Sequence[str] | None,
-    *,
-    num_workers: int,
-    start_progress: StartProgress,
-) -> str:
+def load(found: Found, options: LoadOptions) -> str:
     r"""Load a model, or some of its files, into its place in the cache.
 
     Args:
         found: the model, whose place in the cache is locked
-        patterns: which files, all of them if it is ``None``
-        num_workers: number of threads
-        start_progress: called with the number of bytes of the files,
-            gives a function that is called with the bytes that are done
+        options: which files, and how
 
     Returns:
         path of the folder that holds the files
@@ -74,19 +66,18 @@ def load(
     with open_archive(found) as archive:
         check_same(archive)
         members: Sequence[format.Member] = archive.directory.files()
-        slot = entry.whole if patterns is None else entry.partial
-        if patterns is not None:
-            members = selected(archive.directory, patterns, found.model)
+        slot = entry.whole if options.files is None else entry.partial
+        if options.files is not None:
+            members = selected(archive.directory, options.files, found.model)
             forget_other(archive)
-            files = _load_some(archive, members, num_workers, start_progress)
+            files = _load_some(archive, members, options)
             fetched = _result_of(files)
         elif (local := Local(entry)).is_finished:
             fetched = sum(member.size for member in local.missing)
-            progress = start_progress(fetched)
-            mend(archive, slot, local.missing, num_workers, progress)
+            mend(archive, slot, local.missing, options)
         else:
-            fetched = _load_all(archive, num_workers, start_progress)
-        _log(archive, members, fetched, num_workers, start)
+            fetched = _load_all(archive, options)
+        _log(archive, members, fetched, options.num_workers, start)
         return slot.folder.path
 
 
@@ -121,10 +112,7 @@ def _log(
 
 
 def _load_all(
-    archive: Archive,
-    num_workers: int,
-    start_progress: StartProgress,
-    verified: Collection[str] = (),
+    archive: Archive, options: LoadOptions, verified: Collection[str] = ()
 ) -> int:
     r"""Load all files, and take over those that a partial load brought.
 
@@ -135,10 +123,10 @@ def _load_all(
 
     """
     entry, directory = archive.entry, archive.directory
-    progress = start_progress(directory.size)
+    progress = options.start_progress(directory.size)
     members = directory.members
     unknown = [member for member in members if member.name not in verified]
-    right = comparing.right_files(entry.partial.folder, unknown, num_workers)
+    right = comparing.right_files(entry.partial.folder, unknown, options.num_workers)
     known = right.union(verified)
     progress(sum(member.size for member in members if member.name in known))
     missing = {member.name for member in members if member.name not in known}
@@ -155,7 +143,7 @@ def _load_all(
             )
         }
         _keep_parts(archive, staging, [entry.partial.folder], missing)
-        extractor(archive, staging, rest, num_workers, progress).run()
+        extractor(archive, staging, rest, options, progress).run()
         staging.commit((file.name, file.size, file.crc) for file in directory.files())
         forget_other(archive)
 
@@ -169,14 +157,7 @@ def _load_all(
     return sum(member.size for member in members if member.name in missing)
 
 
-def stream(
-    found: Found,
-    patterns: Sequence[str] | None,
-    *,
-    num_workers: int,
-    ahead: int,
-    start_progress: StartProgress,
-) -> Generator[str, None, None]:
+def stream(found: Found, options: LoadOptions) -> Generator[str, None, None]:
     r"""Load a model, or some of its files, one file after the other.
 
     The files lie where those of a partial load do, and stay there.
@@ -184,12 +165,7 @@ def stream(
 
     Args:
         found: the model, whose lock for some files is held
-        patterns: which files, all of them if it is ``None``
-        num_workers: number of threads
-        ahead: largest number of files that are begun
-            before they are asked for
-        start_progress: called with the number of bytes of the files,
-            gives a function that is called with the bytes that are done
+        options: which files, and how
 
     Yields:
         paths of the files, in the order of the archive
@@ -206,14 +182,14 @@ def stream(
     start = time.monotonic()
     with open_archive(found) as archive:
         members: Sequence[format.Member] = archive.directory.files()
-        if patterns is not None:
-            members = selected(archive.directory, patterns, entry.model)
+        if options.files is not None:
+            members = selected(archive.directory, options.files, entry.model)
         check_same(archive)
         forget_other(archive)
         folder = entry.partial.folder
         fetched = {member.name for member in absent(folder, members)}
         given: dict[str, tuple[int, ...]] = {}
-        files = _load_some(archive, members, num_workers, start_progress, ahead)
+        files = _load_some(archive, members, options)
         with contextlib.closing(files):
             for member in members:
                 path = next(files)
@@ -221,14 +197,17 @@ def stream(
                     given[member.name] = _identity(folder, member.name)
                 yield path
             count = _result_of(files)
-        _log(archive, members, count, num_workers, start)
-        if patterns is None and not entry.is_complete:
+        _log(archive, members, count, options.num_workers, start)
+        if options.files is None and not entry.is_complete:
             # The caller may have changed a file whose path it got
+            silent = dataclasses.replace(
+                options, ahead=None, start_progress=no_progress
+            )
             same = [name for name in given if given[name] == _identity(folder, name)]
             # All files were given, so that no process has to wait for the rest
             with contextlib.suppress(CacheBusyError), entry.whole.lock(timeout=0):
                 if not entry.verify():
-                    _load_all(archive, num_workers, no_progress, same)
+                    _load_all(archive, silent, same)
 
 
 def _identity(folder: Folder, name: str) -> tuple[int, ...]:
@@ -241,11 +220,7 @@ def _identity(folder: Folder, name: str) -> tuple[int, ...]:
 
 
 def _load_some(
-    archive: Archive,
-    members: Sequence[format.Member],
-    num_workers: int,
-    start_progress: StartProgress,
-    ahead: int | None = None,
+    archive: Archive, members: Sequence[format.Member], options: LoadOptions
 ) -> Generator[str, None, int]:
     r"""Load the missing ones of some files, and yield all paths in order.
 
@@ -255,12 +230,12 @@ def _load_some(
     """
     slot, whole = archive.entry.partial, archive.entry.whole
     missing = {member.name for member in absent(slot.folder, members)}
-    progress = start_progress(sum(member.size for member in members))
+    progress = options.start_progress(sum(member.size for member in members))
     progress(sum(member.size for member in members if member.name not in missing))
     left = deque(members)
     # Another file of the model may be missing or wrong, which is why these are loaded
     absentees = [member for member in members if member.name in missing]
-    right = comparing.right_files(whole.folder, absentees, num_workers)
+    right = comparing.right_files(whole.folder, absentees, options.num_workers)
 
     def attempt(*, private: bool) -> Generator[str, None, None]:
         staging = slot.stage(whole, private=private)
@@ -268,9 +243,7 @@ def _load_some(
         wanted = {member.name for member in files}
         reused = _take_over(archive, staging, files, right, whole.folder, slot.folder)
         progress(sum(member.size for member in files if member.name in reused))
-        extracting = extractor(
-            archive, staging, wanted - reused, num_workers, progress, ahead
-        )
+        extracting = extractor(archive, staging, wanted - reused, options, progress)
         with contextlib.closing(extracting.files()) as finished:
             while left:
                 name = left[0].name
@@ -312,8 +285,7 @@ def mend(
     archive: Archive,
     slot: Slot,
     members: Sequence[format.Member],
-    num_workers: int,
-    progress: Progress = lambda count: None,
+    options: LoadOptions,
 ) -> None:
     r"""Replace files in a folder that is in use, each as one step.
 
@@ -325,21 +297,21 @@ def mend(
         archive: the archive
         slot: place of the folder, whose lock is held
         members: files that are wrong
-        num_workers: number of threads
-        progress: called with the bytes that are done
+        options: how to load them
 
     Raises:
         FileNotFoundError: if the folder was removed
 
     """
     other = _other(archive.entry, slot)
-    right = comparing.right_files(other.folder, members, num_workers)
+    right = comparing.right_files(other.folder, members, options.num_workers)
+    progress = options.start_progress(sum(member.size for member in members))
 
     def attempt(*, private: bool) -> None:
         names = {member.name for member in members}
         staging = slot.stage(other, private=private)
         reused = _take_over(archive, staging, members, right, other.folder, slot.folder)
-        extractor(archive, staging, names - reused, num_workers, progress).run()
+        extractor(archive, staging, names - reused, options, progress).run()
         if not slot.folder.exists():
             # Should locks be broken: some files must not become a whole model
             raise FileNotFoundError(errno.ENOENT, "It was removed", slot.folder.path)
@@ -419,7 +391,7 @@ def _other(entry: CacheEntry, slot: Slot) -> Slot:
     return entry.partial if is_whole else entry.whole
 
 
-def replace(archive: Archive, slot: Slot, num_workers: int) -> None:
+def replace(archive: Archive, slot: Slot, options: LoadOptions) -> None:
     r"""Load from another archive than the one that is in the cache.
 
     Files of both are never together in a folder.
@@ -427,17 +399,17 @@ def replace(archive: Archive, slot: Slot, num_workers: int) -> None:
     Args:
         archive: the archive
         slot: place of the model, or of some files, whose lock is held
-        num_workers: number of threads
+        options: how to load
 
     """
     if slot is archive.entry.whole:
         slot.set_aside()
-        _load_all(archive, num_workers, no_progress)
+        _load_all(archive, options)
         return
     names = set(slot.folder.files())
     members = [m for m in archive.directory.files() if m.name in names]
     forget_other(archive)
-    for _ in _load_some(archive, members, num_workers, no_progress):
+    for _ in _load_some(archive, members, options):
         pass
     slot.tidy()
 
@@ -470,9 +442,8 @@ def extractor(
     archive: Archive,
     staging: Staging,
     names: set[str],
-    num_workers: int,
-    progress: Progress = lambda count: None,
-    ahead: int | None = None,
+    options: LoadOptions,
+    progress: Progress,
 ) -> Extractor:
     r"""Extractor of members of an archive, which keeps parts that are right already.
 
@@ -480,10 +451,8 @@ def extractor(
         archive: the archive
         staging: where to
         names: names of the members
-        num_workers: number of threads
+        options: how to load
         progress: called with the bytes that are done
-        ahead: largest number of files that are begun
-            before they are asked for
 
     Returns:
         extractor, which has done nothing yet
@@ -497,10 +466,10 @@ def extractor(
         archive.reader,
         archive.directory,
         staging.folder,
-        num_workers=num_workers,
+        num_workers=options.num_workers,
         resume=staging.resumed,
         only=names,
-        ahead=ahead,
+        ahead=options.ahead,
         is_slow=disk.is_shared(staging.path),
         progress=progress,
     )

@@ -25,6 +25,7 @@ from audmodel.core.operations.local import Local
 from audmodel.core.operations.local import absent
 from audmodel.core.operations.local import remains
 from audmodel.core.operations.local import selected
+from audmodel.core.operations.options import LoadOptions
 from audmodel.core.operations.publishing import Publication
 from audmodel.core.operations.results import Transfer
 from audmodel.core.repository.config import is_embedded
@@ -40,15 +41,12 @@ _RECORDS = 8
 _ALIAS = 2
 
 
-def load(
-    entry: CacheEntry, patterns: Sequence[str] | None, num_workers: int
-) -> Transfer:
+def load(entry: CacheEntry, options: LoadOptions) -> Transfer:
     r"""Files, bytes and requests that a load of a model would fetch.
 
     Args:
         entry: place in the cache
-        patterns: which files, all of them if it is ``None``
-        num_workers: number of workers of the load
+        options: which files the load would load, and how
 
     Returns:
         files that are missing, and what it takes to fetch them
@@ -60,7 +58,7 @@ def load(
 
     """
     uid = str(entry.model)
-    local = Local(entry)
+    local, patterns = Local(entry), options.files
     if local.slot(patterns) is not None:
         return Transfer(uid, 0, 0, 0, 0, exact=True)
     with open_archive(find(entry)) as archive:
@@ -103,7 +101,7 @@ def load(
     ranges += [
         (start, stop)
         for start, stop in forecast.ranges(
-            directory, names, found.get if found else None, num_workers
+            directory, names, found.get if found else None, options.num_workers
         )
         if start < tail
     ]

@@ -19,18 +19,15 @@ from audmodel.core.operations import loading
 from audmodel.core.operations.archives import Archive
 from audmodel.core.operations.archives import open_archive
 from audmodel.core.operations.find import Found
+from audmodel.core.operations.options import LoadOptions
 from audmodel.core.operations.results import DamagedFile
 from audmodel.core.operations.results import Verification
-from audmodel.core.progress import StartProgress
-from audmodel.core.progress import no_progress
 
 
 def verify(
     entry: CacheEntry,
     directory: format.Directory,
-    *,
-    num_workers: int,
-    start_progress: StartProgress,
+    options: LoadOptions,
 ) -> tuple[Verification, list[Difference]]:
     r"""Compare the files of a model in the cache with the directory of its archive.
 
@@ -39,9 +36,7 @@ def verify(
     Args:
         entry: place in the cache
         directory: directory of the archive
-        num_workers: number of threads
-        start_progress: called with the number of bytes to read,
-            gives a function that is called with the bytes that were read
+        options: how to read them
 
     Returns:
         result, and the differences, which a repair needs
@@ -57,8 +52,8 @@ def verify(
             folder = slot.folder.pinned()
             is_partial = slot is entry.partial
             files, extra = _listed(folder, directory, is_partial=is_partial)
-            progress = start_progress(sum(member.size for member in files))
-            found = comparing.differences(folder, files, num_workers, progress)
+            progress = options.start_progress(sum(member.size for member in files))
+            found = comparing.differences(folder, files, options.num_workers, progress)
             folder.status()
             break
     damaged = [
@@ -107,7 +102,7 @@ def slot_of(entry: CacheEntry) -> Slot:
     )
 
 
-def repair(found: Found, slot: Slot, *, num_workers: int) -> Verification:
+def repair(found: Found, slot: Slot, options: LoadOptions) -> Verification:
     r"""Replace wrong files, each in one step.
 
     Of large files only the wrong parts are fetched.
@@ -116,7 +111,7 @@ def repair(found: Found, slot: Slot, *, num_workers: int) -> Verification:
     Args:
         found: the model
         slot: the folder, whose lock is held
-        num_workers: number of threads
+        options: how to load what is wrong
 
     Returns:
         what was wrong, with a note that it was repaired
@@ -132,23 +127,18 @@ def repair(found: Found, slot: Slot, *, num_workers: int) -> Verification:
     with open_archive(found) as archive:
         # Another process may have removed or mended it in the meantime,
         # and the repository may have another archive than what was compared with
-        result, differences = verify(
-            found.entry,
-            archive.directory,
-            num_workers=num_workers,
-            start_progress=no_progress,
-        )
+        result, differences = verify(found.entry, archive.directory, options)
         if result.path != slot.folder.path:
             return result
         is_doubtful = slot is found.entry.whole and found.entry.is_doubtful
         if archive.is_other or is_doubtful:
-            loading.replace(archive, slot, num_workers)
+            loading.replace(archive, slot, options)
             result = dataclasses.replace(result, extra=[])
         elif differences:
             members = [difference.member for difference in differences]
-            loading.mend(archive, slot, members, num_workers)
+            loading.mend(archive, slot, members, options)
             if slot is found.entry.whole:
-                _mend_twins(found, archive, members, num_workers)
+                _mend_twins(found, archive, members, options)
         if result.path == found.entry.whole.folder.path:
             loading.forget_other(archive)
         index.keep(found.entry, archive.index)
@@ -156,30 +146,23 @@ def repair(found: Found, slot: Slot, *, num_workers: int) -> Verification:
 
 
 def _mend_twins(
-    found: Found, archive: Archive, members: list[format.Member], num_workers: int
+    found: Found, archive: Archive, members: list[format.Member], options: LoadOptions
 ) -> None:
     r"""Replace files that were loaded alone as well, if they are wrong too."""
     partial = found.entry.partial
     twins = [m for m in members if partial.folder.size(m.name) is not None]
     with contextlib.suppress(CacheBusyError), partial.lock(timeout=0):
-        wrong = comparing.differences(partial.folder, twins, num_workers)
+        wrong = comparing.differences(partial.folder, twins, options.num_workers)
         if wrong:
-            loading.mend(archive, partial, [d.member for d in wrong], num_workers)
+            loading.mend(archive, partial, [d.member for d in wrong], options)
 
 
-def verify_remote(
-    found: Found,
-    *,
-    num_workers: int,
-    start_progress: StartProgress,
-) -> Verification:
+def verify_remote(found: Found, options: LoadOptions) -> Verification:
     r"""Read the archive of a model, and check all of it.
 
     Args:
         found: the model
-        num_workers: number of threads
-        start_progress: called with the number of bytes to read,
-            gives a function that is called with the bytes that were read
+        options: how to read it
 
     Returns:
         what came out of it
@@ -192,9 +175,11 @@ def verify_remote(
     """
     with open_archive(found) as archive:
         directory = archive.directory
-        progress = start_progress(directory.size)
         errors = Checker(
-            archive.reader, directory, num_workers=num_workers, progress=progress
+            archive.reader,
+            directory,
+            num_workers=options.num_workers,
+            progress=options.start_progress(directory.size),
         ).damaged()
     damaged = [
         DamagedFile(member.name, "content", member.size, errors[member.name])

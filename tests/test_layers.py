@@ -27,12 +27,13 @@ KNOWS = {
         """,
     "errors": "core/backend/errors core/cache/errors core/errors",
     "core/api": """
-        core/backend/errors core/cache core/disk core/errors core/home core/operations
-        core/process core/progress core/repository core/selection core/uid core/yaml
+        core/backend/errors core/cache core/errors core/operations core/process
+        core/progress core/repository core/selection core/uid core/yaml
         """,
     "core/operations": """
         core/archive core/backend core/cache core/damage core/disk core/errors
-        core/process core/progress core/repository core/selection core/uid core/yaml
+        core/home core/process core/progress core/repository core/selection core/uid
+        core/yaml
         """,
     "core/repository": """
         core/backend core/disk core/errors core/home core/process core/progress

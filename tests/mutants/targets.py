@@ -56,6 +56,7 @@ TARGETS = {
     "repository/conflicts": _RECORDS + " behaviour/test_conflicts",
     "repository/leftovers": _RECORDS,
     "repository/probe": _RECORDS,
+    "operations/publication": _RECORDS + " operations/test_folder",
     "operations/publishing": _RECORDS + " operations/test_folder",
     "operations/verification": _CACHE,
     "operations/index": _CACHE + " operations/test_index operations/test_access",

@@ -7,34 +7,19 @@ from collections.abc import Mapping
 import dataclasses
 import datetime
 import logging
-import os
 from typing import overload
-import warnings
 
-from audmodel.core import disk
-from audmodel.core import uid as ids
 from audmodel.core.api.arguments import cache_entries
 from audmodel.core.api.arguments import cache_entry
 from audmodel.core.api.arguments import load_options
 from audmodel.core.cache.entry import CacheEntry
-from audmodel.core.errors import ConfigurationError
-from audmodel.core.errors import InvalidInputError
-from audmodel.core.home import expand_home
 from audmodel.core.operations.find import find
 from audmodel.core.operations.options import LoadOptions
 from audmodel.core.process.workers import check_num_workers
-from audmodel.core.repository.config import config
-from audmodel.core.repository.config import is_embedded
 from audmodel.core.repository.repository import Repository
-from audmodel.core.repository.repository import check_type
-from audmodel.core.uid import ModelId
 
 
 logger = logging.getLogger("audmodel")
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from audmodel.core.operations.publishing import Publication
 
 
 @overload
@@ -265,8 +250,12 @@ def publish(
         '7a704d69-1.0.0'
 
     """
+    from audmodel.core.operations import publication
+    from audmodel.core.operations import publishing
+    from audmodel.core.progress import progress_bar
+
     num_workers = check_num_workers(num_workers)
-    planned, place = publication(
+    planned = publication.prepare(
         root,
         name,
         params,
@@ -279,206 +268,9 @@ def publish(
         meta=meta,
         subgroup=subgroup,
         tmp_root=tmp_root,
+        num_workers=num_workers,
+        repair=repair,
     )
-
-    from audmodel.core.operations import publishing
-    from audmodel.core.progress import progress_bar
-    from audmodel.core.repository.lookup import open_registry
-
-    if is_embedded(place):
-        _make_embedded(place)
-    run = publishing.repair if repair else publishing.publish
-    if not repair:
-        _check_lookup(planned, place)
-    with (
-        open_registry(place) as registry,
-        progress_bar(f"Publish {planned.model}", verbose=verbose) as start_progress,
-    ):
-        progress = start_progress(sum(file.size for file in planned.files))
-        run(registry, planned, num_workers=num_workers, progress=progress)
+    with progress_bar(f"Publish {planned.model}", verbose=verbose) as start_progress:
+        publishing.publish(planned, start_progress)
     return str(planned.model)
-
-
-def _check_lookup(planned: Publication, place: Repository) -> None:
-    r"""Check that model and alias will be found, and say which version they are."""
-    from audmodel.core.repository.conflicts import check_alias_found
-    from audmodel.core.repository.conflicts import check_found
-
-    if planned.alias:
-        check_alias_found(planned.alias, place)
-    check_found(planned.model, planned.header, place)
-    version = planned.model.version
-    if ids.is_prerelease(version):
-        warnings.warn(
-            f"The version '{version}' counts as newer than the one without suffix, "
-            "so an ID without version loads it. "
-            "Give candidates a lower number, e.g. '0.9.0', and an alias.",
-            stacklevel=3,
-        )
-
-
-def publication(
-    root: str,
-    name: str,
-    params: Mapping[str, object],
-    version: str,
-    *,
-    repository: Repository | None,
-    alias: str | None,
-    author: str | None,
-    compression: int,
-    date: datetime.date | str | None,
-    meta: Mapping[str, object] | None,
-    subgroup: str | None,
-    tmp_root: str | None,
-) -> tuple[Publication, Repository]:
-    r"""Check everything that can be checked before something is stored.
-
-    The arguments are those of :func:`publish`.
-
-    Returns:
-        what is to be published, and where
-
-    """
-    if isinstance(compression, bool) or not isinstance(compression, int):
-        raise TypeError(f"'compression' has to be an integer, not {compression!r}.")
-    if not 0 <= compression <= 9:
-        raise InvalidInputError(
-            f"'compression' has to be between 0 and 9, not {compression}."
-        )
-    author = _author(author)
-    date = _date(date)
-    ids.check_version(version)
-    ids.check_location(name, subgroup or "")
-    if alias:
-        ids.check_alias(alias)
-
-    from audmodel.core.operations import folder
-    from audmodel.core.operations.publishing import Publication
-    from audmodel.core.repository.header import Header
-    from audmodel.core.yaml import document
-
-    meta_content = document.dump(meta if meta is not None else {}, "meta")
-    document.dump(params, "params", depth=1)
-    _check_ordered(params)
-    model = ModelId(ids.short_id(name, params, subgroup), version)
-    header = Header(
-        author,
-        date,
-        name,
-        params,
-        subgroup or "",
-        version,
-        None,
-    )
-    # Only the parameters may be too large
-    header.dump("params")
-    files = folder.scan(root)
-    place = _publish_repository(repository)
-    planned = Publication(
-        model,
-        header,
-        meta_content,
-        files,
-        alias or None,
-        compression,
-        _make_tmp_root(tmp_root) if tmp_root else None,
-    )
-    return planned, place
-
-
-def _author(author: object) -> str:
-    r"""Author that the user gave, or the name of the user."""
-    from audmodel.core.yaml import document
-
-    if author is None or author == "":
-        return _user()
-    if not isinstance(author, str):
-        raise TypeError(f"'author' has to be a string, not {author!r}.")
-    document.dump({"author": author}, "author")
-    return author
-
-
-def _date(date: object) -> datetime.date:
-    r"""Date that the user gave, or today."""
-    if date is None or date == "":
-        return datetime.date.today()
-    if isinstance(date, datetime.datetime):
-        return date.date()
-    if isinstance(date, datetime.date):
-        return date
-    if not isinstance(date, str):
-        raise TypeError(f"'date' has to be a date, not {date!r}.")
-    try:
-        return datetime.date.fromisoformat(date)
-    except ValueError:
-        raise InvalidInputError(
-            f"'date' has to be a date like '2026-01-31', not {date[:50]!r}."
-        ) from None
-
-
-def _make_embedded(place: Repository) -> None:
-    r"""Make the folder of the repository that needs no configuration."""
-    from audmodel.core.backend.errors import RepositoryError
-
-    folder = os.path.join(expand_home(place.host), place.name)
-    try:
-        os.makedirs(folder, exist_ok=True)
-        disk.sync_names(folder, expand_home("~"))
-    except OSError as error:
-        raise RepositoryError(
-            f"The repository folder '{folder}' cannot be created: {error.strerror}."
-            f"{disk.advice(error)} Configure a repository in another folder, "
-            "or set HOME to one that can be written to.",
-            error,
-        ) from error
-
-
-def _make_tmp_root(folder: str) -> str:
-    r"""Make the folder for temporary files."""
-    folder = expand_home(folder)
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise InvalidInputError(
-            f"The folder 'tmp_root' cannot be created: '{folder}': {error.strerror}."
-        ) from error
-    return folder
-
-
-def _check_ordered(params: Mapping[str, object]) -> None:
-    r"""Raise an error if the model ID would differ between processes."""
-    values: list[object] = [params]
-    while values:
-        value = values.pop()
-        if isinstance(value, set | frozenset):
-            raise InvalidInputError(
-                "'params' must not hold sets: their order, and so the model ID, "
-                "differs between processes. Use sorted lists."
-            )
-        if isinstance(value, Mapping):
-            values += value.values()
-        elif isinstance(value, list | tuple):
-            values += value
-
-
-def _publish_repository(repository: Repository | None) -> Repository:
-    r"""Repository to publish to."""
-    if repository is None:
-        if not config.REPOSITORIES:
-            raise ConfigurationError(
-                "No repository is configured to publish to. "
-                "Give one as 'repository', or list one in ~/.config/audmodel.yaml."
-            )
-        repository = config.REPOSITORIES[0]
-    return check_type(repository)
-
-
-def _user() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # A user without a name, as in many containers
-        return str(os.getuid())

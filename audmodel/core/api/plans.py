@@ -8,7 +8,6 @@ import datetime
 
 from audmodel.core.api.arguments import cache_entry
 from audmodel.core.api.arguments import load_options
-from audmodel.core.api.models import publication
 from audmodel.core.operations.results import Transfer
 from audmodel.core.repository.repository import Repository
 
@@ -134,8 +133,9 @@ def plan_publish(
 
     """
     from audmodel.core.operations import planning
+    from audmodel.core.operations import publication
 
-    planned, place = publication(
+    planned = publication.prepare(
         root,
         name,
         params,
@@ -147,6 +147,5 @@ def plan_publish(
         date=date,
         meta=meta,
         subgroup=subgroup,
-        tmp_root=None,
     )
-    return planning.publish(planned, place)
+    return planning.publish(planned)

@@ -26,13 +26,12 @@ from audmodel.core.operations.local import absent
 from audmodel.core.operations.local import remains
 from audmodel.core.operations.local import selected
 from audmodel.core.operations.options import LoadOptions
-from audmodel.core.operations.publishing import Publication
+from audmodel.core.operations.publication import Publication
 from audmodel.core.operations.results import Transfer
 from audmodel.core.repository.config import is_embedded
 from audmodel.core.repository.conflicts import check_found
 from audmodel.core.repository.conflicts import check_free
 from audmodel.core.repository.lookup import open_registry
-from audmodel.core.repository.repository import Repository
 
 
 # Requests for header, claim and metadata, each looked at or stored,
@@ -117,12 +116,11 @@ def _left(slot: Slot) -> list[Folder]:
     return []
 
 
-def publish(publication: Publication, place: Repository) -> Transfer:
+def publish(publication: Publication) -> Transfer:
     r"""Files, bytes and requests that a publication would send.
 
     Args:
-        publication: what is to be published
-        place: where
+        publication: what is to be published, and where
 
     Returns:
         files that would be read, and an estimate of what it takes to send them
@@ -133,12 +131,13 @@ def publish(publication: Publication, place: Repository) -> Transfer:
 
     """
     files = publication.files
-    raw = sum(file.size for file in files)
+    raw = publication.size
     total = raw + format.END_SIZE
     for file in files:
         total += encoding.local_header_length(file.name, file.size)
         total += encoding.record_length(file.name)
         total += format.PART.size * -(-file.size // format.PART_SIZE)
+    place = publication.repository
     requests = _RECORDS + (_ALIAS if publication.alias else 0)
     check_found(publication.model, publication.header, place)
     try:

@@ -12,15 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
-from collections.abc import Sequence
 import contextlib
 import dataclasses
-from dataclasses import dataclass
 import logging
+import os
 import time
+import warnings
 
+from audmodel.core import disk
+from audmodel.core import uid as ids
 from audmodel.core.archive import end
-from audmodel.core.archive.input import InputFile
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.errors import HiddenError
@@ -33,15 +34,24 @@ from audmodel.core.errors import InvalidInputError
 from audmodel.core.errors import ModelExistsError
 from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.errors import PublishConflictError
+from audmodel.core.home import expand_home
+from audmodel.core.operations.publication import Publication
 from audmodel.core.process.termination import terminable
+from audmodel.core.progress import Progress
+from audmodel.core.progress import StartProgress
 from audmodel.core.repository.claims import Claim
 from audmodel.core.repository.claims import claimed
+from audmodel.core.repository.config import is_embedded
 from audmodel.core.repository.conflicts import check_absent
+from audmodel.core.repository.conflicts import check_alias_found
+from audmodel.core.repository.conflicts import check_found
 from audmodel.core.repository.conflicts import check_free
 from audmodel.core.repository.conflicts import exists_message
 from audmodel.core.repository.header import ArchiveIdentity
 from audmodel.core.repository.header import Header
+from audmodel.core.repository.lookup import open_registry
 from audmodel.core.repository.registry import Registry
+from audmodel.core.repository.repository import Repository
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
 
@@ -49,53 +59,67 @@ from audmodel.core.yaml import document
 logger = logging.getLogger("audmodel")
 
 
-@dataclass(frozen=True)
-class Publication:
-    r"""A model to publish.
+def publish(publication: Publication, start_progress: StartProgress) -> None:
+    r"""Publish a model, or store the archive of an existing one again.
 
     Args:
-        model: ID of the model
-        header: header, without the identity of the archive
-        meta: metadata in its stored form
-        files: files of the model folder
-        alias: alias of the model, if it gets one
-        compression: compression level
-        tmp_root: folder for temporary files
-
-    """
-
-    model: ModelId
-    header: Header
-    meta: bytes
-    files: Sequence[InputFile]
-    alias: str | None
-    compression: int
-    tmp_root: str | None
-
-
-def publish(
-    registry: Registry,
-    publication: Publication,
-    *,
-    num_workers: int,
-    progress: Callable[[int], None],
-) -> None:
-    r"""Publish a model.
-
-    Args:
-        registry: where to publish
-        publication: what to publish
-        num_workers: number of threads
-        progress: called with the number of bytes read from files
+        publication: what to publish, and where
+        start_progress: called with the number of bytes of the files,
+            gives a function that is called with the bytes that were read
 
     Raises:
-        ModelExistsError: if the model was published before
-        PublishConflictError: if another process publishes the model
+        ArchiveMismatchError: if a repair would store another archive
         FileChangedError: if a file changes in the meantime
+        InvalidDocumentError: if the header of the model to repair is not valid
+        InvalidInputError: if the alias would not be found,
+            or the header does not say which archive to repair
+        ModelExistsError: if the model was published before
+        ModelNotFoundError: if the model to repair was not published
+        PublishConflictError: if another process publishes the model,
+            or the header changes during a repair
         RepositoryError: if something cannot be stored
         WriteUncertainError: if something may be stored later
 
     """
+    place = publication.repository
+    if is_embedded(place):
+        _make_embedded(place)
+    if not publication.repair:
+        if publication.alias:
+            check_alias_found(publication.alias, place)
+        check_found(publication.model, publication.header, place)
+        _warn_of_prerelease(publication.model.version)
+    store = _repair if publication.repair else _publish
+    with open_registry(place) as registry:
+        store(registry, publication, start_progress(publication.size))
+
+
+def _warn_of_prerelease(version: str) -> None:
+    if ids.is_prerelease(version):
+        warnings.warn(
+            f"The version '{version}' counts as newer than the one without suffix, "
+            "so an ID without version loads it. "
+            "Give candidates a lower number, e.g. '0.9.0', and an alias.",
+            stacklevel=4,
+        )
+
+
+def _make_embedded(place: Repository) -> None:
+    r"""Make the folder of the repository that needs no configuration."""
+    folder = os.path.join(expand_home(place.host), place.name)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        disk.sync_names(folder, expand_home("~"))
+    except OSError as error:
+        raise RepositoryError(
+            f"The repository folder '{folder}' cannot be created: {error.strerror}."
+            f"{disk.advice(error)} Configure a repository in another folder, "
+            "or set HOME to one that can be written to.",
+            error,
+        ) from error
+
+
+def _publish(registry: Registry, publication: Publication, progress: Progress) -> None:
     start = time.monotonic()
     model = publication.model
     check_free(registry, model, publication.header)
@@ -108,21 +132,21 @@ def publish(
             writer = ArchiveWriter(
                 publication.files,
                 compression=publication.compression,
-                num_workers=num_workers,
+                num_workers=publication.num_workers,
                 progress=progress,
             )
             if claim.is_taken_over:
                 _abort_uploads(registry, path)
             archive = _Archive(registry.backend, path, writer)
             try:
-                _store(registry, publication, claim, archive, num_workers)
+                _store(registry, publication, claim, archive)
             except PublishConflictError:
                 # The publisher that was faster may be done
                 check_absent(registry, model)
                 raise
             header = dataclasses.replace(publication.header, archive=archive.identity)
             _commit(registry, model, header, claim, archive)
-        _log("Published", registry, publication, archive, num_workers, start)
+        _log("Published", registry, publication, archive, start)
         if publication.alias:
             _set_alias(registry, publication.alias, model)
 
@@ -132,7 +156,6 @@ def _store(
     publication: Publication,
     claim: Claim,
     archive: _Archive,
-    num_workers: int,
 ) -> None:
     r"""Store all objects of a model except its header, or none.
 
@@ -143,7 +166,7 @@ def _store(
     """
     with contextlib.ExitStack() as cleanup:
         cleanup.push(_discarding(claim, archive.path))
-        archive.store(claim, publication.tmp_root, num_workers)
+        archive.store(claim, publication)
         cleanup.callback(claim.discard, archive.path, archive.tag)
         claim.begin_commit()
         meta = registry.record_path(publication.model, "meta")
@@ -154,23 +177,11 @@ def _store(
         cleanup.pop_all()
 
 
-def repair(
-    registry: Registry,
-    publication: Publication,
-    *,
-    num_workers: int,
-    progress: Callable[[int], None],
-) -> None:
+def _repair(registry: Registry, publication: Publication, progress: Progress) -> None:
     r"""Store the archive of an existing model again.
 
     Archives of the same files are the same, byte by byte,
     so nothing but the published archive is ever stored.
-
-    Args:
-        registry: where the model is
-        publication: the model as it was published
-        num_workers: number of threads
-        progress: called with the number of bytes read from files
 
     Raises:
         ArchiveMismatchError: if the files do not make the published archive
@@ -208,7 +219,7 @@ def repair(
         writer = ArchiveWriter(
             publication.files,
             compression=publication.compression,
-            num_workers=num_workers,
+            num_workers=publication.num_workers,
             progress=progress,
         )
         archive = _Archive(registry.backend, path, writer)
@@ -221,8 +232,8 @@ def repair(
                     "Nothing was stored."
                 )
 
-        archive.store(claim, publication.tmp_root, num_workers, check)
-    _log("Repaired", registry, publication, archive, num_workers, start)
+        archive.store(claim, publication, check)
+    _log("Repaired", registry, publication, archive, start)
 
 
 def _log(
@@ -230,7 +241,6 @@ def _log(
     registry: Registry,
     publication: Publication,
     archive: _Archive,
-    num_workers: int,
     start: float,
 ) -> None:
     logger.info(
@@ -241,9 +251,9 @@ def _log(
         registry.place,
         time.monotonic() - start,
         len(publication.files),
-        sum(file.size for file in publication.files),
+        publication.size,
         archive.identity.size,
-        num_workers,
+        publication.num_workers,
     )
 
 
@@ -268,16 +278,14 @@ class _Archive:
     def store(
         self,
         claim: Claim,
-        tmp_root: str | None,
-        num_workers: int,
+        publication: Publication,
         before_commit: Callable[[], None] = lambda: None,
     ) -> None:
         r"""Store the archive, in place of what a dead publisher left.
 
         Args:
             claim: claim of the model
-            tmp_root: folder for temporary files
-            num_workers: number of parallel uploads
+            publication: what is published, and how
             before_commit: called when the archive is complete and not visible yet
 
         Raises:
@@ -299,8 +307,8 @@ class _Archive:
                 tag = self._backend.write_object(
                     self.path,
                     chunks,
-                    tmp_root=tmp_root,
-                    num_workers=num_workers,
+                    tmp_root=publication.tmp_root,
+                    num_workers=publication.num_workers,
                     before_commit=check_commit,
                     replaces=claim.left,
                     new_tag=claim.is_taken_over,

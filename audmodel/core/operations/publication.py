@@ -1,0 +1,211 @@
+r"""What is to be published: arguments and folder, checked before anything is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+import datetime
+import os
+
+from audmodel.core import uid as ids
+from audmodel.core.archive.input import InputFile
+from audmodel.core.errors import ConfigurationError
+from audmodel.core.errors import InvalidInputError
+from audmodel.core.home import expand_home
+from audmodel.core.operations import folder
+from audmodel.core.repository.config import config
+from audmodel.core.repository.header import Header
+from audmodel.core.repository.repository import Repository
+from audmodel.core.repository.repository import check_type
+from audmodel.core.uid import ModelId
+from audmodel.core.yaml import document
+
+
+@dataclass(frozen=True)
+class Publication:
+    r"""A model to publish.
+
+    Args:
+        repository: where to publish
+        model: ID of the model
+        header: header, without the identity of the archive
+        meta: metadata in its stored form
+        files: files of the model folder
+        alias: alias of the model, if it gets one
+        compression: compression level
+        tmp_root: folder for temporary files
+        num_workers: number of threads
+        repair: whether to store only the archive of an existing model
+
+    """
+
+    repository: Repository
+    model: ModelId
+    header: Header
+    meta: bytes
+    files: Sequence[InputFile]
+    alias: str | None
+    compression: int
+    tmp_root: str | None
+    num_workers: int
+    repair: bool
+
+    @property
+    def size(self) -> int:
+        r"""Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+def prepare(
+    root: str,
+    name: str,
+    params: Mapping[str, object],
+    version: str,
+    *,
+    repository: Repository | None,
+    alias: str | None,
+    author: str | None,
+    compression: int,
+    date: datetime.date | str | None,
+    meta: Mapping[str, object] | None,
+    subgroup: str | None,
+    tmp_root: str | None = None,
+    num_workers: int = 1,
+    repair: bool = False,
+) -> Publication:
+    r"""Check everything that can be checked before something is stored.
+
+    The arguments are those of :func:`audmodel.publish`.
+
+    Returns:
+        what is to be published, and where
+
+    Raises:
+        FileNotFoundError: if ``root`` is not a folder
+        TypeError: if an argument is of the wrong type
+        ConfigurationError: if no repository is configured
+        InvalidDataError: if something cannot be stored
+        InvalidFolderError: if the folder cannot be published
+        InvalidInputError: if another argument is not valid
+
+    """
+    if isinstance(compression, bool) or not isinstance(compression, int):
+        raise TypeError(f"'compression' has to be an integer, not {compression!r}.")
+    if not 0 <= compression <= 9:
+        raise InvalidInputError(
+            f"'compression' has to be between 0 and 9, not {compression}."
+        )
+    author = _author(author)
+    date = _date(date)
+    ids.check_version(version)
+    ids.check_location(name, subgroup or "")
+    if alias:
+        ids.check_alias(alias)
+
+    meta_content = document.dump(meta if meta is not None else {}, "meta")
+    document.dump(params, "params", depth=1)
+    _check_ordered(params)
+    model = ModelId(ids.short_id(name, params, subgroup), version)
+    header = Header(
+        author,
+        date,
+        name,
+        params,
+        subgroup or "",
+        version,
+        None,
+    )
+    # Only the parameters may be too large
+    header.dump("params")
+    files = folder.scan(root)
+    return Publication(
+        _repository(repository),
+        model,
+        header,
+        meta_content,
+        files,
+        alias or None,
+        compression,
+        _make_tmp_root(tmp_root) if tmp_root else None,
+        num_workers,
+        repair,
+    )
+
+
+def _author(author: object) -> str:
+    r"""Author that the user gave, or the name of the user."""
+    if author is None or author == "":
+        return _user()
+    if not isinstance(author, str):
+        raise TypeError(f"'author' has to be a string, not {author!r}.")
+    document.dump({"author": author}, "author")
+    return author
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A user without a name, as in many containers
+        return str(os.getuid())
+
+
+def _date(date: object) -> datetime.date:
+    r"""Date that the user gave, or today."""
+    if date is None or date == "":
+        return datetime.date.today()
+    if isinstance(date, datetime.datetime):
+        return date.date()
+    if isinstance(date, datetime.date):
+        return date
+    if not isinstance(date, str):
+        raise TypeError(f"'date' has to be a date, not {date!r}.")
+    try:
+        return datetime.date.fromisoformat(date)
+    except ValueError:
+        raise InvalidInputError(
+            f"'date' has to be a date like '2026-01-31', not {date[:50]!r}."
+        ) from None
+
+
+def _check_ordered(params: Mapping[str, object]) -> None:
+    r"""Raise an error if the model ID would differ between processes."""
+    values: list[object] = [params]
+    while values:
+        value = values.pop()
+        if isinstance(value, set | frozenset):
+            raise InvalidInputError(
+                "'params' must not hold sets: their order, and so the model ID, "
+                "differs between processes. Use sorted lists."
+            )
+        if isinstance(value, Mapping):
+            values += value.values()
+        elif isinstance(value, list | tuple):
+            values += value
+
+
+def _repository(repository: Repository | None) -> Repository:
+    r"""Repository to publish to."""
+    if repository is None:
+        if not config.REPOSITORIES:
+            raise ConfigurationError(
+                "No repository is configured to publish to. "
+                "Give one as 'repository', or list one in ~/.config/audmodel.yaml."
+            )
+        repository = config.REPOSITORIES[0]
+    return check_type(repository)
+
+
+def _make_tmp_root(folder: str) -> str:
+    r"""Make the folder for temporary files."""
+    folder = expand_home(folder)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(
+            f"The folder 'tmp_root' cannot be created: '{folder}': {error.strerror}."
+        ) from error
+    return folder

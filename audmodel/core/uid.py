@@ -25,12 +25,6 @@ _ALIAS = re.compile(r"[A-Za-z0-9._-]{1,128}", re.A)
 _PRERELEASE = re.compile(
     r"-(?:a|alpha|b|beta|c|rc|pre|preview|dev|nightly|snapshot)(?![a-z])", re.A | re.I
 )
-# One part of a path on a backend, compare ``audbackend``'s rule for paths
-_SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,200}", re.A)
-# Object storages allow 1,024 characters for everything
-_MAX_LOCATION = 700
-# First folders of a repository that do not hold archives
-_RESERVED = ("_alias", "_uid")
 
 
 @dataclass(frozen=True, order=True)
@@ -187,65 +181,6 @@ def sort_versions(versions: Iterable[str]) -> list[str]:
         return tuple(int(n) for n in numbers.split(".")), pieces
 
     return sorted(versions, key=lambda version: (key(version), version))
-
-
-def location(name: str, subgroup: str) -> str:
-    r"""Folder for the archives of a model, relative to the repository.
-
-    Args:
-        name: name of the model
-        subgroup: subgroup of the model, may be empty
-
-    Returns:
-        path without leading or trailing slash
-
-    """
-    parts = f"{subgroup.replace('.', '/')}/{name}".split("/")
-    return "/".join(part for part in parts if part)
-
-
-def check_location(name: str, subgroup: str) -> None:
-    r"""Raise an error if name and subgroup do not make a path on a backend.
-
-    Args:
-        name: name of the model
-        subgroup: subgroup of the model, may be empty
-
-    Raises:
-        TypeError: if an argument is not a string
-        InvalidInputError: if an argument is not allowed,
-            or the path would be in a folder reserved for other records
-
-    """
-    _check_path_part("name", name)
-    if subgroup:
-        _check_path_part("subgroup", subgroup)
-    path = location(name, subgroup)
-    if len(path) > _MAX_LOCATION:
-        raise InvalidInputError(
-            f"Name and subgroup have {len(path)} characters together, "
-            f"allowed are {_MAX_LOCATION}."
-        )
-    first = path.split("/")[0]
-    if first in _RESERVED:
-        label = "subgroup" if subgroup else "name"
-        raise InvalidInputError(
-            f"It is not allowed to set {label} to '{subgroup or name}', "
-            f"since '{first}' is reserved for records of the repository."
-        )
-
-
-def _check_path_part(label: str, value: str) -> None:
-    if not isinstance(value, str):
-        raise TypeError(f"'{label}' has to be a string, not {type(value).__name__}.")
-    separators = "[./]" if label == "subgroup" else "/"
-    for part in re.split(separators, value):
-        if not _SEGMENT.fullmatch(part) or part.strip(".") == "":
-            raise InvalidInputError(
-                f"{value[:150]!r} is not allowed as {label} of a model. "
-                "It has to be made of letters, digits, '.', '_', or '-', "
-                "with something else than dots in each part of the path."
-            )
 
 
 def short_id(name: str, params: Mapping[str, object], subgroup: str | None) -> str:

@@ -340,8 +340,3 @@ def test_parameters_that_are_too_many(
         with pytest.raises(InvalidDataError, match="'params' has more"):
             publish(model_folder, params=params)
         assert time.process_time() - start < 2 or count < 100_000
-
-
-def test_location_that_is_too_long() -> None:
-    with pytest.raises(audmodel.errors.InvalidInputError, match="700"):
-        ids.check_location("a" * 100, ".".join(["b" * 100] * 7))

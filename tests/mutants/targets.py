@@ -51,12 +51,12 @@ _FILES = """
 # Modules of audmodel/core, and files in tests
 TARGETS = {
     "repository/claims": _RECORDS,
+    "repository/layout": _RECORDS + " behaviour/test_aliases repository/test_layout",
     "repository/registry": _RECORDS + " behaviour/test_aliases behaviour/test_meta",
     "repository/header": _RECORDS,
     "repository/conflicts": _RECORDS + " behaviour/test_conflicts",
     "repository/leftovers": _RECORDS,
     "repository/probe": _RECORDS,
-    "operations/publication": _RECORDS + " operations/test_folder",
     "operations/publishing": _RECORDS + " operations/test_folder",
     "operations/verification": _CACHE,
     "operations/index": _CACHE + " operations/test_index operations/test_access",

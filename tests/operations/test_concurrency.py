@@ -21,6 +21,7 @@ from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.filesystem import FileSystem
 from audmodel.core.repository import claims
+from audmodel.core.repository import layout
 from audmodel.core.repository.lookup import open_registry
 from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
@@ -781,7 +782,7 @@ def test_two_take_over_the_same_claim(
 
 
 MODEL = ModelId(*audmodel.uid("torch", {"sampling_rate": 16000}, "1.0.0").split("-"))
-ARCHIVE = Registry.archive_path(MODEL, "torch")
+ARCHIVE = layout.archive_path(MODEL, "torch")
 
 
 def test_claim_that_is_taken_while_it_is_renewed(
@@ -881,7 +882,7 @@ def test_alias_that_moves_on_before_its_list_is_settled(
     settle = Registry._settle
 
     def late(registry: Registry, model: ModelId, name: str) -> None:
-        path = registry.alias_path(name)
+        path = layout.alias_path(name)
         registry.backend.write_object(path, [f"uid: {uids[2]}\n".encode()])
         settle(registry, model, name)
 

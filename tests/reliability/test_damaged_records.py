@@ -13,6 +13,7 @@ import pytest
 import audmodel
 from audmodel import errors
 from audmodel.core.repository import claims
+from audmodel.core.repository import layout
 from audmodel.core.repository.lookup import open_registry
 from audmodel.core.uid import ModelId
 from tests.backends.conftest import forget as forget
@@ -136,7 +137,7 @@ def test_claim_of_a_dead_publisher(
     uid = audmodel.uid("torch", {"sampling_rate": 16000}, version)
     short, _, version = uid.partition("-")
     with open_registry(place.repository) as registry:
-        path = registry.record_path(ModelId(short, version), "claim")
+        path = layout.record_path(ModelId(short, version), "claim")
         assert registry.backend.create_object(path, b"host: a\nprocess: 1\n")
     damage = Damage(".claim.yaml", flip)
     with place.fault(damage):

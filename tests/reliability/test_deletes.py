@@ -15,7 +15,7 @@ import pytest
 
 import audmodel
 from audmodel.core.repository import claims
-from audmodel.core.repository.registry import Registry
+from audmodel.core.repository import layout
 from audmodel.core.uid import ModelId
 from tests.backends import seaweedfs
 from tests.backends.conftest import forget as forget
@@ -36,8 +36,8 @@ from tests.processes import python as python
 
 
 MODEL = ModelId(*audmodel.uid("torch", {"sampling_rate": 16000}, "1.0.0").split("-"))
-ARCHIVE = Registry.archive_path(MODEL, "torch")
-CLAIM = Registry.record_path(MODEL, "claim")
+ARCHIVE = layout.archive_path(MODEL, "torch")
+CLAIM = layout.record_path(MODEL, "claim")
 # Claim of a publisher that died when it had stored its archive
 DEAD = f"""
 archive: {ARCHIVE}

@@ -24,6 +24,7 @@ from audmodel.core.archive import names
 from audmodel.core.archive.reader import Extractor
 from audmodel.core.cache.tree import Folder
 from audmodel.core.repository import header
+from audmodel.core.repository import layout
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
 from audmodel.errors import ArchiveError
@@ -248,8 +249,11 @@ def test_names(count: Count, value: str) -> None:
         (ids.parse, value),
         (ids.check_alias, value),
         (ids.check_version, value),
-        (lambda value: ids.check_location(value, ""), ids.location(value, "")),
-        (lambda value: ids.check_location("name", value), ids.location("name", value)),
+        (lambda value: layout.check_location(value, ""), layout.location(value, "")),
+        (
+            lambda value: layout.check_location("name", value),
+            layout.location("name", value),
+        ),
     ):
         try:
             check(value)

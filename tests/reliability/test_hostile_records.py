@@ -17,7 +17,7 @@ import pytest
 import audmodel
 from audmodel import errors
 from audmodel.core.repository import claims
-from audmodel.core.repository.registry import Registry
+from audmodel.core.repository import layout
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
 from tests.backends import proxy as faults
@@ -184,10 +184,10 @@ def write(repository: audmodel.Repository, path: str, data: bytes) -> None:
 
 
 PATHS = {
-    "header": Registry.record_path(MODEL, "header"),
-    "meta": Registry.record_path(MODEL, "meta"),
-    "claim": Registry.record_path(MODEL, "claim"),
-    "list": Registry.list_path(MODEL),
+    "header": layout.record_path(MODEL, "header"),
+    "meta": layout.record_path(MODEL, "meta"),
+    "claim": layout.record_path(MODEL, "claim"),
+    "list": layout.list_path(MODEL),
     "alias": "/_alias/best/1.0.0/best-1.0.0.alias.yaml",
 }
 
@@ -250,7 +250,7 @@ def test_numbers_that_nobody_can_show(
     monkeypatch.setattr(claims, "TIMEOUT", 0.1)
     monkeypatch.setattr(claims, "_POLL_INTERVAL", 0.05)
     uid = audmodel.uid("torch", {"of": "somebody"}, "1.0.0")
-    claim = Registry.record_path(ModelId(*uid.split("-")), "claim")
+    claim = layout.record_path(ModelId(*uid.split("-")), "claim")
     own = claims._data("/a.zip", None).decode().splitlines()
     lines = "\n".join(
         f"process: {number}" if line.startswith("process") else line for line in own
@@ -277,7 +277,7 @@ def test_identity_of_an_archive(
 ) -> None:
     uid = publish(model_folder)
     model = ModelId(*uid.split("-"))
-    path = Registry.record_path(model, "header")
+    path = layout.record_path(model, "header")
     file = Path(repository.host, repository.name + path)
     lines = file.read_text().split("archive:")[0]
     file.write_text(f"{lines}archive: {archive}\n")

@@ -14,7 +14,7 @@ import pytest
 
 import audmodel
 from audmodel.core.repository import claims
-from audmodel.core.repository.registry import Registry
+from audmodel.core.repository import layout
 from audmodel.core.uid import ModelId
 from audmodel.errors import PublishConflictError
 from tests.backends import seaweedfs
@@ -34,9 +34,9 @@ from tests.reliability.remote import remote
 
 
 MODEL = ModelId(*audmodel.uid("torch", {"sampling_rate": 16000}, "1.0.0").split("-"))
-ARCHIVE = Registry.archive_path(MODEL, "torch")
-CLAIM = Registry.record_path(MODEL, "claim")
-HEADER = Registry.record_path(MODEL, "header")
+ARCHIVE = layout.archive_path(MODEL, "torch")
+CLAIM = layout.record_path(MODEL, "claim")
+HEADER = layout.record_path(MODEL, "header")
 
 Places = tuple[audmodel.Repository, audmodel.Repository]
 

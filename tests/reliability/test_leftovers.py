@@ -22,7 +22,7 @@ import audmodel
 from audmodel.core.backend.filesystem import FileSystem
 from audmodel.core.backend.s3.backend import S3
 from audmodel.core.repository import claims
-from audmodel.core.repository.registry import Registry
+from audmodel.core.repository import layout
 from audmodel.core.uid import ModelId
 from tests.backends import seaweedfs
 from tests.backends.conftest import forget as forget
@@ -53,7 +53,7 @@ def anywhere(
 
 
 def path_of(model: ModelId, kind: str) -> str:
-    return Registry.record_path(model, kind)
+    return layout.record_path(model, kind)
 
 
 def dead_claim(
@@ -65,7 +65,7 @@ def dead_claim(
     start = claims._process_start(os.getpid())
     assert start
     return (
-        claims._data(Registry.archive_path(model, location), found)
+        claims._data(layout.archive_path(model, location), found)
         .replace(f"process: {os.getpid()}".encode(), f"process: {process.pid}".encode())
         .replace(start.encode(), b"1")
     )
@@ -73,12 +73,12 @@ def dead_claim(
 
 def leave(repository: audmodel.Repository) -> set[str]:
     """Leave everything that a publisher may leave."""
-    archive = Registry.archive_path(DEAD, "sub/torch")
+    archive = layout.archive_path(DEAD, "sub/torch")
     paths = {
         archive: b"PK",
         path_of(DEAD, "meta"): b"{}",
         path_of(DEAD, "claim"): dead_claim(),
-        Registry.list_path(DEAD): b"aliases: [none]",
+        layout.list_path(DEAD): b"aliases: [none]",
         f"/_uid/_probe/{secrets.token_hex(16)}.yaml": b"x",
     }
     for path, data in paths.items():
@@ -97,7 +97,7 @@ def test_archive_that_was_there_is_known_again(
     """Its publisher saw another number of the device, or of the file."""
     uid = publish(model_folder)
     model = ModelId(*uid.split("-"))
-    archive = Registry.archive_path(model, "torch")
+    archive = layout.archive_path(model, "torch")
     header = path_of(model, "header")
     stored = content(repository)[header]
     with repository.connect() as backend:
@@ -131,7 +131,7 @@ def test_leftovers(anywhere: audmodel.Repository, model_folder: Path) -> None:
     assert paths(found) == expected
     # A publisher stores metadata and lists aliases when a header may be there
     assert paths([f for f in found if not f.removed]) == {
-        Registry.list_path(DEAD),
+        layout.list_path(DEAD),
         path_of(DEAD, "meta"),
     }
     assert [f.proven for f in found] == [f.removed for f in found]
@@ -181,7 +181,7 @@ def test_claims_of_the_living_and_of_others(
     store(repository, mine, living)
     meta = path_of(DEAD, "meta")
     store(repository, meta, b"{}")
-    archive = Registry.archive_path(ModelId("deadbeef", "2.0.0"), "torch")
+    archive = layout.archive_path(ModelId("deadbeef", "2.0.0"), "torch")
     store(repository, archive, b"PK")
     claim = b"host: elsewhere\nid: 1\n"
     store(repository, theirs, claim)
@@ -244,7 +244,7 @@ def test_alias_of_a_missing_model_is_reported_only(
     assert alias.path == "/_alias/best/1.0.0/best-1.0.0.alias.yaml"
     assert f"alias of the missing model {uid}" in str(alias)
     # With its list, since the model may be published again
-    assert content(repository).keys() == {alias.path, Registry.list_path(model)}
+    assert content(repository).keys() == {alias.path, layout.list_path(model)}
     assert publish(model_folder) == uid
     assert audmodel.aliases(uid) == ["best"]
 
@@ -352,7 +352,7 @@ def test_uploads(
 ) -> None:
     client = seaweedfs.shared().client()
     with BACKENDS["s3"](request) as repository:
-        archive = Registry.archive_path(DEAD, "torch")
+        archive = layout.archive_path(DEAD, "torch")
         bucket = repository.name
         begun = [
             client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
@@ -435,7 +435,7 @@ def test_publishers_at_work(
         for turn in range(rounds):
             for number in range(len(folders)):
                 model = ModelId("deadbeef", f"{turn}.{number}.0")
-                store(repository, Registry.archive_path(model, "sub/torch"), b"PK")
+                store(repository, layout.archive_path(model, "sub/torch"), b"PK")
                 store(repository, path_of(model, "claim"), dead_claim(model))
         with ThreadPoolExecutor(len(folders) + 1) as executor:
             cleaner = executor.submit(clean)
@@ -535,7 +535,7 @@ def test_header_that_was_deleted_by_mistake(
     assert {left.kind for left in found} == {"archive", "metadata"}
     # Nor if a publisher died who was to mend it
     with repository.connect() as backend:
-        state = backend.stat_object(Registry.archive_path(model, "torch"))
+        state = backend.stat_object(layout.archive_path(model, "torch"))
     assert state is not None
     claim = dead_claim(model, location="torch", found=state.tag)
     store(repository, path_of(model, "claim"), claim)

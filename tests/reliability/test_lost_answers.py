@@ -13,8 +13,8 @@ import pytest
 from audmodel import errors
 from audmodel.core.backend.http import transfer
 from audmodel.core.repository import claims
+from audmodel.core.repository import layout
 from audmodel.core.repository.lookup import open_registry
-from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from tests.backends import proxy as faults
 from tests.backends.conftest import forget as forget
@@ -159,7 +159,7 @@ def test_random_losses(
 
 
 CLAIM = ModelId("deadbeef", "1.0.0")
-ARCHIVE = Registry.archive_path(CLAIM, "torch")
+ARCHIVE = layout.archive_path(CLAIM, "torch")
 
 
 def deletes(request: Request) -> bool:
@@ -208,7 +208,7 @@ def test_deletion_of_a_claim_does_not_hit_the_next_one(
         [claim] = taken
         claim.fence()
         theirs.__exit__(None, None, None)
-        path = registry.record_path(CLAIM, "claim")
+        path = layout.record_path(CLAIM, "claim")
         assert registry.backend.read_object(path, 1000) is None
 
 
@@ -222,7 +222,7 @@ def test_deletion_of_a_claim_that_did_not_arrive(deletions: Remote) -> None:
     with open_registry(deletions.repository) as registry:
         with deletions.fault(fault), claims.claimed(registry, CLAIM, ARCHIVE):
             pass
-        path = registry.record_path(CLAIM, "claim")
+        path = layout.record_path(CLAIM, "claim")
         assert registry.backend.read_object(path, 1000) is None
         assert next(lost, None) is None
 
@@ -238,7 +238,7 @@ def test_claim_of_which_nobody_knows_whether_it_was_deleted(
         return forward()
 
     with open_registry(deletions.repository) as registry:
-        path = registry.record_path(CLAIM, "claim")
+        path = layout.record_path(CLAIM, "claim")
         with (
             deletions.fault(fault) as requests,
             claims.claimed(registry, CLAIM, ARCHIVE),

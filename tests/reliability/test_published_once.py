@@ -18,7 +18,7 @@ import pytest
 import audmodel
 from audmodel.core.backend.filesystem import FileSystem
 from audmodel.core.repository import claims
-from audmodel.core.repository.registry import Registry
+from audmodel.core.repository import layout
 from audmodel.core.uid import ModelId
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
@@ -28,8 +28,8 @@ from tests.behaviour.backends import store
 
 UID = audmodel.uid("torch", {"sampling_rate": 16000}, "1.0.0")
 MODEL = ModelId(*UID.split("-"))
-ARCHIVE = Registry.archive_path(MODEL, "torch")
-HEADER, META = (Registry.record_path(MODEL, kind) for kind in ("header", "meta"))
+ARCHIVE = layout.archive_path(MODEL, "torch")
+HEADER, META = (layout.record_path(MODEL, kind) for kind in ("header", "meta"))
 CALLS = (
     "read_object",
     "create_object",
@@ -157,7 +157,7 @@ def test_publisher_in_place_of_one_that_died(
     repository: audmodel.Repository, model_folder: Path, loss: set[str]
 ) -> None:
     """It takes over the claim of one that had published."""
-    claim = Registry.record_path(MODEL, "claim")
+    claim = layout.record_path(MODEL, "claim")
     for _ in deaths(lambda: publish(model_folder)):
         before = content(repository)
         if HEADER in before and claim in before:

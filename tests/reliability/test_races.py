@@ -13,7 +13,7 @@ import pytest
 import audmodel
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.operations import publishing
-from audmodel.core.repository.registry import Registry
+from audmodel.core.repository import layout
 from audmodel.core.uid import ModelId
 from tests.behaviour.backends import BACKENDS
 from tests.behaviour.backends import content
@@ -357,7 +357,7 @@ def test_a_claim_that_is_overwritten(
 ) -> None:
     """Where nothing keeps publishers apart, the one that was overwritten stops."""
     model = ModelId(audmodel.uid("torch", {"sampling_rate": 16000}), "1.0.0")
-    path = Registry.record_path(model, "claim")
+    path = layout.record_path(model, "claim")
     with BACKENDS[name](request) as repository:
         audmodel.config.REPOSITORIES = [repository]
 

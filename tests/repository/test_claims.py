@@ -12,6 +12,7 @@ import audmodel
 from audmodel.core.backend.base import ANY
 from audmodel.core.process import requests
 from audmodel.core.repository import claims
+from audmodel.core.repository import layout
 from audmodel.core.repository.lookup import open_registry
 from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
@@ -22,7 +23,7 @@ from tests.processes import Interpreter
 
 
 MODEL = ModelId("12345678", "1.0.0")
-ARCHIVE = Registry.archive_path(MODEL, "torch")
+ARCHIVE = layout.archive_path(MODEL, "torch")
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_other_processes_see_that_the_publisher_is_alive(
     """
     with claims.claimed(registry, MODEL, ARCHIVE):
         stored = registry.backend.read_object(
-            registry.record_path(MODEL, "claim"), document.MAX_BYTES
+            layout.record_path(MODEL, "claim"), document.MAX_BYTES
         )
         assert stored is not None
         data = stored.data.decode()
@@ -62,7 +63,7 @@ def test_claim_is_looked_at_where_writers_are_not_kept_apart(
     unprotected: bool,
 ) -> None:
     with claims.claimed(registry, MODEL, ARCHIVE) as claim:
-        registry.backend.delete_object(registry.record_path(MODEL, "claim"), ANY)
+        registry.backend.delete_object(layout.record_path(MODEL, "claim"), ANY)
         claim.fence()  # it was renewed a moment ago
         monkeypatch.setattr(type(registry.backend), "weakness", weakness)
         monkeypatch.setattr(registry.backend, "unprotected", unprotected)

@@ -249,6 +249,7 @@ def url(
         '...header.yaml'
 
     """
+    from audmodel.core.repository import layout
     from audmodel.core.repository.lookup import open_registry
 
     if type not in ("model", "header", "meta"):
@@ -258,9 +259,9 @@ def url(
     found = find(cache_entry(uid, cache_root), any_archive=True)
     with open_registry(found.place) as registry:
         if type == "model":
-            path = registry.archive_path(found.model, found.header.location)
+            path = layout.archive_path(found.model, found.header.location)
         else:
-            path = registry.record_path(found.model, type)
+            path = layout.record_path(found.model, type)
         return registry.backend.object_url(path)
 
 

@@ -22,6 +22,7 @@ from audmodel.core.errors import AudmodelError
 from audmodel.core.operations import index
 from audmodel.core.operations.find import Found
 from audmodel.core.operations.find import find
+from audmodel.core.repository import layout
 from audmodel.core.repository.lookup import open_registry
 
 
@@ -79,7 +80,7 @@ def open_archive(found: Found) -> Iterator[Archive]:
     entry, header = found.entry, found.header
     with open_registry(found.place) as registry:
         backend = registry.backend
-        url = backend.object_url(registry.archive_path(entry.model, header.location))
+        url = backend.object_url(layout.archive_path(entry.model, header.location))
         try:
             with (
                 registry.open_archive(entry.model, header, entry.root) as reader,

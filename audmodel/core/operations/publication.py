@@ -14,6 +14,7 @@ from audmodel.core.errors import ConfigurationError
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.home import expand_home
 from audmodel.core.operations import folder
+from audmodel.core.repository import layout
 from audmodel.core.repository.config import config
 from audmodel.core.repository.header import Header
 from audmodel.core.repository.repository import Repository
@@ -99,7 +100,7 @@ def prepare(
     author = _author(author)
     date = _date(date)
     ids.check_version(version)
-    ids.check_location(name, subgroup or "")
+    layout.check_location(name, subgroup or "")
     if alias:
         ids.check_alias(alias)
 

@@ -39,6 +39,7 @@ from audmodel.core.operations.publication import Publication
 from audmodel.core.process.termination import terminable
 from audmodel.core.progress import Progress
 from audmodel.core.progress import StartProgress
+from audmodel.core.repository import layout
 from audmodel.core.repository.claims import Claim
 from audmodel.core.repository.claims import claimed
 from audmodel.core.repository.config import is_embedded
@@ -123,7 +124,7 @@ def _publish(registry: Registry, publication: Publication, progress: Progress) -
     start = time.monotonic()
     model = publication.model
     check_free(registry, model, publication.header)
-    path = registry.archive_path(model, publication.header.location)
+    path = layout.archive_path(model, publication.header.location)
     with terminable():
         with claimed(registry, model, path) as claim:
             # A publisher that was done just before stored an archive
@@ -139,7 +140,7 @@ def _publish(registry: Registry, publication: Publication, progress: Progress) -
                 _abort_uploads(registry, path)
             archive = _Archive(registry.backend, path, writer)
             try:
-                _store(registry, publication, claim, archive)
+                _store(publication, claim, archive)
             except PublishConflictError:
                 # The publisher that was faster may be done
                 check_absent(registry, model)
@@ -151,12 +152,7 @@ def _publish(registry: Registry, publication: Publication, progress: Progress) -
             _set_alias(registry, publication.alias, model)
 
 
-def _store(
-    registry: Registry,
-    publication: Publication,
-    claim: Claim,
-    archive: _Archive,
-) -> None:
+def _store(publication: Publication, claim: Claim, archive: _Archive) -> None:
     r"""Store all objects of a model except its header, or none.
 
     Raises:
@@ -169,7 +165,7 @@ def _store(
         archive.store(claim, publication)
         cleanup.callback(claim.discard, archive.path, archive.tag)
         claim.begin_commit()
-        meta = registry.record_path(publication.model, "meta")
+        meta = layout.record_path(publication.model, "meta")
         cleanup.push(_discarding(claim, meta))
         claim.replace(meta, publication.meta)
         claim.fence()
@@ -208,7 +204,7 @@ def _repair(registry: Registry, publication: Publication, progress: Progress) ->
             "whose headers do not identify the archive. "
             "Restore the archive from a backup."
         )
-    path = registry.archive_path(model, found[0].location)
+    path = layout.archive_path(model, found[0].location)
     with terminable(), claimed(registry, model, path, may_be_published=True) as claim:
         # It may have been removed and published anew before the claim was ours
         if registry.header(model) != found:
@@ -381,7 +377,7 @@ def _commit(
         PublishConflictError: if another program replaced the archive
 
     """
-    path = registry.record_path(model, "header")
+    path = layout.record_path(model, "header")
     backend = registry.backend
     data = header.dump()
     if not backend.create_object(path, data) and not _replace_header(
@@ -422,7 +418,7 @@ def _replace_header(
     if not archive.is_stored():
         return False
     claim.renew()
-    path = registry.record_path(model, "header")
+    path = layout.record_path(model, "header")
     stored = registry.backend.read_object(path, document.MAX_BYTES)
     return (
         stored is not None

@@ -129,7 +129,7 @@ class _Audit:
         for model, header in self._read(self._header, self._published):
             if isinstance(header, str):
                 yield Finding(
-                    self._registry.record_path(model, "header"),
+                    layout.record_path(model, "header"),
                     "header",
                     str(model),
                     f"{header} The model counts as a version, and cannot be loaded. "
@@ -141,14 +141,14 @@ class _Audit:
         for model, problem in self._read(self._meta, described):
             if isinstance(problem, str):
                 yield Finding(
-                    self._registry.record_path(model, "meta"),
+                    layout.record_path(model, "meta"),
                     "metadata",
                     str(model),
                     f"{problem} Replace it with audmodel.update_meta(…, replace=True).",
                 )
         for model in self._published - self._described:
             yield Finding(
-                self._registry.record_path(model, "meta"),
+                layout.record_path(model, "meta"),
                 "missing metadata",
                 str(model),
                 "The metadata is missing, and counts as empty. "
@@ -156,7 +156,7 @@ class _Audit:
             )
 
     def _archive(self, model: ModelId, header: Header) -> Iterator[Finding]:
-        path = self._registry.archive_path(model, header.location)
+        path = layout.archive_path(model, header.location)
         if path not in self._sizes:
             kind, problem = "missing archive", "is missing"
         elif wrong := self._wrong_size(path, header):
@@ -187,7 +187,7 @@ class _Audit:
         targets: dict[str, ModelId] = {}
         unknown = set()
         for name, target in self._read(self._registry.alias, set(self._names)):
-            path = self._registry.alias_path(name)
+            path = layout.alias_path(name)
             if isinstance(target, str):
                 unknown.add(name)
                 yield Finding(
@@ -236,7 +236,7 @@ class _Audit:
                     self._registry.place,
                 )
             yield Finding(
-                self._registry.list_path(model),
+                layout.list_path(model),
                 "list of aliases",
                 str(model),
                 details,

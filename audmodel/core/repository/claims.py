@@ -33,6 +33,7 @@ from audmodel.core.errors import PublishConflictError
 from audmodel.core.process.requests import GRACE
 from audmodel.core.process.requests import Requests
 from audmodel.core.process.workers import start_thread
+from audmodel.core.repository import layout
 from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
@@ -84,7 +85,7 @@ class Claim:
         self.left = found
         self._lock = threading.Lock()
         self._model = model
-        self._path = registry.record_path(model, "claim")
+        self._path = layout.record_path(model, "claim")
         # All forms that may be stored, as the outcome of a write may be unknown
         self._forms: set[bytes] = set()
         self._renewed = _now()
@@ -362,7 +363,7 @@ def claimed(
         RepositoryError: if the claim cannot be stored
 
     """
-    path = registry.record_path(model, "claim")
+    path = layout.record_path(model, "claim")
     found, is_hidden = _look(registry.backend, archive)
     claim = Claim(
         registry,

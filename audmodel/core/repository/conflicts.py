@@ -18,6 +18,7 @@ from audmodel.core import uid as ids
 from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.errors import ModelExistsError
+from audmodel.core.repository import layout
 from audmodel.core.repository.config import config
 from audmodel.core.repository.header import Header
 from audmodel.core.repository.registry import Registry
@@ -196,7 +197,7 @@ def check_absent(registry: Registry, model: ModelId) -> None:
 
 
 def _has(registry: Registry, model: ModelId) -> bool:
-    path = registry.record_path(model, "header")
+    path = layout.record_path(model, "header")
     return registry.backend.read_object(path, document.MAX_BYTES) is not None
 
 

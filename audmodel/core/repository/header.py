@@ -8,8 +8,8 @@ import datetime
 import re
 from typing import Any
 
-from audmodel.core import uid as ids
 from audmodel.core.errors import InvalidDocumentError
+from audmodel.core.repository import layout
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
 
@@ -18,7 +18,6 @@ _PARAMETERS = "parameters"
 _KEYS = ("author", "date", "name", _PARAMETERS, "subgroup", "version")
 _ARCHIVE = "archive"
 _DIGEST = re.compile(r"blake3:([0-9a-f]{64})")
-_LOCATION = re.compile(r"[A-Za-z0-9/._-]{1,1024}", re.A)
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class Header:
     @property
     def location(self) -> str:
         r"""Folder of the archives of the model, relative to the repository."""
-        return ids.location(self.name, self.subgroup)
+        return layout.location(self.name, self.subgroup)
 
 
 def parse(content: bytes, model: ModelId, source: str) -> Header:
@@ -143,9 +142,7 @@ def parse(content: bytes, model: ModelId, source: str) -> Header:
         data["version"],
         _identity(data.get(_ARCHIVE), source),
     )
-    if not _LOCATION.fullmatch(header.location) or any(
-        part.strip(".") == "" for part in header.location.split("/")
-    ):
+    if not layout.is_location(header.location):
         raise InvalidDocumentError(
             f"{source} has a name and a subgroup that are not a valid path: "
             f"{header.location[:100]!r}."

@@ -32,8 +32,6 @@ from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
 
 
-_RECORDS = "/_uid/"
-_ALIASES = "/_alias/"
 _LIST = "list of aliases"
 # Models of objects that are orphans without a header
 _MODELS: dict[str, Callable[[str], ModelId | None]] = {
@@ -171,9 +169,7 @@ def _remove_of(
 ) -> set[Leftover]:
     r"""Remove the orphans of one model, unless it is being published."""
     backend = registry.backend
-    stored = backend.read_object(
-        registry.record_path(model, "claim"), document.MAX_BYTES
-    )
+    stored = backend.read_object(layout.record_path(model, "claim"), document.MAX_BYTES)
     if stored is not None and claims.is_alive(stored.data):
         return set()
     archive = (stored and claims.archive_of(stored.data)) or group[0].archive
@@ -181,7 +177,7 @@ def _remove_of(
     try:
         # The claim keeps publishers away
         with claims.claimed(registry, model, archive, may_be_published=True) as claim:
-            path = registry.record_path(model, "header")
+            path = layout.record_path(model, "header")
             # Its publisher may have gone on since its claim was read
             if (
                 claim.replaced != group[0].claim

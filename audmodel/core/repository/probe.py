@@ -11,6 +11,7 @@ from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.conditions import Check
 from audmodel.core.errors import AudmodelError
+from audmodel.core.repository import layout
 from audmodel.core.yaml import document
 
 
@@ -107,9 +108,9 @@ def _existing(backend: ObjectBackend) -> Check | None:
 
 def _changeable(backend: ObjectBackend) -> str | None:
     r"""Path of a record that may change, ``None`` if there is none."""
-    for folder, end in (("/_alias/", ".alias.yaml"), ("/_uid/", ".meta.yaml")):
+    for folder in (layout.ALIASES, layout.RECORDS):
         for path in backend.list_objects(folder):
-            if path.endswith(end):
+            if layout.is_changeable(path):
                 return path
     return None
 

@@ -1,13 +1,4 @@
-r"""Records of a repository, and their paths.
-
-::
-
-    /<subgroup>/<name>/<short id>/<version>/<short id>-<version>.zip
-    /_uid/<short id>/<version>/<short id>-<version>.header.yaml
-    /_uid/<short id>/<version>/<short id>-<version>.meta.yaml
-    /_uid/<short id>/<version>/<short id>-<version>.claim.yaml
-    /_uid/<short id>.aliases/<version>/<short id>.aliases-<version>.yaml
-    /_alias/<alias>/1.0.0/<alias>-1.0.0.alias.yaml
+r"""Records of a repository.
 
 A model exists if its header does.
 The claim is only there while a model is published.
@@ -21,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
 import copy
@@ -35,6 +27,7 @@ from audmodel.core import uid
 from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.errors import InvalidIdError
 from audmodel.core.repository import header as header_module
+from audmodel.core.repository import layout
 from audmodel.core.repository.header import Header
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
@@ -67,29 +60,6 @@ class Registry:
         self.backend = backend
         self.place = place
 
-    # ------------------------------------------------------------ paths
-
-    @staticmethod
-    def archive_path(model: ModelId, location: str) -> str:
-        r"""Path of the archive of a model."""
-        return f"/{location}/{model.short}/{model.version}/{model}.zip"
-
-    @staticmethod
-    def record_path(model: ModelId, kind: str) -> str:
-        r"""Path of the header, metadata or claim of a model."""
-        return f"/_uid/{model.short}/{model.version}/{model}.{kind}.yaml"
-
-    @staticmethod
-    def list_path(model: ModelId) -> str:
-        r"""Path of the list of aliases of a model."""
-        name = f"{model.short}.aliases"
-        return f"/_uid/{name}/{model.version}/{name}-{model.version}.yaml"
-
-    @staticmethod
-    def alias_path(name: str) -> str:
-        r"""Path of the record of an alias."""
-        return f"/_alias/{name}/1.0.0/{name}-1.0.0.alias.yaml"
-
     # ------------------------------------------------------------ models
 
     def header(self, model: ModelId) -> tuple[Header, bytes] | None:
@@ -107,7 +77,7 @@ class Registry:
             RepositoryError: if it cannot be read
 
         """
-        path = self.record_path(model, "header")
+        path = layout.record_path(model, "header")
         stored = self.backend.read_object(path, document.MAX_BYTES)
         if stored is None:
             return None
@@ -121,7 +91,7 @@ class Registry:
             model: ID of the model
 
         """
-        return self.backend.object_url(self.record_path(model, "header"))
+        return self.backend.object_url(layout.record_path(model, "header"))
 
     def versions(self, short: str) -> set[str]:
         r"""Versions of a model.
@@ -136,15 +106,8 @@ class Registry:
             RepositoryError: if the repository cannot be read
 
         """
-        versions = set()
-        for path in self.backend.list_objects(f"/_uid/{short}/"):
-            # Other files may lie there as well
-            version = path.split("/")[3] if path.count("/") == 4 else ""
-            if uid.is_version(version):
-                model = ModelId(short, version)
-                if path == self.record_path(model, "header"):
-                    versions.add(version)
-        return versions
+        folder = layout.records_folder(short)
+        return {model.version for model in self._published(folder)}
 
     def models(self) -> list[ModelId]:
         r"""All models.
@@ -156,15 +119,13 @@ class Registry:
             RepositoryError: if the repository cannot be read
 
         """
-        found = []
-        for path in self.backend.list_objects("/_uid/"):
-            # Other files may lie there as well
-            short, version = [*path.split("/"), "", ""][2:4]
-            if uid.is_short(short) and uid.is_version(version):
-                model = ModelId(short, version)
-                if path == self.record_path(model, "header"):
-                    found.append(model)
-        return found
+        return list(self._published(layout.RECORDS))
+
+    def _published(self, folder: str) -> Iterator[ModelId]:
+        r"""Models whose headers are in a folder, which may hold other files as well."""
+        for path in self.backend.list_objects(folder):
+            if model := layout.model_of_record(path, "header"):
+                yield model
 
     def open_archive(
         self, model: ModelId, header: Header, tmp_root: str
@@ -184,7 +145,7 @@ class Registry:
             RepositoryError: if it cannot be opened
 
         """
-        path = self.archive_path(model, header.location)
+        path = layout.archive_path(model, header.location)
         return self.backend.open_object(path, tmp_root=tmp_root)
 
     # ------------------------------------------------------------ metadata
@@ -204,7 +165,7 @@ class Registry:
             RepositoryError: if it cannot be read
 
         """
-        path = self.record_path(model, "meta")
+        path = layout.record_path(model, "meta")
         stored = self.backend.read_object(path, document.MAX_BYTES)
         if stored is None:
             return None
@@ -235,7 +196,7 @@ class Registry:
         def change(current: dict[str, Any]) -> dict[str, Any]:
             return copy.deepcopy(dict(meta)) if replace else merge(current, meta)
 
-        path = self.record_path(model, "meta")
+        path = layout.record_path(model, "meta")
         source = f"The metadata of model {model}"
         rebuild = dict if replace else None
         result = self._change(path, change, "meta", source, rebuild=rebuild)
@@ -265,7 +226,7 @@ class Registry:
             RepositoryError: if it cannot be read
 
         """
-        path = self.alias_path(name)
+        path = layout.alias_path(name)
         stored = self.backend.read_object(path, document.MAX_BYTES)
         return None if stored is None else _target(stored.data, name)
 
@@ -279,10 +240,8 @@ class Registry:
             RepositoryError: if the repository cannot be read
 
         """
-        names = [
-            [*path.split("/"), ""][2] for path in self.backend.list_objects("/_alias/")
-        ]
-        return sorted({name for name in names if uid.is_alias(name)})
+        paths = self.backend.list_objects(layout.ALIASES)
+        return sorted({name for path in paths if (name := layout.alias_of(path))})
 
     def listed_aliases(self, model: ModelId) -> list[str]:
         r"""Aliases that may point to a model.
@@ -299,7 +258,7 @@ class Registry:
             RepositoryError: if it cannot be read
 
         """
-        path = self.list_path(model)
+        path = layout.list_path(model)
         stored = self.backend.read_object(path, document.MAX_BYTES)
         if stored is None:
             return []
@@ -335,7 +294,7 @@ class Registry:
                 previous.append(_target_of(current, name))
             return {"uid": str(model)}
 
-        path, source = self.alias_path(name), f"The alias '{name}'"
+        path, source = layout.alias_path(name), f"The alias '{name}'"
         self._change(path, change, "alias", source, is_new=is_new, rebuild=dict)
         before = str(previous[0]) if previous else "nothing"
         logger.info("Alias '%s' in %s: %s -> %s.", name, self.place, before, model)
@@ -358,7 +317,7 @@ class Registry:
             RepositoryError: if a record cannot be read or written
 
         """
-        path, source = self.list_path(model), f"The list of aliases of {model}"
+        path, source = layout.list_path(model), f"The list of aliases of {model}"
 
         def change(current: dict[str, Any]) -> dict[str, Any]:
             return {"aliases": sorted({*_names(current, source)})}
@@ -391,7 +350,7 @@ class Registry:
                 self._unlist_alias(model, name)
 
     def _list_alias(self, model: ModelId, name: str, *, is_new: bool = False) -> None:
-        path, source = self.list_path(model), f"The list of aliases of {model}"
+        path, source = layout.list_path(model), f"The list of aliases of {model}"
 
         def change(current: dict[str, Any]) -> dict[str, Any]:
             return {"aliases": sorted({*_names(current, source), name})}
@@ -400,7 +359,7 @@ class Registry:
         self._change(path, change, "alias", source, is_new=is_new, rebuild=rebuild)
 
     def _unlist_alias(self, model: ModelId, name: str) -> None:
-        path, source = self.list_path(model), f"The list of aliases of {model}"
+        path, source = layout.list_path(model), f"The list of aliases of {model}"
 
         def change(current: dict[str, Any]) -> dict[str, Any]:
             return {"aliases": sorted({*_names(current, source)} - {name})}

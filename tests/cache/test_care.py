@@ -16,7 +16,6 @@ import pytest
 
 import audmodel
 from audmodel.core.cache import care
-from audmodel.core.cache.results import CachedModel
 from audmodel.core.cache.tree import Folder
 from audmodel.errors import CacheBusyError
 from audmodel.errors import CacheError
@@ -462,15 +461,15 @@ def test_use_since_the_cache_was_listed(
     roots = [audmodel.load(uid) for uid in uids]
     for hours, root in enumerate(roots):
         used(root, hours=10 - hours)
-    cached = care.cached
+    find = care.find
 
-    def late(root: str) -> list[CachedModel]:
-        found = cached(root)
+    def late(root: str) -> list[care.Found]:
+        found = find(root)
         # Another process loads it just now
         os.utime(roots[0])
         return found
 
-    monkeypatch.setattr(care, "cached", late)
+    monkeypatch.setattr(care, "find", late)
     removed = audmodel.prune_cache(max_age=3600)
     assert [model.uid for model in removed] == uids[1:]
     assert in_cache() == [uids[0]]
@@ -482,14 +481,14 @@ def test_use_since_the_cache_was_listed_counts_for_the_size(
     roots = [audmodel.load(uid) for uid in uids]
     for hours, root in enumerate(roots):
         used(root, hours=10 - hours)
-    cached = care.cached
+    find = care.find
 
-    def late(root: str) -> list[CachedModel]:
-        found = cached(root)
+    def late(root: str) -> list[care.Found]:
+        found = find(root)
         os.utime(roots[0])
         return found
 
-    monkeypatch.setattr(care, "cached", late)
+    monkeypatch.setattr(care, "find", late)
     removed = audmodel.prune_cache(max_size=size)
     assert [model.uid for model in removed] == uids[1:]
 
@@ -579,7 +578,7 @@ def test_attempt_was_used_when_its_folder_or_a_file_changed(
     (folder / "file").write_bytes(b"content")
     os.utime(folder / "file", (file_time, file_time))
     os.utime(folder, (folder_time, folder_time))
-    [model] = care.cached(str(tmp_path))
+    [model] = audmodel.cached(cache_root=str(tmp_path))
     assert model.unfinished
     assert model.last_used.timestamp() == 2000
 
@@ -590,5 +589,5 @@ def test_holes_of_unfinished_files_take_no_room(tmp_path: Path, name: str) -> No
     folder.mkdir(parents=True)
     with (folder / "file").open("wb") as file:
         file.truncate(10**6)
-    [model] = care.cached(str(tmp_path))
+    [model] = audmodel.cached(cache_root=str(tmp_path))
     assert (model.size == 10**6) == (name == "1.0.0")

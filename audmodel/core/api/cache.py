@@ -11,7 +11,6 @@ from audmodel.core.errors import InvalidInputError
 from audmodel.core.errors import NotCachedError
 from audmodel.core.operations.find import resolve
 from audmodel.core.repository.config import cache_folder
-from audmodel.core.uid import ModelId
 from audmodel.core.uid import ShortId
 
 
@@ -39,7 +38,7 @@ def cached(*, cache_root: str | None = None) -> list[CachedModel]:
         [('3e120e8d-1.0.0', 16454)]
 
     """
-    return care.cached(cache_folder(cache_root))
+    return [found.model for found in care.find(cache_folder(cache_root))]
 
 
 def remove_cached(uid: str, *, cache_root: str | None = None) -> list[CachedModel]:
@@ -77,19 +76,16 @@ def remove_cached(uid: str, *, cache_root: str | None = None) -> list[CachedMode
     parsed = ids.parse(uid)
     cache_root = cache_folder(cache_root)
     wanted = parsed if isinstance(parsed, ShortId) else resolve(parsed, cache_root)
-    models = [model for model in care.cached(cache_root) if _is(model, wanted)]
-    if not models:
+    items = [
+        found
+        for found in care.find(cache_root)
+        if wanted in (found.entry.model, ShortId(found.entry.model.short))
+    ]
+    if not items:
         raise NotCachedError(f"The model '{uid}' is not in the cache '{cache_root}'.")
-    for model in models:
-        care.remove(cache_root, model)
-    return models
-
-
-def _is(model: CachedModel, wanted: ModelId | ShortId) -> bool:
-    known = ids.parse(model.uid)
-    if isinstance(known, ModelId) and isinstance(wanted, ShortId):
-        return known.short == wanted.short
-    return known == wanted
+    for found in items:
+        care.remove(found)
+    return [found.model for found in items]
 
 
 def prune_cache(

@@ -178,14 +178,16 @@ def models(
                     aliases,
                     place,
                 )
-    order = ids.sort_versions({model.version for model in listed})
-    rank = {version: number for number, version in enumerate(order)}
-    return sorted(
-        listed.values(),
-        key=lambda model: (
-            model.subgroup,
-            model.name,
-            model.uid.partition("-")[0],
-            rank[model.version],
-        ),
-    )
+    return _in_order(listed)
+
+
+def _in_order(listed: Mapping[ModelId, Model]) -> list[Model]:
+    r"""Models in the order of subgroup, name, parameters, and version."""
+    versions = ids.sort_versions({model.version for model in listed})
+    rank = {version: number for number, version in enumerate(versions)}
+
+    def position(model: ModelId) -> tuple[str, str, str, int]:
+        found = listed[model]
+        return found.subgroup, found.name, model.short, rank[model.version]
+
+    return [listed[model] for model in sorted(listed, key=position)]

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import datetime
 import heapq
 import logging
-import os
 import re
 
 from audmodel.core import uid as ids
@@ -35,20 +34,36 @@ _FOLDER = re.compile(
 )
 
 
-def cached(root: str) -> list[CachedModel]:
+@dataclass(frozen=True)
+class Found:
+    r"""Folder of a cache that holds files of a model.
+
+    Args:
+        entry: place of the model in the cache
+        folder: the folder
+        model: what users learn about it
+
+    """
+
+    entry: CacheEntry
+    folder: Folder
+    model: CachedModel
+
+
+def find(root: str) -> list[Found]:
     r"""Everything that a cache holds of models.
 
     Args:
         root: cache folder
 
     Returns:
-        models, in the order of their IDs
+        folders, in the order of the IDs of their models
 
     Raises:
         CacheError: if the cache cannot be read
 
     """
-    found: list[CachedModel] = []
+    found: list[Found] = []
     for short in sorted(_folders(Folder(root))):
         if ids.is_short(short):
             matches = map(_FOLDER.fullmatch, _folders(Folder(root, short)))
@@ -56,7 +71,7 @@ def cached(root: str) -> list[CachedModel]:
                 match["whole"] or match["version"] for match in matches if match
             }
             for version in ids.sort_versions(set(filter(ids.is_version, versions))):
-                found += _models(CacheEntry(root, ModelId(short, version)))
+                found += _found(CacheEntry(root, ModelId(short, version)))
     return found
 
 
@@ -72,23 +87,24 @@ def _folders(folder: Folder) -> list[str]:
         ) from error
 
 
-def _models(entry: CacheEntry) -> Iterator[CachedModel]:
-    r"""Entries for one version of a model: the model, and attempts to load it."""
+def _found(entry: CacheEntry) -> Iterator[Found]:
+    r"""Folders for one version of a model: of the model, and of attempts to load it."""
     whole, some = _content(entry.whole.folder), _content(entry.partial.folder)
     # Files of a partial load that became part of the whole model count once
     sizes = {**some.sizes, **whole.sizes}
     slot = entry.slot
     if slot is not None:
-        yield CachedModel(
+        model = CachedModel(
             str(entry.model),
             slot.folder.path,
             sum(sizes.values()),
             _time(max(whole.used, some.used)),
             partial=slot is entry.partial,
         )
+        yield Found(entry, slot.folder, model)
     for folder in entry.whole.attempts() + entry.partial.attempts():
         left = _content(folder, has_holes=True)
-        yield CachedModel(
+        model = CachedModel(
             str(entry.model),
             folder.path,
             sum(left.sizes.values()),
@@ -96,6 +112,7 @@ def _models(entry: CacheEntry) -> Iterator[CachedModel]:
             partial=True,
             unfinished=True,
         )
+        yield Found(entry, folder, model)
 
 
 def _time(seconds: float) -> datetime.datetime:
@@ -156,100 +173,90 @@ def prune(
         CacheError: if the cache cannot be read or changed
 
     """
-    models = cached(root)
-    size = sum(model.size for model in models)
+    items = find(root)
+    size = sum(item.model.size for item in items)
     # If several machines use the cache, the clock of one may be wrong
-    now = _time(Folder(root).now()) if models else _time(0)
-    for model in models:
-        if model.last_used > now and not dry_run:
-            _use_now(root, model)
+    now = _time(Folder(root).now()) if items else _time(0)
+    for item in items:
+        if item.model.last_used > now and not dry_run:
+            # It lies in the future
+            with contextlib.suppress(OSError):
+                item.folder.touch()
     removed = []
-    queue = [(min(m.last_used, now), number) for number, m in enumerate(models)]
+    queue = [(min(item.model.last_used, now), n) for n, item in enumerate(items)]
     heapq.heapify(queue)
     while queue:
         used, number = heapq.heappop(queue)
-        model = models[number]
+        item = items[number]
         is_old = max_age is not None and now - used >= max_age
         if not is_old and (max_size is None or size <= max_size):
             break
-        with contextlib.suppress(CacheBusyError), _locked(root, model) as entry:
-            latest = min(_last_used(entry, model), now)
+        with contextlib.suppress(CacheBusyError), _locked(item):
+            latest = min(_last_used(item), now)
             if latest > used:
                 # A process has used it since the cache was listed
                 heapq.heappush(queue, (latest, number))
                 continue
             if not dry_run:
-                _remove(entry, model)
-            size -= model.size
-            removed.append(model)
+                _remove(item)
+            size -= item.model.size
+            removed.append(item.model)
     return removed
 
 
-def remove(root: str, model: CachedModel) -> None:
-    r"""Remove a model that no process is loading.
+def remove(found: Found) -> None:
+    r"""Remove files of a model that no process is loading.
 
     Args:
-        root: cache folder
-        model: what to remove
+        found: folder that holds them
 
     Raises:
         CacheBusyError: if a process is loading the model
         CacheError: if the cache cannot be changed
 
     """
-    with _locked(root, model) as entry:
-        _remove(entry, model)
+    with _locked(found):
+        _remove(found)
 
 
-def _remove(entry: CacheEntry, model: CachedModel) -> None:
-    if model.unfinished:
-        attempt = _folder(entry.root, model)
-        attempt.parent.remove(attempt.name)
+def _remove(found: Found) -> None:
+    entry = found.entry
+    if found.model.unfinished:
+        found.folder.parent.remove(found.folder.name)
     else:
         for slot in (entry.whole, entry.partial):
             slot.remove()
         entry.forget()
-    logger.info("Removed '%s' from the cache '%s'.", model.uid, entry.root)
+    logger.info("Removed '%s' from the cache '%s'.", entry.model, entry.root)
 
 
-def _use_now(root: str, model: CachedModel) -> None:
-    r"""Set the last use of a model to now, if it lies in the future."""
-    with contextlib.suppress(OSError):
-        _folder(root, model).touch()
-
-
-def _last_used(entry: CacheEntry, model: CachedModel) -> datetime.datetime:
+def _last_used(found: Found) -> datetime.datetime:
     r"""When a model was used, as far as it is known by now."""
-    folders = [_folder(entry.root, model)]
-    if not model.unfinished:
-        folders = [entry.whole.folder, entry.partial.folder]
-    latest = model.last_used
+    folders = [found.folder]
+    if not found.model.unfinished:
+        folders = [found.entry.whole.folder, found.entry.partial.folder]
+    latest = found.model.last_used
     for folder in folders:
         with contextlib.suppress(OSError):
             latest = max(latest, _time(folder.status().st_mtime))
     return latest
 
 
-def _folder(root: str, model: CachedModel) -> Folder:
-    return Folder(root, os.path.relpath(model.path, root).replace(os.sep, "/"))
-
-
 @contextmanager
-def _locked(root: str, model: CachedModel) -> Iterator[CacheEntry]:
+def _locked(found: Found) -> Iterator[None]:
     r"""Lock a model, unless a process is loading it."""
-    parsed = ids.parse(model.uid)
-    assert isinstance(parsed, ModelId)
-    entry = CacheEntry(root, parsed)
+    entry, model = found.entry, found.model
     slots = (entry.whole, entry.partial)
     try:
         with (
             entry.whole.lock(timeout=0),
             entry.partial.lock(timeout=0, borrow=False),
         ):
-            attempt = _folder(entry.root, model)
-            if model.unfinished and not any(slot.is_left(attempt) for slot in slots):
+            if model.unfinished and not any(
+                slot.is_left(found.folder) for slot in slots
+            ):
                 raise _busy(model)
-            yield entry
+            yield
     except CacheBusyError as error:
         raise _busy(model) from error
 

@@ -255,3 +255,25 @@ def test_plan_of_publishing(
     assert abs(len(sent) - planned.requests) <= 2
     with pytest.raises(audmodel.errors.ModelExistsError):
         audmodel.plan_publish(*arguments)
+
+
+@pytest.mark.parametrize("num_workers", [1, 4])
+def test_parts_of_another_version_are_not_fetched(
+    repository: audmodel.Repository,
+    folder: Path,
+    num_workers: int,
+    moved: Callable[[], tuple[int, int]],
+) -> None:
+    audmodel.load(audmodel.publish(str(folder), "torch", {}, "1.0.0"))
+    with (folder / "weights-1").open("r+b") as file:
+        file.seek(5 * MIB)
+        file.write(bytes(SIZE // 100))
+    uid = audmodel.publish(str(folder), "torch", {}, "2.0.0")
+    planned = audmodel.plan_load(uid, num_workers=num_workers)
+    moved()
+    audmodel.load(uid, num_workers=num_workers)
+    count, requests = moved()
+    # The part that changed, and the end of the archive
+    assert (planned.bytes, planned.requests) == (count, requests)
+    assert (count, requests) == (4 * MIB + TAIL, 2)
+    assert planned.copied == planned.size - 4 * MIB

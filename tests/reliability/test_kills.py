@@ -173,7 +173,7 @@ def is_empty_of_temporaries(place: Place) -> bool:
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-@pytest.mark.parametrize("state", ["empty", "resumed", "doubtful"])
+@pytest.mark.parametrize("state", ["empty", "resumed", "doubtful", "seeded"])
 def test_load(
     state: str,
     workers: int,
@@ -193,6 +193,11 @@ def test_load(
         marker = folder.with_name(".1.0.0.unsynced")
         marker.write_text("another start:" + marker.read_text().partition(":")[2])
         (folder / "log" / "a").write_bytes(bytes(5000))
+    elif state == "seeded":
+        with (place.models[0] / "large").open("r+b") as file:
+            file.seek(4_400_000)
+            file.write(b"another end")
+        audmodel.load(publish(place, version="0.9.0"))
     code = """
         return audmodel.load(args["uid"], num_workers=args["workers"])
     """

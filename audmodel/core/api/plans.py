@@ -24,6 +24,8 @@ def plan_load(
     Only the directory of the archive is fetched, and kept in the cache.
     Files and parts that are in the cache do not count,
     so the numbers are those of the next load.
+    Parts that other models in the cache have are read and compared,
+    since the load copies them.
     They count only the archive; a load also reads a few small records.
     They are exact unless the load has to verify files in the cache again:
     after a power failure, and if the files belong to another user.

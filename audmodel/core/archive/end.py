@@ -120,3 +120,26 @@ def parse(data: format.Buffer, size: int) -> format.Directory:
     view = memoryview(data)
     table, rest = view[:table_length], view[table_length:]
     return parsing.parse_directory(table, rest[: where.length], where)
+
+
+def part_digests(data: format.Buffer, size: int) -> Iterator[bytes]:
+    r"""Digests of all parts of an archive, which takes less time than its directory.
+
+    Args:
+        data: everything after the members
+        size: size of the archive in bytes
+
+    Yields:
+        digests
+
+    Raises:
+        ArchiveError: if the directory is damaged
+
+    """
+    where = parsing.find_directory(bytes(data[-format.END_SIZE :]), size)
+    start = size - len(data)
+    stop = where.offset - format.TABLE_END.size
+    if start <= stop and parsing.table_start(data, where, size) == start:
+        table = memoryview(data)[: stop - start]
+        for _, _, digest in format.PART.iter_unpack(table):
+            yield digest

@@ -3,6 +3,7 @@ r"""Read a member of an archive part by part, each of them verified, in memory."
 from __future__ import annotations
 
 import bisect
+from collections.abc import Callable
 
 from blake3 import blake3
 from isal import isal_zlib
@@ -14,6 +15,8 @@ from audmodel.core.archive.deflate import Inflater
 from audmodel.core.archive.plan import Entry
 from audmodel.core.archive.plan import MemberPart
 from audmodel.core.archive.plan import member_parts
+from audmodel.core.archive.seeds import Seeds
+from audmodel.core.archive.seeds import fill
 from audmodel.core.archive.source import Source
 from audmodel.core.damage import until_intact
 
@@ -60,12 +63,21 @@ class MemberParts:
     Args:
         source: the archive
         entry: member that has parts
+        seeds: tells where parts are on the disk already.
+            They are copied from there, and fetched only if that fails
 
     """
 
-    def __init__(self, source: Source, entry: Entry) -> None:
+    def __init__(
+        self,
+        source: Source,
+        entry: Entry,
+        seeds: Callable[[], Seeds] = dict,
+    ) -> None:
         member = entry.member
         self._source = source
+        self._seeds = seeds
+        self._index = member.index
         self._jobs: list[Entry | MemberPart] = [entry]
         self.size = member.size
         r"""Bytes of the file."""
@@ -89,7 +101,9 @@ class MemberParts:
         return stops[0] - self.starts[number]
 
     def read(self, number: int) -> memoryview:
-        r"""Read a part, fetch it again if it is damaged.
+        r"""Read a part, from a seed if there is one, else from the archive.
+
+        It is fetched again if it is damaged.
 
         May be called by several threads at once.
 
@@ -105,6 +119,9 @@ class MemberParts:
 
         """
         job = self._jobs[number]
+        copy = self._from_seed(number)
+        if copy is not None:
+            return copy
         data = bytearray()
 
         def attempt() -> memoryview:
@@ -115,6 +132,17 @@ class MemberParts:
         return until_intact(
             attempt, self._source.forget_tail, lambda: blake3(data).digest()
         )
+
+    def _from_seed(self, number: int) -> memoryview | None:
+        index = self._index
+        if index is None or not index.parts:
+            return None
+        _, length, digest = index.parts[number]
+        seed = self._seeds().get(digest)
+        if seed is None:
+            return None
+        view = memoryview(bytearray(length))
+        return view if fill(seed, digest, view) else None
 
     def end_reads(self) -> None:
         r"""Let reads that are under way in other threads end, with an error."""

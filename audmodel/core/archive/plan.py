@@ -3,6 +3,7 @@ r"""Turn the directory of an archive into requests."""
 from __future__ import annotations
 
 from collections.abc import Container
+from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import NamedTuple
 from typing import TypeAlias
@@ -146,6 +147,26 @@ def split(jobs: list[Job], most: int) -> list[Job]:
     return smaller
 
 
+def runs(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    r"""Group small members that are fetched in one request.
+
+    Args:
+        entries: some members of a span, in order
+
+    Yields:
+        members between which there is little else
+
+    """
+    run: list[Entry] = []
+    for entry in entries:
+        if run and entry.start - run[-1].stop > _GAP:
+            yield run
+            run = []
+        run.append(entry)
+    if run:
+        yield run
+
+
 def finished_files(job: Job) -> list[str]:
     r"""Names of the files that are complete after a job and all before it.
 
@@ -186,7 +207,9 @@ def member_parts(member: format.Member) -> Iterator[MemberPart]:
         )
 
 
-def batches(jobs: list[Job], num_workers: int) -> Iterator[list[Job]]:
+def batches(
+    jobs: list[Job], num_workers: int, seeded: Container[bytes] = frozenset()
+) -> Iterator[list[Job]]:
     r"""Group parts that one worker fetches one after the other.
 
     Groups get smaller towards the end,
@@ -196,16 +219,17 @@ def batches(jobs: list[Job], num_workers: int) -> Iterator[list[Job]]:
     Args:
         jobs: jobs in the order of their position
         num_workers: number of workers
+        seeded: digests of parts that are not fetched
 
     Yields:
         jobs, several of them only if they are parts of one member
 
     """
-    left = sum(_part_length(job) for job in jobs)
+    left = sum(_length(job, seeded) for job in jobs)
     batch: list[Job] = []
     size = 0
     for job in jobs:
-        length = _part_length(job)
+        length = _length(job, seeded)
         most = left + size
         if num_workers > 1:
             most = min(_TOGETHER, most // (_SHARES * num_workers))
@@ -213,7 +237,8 @@ def batches(jobs: list[Job], num_workers: int) -> Iterator[list[Job]]:
             isinstance(job, MemberPart)
             and isinstance(batch[-1], MemberPart)
             and job.member is batch[-1].member
-            and size + length <= most
+            and size > 0
+            and 0 < length <= most - size
         ):
             yield batch
             batch = []
@@ -240,5 +265,8 @@ def stream_workers(jobs: list[Job], num_workers: int) -> int:
     return max(1, num_workers // max(1, num_streams))
 
 
-def _part_length(job: Job) -> int:
-    return job.stop - job.start if isinstance(job, MemberPart) else 0
+def _length(job: Job, seeded: Container[bytes]) -> int:
+    r"""Bytes of a part that is fetched."""
+    if not isinstance(job, MemberPart) or job.part.digest in seeded:
+        return 0
+    return job.stop - job.start

@@ -33,8 +33,12 @@ from audmodel.core.archive.plan import Stream
 from audmodel.core.archive.plan import batches
 from audmodel.core.archive.plan import finished_files
 from audmodel.core.archive.plan import plan
+from audmodel.core.archive.plan import runs
 from audmodel.core.archive.plan import split
 from audmodel.core.archive.plan import stream_workers
+from audmodel.core.archive.seeds import Seeds
+from audmodel.core.archive.seeds import fill
+from audmodel.core.archive.seeds import has_all
 from audmodel.core.archive.source import Ranges
 from audmodel.core.archive.source import Source
 from audmodel.core.archive.target import Target
@@ -71,6 +75,8 @@ class Extractor:
             that are begun before the consumer of :meth:`files` asks for them,
             bound by the number of requests alone if it is ``None``
         is_slow: whether it takes long to open a file in the folder
+        seeds: where parts are on the disk already.
+            They are copied from there, and fetched only if that fails
         progress: called with the number of bytes of files
             that were written or found to be right,
             by any thread
@@ -88,6 +94,7 @@ class Extractor:
         only: Container[str] | None = None,
         ahead: int | None = None,
         is_slow: bool = False,
+        seeds: Seeds | None = None,
         progress: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._source = source
@@ -99,6 +106,9 @@ class Extractor:
         self._target = target
         self._num_workers = num_workers
         self._resume = resume
+        self._seeds = seeds or {}
+        # Each thread counts what it copies
+        self._copied: dict[int, int] = {}
         self._progress = progress
         self._jobs = plan(directory, only)
         self._ahead = None
@@ -115,6 +125,11 @@ class Extractor:
         self._interpreter: contextlib.AbstractContextManager[object] = (
             contextlib.nullcontext() if is_slow else threading.Lock()
         )
+
+    @property
+    def copied(self) -> int:
+        r"""Bytes of files that were copied from seeds so far."""
+        return sum(self._copied.copy().values())
 
     def run(self) -> None:
         r"""Extract all files.
@@ -152,7 +167,7 @@ class Extractor:
             # Only some parts may be missing of what an earlier attempt left
             [[job] for job in self._jobs]
             if self._resume
-            else batches(self._jobs, self._num_workers),
+            else batches(self._jobs, self._num_workers, self._seeds),
             num_workers=self._num_workers,
             ahead=self._ahead,
             on_abort=self._cancel,
@@ -217,9 +232,13 @@ class Extractor:
 
         def attempt() -> int:
             self._local.fetched = None
+            self._local.copied = 0
             return self._extract(job, source)
 
-        return until_intact(attempt, renew, self._fetched_digest)
+        crc = until_intact(attempt, renew, self._fetched_digest)
+        thread = threading.get_ident()
+        self._copied[thread] = self._copied.get(thread, 0) + self._local.copied
+        return crc
 
     def _fetched_digest(self) -> bytes | None:
         r"""What tells bytes that were fetched at once from others."""
@@ -238,18 +257,20 @@ class Extractor:
 
     def _extract_span(self, job: Span) -> None:
         entries = self._missing(job) if self._resume else job.entries
-        if not entries:
-            return
-        start = entries[0].start
-        data = self._fetch(self._source, start, entries[-1].stop)
         many = len(entries) >= _MANY
-        with self._interpreter if many else contextlib.nullcontext():
-            for folder, members in itertools.groupby(entries, _folder):
-                with self._target.opened(folder) as make:
-                    for entry in members:
-                        piece = data[entry.start - start : entry.stop - start]
-                        self._extract_member(entry, piece, make)
-        self._progress(sum(entry.member.size for entry in entries))
+        if self._seeds:
+            with self._interpreter if many else contextlib.nullcontext():
+                entries = self._copy_members(entries)
+        for run in runs(entries):
+            start = run[0].start
+            data = self._fetch(self._source, start, run[-1].stop)
+            with self._interpreter if many else contextlib.nullcontext():
+                for folder, members in itertools.groupby(run, _folder):
+                    with self._target.opened(folder) as make:
+                        for entry in members:
+                            piece = data[entry.start - start : entry.stop - start]
+                            self._extract_member(entry, piece, make)
+            self._progress(sum(entry.member.size for entry in run))
 
     def _missing(self, job: Span) -> Sequence[Entry]:
         r"""Members that an earlier attempt did not leave behind."""
@@ -257,6 +278,37 @@ class Extractor:
         kept = sum(entry.member.size for entry in job.entries)
         self._progress(kept - sum(entry.member.size for entry in missing))
         return missing
+
+    def _copy_members(self, entries: Sequence[Entry]) -> list[Entry]:
+        r"""Copy members from seeds.
+
+        Returns:
+            members that have to be fetched
+
+        """
+        left = []
+        for folder, members in itertools.groupby(entries, _folder):
+            with self._target.opened(folder) as make:
+                left += [m for m in members if not self._copy_member(m.member, make)]
+        return left
+
+    def _copy_member(
+        self, member: format.Member, make: Callable[[str, int], int]
+    ) -> bool:
+        if not has_all(self._seeds, member):
+            return False
+        assert member.index is not None
+        content = memoryview(b"")
+        for _, length, digest in member.index.parts:  # one, or none if it is empty
+            found = self._from_seed(digest, length)
+            if found is None or isal_zlib.crc32(found) != member.crc:
+                return False
+            content = found
+        with _closing(make(os.path.basename(member.name), _mode(member))) as fd:
+            self._empty(fd)
+            _write(fd, content, 0)
+        self._progress_copied(member.size)
+        return True
 
     def _extract_member(
         self, entry: Entry, data: memoryview, make: Callable[[str, int], int]
@@ -307,6 +359,13 @@ class Extractor:
             if crc is not None:
                 self._progress(part.raw_length)
                 return crc
+        copy = self._from_seed(part.digest, part.raw_length)
+        if copy is not None:
+            with _closing(self._open(member)) as fd:
+                _set_size(fd, member.size)
+                _write(fd, copy, part.raw_offset)
+            self._progress_copied(part.raw_length)
+            return isal_zlib.crc32(copy)
         data = self._fetch(ranges, job.start, job.stop)
         if part.offset == 0:
             data = checks.content(member, data, part.length)
@@ -425,6 +484,20 @@ class Extractor:
         r"""Whether an earlier attempt wrote a file, and it is right."""
         view = self._buffer(PIECE)
         return existing.is_right(self._target, member, view, self._check_not_cancelled)
+
+    # ------------------------------------------------------------ seeds
+
+    def _from_seed(self, digest: bytes, length: int) -> memoryview | None:
+        r"""Bytes with a digest, if there is a seed that is right."""
+        if digest not in self._seeds:
+            return None
+        self._check_not_cancelled()
+        view = self._buffer(length)
+        return view if fill(self._seeds[digest], digest, view) else None
+
+    def _progress_copied(self, count: int) -> None:
+        self._local.copied += count
+        self._progress(count)
 
     # ------------------------------------------------------------ bytes
 

@@ -57,6 +57,10 @@ class Copy:
             return None
         return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
+    def size(self) -> int:
+        r"""Bytes of the file, 0 if there is none."""
+        return self._folder.size(self._name) or 0
+
     def read(self, limit: int) -> bytes | None:
         r"""Content of the file.
 

@@ -16,6 +16,7 @@ since a version was deleted there and published again.
 
 from __future__ import annotations
 
+from collections.abc import Set
 import struct
 
 from blake3 import blake3
@@ -107,6 +108,27 @@ def read(entry: CacheEntry) -> format.Directory | None:
     while len(_parsed) > 1 and _members() > _MAX_MEMBERS:
         _parsed.pop(next(iter(_parsed)), None)
     return known[1]
+
+
+def read_if(entry: CacheEntry, digests: Set[bytes]) -> format.Directory | None:
+    r"""Directory of the archive of a model, if it has one of some parts.
+
+    Args:
+        entry: place of the model in the cache
+        digests: digests of the parts
+
+    Returns:
+        directory,
+        or ``None`` if there is none with one of the parts, or it was damaged
+
+    """
+    kept = content(entry)
+    try:
+        if kept is None or digests.isdisjoint(end.part_digests(*kept)):
+            return None
+    except ArchiveError:
+        return None
+    return read(entry)
 
 
 def _members() -> int:

@@ -27,6 +27,7 @@ from audmodel.core.cache.tree import Folder
 from audmodel.core.errors import ArchiveError
 from audmodel.core.errors import CacheBusyError
 from audmodel.core.operations import index
+from audmodel.core.operations import seeds
 from audmodel.core.operations.archives import Archive
 from audmodel.core.operations.archives import open_archive
 from audmodel.core.operations.find import Found
@@ -447,6 +448,8 @@ def extractor(
 ) -> Extractor:
     r"""Extractor of members of an archive, which keeps parts that are right already.
 
+    It copies those that other models in the cache have.
+
     Args:
         archive: the archive
         staging: where to
@@ -471,6 +474,7 @@ def extractor(
         only=names,
         ahead=options.ahead,
         is_slow=disk.is_shared(staging.path),
+        seeds=seeds.find(archive, names),
         progress=progress,
     )
 

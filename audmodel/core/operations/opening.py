@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 import contextlib
+import functools
 import io
 import os
 
@@ -17,6 +18,7 @@ from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.tree import Folder
 from audmodel.core.errors import ArchiveError
 from audmodel.core.errors import FileNotInModelError
+from audmodel.core.operations import seeds
 from audmodel.core.operations.archives import open_archive
 from audmodel.core.operations.find import Found
 from audmodel.core.operations.local import Local
@@ -128,8 +130,10 @@ def open_archived(found: Found, file: str, num_workers: int) -> OpenedFile | Non
             raise no_file(found.model, file, names)
         if not has_parts(item.member):
             return None
+        # Not before something is read
+        find_seeds = functools.cache(functools.partial(seeds.find, archive, {file}))
         raw = MemberFile(
-            MemberParts(archive.reader, item),
+            MemberParts(archive.reader, item, find_seeds),
             file,
             num_workers=num_workers,
             naming=archive.naming,

@@ -8,8 +8,8 @@ import contextlib
 from audmodel.core.archive import comparing
 from audmodel.core.archive import encoding
 from audmodel.core.archive import end
-from audmodel.core.archive import forecast
 from audmodel.core.archive import format
+from audmodel.core.archive.forecast import forecast
 from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.errors import RepositoryNotFoundError
@@ -18,6 +18,7 @@ from audmodel.core.cache.slot import Slot
 from audmodel.core.cache.staging import is_reused
 from audmodel.core.cache.staging import resumable_files
 from audmodel.core.cache.tree import Folder
+from audmodel.core.operations import seeds
 from audmodel.core.operations.archives import open_archive
 from audmodel.core.operations.find import find
 from audmodel.core.operations.loading import check_same
@@ -97,15 +98,16 @@ def load(entry: CacheEntry, options: LoadOptions) -> Transfer:
     folders = [other.folder if is_other else slot.folder, other.folder]
     found = remains(folders, files)
     found |= {name: at for name, (_, at) in resumable_files(left, names).items()}
-    ranges += [
-        (start, stop)
-        for start, stop in forecast.ranges(
-            directory, names, found.get if found else None, options.num_workers
-        )
-        if start < tail
-    ]
+    expected = forecast(
+        directory,
+        names,
+        found.get if found else None,
+        seeds.find(archive, names),
+        options.num_workers,
+    )
+    ranges += [(start, stop) for start, stop in expected.ranges if start < tail]
     total = sum(stop - start for start, stop in ranges)
-    return Transfer(uid, len(files), raw, total, len(ranges), exact=is_exact)
+    return Transfer(uid, len(files), raw, total, len(ranges), is_exact, expected.copied)
 
 
 def _left(slot: Slot) -> list[Folder]:

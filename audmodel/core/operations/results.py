@@ -47,6 +47,7 @@ class Transfer:
         requests: number of requests that this takes
         exact: whether ``bytes`` and ``requests`` are exact,
             and not estimated
+        copied: bytes of the files that are copied from other models in the cache
 
     """
 
@@ -56,6 +57,7 @@ class Transfer:
     bytes: int
     requests: int
     exact: bool
+    copied: int = 0
 
 
 @dataclass(frozen=True)

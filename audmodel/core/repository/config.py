@@ -117,6 +117,17 @@ def cache_folder(root: str | None) -> str:
     return os.path.abspath(expand_home(root or default_cache_root()))
 
 
+def reuses_parts() -> bool:
+    r"""Whether a load may copy what other models in the cache have.
+
+    Returns:
+        ``True`` unless the environment variable ``AUDMODEL_REUSE`` says no
+
+    """
+    value = os.environ.get("AUDMODEL_REUSE", "1")
+    return value.strip().lower() not in ("0", "false", "no", "off")
+
+
 def user_settings() -> dict[str, Any]:
     r"""Settings that the configuration file of the user holds.
 

@@ -1,0 +1,187 @@
+"""Parts that other models in the cache have are copied, and not fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from typing import TypeAlias
+
+import pytest
+
+import audmodel
+from tests.archive.test_cuts import safetensors
+from tests.archive.tools import make_folder
+from tests.archive.tools import noise
+from tests.archive.tools import read_folder
+from tests.behaviour.backends import publish
+
+
+MIB = 1 << 20
+TENSORS = [noise(MIB, seed) for seed in range(24)]
+LOG = {f"log/{n}.txt": noise(3000, 100 + n) for n in range(20)}
+
+
+def weights(*, pad: int = 0, **changed: bytes) -> bytes:
+    """File of tensors, some of which are others."""
+    tensors = [changed.get(f"t{n}", tensor) for n, tensor in enumerate(TENSORS)]
+    return safetensors(*tensors, pad=pad)[0]
+
+
+FILES = {"a.bin": noise(9 * MIB, 77), "model.safetensors": weights(), **LOG}
+CHANGED = {**FILES, "model.safetensors": weights(t7=noise(MIB, 999))}
+
+Publish: TypeAlias = Callable[..., str]
+
+
+@pytest.fixture
+def published(repository: audmodel.Repository, tmp_path: Path) -> Publish:
+    """Publish files as a version."""
+
+    def call(version: str, files: dict[str, bytes], **more: Any) -> str:
+        root = make_folder(tmp_path / f"{version} {more}", files)
+        return publish(root, version=version, **more)
+
+    return call
+
+
+@pytest.fixture
+def uid(published: Publish) -> str:
+    """Second version of a model, of which the first one is in the cache."""
+    audmodel.load(published("1.0.0", FILES))
+    return published("2.0.0", CHANGED)
+
+
+@pytest.mark.parametrize("num_workers", [1, 4])
+def test_one_tensor_changed(uid: str, num_workers: int, fetched: list[int]) -> None:
+    fetched.clear()
+    root = audmodel.load(uid, num_workers=num_workers)
+    assert fetched == [MIB]
+    assert read_folder(root) == CHANGED
+    assert audmodel.verify(uid).ok
+
+
+def test_header_grew_and_files_moved(published: Publish, fetched: list[int]) -> None:
+    moved = {f"other/{name}": content for name, content in LOG.items()}
+    moved |= {"b.bin": FILES["a.bin"], "c.bin": FILES["a.bin"], "d/empty": b""}
+    moved["model.safetensors"] = weights(pad=5000)
+    audmodel.load(published("1.0.0", FILES))
+    uid = published("2.0.0", moved)
+    fetched.clear()
+    root = audmodel.load(uid, num_workers=4)
+    assert sum(fetched) < 20_000
+    assert read_folder(root) == moved
+
+
+def test_compressed_archive(published: Publish, fetched: list[int]) -> None:
+    files = {"a.bin": bytes(9 * MIB) + noise(9 * MIB), "b.txt": b"text " * 200_000}
+    audmodel.load(published("1.0.0", files, compression=0))
+    uid = published("2.0.0", files, compression=9)
+    fetched.clear()
+    assert read_folder(audmodel.load(uid)) == files
+    assert fetched == []
+
+
+def test_executable_file(published: Publish, tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "folder", FILES)
+    audmodel.load(publish(root))
+    for path in (root / "a.bin", root / "log/0.txt"):
+        path.chmod(0o755)
+    loaded = Path(audmodel.load(publish(root, version="2.0.0")))
+    for name in FILES:
+        mode = (loaded / name).stat().st_mode
+        assert bool(mode & 0o100) == (name in ("a.bin", "log/0.txt"))
+
+
+def test_copies_are_independent(uid: str) -> None:
+    first = Path(audmodel.load(uid.replace("2.0.0", "1.0.0")))
+    second = Path(audmodel.load(uid))
+    for name in FILES:
+        assert (second / name).stat().st_nlink == 1
+    for path in first.rglob("*.*"):
+        path.write_bytes(b"changed")
+    assert read_folder(second) == CHANGED
+
+
+@pytest.mark.parametrize("value", ["0", "off", "False"])
+def test_reuse_is_switched_off(
+    uid: str, value: str, fetched: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDMODEL_REUSE", value)
+    fetched.clear()
+    assert read_folder(audmodel.load(uid)) == CHANGED
+    assert sum(fetched) > 33 * MIB
+
+
+# All functions ---------------------------------------------------------------
+
+SOME = ["model.safetensors", "log/"]
+
+
+def load(uid: str) -> None:
+    assert read_folder(audmodel.load(uid)) == CHANGED
+
+
+def load_some(uid: str) -> None:
+    some = {name: CHANGED[name] for name in CHANGED if name != "a.bin"}
+    assert read_folder(audmodel.load(uid, files=SOME)) == some
+
+
+def load_list(uid: str) -> None:
+    assert read_folder(audmodel.load([uid], num_workers=4)[0]) == CHANGED
+
+
+def load_after_some(uid: str) -> None:
+    audmodel.load(uid, files=SOME)
+    load(uid)
+
+
+def stream(uid: str) -> None:
+    paths = list(audmodel.stream(uid, num_workers=2))
+    assert [Path(path).read_bytes() for path in paths] == [
+        CHANGED[name] for name in sorted(CHANGED)
+    ]
+
+
+def read(uid: str) -> None:
+    for name in CHANGED:
+        with audmodel.open(uid, name, num_workers=2) as file:
+            assert file.read() == CHANGED[name]
+
+
+def repair(uid: str) -> None:
+    for path in Path(audmodel.load(uid)).rglob("*.*"):
+        path.write_bytes(b"wrong")
+    assert audmodel.verify(uid, repair=True).ok
+    assert audmodel.verify(uid).damaged == []
+
+
+@pytest.mark.parametrize(
+    "function", [load, load_some, load_list, load_after_some, stream, read, repair]
+)
+@pytest.mark.parametrize("source", ["whole", "some"])
+def test_all_functions(
+    published: Publish,
+    function: Callable[[str], None],
+    source: str,
+    fetched: list[int],
+) -> None:
+    audmodel.load(
+        published("1.0.0", FILES), files=None if source == "whole" else list(FILES)
+    )
+    uid = published("2.0.0", CHANGED)
+    fetched.clear()
+    function(uid)
+    # The tensor that changed, once more after it was damaged
+    assert fetched == [MIB] * (2 if function is repair else 1)
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "2.0.0"])
+def test_model_of_another_name(
+    published: Publish, version: str, fetched: list[int]
+) -> None:
+    audmodel.load(published("1.0.0", FILES))
+    uid = published(version, CHANGED, name="another", params={"x": 1})
+    fetched.clear()
+    assert read_folder(audmodel.load(uid)) == CHANGED
+    assert fetched == [MIB]

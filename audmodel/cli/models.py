@@ -194,11 +194,12 @@ def _plan(transfers: list[audmodel.Transfer]) -> Result:
             transfer.uid,
             transfer.files,
             output.size(transfer.size),
+            output.size(transfer.copied),
             output.size(transfer.bytes),
             transfer.requests,
             "" if transfer.exact else "estimated",
         )
         for transfer in transfers
     ]
-    titles = ("uid", "files", "size", "transfer", "requests", "")
+    titles = ("uid", "files", "size", "copied", "transfer", "requests", "")
     return Result(transfers, output.table(titles, rows))

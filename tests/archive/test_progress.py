@@ -199,10 +199,12 @@ def test_bar_does_not_run_over(bars: Bars, tmp_path: Path) -> None:
 def test_bar_is_moved_by_many_threads(bars: Bars) -> None:
     with progress_bar("Test", verbose=True) as start:
         move = start(8000)
-        threads = [
-            threading.Thread(target=lambda: [move(1) for _ in range(1000)])
-            for _ in range(8)
-        ]
+
+        def work() -> None:
+            for _ in range(1000):
+                move(1)
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -101,7 +101,7 @@ def test_loads(
     loaded = (
         rf"Loaded '{uid}' from (.+\.zip) in \d+\.\d\d s: (\d+) files of (\d+) bytes, "
         r"(\d+) bytes of them fetched as (\d+) bytes of the archive, "
-        r"by (\d+) worker\(s\)\."
+        r"0 bytes copied from other models, by (\d+) worker\(s\)\."
     )
     # The tail of the archive, which is all of it
     (archive,) = (

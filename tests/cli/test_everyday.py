@@ -207,7 +207,16 @@ def test_cache_verify_of_nothing(call: Call, place: audmodel.Repository) -> None
 def test_plan_to_load(call: Call, uid: str) -> None:
     answer = call("load", uid, "--dry-run")
     assert answer.code == 0
-    assert answer.out.splitlines()[1].startswith(f"{uid}  4")
+    titles, row = answer.out.splitlines()
+    assert row.startswith(f"{uid}  4")
+    assert titles.lower().split() == [
+        "uid",
+        "files",
+        "size",
+        "copied",
+        "transfer",
+        "requests",
+    ]
     assert call("cache", "ls").out == ""
     [data] = call("load", uid, "--dry-run", "--file", "*.onnx", "--json").data
     assert (data["files"], data["size"]) == (1, 16384)

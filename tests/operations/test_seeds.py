@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import logging
 from pathlib import Path
+import re
 from typing import Any
 from typing import TypeAlias
 
 import pytest
 
 import audmodel
+from audmodel.core.backend.base import TAIL
 from tests.archive.test_cuts import safetensors
 from tests.archive.tools import make_folder
 from tests.archive.tools import noise
@@ -185,3 +188,46 @@ def test_model_of_another_name(
     fetched.clear()
     assert read_folder(audmodel.load(uid)) == CHANGED
     assert fetched == [MIB]
+
+
+# What is told ----------------------------------------------------------------
+
+
+def test_plan(uid: str) -> None:
+    plan = audmodel.plan_load(uid)
+    size = sum(map(len, CHANGED.values()))
+    assert (plan.size, plan.requests, plan.exact) == (size, 2, True)
+    assert plan.bytes == MIB + TAIL
+    assert plan.copied == plan.size - MIB
+    some = audmodel.plan_load(uid, files="a.bin")
+    assert (some.size, some.bytes, some.copied) == (9 * MIB, TAIL, 9 * MIB)
+
+
+def test_plan_when_the_other_model_was_damaged(uid: str, fetched: list[int]) -> None:
+    root = Path(audmodel.load(uid.replace("2.0.0", "1.0.0")))
+    for name in ("a.bin", "log/3.txt"):
+        with (root / name).open("r+b") as file:
+            file.write(b"damaged")
+    plan = audmodel.plan_load(uid)
+    assert plan.bytes > 4 * MIB + TAIL
+    fetched.clear()
+    audmodel.load(uid)
+    assert sum(fetched) + TAIL == plan.bytes
+
+
+def test_log(uid: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "audmodel")
+    plan = audmodel.plan_load(uid)
+    audmodel.load(uid)
+    assert (
+        f"{plan.size - plan.copied} bytes of them fetched as {plan.bytes} bytes of "
+        f"the archive, {plan.copied} bytes copied from other models, by 1 worker"
+    ) in caplog.text
+
+
+def test_progress_bar(uid: str, capfd: pytest.CaptureFixture[str]) -> None:
+    audmodel.load(uid, num_workers=2, verbose=True)
+    last = capfd.readouterr().err.strip().rpartition("\r")[2]
+    assert re.search(
+        rf"100%.* 34\.\dM/34\.\dMB .* Load {uid}, 33\.\dMB of it from", last
+    )

@@ -80,6 +80,7 @@ class Extractor:
         progress: called with the number of bytes of files
             that were written or found to be right,
             by any thread
+        copied: called with those of them that were copied from seeds
 
     """
 
@@ -96,6 +97,7 @@ class Extractor:
         is_slow: bool = False,
         seeds: Seeds | None = None,
         progress: Callable[[int], None] = lambda count: None,
+        copied: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._source = source
         self._members = [
@@ -107,9 +109,8 @@ class Extractor:
         self._num_workers = num_workers
         self._resume = resume
         self._seeds = seeds or {}
-        # Each thread counts what it copies
-        self._copied: dict[int, int] = {}
         self._progress = progress
+        self._copied = copied
         self._jobs = plan(directory, only)
         self._ahead = None
         if ahead is not None:
@@ -125,11 +126,6 @@ class Extractor:
         self._interpreter: contextlib.AbstractContextManager[object] = (
             contextlib.nullcontext() if is_slow else threading.Lock()
         )
-
-    @property
-    def copied(self) -> int:
-        r"""Bytes of files that were copied from seeds so far."""
-        return sum(self._copied.copy().values())
 
     def run(self) -> None:
         r"""Extract all files.
@@ -236,8 +232,8 @@ class Extractor:
             return self._extract(job, source)
 
         crc = until_intact(attempt, renew, self._fetched_digest)
-        thread = threading.get_ident()
-        self._copied[thread] = self._copied.get(thread, 0) + self._local.copied
+        if self._local.copied:
+            self._copied(self._local.copied)
         return crc
 
     def _fetched_digest(self) -> bytes | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import contextlib
 from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import field
 
 from blake3 import blake3
 
@@ -37,6 +38,7 @@ class Archive:
         index: what the cache keeps of it
         backend: storage that it is in
         url: its location
+        copied: bytes of files that came from other models in the cache
 
     """
 
@@ -46,6 +48,7 @@ class Archive:
     index: bytes
     backend: ObjectBackend
     url: str
+    copied: list[int] = field(default_factory=list)
 
     def naming(self) -> contextlib.AbstractContextManager[None]:
         r"""Name the archive in errors of the block."""

@@ -100,14 +100,16 @@ def _log(
 ) -> None:
     logger.info(
         "Loaded '%s' from %s in %.2f s: %d files of %d bytes, "
-        "%d bytes of them fetched as %d bytes of the archive, by %d worker(s).",
+        "%d bytes of them fetched as %d bytes of the archive, "
+        "%d bytes copied from other models, by %d worker(s).",
         archive.entry.model,
         archive.url,
         time.monotonic() - start,
         len(members),
         sum(member.size for member in members),
-        fetched,
+        fetched - sum(archive.copied),
         archive.reader.received,
+        sum(archive.copied),
         num_workers,
     )
 
@@ -464,6 +466,11 @@ def extractor(
         ArchiveError: if two names of files are the same for the file system
 
     """
+
+    def copied(count: int) -> None:
+        archive.copied.append(count)
+        progress.copied(count)
+
     _check_distinct(archive.directory, staging)
     return Extractor(
         archive.reader,
@@ -476,6 +483,7 @@ def extractor(
         is_slow=disk.is_shared(staging.path),
         seeds=seeds.find(archive, names),
         progress=progress,
+        copied=copied,
     )
 
 

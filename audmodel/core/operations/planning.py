@@ -85,8 +85,6 @@ def load(entry: CacheEntry, options: LoadOptions) -> Transfer:
     )
     files = [file for file in files if file.name not in known]
     raw = sum(file.size for file in files)
-    if not has_ranges:
-        return Transfer(uid, len(files), raw, size, 1, exact=True)
     # It comes with the end of the archive
     tail = size - min(TAIL, size)
     ranges = [(tail, size), *end.ranges(directory, size, size - tail)]
@@ -105,9 +103,12 @@ def load(entry: CacheEntry, options: LoadOptions) -> Transfer:
         seeds.find(archive, names),
         options.num_workers,
     )
+    copied = expected.copied
+    if not has_ranges:
+        return Transfer(uid, len(files), raw, size, 1, exact=True, copied=copied)
     ranges += [(start, stop) for start, stop in expected.ranges if start < tail]
     total = sum(stop - start for start, stop in ranges)
-    return Transfer(uid, len(files), raw, total, len(ranges), is_exact, expected.copied)
+    return Transfer(uid, len(files), raw, total, len(ranges), is_exact, copied)
 
 
 def _left(slot: Slot) -> list[Folder]:

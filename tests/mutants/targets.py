@@ -21,7 +21,7 @@ _ARCHIVE = """
     archive/test_folder archive/test_format archive/test_hostile
     archive/test_member_file archive/test_names archive/test_plan
     archive/test_properties
-    archive/test_reader archive/test_resume archive/test_writer
+    archive/test_reader archive/test_resume archive/test_seeds archive/test_writer
     operations/test_partial operations/test_verify reliability/test_flips
     """
 _CACHE = """
@@ -60,13 +60,15 @@ TARGETS = {
     "operations/publishing": _RECORDS + " operations/test_folder",
     "operations/verification": _CACHE,
     "operations/index": _CACHE + " operations/test_index operations/test_access",
-    "archive/reader": _ARCHIVE,
+    "operations/seeds": "operations/test_seeds reliability/test_seeds",
+    "archive/reader": _ARCHIVE + " operations/test_seeds",
     "archive/parsing": _ARCHIVE,
     "archive/parts": _ARCHIVE,
     "archive/deflate": _ARCHIVE,
     "archive/member_file": _ARCHIVE,
     "archive/names": _ARCHIVE,
     "archive/checker": _ARCHIVE,
+    "archive/seeds": _ARCHIVE + " operations/test_seeds",
     "archive/comparing": _ARCHIVE,
     "cache/tree": _CACHE + " archive/test_resume archive/test_reader",
     "cache/staging": _CACHE + " archive/test_resume archive/test_reader",
@@ -76,6 +78,7 @@ TARGETS = {
     "cache/care": _CACHE,
     "cache/known": _CACHE,
     "cache/entry": _CACHE,
+    "cache/neighbours": "cache/test_neighbours operations/test_seeds",
     "backend/conditions": _FILES + _S3,
     "backend/filesystem": _FILES
     + " reliability/test_locks operations/test_concurrency",

@@ -13,6 +13,8 @@ import pytest
 
 import audmodel
 from audmodel.core.backend.base import TAIL
+from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.operations import index
 from tests.archive.test_cuts import safetensors
 from tests.archive.tools import make_folder
 from tests.archive.tools import noise
@@ -231,3 +233,91 @@ def test_progress_bar(uid: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert re.search(
         rf"100%.* 34\.\dM/34\.\dMB .* Load {uid}, 33\.\dMB of it from", last
     )
+
+
+# What it costs ---------------------------------------------------------------
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Models whose directories were looked at."""
+    models: list[str] = []
+    read_if = index.read_if
+
+    def remember(entry: CacheEntry, digests: Any) -> Any:
+        models.append(str(entry.model))
+        return read_if(entry, digests)
+
+    monkeypatch.setattr(index, "read_if", remember)
+    return models
+
+
+def strangers(uid: str, count: int) -> None:
+    """Put models into the cache that have other parts than all others."""
+    root = Path(audmodel.default_cache_root())
+    directory = root.joinpath(uid.split("-")[0], ".1.0.0+index").read_bytes()
+    for number in range(count):
+        folder = root / f"{number:08x}"
+        folder.mkdir()
+        (folder / ".1.0.0+index").write_bytes(directory)
+
+
+@pytest.mark.parametrize("others", [0, 20])
+def test_first_load_sends_the_same_requests(
+    published: Publish,
+    others: int,
+    fetched: list[int],
+    looked_at: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small = published("1.0.0", {"a": b"a"}, name="small")
+    if others:
+        audmodel.load(small)
+        strangers(small, others)
+    uid = published("1.0.0", FILES)
+    fetched.clear()
+    audmodel.load(uid, num_workers=1)
+    requests = fetched.copy()
+    assert len(looked_at) == (others and others + 1)
+    audmodel.remove_cached(uid)
+    fetched.clear()
+    monkeypatch.setenv("AUDMODEL_REUSE", "0")
+    audmodel.load(uid, num_workers=1)
+    assert fetched == requests
+
+
+def test_few_models_are_looked_at_for_few_bytes(
+    published: Publish, looked_at: list[str]
+) -> None:
+    small = published("1.0.0", {"a": b"a"}, name="small")
+    audmodel.load(small)
+    strangers(small, 20)
+    audmodel.load(published("1.0.0", {"a": noise(200_000)}, name="tail"))
+    assert looked_at == []
+    audmodel.load(published("1.0.0", {"a": noise(1_500_000)}))
+    assert len(looked_at) == 9
+    looked_at.clear()
+    # All but some bytes are in the other version
+    audmodel.load(published("2.0.0", {"a": noise(1_500_000), "b": noise(500_000, 1)}))
+    assert len(looked_at) == 9
+
+
+def test_large_directories_are_not_looked_at_for_few_bytes(
+    published: Publish, looked_at: list[str]
+) -> None:
+    files = {f"{n:04}": b"%d" % n for n in range(2000)} | {"a": noise(MIB)}
+    audmodel.load(published("1.0.0", files))
+    audmodel.load(published("2.0.0", files))
+    assert looked_at == []
+
+
+def test_search_ends_when_all_is_found(
+    published: Publish, looked_at: list[str]
+) -> None:
+    audmodel.load(published("1.0.0", FILES))
+    audmodel.load(published("2.0.0", FILES))
+    audmodel.load(published("1.0.0", FILES, name="another"))
+    looked_at.clear()
+    uid = published("3.0.0", FILES)
+    audmodel.load(uid)
+    assert looked_at == [uid.replace("3.0.0", "2.0.0")]

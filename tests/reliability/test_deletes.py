@@ -14,6 +14,7 @@ import time
 import pytest
 
 import audmodel
+from audmodel.core.backend.filesystem import FileSystem
 from audmodel.core.repository import claims
 from audmodel.core.repository import layout
 from audmodel.core.uid import ModelId
@@ -144,19 +145,18 @@ def test_process_that_is_stopped_before_it_deletes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All the time between the last look and the deletion."""
-    backend_class = audmodel.core.backend.filesystem.FileSystem
-    delete = backend_class.delete_object
+    delete = FileSystem.delete_object
     uids: list[str] = []
 
-    def late(backend: object, path: str, *args: object, **kwargs: object) -> object:
+    def late(backend: FileSystem, path: str, etag: str) -> bool:
         if path == ARCHIVE and not uids:
             uids.append("")
             with monkeypatch.context() as patch:
                 patch.setattr(socket, "gethostname", lambda: "elsewhere")
                 uids.append(publish(model_folder))
-        return delete(backend, path, *args, **kwargs)  # type: ignore[arg-type]
+        return delete(backend, path, etag)
 
-    monkeypatch.setattr(backend_class, "delete_object", late)
+    monkeypatch.setattr(FileSystem, "delete_object", late)
     store(repository, ARCHIVE, b"PK")
     store(repository, CLAIM, DEAD)
     found = audmodel.leftovers(repository, days=0, remove=True)

@@ -1,6 +1,6 @@
 r"""The interface of all backends.
 
-A backend is an ``audbackend.backend.Base`` that has some further methods:
+A backend can
 read and replace small objects atomically,
 create an object only if it is absent,
 read byte ranges,
@@ -26,7 +26,7 @@ from typing import ClassVar
 from typing import Protocol
 from typing import TypeAlias
 
-import audbackend
+from audmodel.core.backend.errors import DamagedObjectError
 
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -238,7 +238,7 @@ class Writer(Protocol):
         r"""Delete an object if it is unchanged."""
 
 
-class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
+class ObjectBackend(abc.ABC):
     r"""Backend with the abilities that the registry uses.
 
     Paths start with ``'/'`` and are relative to the repository.
@@ -256,23 +256,13 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
     unprotected = False
     #: Whether a write without a response may still be carried out later
     has_late_writes: ClassVar[bool] = True
+    #: Whether it can read a range of an object without all of it
+    has_ranges: ClassVar[bool] = True
 
     @property
     def conditional(self) -> Writer:
         r"""Conditional writes as the storage itself does them."""
         return self
-
-    def open(self) -> None:
-        r"""Establish a connection to the repository.
-
-        Raises:
-            RepositoryError: if the repository does not exist,
-                or cannot be reached
-
-        """
-        # Each backend decides itself which requests it repeats
-        self._open()
-        self.opened = True
 
     @abc.abstractmethod
     def read_object(self, path: str, limit: int) -> StoredObject | None:
@@ -307,8 +297,6 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
                 or is larger than ``limit``
 
         """
-        from audmodel.core.backend.errors import DamagedObjectError
-
         try:
             return self.read_object(path, limit)
         except DamagedObjectError as error:
@@ -550,7 +538,7 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
         """
         return []
 
-    def abort_upload(self, upload: Upload) -> None:
+    def abort_upload(self, upload: Upload) -> None:  # noqa: B027
         r"""Remove the data of an unfinished write.
 
         Args:
@@ -572,3 +560,14 @@ class ObjectBackend(audbackend.backend.Base):  # type: ignore[misc]
             URL, or path on the file system
 
         """
+
+    def _has_tag(self, path: str, tag: str | None) -> bool:
+        r"""Whether an object has an etag, or is absent if that is ``None``."""
+        if tag == ANY:
+            return True
+        found = self.stat_object(path)
+        return tag == (found.tag if found else None)
+
+    def _may_write(self, path: str, replaces: str | None) -> bool:
+        r"""Whether an object has an etag, or is absent."""
+        return self._has_tag(path, replaces) or self.stat_object(path) is None

@@ -28,7 +28,6 @@ from audmodel.core import disk
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.base import Buffer
-from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.base import ObjectReader
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
@@ -36,6 +35,7 @@ from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.errors import WriteUncertainError
+from audmodel.core.backend.native import NativeBackend
 
 
 logger = logging.getLogger("audmodel")
@@ -85,7 +85,7 @@ class FileReader(ObjectReader):
             offset += count
 
 
-class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[misc]
+class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[misc]
     r"""Backend for a folder.
 
     Args:
@@ -248,15 +248,20 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
 
         target = self._expand(path)
         try:
-            tag = self._put(target, content(), before_commit, replaces)
+            with self._temporary(target, content()) as (temporary, fd):
+                before_commit()
+                tag = _identity(os.fstat(fd))
+                try:
+                    self._move(temporary, target, replaces)
+                except FileExistsError:
+                    return None
         except OSError as error:
             # An error of reading the model is no error of the repository
             if error in failures:
                 raise
             with self._translate_errors("write", path):
                 raise
-        if tag is not None:
-            self._sync_name(target)
+        self._sync_name(target)
         return tag
 
     def list_uploads(self, prefix: str) -> list[Upload]:  # noqa: D102
@@ -284,29 +289,6 @@ class FileSystem(ObjectBackend, audbackend.backend.FileSystem):  # type: ignore[
 
     def object_url(self, path: str) -> str:  # noqa: D102
         return str(os.path.normpath(self._expand(path)))
-
-    def _put(
-        self,
-        target: str,
-        chunks: Iterable[Buffer],
-        before_commit: Callable[[], None] = lambda: None,
-        replaces: str | None = ANY,
-        new_tag: bool = False,
-    ) -> str | None:
-        r"""Write a file beside its place and move it in.
-
-        Returns:
-            its etag, or ``None`` if it may not replace the file that is there
-
-        """
-        with self._temporary(target, chunks) as (temporary, fd):
-            before_commit()
-            tag = _identity(os.fstat(fd))
-            try:
-                self._move(temporary, target, replaces)
-            except FileExistsError:
-                return None
-        return tag
 
     def _move(self, temporary: str, target: str, replaces: str | None) -> None:
         r"""Move a file in.

@@ -11,7 +11,6 @@ from audmodel.core.archive import end
 from audmodel.core.archive import format
 from audmodel.core.archive.forecast import forecast
 from audmodel.core.backend.base import TAIL
-from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.slot import Slot
@@ -63,7 +62,7 @@ def load(entry: CacheEntry, options: LoadOptions) -> Transfer:
         return Transfer(uid, 0, 0, 0, 0, exact=True)
     with open_archive(find(entry)) as archive:
         check_same(archive)
-        has_ranges = isinstance(archive.backend, ObjectBackend)
+        has_ranges = archive.backend.has_ranges
         directory, size = archive.directory, archive.reader.size
         is_other = archive.is_other
     files: Sequence[format.Member] = directory.files()

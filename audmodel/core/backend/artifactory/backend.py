@@ -67,6 +67,7 @@ class Artifactory(RemoteBackend):
         "Let publishers use an account that may deploy but not overwrite archives, "
         "see the documentation on backends, or let only one publish at a time."
     )
+    deletes_blindly = True
 
     def __init__(
         self,
@@ -148,10 +149,6 @@ class Artifactory(RemoteBackend):
             return self._store.repeat("delete", path, attempt, (Kind.ABSENT,))
         except FailureError:
             return True
-
-    @property
-    def deletes_blindly(self) -> bool:  # noqa: D102
-        return True
 
     def now(self) -> datetime.datetime:  # noqa: D102
         what = f"Could not get the time of '{self._url}'"
@@ -259,16 +256,6 @@ class Artifactory(RemoteBackend):
                 return None
             self._put_large(path, file, checksums)
             return checksums.sha256
-
-    def _may_write(self, path: str, replaces: str | None) -> bool:
-        return self._has_tag(path, replaces) or not self._exists(path)
-
-    def _has_tag(self, path: str, tag: str | None) -> bool:
-        r"""Whether an object has an etag, or is absent if that is ``None``."""
-        if tag == ANY:
-            return True
-        found = self.stat_object(path)
-        return tag == (found.tag if found else None)
 
     def _put(self, path: str, data: bytes) -> None:
         try:

@@ -15,7 +15,6 @@ import re
 from typing import TypeVar
 
 from audmodel.core.backend.base import TAIL
-from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.base import ObjectReader
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import Ranges
@@ -31,6 +30,7 @@ from audmodel.core.backend.http.transfer import drain
 from audmodel.core.backend.http.transfer import fill
 from audmodel.core.backend.http.transfer import read_body
 from audmodel.core.backend.http.transfer import uncertain
+from audmodel.core.backend.native import NativeBackend
 from audmodel.core.damage import Damage
 from audmodel.core.process.requests import Requests
 from audmodel.core.process.requests import prefetch_requests
@@ -486,7 +486,7 @@ class _Run:
             self._answer = None
 
 
-class RemoteBackend(ObjectBackend):
+class RemoteBackend(NativeBackend):
     r"""What the backends of all storages behind HTTP share."""
 
     _store: Store

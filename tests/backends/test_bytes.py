@@ -11,8 +11,8 @@ import pytest
 
 import audmodel
 from audmodel.core import disk
-from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.http import objects as remote
+from audmodel.core.backend.reader import TAIL
 from audmodel.core.cache import marker
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request

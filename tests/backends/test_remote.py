@@ -24,9 +24,9 @@ from audmodel import errors
 from audmodel.core.backend.artifactory import server as artifactory_requests
 from audmodel.core.backend.artifactory.backend import Artifactory
 from audmodel.core.backend.base import ANY
-from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.http import transfer
 from audmodel.core.backend.http.objects import RemoteBackend
+from audmodel.core.backend.reader import TAIL
 from audmodel.core.backend.s3 import client as s3_client
 from audmodel.core.backend.s3.backend import S3
 from tests.backends import proxy as faults

@@ -10,7 +10,7 @@ import pytest
 
 import audmodel
 from audmodel import errors
-from audmodel.core.backend.base import TAIL
+from audmodel.core.backend.reader import TAIL
 from tests.backends import proxy as faults
 from tests.backends.proxy import Answer
 from tests.backends.proxy import Fault

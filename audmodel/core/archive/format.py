@@ -16,10 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 import struct
 from typing import NamedTuple
-from typing import TypeAlias
 
-
-Buffer: TypeAlias = bytes | bytearray | memoryview
 
 STORED = 0
 DEFLATED = 8

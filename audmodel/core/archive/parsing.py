@@ -10,9 +10,10 @@ import struct
 from audmodel.core.archive import format
 from audmodel.core.archive.names import check_names
 from audmodel.core.errors import ArchiveError
+from audmodel.core.ranges import Buffer
 
 
-def find_directory(tail: format.Buffer, size: int) -> format.DirectoryRange:
+def find_directory(tail: Buffer, size: int) -> format.DirectoryRange:
     r"""Find the directory of an archive.
 
     Args:
@@ -52,7 +53,7 @@ def find_directory(tail: format.Buffer, size: int) -> format.DirectoryRange:
     return found
 
 
-def _find_directory64(tail: format.Buffer, size: int) -> format.DirectoryRange | None:
+def _find_directory64(tail: Buffer, size: int) -> format.DirectoryRange | None:
     locator_start = len(tail) - format.END.size - format.LOCATOR64.size
     if (
         locator_start < 0
@@ -91,7 +92,7 @@ def _directory_range(
     return format.DirectoryRange(offset, length, count)
 
 
-def table_start(data: format.Buffer, where: format.DirectoryRange, size: int) -> int:
+def table_start(data: Buffer, where: format.DirectoryRange, size: int) -> int:
     r"""Find the table of parts in front of the directory of an archive.
 
     Args:
@@ -116,7 +117,7 @@ def table_start(data: format.Buffer, where: format.DirectoryRange, size: int) ->
 
 
 def parse_directory(
-    table: format.Buffer, data: format.Buffer, where: format.DirectoryRange
+    table: Buffer, data: Buffer, where: format.DirectoryRange
 ) -> format.Directory:
     r"""Read the directory of an archive.
 
@@ -316,7 +317,7 @@ def _most(raw_length: int, method: int) -> int:
     return raw_length + raw_length // 1000 + format.KIB
 
 
-def check_local_header(data: format.Buffer, member: format.Member) -> int:
+def check_local_header(data: Buffer, member: format.Member) -> int:
     r"""Compare the local header of a member with the directory.
 
     Args:

@@ -23,7 +23,6 @@ from audmodel.core.archive import format
 from audmodel.core.archive import parsing
 from audmodel.core.archive.deflate import PIECE
 from audmodel.core.archive.deflate import Inflater
-from audmodel.core.archive.format import Buffer
 from audmodel.core.archive.plan import RANGE
 from audmodel.core.archive.plan import Entry
 from audmodel.core.archive.plan import Job
@@ -39,11 +38,12 @@ from audmodel.core.archive.plan import stream_workers
 from audmodel.core.archive.seeds import Seeds
 from audmodel.core.archive.seeds import fill
 from audmodel.core.archive.seeds import has_all
-from audmodel.core.archive.source import Ranges
 from audmodel.core.archive.source import Source
 from audmodel.core.archive.target import Target
 from audmodel.core.damage import until_intact
 from audmodel.core.errors import ArchiveError
+from audmodel.core.ranges import Buffer
+from audmodel.core.ranges import Ranges
 from audmodel.parallel import prefetch
 
 

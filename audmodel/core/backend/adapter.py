@@ -14,13 +14,13 @@ import tempfile
 import audbackend
 
 from audmodel.core.backend.base import ANY
-from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.base import ObjectBackend
-from audmodel.core.backend.base import ObjectReader
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.filesystem import FileReader
+from audmodel.core.backend.reader import ObjectReader
+from audmodel.core.ranges import Buffer
 
 
 @contextmanager

@@ -26,9 +26,6 @@ import audbackend
 
 from audmodel.core import disk
 from audmodel.core.backend.base import ANY
-from audmodel.core.backend.base import TAIL
-from audmodel.core.backend.base import Buffer
-from audmodel.core.backend.base import ObjectReader
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.base import Upload
@@ -36,6 +33,9 @@ from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.errors import WriteUncertainError
 from audmodel.core.backend.native import NativeBackend
+from audmodel.core.backend.reader import TAIL
+from audmodel.core.backend.reader import ObjectReader
+from audmodel.core.ranges import Buffer
 
 
 logger = logging.getLogger("audmodel")

@@ -13,7 +13,7 @@ from blake3 import blake3
 from audmodel.core.archive import end
 from audmodel.core.archive import format
 from audmodel.core.backend.base import ObjectBackend
-from audmodel.core.backend.base import ObjectReader
+from audmodel.core.backend.reader import ObjectReader
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.root import write_error
 from audmodel.core.damage import until_intact

@@ -10,8 +10,8 @@ from audmodel.core.archive import encoding
 from audmodel.core.archive import end
 from audmodel.core.archive import format
 from audmodel.core.archive.forecast import forecast
-from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.errors import RepositoryNotFoundError
+from audmodel.core.backend.reader import TAIL
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.slot import Slot
 from audmodel.core.cache.staging import is_reused

@@ -7,9 +7,9 @@ import secrets
 
 from audmodel.core.backend import conditions
 from audmodel.core.backend.base import ANY
-from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.conditions import Check
+from audmodel.core.backend.reader import TAIL
 from audmodel.core.errors import AudmodelError
 from audmodel.core.repository import layout
 from audmodel.core.yaml import document

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from audmodel.core.backend.base import ObjectBackend
-    from audmodel.core.backend.base import ObjectReader
     from audmodel.core.backend.base import StoredObject
+    from audmodel.core.backend.reader import ObjectReader
 
 
 logger = logging.getLogger("audmodel")

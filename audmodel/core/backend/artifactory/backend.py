@@ -22,7 +22,6 @@ from audmodel.core.backend.artifactory.server import MIB
 from audmodel.core.backend.artifactory.server import Checksums
 from audmodel.core.backend.artifactory.server import Server
 from audmodel.core.backend.base import ANY
-from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import RepositoryError
@@ -35,6 +34,7 @@ from audmodel.core.backend.http.transfer import FailureError
 from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import server_time
 from audmodel.core.errors import ConfigurationError
+from audmodel.core.ranges import Buffer
 
 
 if TYPE_CHECKING:

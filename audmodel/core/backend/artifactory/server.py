@@ -16,7 +16,6 @@ from typing import ClassVar
 from typing import cast
 from urllib.parse import quote
 
-from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.http import connections
 from audmodel.core.backend.http import credentials
@@ -38,6 +37,7 @@ from audmodel.core.backend.http.transfer import read_body
 from audmodel.core.backend.http.transfer import unsendable
 from audmodel.core.process import requests as interruption
 from audmodel.core.process.shared import Shared
+from audmodel.core.ranges import Buffer
 
 
 if TYPE_CHECKING:

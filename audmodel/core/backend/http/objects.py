@@ -14,10 +14,7 @@ from dataclasses import dataclass
 import re
 from typing import TypeVar
 
-from audmodel.core.backend.base import TAIL
-from audmodel.core.backend.base import ObjectReader
 from audmodel.core.backend.base import ObjectState
-from audmodel.core.backend.base import Ranges
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import DamagedObjectError
 from audmodel.core.backend.errors import RepositoryError
@@ -31,9 +28,12 @@ from audmodel.core.backend.http.transfer import fill
 from audmodel.core.backend.http.transfer import read_body
 from audmodel.core.backend.http.transfer import uncertain
 from audmodel.core.backend.native import NativeBackend
+from audmodel.core.backend.reader import TAIL
+from audmodel.core.backend.reader import ObjectReader
 from audmodel.core.damage import Damage
 from audmodel.core.process.requests import Requests
 from audmodel.core.process.requests import prefetch_requests
+from audmodel.core.ranges import Ranges
 
 
 Result = TypeVar("Result")

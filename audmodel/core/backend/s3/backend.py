@@ -12,7 +12,6 @@ import re
 from typing import Any
 
 from audmodel.core.backend.base import ANY
-from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.base import Upload
@@ -32,6 +31,7 @@ from audmodel.core.backend.s3.requests import Bucket
 from audmodel.core.backend.s3.requests import key_of
 from audmodel.core.backend.s3.requests import md5
 from audmodel.core.errors import ConfigurationError
+from audmodel.core.ranges import Buffer
 
 
 _MD5 = re.compile("[0-9a-f]{32}")

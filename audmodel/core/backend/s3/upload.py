@@ -14,7 +14,6 @@ import secrets
 from typing import Any
 
 from audmodel.core.backend.base import ANY
-from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.http.transfer import FailureError
@@ -31,6 +30,7 @@ from audmodel.core.backend.s3.requests import key_of
 from audmodel.core.backend.s3.requests import user
 from audmodel.core.process.requests import finish
 from audmodel.core.process.requests import prefetch_requests
+from audmodel.core.ranges import Buffer
 
 
 logger = logging.getLogger("audmodel")

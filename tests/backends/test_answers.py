@@ -99,12 +99,12 @@ REQUESTS: dict[str, Callable[[Request], bool]] = {
 }
 
 
-def attempt(backend: ObjectBackend, request: str, tag: str) -> object:
+def attempt(backend: ObjectBackend, request: str, etag: str) -> object:
     """Do what sends such a request."""
     if request == "read":
         return backend.read_object("/a", 100)
     if request == "replace":
-        assert backend.replace_object("/a", b"new", tag)
+        assert backend.replace_object("/a", b"new", etag)
     elif request == "store":
         backend.write_object("/a", [b"new"])
     else:
@@ -128,13 +128,13 @@ def check(backend: ObjectBackend, proxy: Proxy, row: Row) -> None:
 
     proxy.fault = faults.first(count, row.answer, when=is_meant)
     if row.outcome == "absent":
-        assert attempt(backend, row.request, stored.tag) is None
+        assert attempt(backend, row.request, stored.etag) is None
     elif row.outcome == "repeated":
-        assert attempt(backend, row.request, stored.tag)
+        assert attempt(backend, row.request, stored.etag)
         assert len(seen) == 3
     else:
         with pytest.raises(errors.RepositoryError) as info:
-            attempt(backend, row.request, stored.tag)
+            attempt(backend, row.request, stored.etag)
         public = [kind.__name__ for kind in type(info.value).__mro__]
         assert next(name for name in public if name in errors.__all__) == row.outcome
         message = str(info.value)

@@ -69,7 +69,7 @@ def test_replace(backend: Artifactory) -> None:
     stored = backend.read_object("/a", 100)
     assert stored is not None
     assert not backend.replace_object("/a", b"new", "0")
-    assert backend.replace_object("/a", b"new", stored.tag)
+    assert backend.replace_object("/a", b"new", stored.etag)
     assert read(backend, "/a") == b"new"
 
 
@@ -370,7 +370,7 @@ def test_only_absent_means_absent(
         lambda: backend.list_objects("/a/"),
         lambda: backend.write_object("/a", [b"x"]),
         lambda: backend.create_object("/a", b"x"),
-        lambda: backend.replace_object("/a", b"x", "tag"),
+        lambda: backend.replace_object("/a", b"x", "etag"),
         lambda: backend.delete_object("/a", ANY),
     ):
         with pytest.raises(error, match=message) as info:

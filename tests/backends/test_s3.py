@@ -62,8 +62,8 @@ def test_replace(backend: S3) -> None:
     stored = backend.read_object("/a", 100)
     assert stored is not None
     assert not backend.replace_object("/a", b"new", '"0"')
-    assert backend.replace_object("/a", b"new", stored.tag)
-    assert not backend.replace_object("/a", b"newer", stored.tag)
+    assert backend.replace_object("/a", b"new", stored.etag)
+    assert not backend.replace_object("/a", b"newer", stored.etag)
     stored = backend.read_object("/a", 100)
     assert stored is not None
     assert stored.data == b"new"
@@ -174,7 +174,7 @@ def test_only_absent_means_absent(
         lambda: proxied.list_objects("/f/"),
         lambda: proxied.write_object("/a", [b"x"]),
         lambda: proxied.create_object("/a", b"x"),
-        lambda: proxied.replace_object("/a", b"x", "tag"),
+        lambda: proxied.replace_object("/a", b"x", "etag"),
         lambda: proxied.delete_object("/a", ANY),
     ):
         before = len(proxy.requests)
@@ -261,13 +261,13 @@ def large(proxied: S3) -> str:
 
 
 @pytest.mark.usefixtures("patient")
-@pytest.mark.parametrize("tag", ['"other"', None])
+@pytest.mark.parametrize("etag", ['"other"', None])
 def test_a_range_of_another_object_is_not_taken(
-    proxied: S3, proxy: Proxy, large: str, tag: str | None
+    proxied: S3, proxy: Proxy, large: str, etag: str | None
 ) -> None:
     with proxied.open_object(large) as reader:
         assert reader is not None
-        proxy.fault = faults.first(3, faults.change(ETag=tag))
+        proxy.fault = faults.first(3, faults.change(ETag=etag))
         assert reader.read(1000, 2 * MIB) == LARGE[1000 : 1000 + 2 * MIB]
 
 

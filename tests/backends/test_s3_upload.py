@@ -285,7 +285,7 @@ def test_a_bucket_with_object_lock(backend: S3, proxy: Proxy, size: int) -> None
     assert backend.create_object("/b", b"b")
     stored = backend.read_object("/b", 10)
     assert stored is not None
-    assert backend.replace_object("/b", b"c", stored.tag)
+    assert backend.replace_object("/b", b"c", stored.etag)
 
 
 @pytest.mark.parametrize(

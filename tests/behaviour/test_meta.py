@@ -201,9 +201,9 @@ def test_pauses_follow_the_length_of_an_attempt(
     with repository.connect() as backend:
         replace = backend.replace_object
 
-        def lose(path: str, data: bytes, tag: str) -> bool:
+        def lose(path: str, data: bytes, etag: str) -> bool:
             clock[0] += seconds
-            return len(pauses) == len(longest) and replace(path, data, tag)
+            return len(pauses) == len(longest) and replace(path, data, etag)
 
         monkeypatch.setattr(backend, "replace_object", lose)
         registry.Registry(backend).change_meta(model, {"a": 1}, replace=False)

@@ -130,10 +130,10 @@ STOP = """
             if args["when"] == "within " + path[-3:]:
                 chunks = list(chunks)
                 self.stop()
-            tag = super().write_object(path, chunks, **kwargs)
+            etag = super().write_object(path, chunks, **kwargs)
             if args["when"] == "after " + path[-3:]:
                 self.stop()
-            return tag
+            return etag
         def create_object(self, path, data):
             kind = path.split(".")[-2]
             if args["when"] == "before " + kind:
@@ -319,8 +319,8 @@ def test_claim_that_was_renewed_without_an_answer(
     replace_object = FileSystem.replace_object
     calls = []
 
-    def lose(self: FileSystem, path: str, data: bytes, tag: str) -> bool:
-        done = replace_object(self, path, data, tag)
+    def lose(self: FileSystem, path: str, data: bytes, etag: str) -> bool:
+        done = replace_object(self, path, data, etag)
         calls.append(path)
         if len(calls) == 1:
             raise audmodel.errors.RepositoryError("There was no answer.")
@@ -346,7 +346,7 @@ def test_claim_that_an_interruption_left(
         create_object(self, path, data)
         raise KeyboardInterrupt
 
-    def interrupt_delete(self: FileSystem, path: str, tag: str) -> bool:
+    def interrupt_delete(self: FileSystem, path: str, etag: str) -> bool:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -380,7 +380,7 @@ def test_claim_that_took_long_to_read(
             else:
                 # It shows that it is at work
                 assert found is not None
-                self.replace_object(path, b"host: another\na: 1\n", found.tag)
+                self.replace_object(path, b"host: another\na: 1\n", found.etag)
         return found
 
     with repository.connect() as backend:
@@ -560,9 +560,9 @@ class Failing(FileSystem):
         self._check("create", path)
         return super().create_object(path, data)
 
-    def delete_object(self, path: str, tag: str) -> bool:
+    def delete_object(self, path: str, etag: str) -> bool:
         self._check("delete", path)
-        return super().delete_object(path, tag)
+        return super().delete_object(path, etag)
 
 
 @pytest.fixture
@@ -601,10 +601,10 @@ def test_somebody_else_stores_metadata_at_the_same_moment(
     repository: audmodel.Repository, model_folder: Path
 ) -> None:
     class Late(FileSystem):
-        def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+        def replace_object(self, path: str, data: bytes, etag: str) -> bool:
             if path.endswith(".meta.yaml"):
                 self.write_object(path, [b"of: other\n"])
-            return super().replace_object(path, data, tag)
+            return super().replace_object(path, data, etag)
 
     audmodel.Repository.register("file-system", Late)
     with repository.connect() as backend:
@@ -652,7 +652,7 @@ def test_object_that_others_change_all_the_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Busy(FileSystem):
-        def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+        def replace_object(self, path: str, data: bytes, etag: str) -> bool:
             return False
 
     uid = publish(model_folder)
@@ -671,9 +671,9 @@ def test_publisher_that_works_for_long_renews_its_claim(
     renewals = []
 
     class Watching(FileSystem):
-        def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+        def replace_object(self, path: str, data: bytes, etag: str) -> bool:
             renewals.append((path, data))
-            return super().replace_object(path, data, tag)
+            return super().replace_object(path, data, etag)
 
     monkeypatch.setattr(claims, "RENEW_INTERVAL", 0.0)
     audmodel.Repository.register("file-system", Watching)
@@ -692,8 +692,8 @@ class Stuck(FileSystem):
     def create_object(self, path: str, data: bytes) -> bool:
         return "claim" not in path and super().create_object(path, data)
 
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
-        return "claim" not in path and super().replace_object(path, data, tag)
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:
+        return "claim" not in path and super().replace_object(path, data, etag)
 
 
 @pytest.mark.parametrize("claim", ["is a link to nothing", "is absent", "is of a dead"])
@@ -762,10 +762,10 @@ def test_two_take_over_the_same_claim(
     uid = audmodel.uid("torch", {}, "1.0.0")
 
     class Slower(FileSystem):
-        def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+        def replace_object(self, path: str, data: bytes, etag: str) -> bool:
             if path == claim_path(uid):
                 self.write_object(path, [b"host: faster\nprocess: 1\n"])
-            return super().replace_object(path, data, tag)
+            return super().replace_object(path, data, etag)
 
     with repository.connect() as backend:
         dead = claims._data("/a.zip", None).replace(
@@ -789,9 +789,9 @@ def test_claim_that_is_taken_while_it_is_renewed(
     repository: audmodel.Repository,
 ) -> None:
     class Taken(FileSystem):
-        def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+        def replace_object(self, path: str, data: bytes, etag: str) -> bool:
             self.write_object(path, [b"host: faster\n"])
-            return super().replace_object(path, data, tag)
+            return super().replace_object(path, data, etag)
 
     audmodel.Repository.register("file-system", Taken)
     with (

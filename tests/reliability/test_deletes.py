@@ -225,7 +225,7 @@ def test_request_to_delete_that_is_late(
 def test_delete(request: pytest.FixtureRequest, name: str, how: str) -> None:
     with BACKENDS[name](request) as repository, repository.connect() as backend:
 
-        def tag() -> str:
+        def etag() -> str:
             if how == "written":
                 written = backend.write_object("/a/b", [b"one"])
                 assert written is not None
@@ -234,18 +234,18 @@ def test_delete(request: pytest.FixtureRequest, name: str, how: str) -> None:
             if how == "read":
                 stored = backend.read_object("/a/b", 100)
                 assert stored is not None
-                return stored.tag
+                return stored.etag
             state = backend.stat_object("/a/b")
             assert state is not None
-            return state.tag
+            return state.etag
 
-        before = tag()
+        before = etag()
         backend.write_object("/a/b", [b"two"])
         assert not backend.delete_object("/a/b", before)
         stored = backend.read_object("/a/b", 100)
         assert stored is not None
         assert stored.data == b"two"
-        assert backend.delete_object("/a/b", tag())
+        assert backend.delete_object("/a/b", etag())
         assert backend.read_object("/a/b", 100) is None
         assert backend.stat_object("/a/b") is None
         # As it is gone already
@@ -291,8 +291,8 @@ def test_files_wait_while_one_is_deleted(
     steps: list[str] = []
     unlink: Callable[..., None] = os.unlink
     with repository.connect() as backend, repository.connect() as other:
-        tag = backend.write_object("/a/b", [b"one"])
-        assert tag is not None
+        etag = backend.write_object("/a/b", [b"one"])
+        assert etag is not None
         is_writing = threading.Event()
 
         def write() -> None:
@@ -310,7 +310,7 @@ def test_files_wait_while_one_is_deleted(
                 unlink(path, **kwargs)
 
             monkeypatch.setattr(os, "unlink", slow)
-            assert backend.delete_object("/a/b", tag)
+            assert backend.delete_object("/a/b", etag)
         assert steps == ["deleted", "written"]
         stored = backend.read_object("/a/b", 10)
         assert stored is not None

@@ -103,15 +103,15 @@ def test_archive_that_was_there_is_known_again(
     with repository.connect() as backend:
         found = backend.stat_object(archive)
         assert found is not None
-        _, device, inode, rest = found.tag.split("-", 3)
+        _, device, inode, rest = found.etag.split("-", 3)
         if change == "machine":
-            tag = f"inode-{int(device) + 1}-{inode}-{rest}"
+            etag = f"inode-{int(device) + 1}-{inode}-{rest}"
         else:
-            tag = f"inode-{device}-{int(inode) + 1}-{rest}"
+            etag = f"inode-{device}-{int(inode) + 1}-{rest}"
         state = backend.stat_object(header)
         assert state is not None
-        backend.delete_object(header, state.tag)
-    store(repository, path_of(model, "claim"), dead_claim(model, "torch", tag))
+        backend.delete_object(header, state.etag)
+    store(repository, path_of(model, "claim"), dead_claim(model, "torch", etag))
     removed = audmodel.leftovers(repository, days=0, remove=True)
     assert [left.kind for left in removed if left.removed] == ["claim"]
     store(repository, header, stored)
@@ -537,7 +537,7 @@ def test_header_that_was_deleted_by_mistake(
     with repository.connect() as backend:
         state = backend.stat_object(layout.archive_path(model, "torch"))
     assert state is not None
-    claim = dead_claim(model, location="torch", found=state.tag)
+    claim = dead_claim(model, location="torch", found=state.etag)
     store(repository, path_of(model, "claim"), claim)
     found = audmodel.leftovers(repository, days=days, remove=True)
     assert {left.kind for left in found if left.removed} == {"claim"}

@@ -179,7 +179,7 @@ class LateList(FileSystem):
 class Undying(FileSystem):
     """Deletes nothing."""
 
-    def delete_object(self, path: str, tag: str) -> bool:
+    def delete_object(self, path: str, etag: str) -> bool:
         return True
 
 

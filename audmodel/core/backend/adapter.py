@@ -105,8 +105,8 @@ class _Adapter(ObjectBackend):
         self.write_object(path, [data])
         return True
 
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
-        if not self._has_tag(path, tag):
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:
+        if not self._has_etag(path, etag):
             return False
         self.write_object(path, [data])
         return True
@@ -115,13 +115,13 @@ class _Adapter(ObjectBackend):
         if not self._exists(path):
             return None
         with _translate_errors("look up", path):
-            tag = f"md5-{self._backend.checksum(path)}"
-            return ObjectState(tag, _latest(str(self._backend.date(path))))
+            etag = f"md5-{self._backend.checksum(path)}"
+            return ObjectState(etag, _latest(str(self._backend.date(path))))
 
-    def delete_object(self, path: str, tag: str) -> bool:
+    def delete_object(self, path: str, etag: str) -> bool:
         if not self._exists(path):
             return True
-        if not self._has_tag(path, tag):
+        if not self._has_etag(path, etag):
             return False
         with _translate_errors("delete", path):
             self._backend.remove_file(path)
@@ -167,7 +167,7 @@ class _Adapter(ObjectBackend):
         num_workers: int = 1,
         before_commit: Callable[[], None] = lambda: None,
         replaces: str | None = ANY,
-        new_tag: bool = False,
+        new_etag: bool = False,
     ) -> str | None:
         digest = hashlib.md5(usedforsecurity=False)
         with tempfile.TemporaryDirectory(dir=tmp_root) as folder:
@@ -187,12 +187,12 @@ class _Adapter(ObjectBackend):
         host = str(self._backend.host).rstrip("/")
         return f"{host}/{self._backend.repository}{path}"
 
-    def _has_tag(self, path: str, tag: str | None) -> bool:
-        if tag is None or tag == ANY or tag.startswith("md5-"):
-            return super()._has_tag(path, tag)
+    def _has_etag(self, path: str, etag: str | None) -> bool:
+        if etag is None or etag == ANY or etag.startswith("md5-"):
+            return super()._has_etag(path, etag)
         # Etag of a small object that was read
         stored = self.read_object(path, limit=2**62)
-        return stored is not None and stored.tag == tag
+        return stored is not None and stored.etag == etag
 
     def _exists(self, path: str) -> bool:
         with _translate_errors("look up", path):

@@ -37,13 +37,13 @@ class StoredObject:
 
     Args:
         data: the content
-        tag: etag, which changes with the content
+        etag: etag, which changes with the content
         is_damaged: whether the content is not what was stored
 
     """
 
     data: bytes
-    tag: str
+    etag: str
     is_damaged: bool = False
 
 
@@ -52,13 +52,13 @@ class ObjectState:
     r"""State of an object, without its content.
 
     Args:
-        tag: etag, which changes with each write,
+        etag: etag, which changes with each write,
             but on some storages only with the content
         time: when it was written, by the clock of the storage
 
     """
 
-    tag: str
+    etag: str
     time: datetime.datetime
 
 
@@ -89,13 +89,13 @@ class Writer(Protocol):
     def create_object(self, path: str, data: bytes) -> bool:
         r"""Create a small object if it is absent."""
 
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:
         r"""Replace a small object if it is unchanged."""
 
-    def tag_of(self, data: bytes) -> str:
-        r"""Tag that a small object probably has."""
+    def etag_of(self, data: bytes) -> str:
+        r"""Etag that a small object probably has."""
 
-    def delete_object(self, path: str, tag: str) -> bool:
+    def delete_object(self, path: str, etag: str) -> bool:
         r"""Delete an object if it is unchanged."""
 
 
@@ -182,13 +182,13 @@ class ObjectBackend(abc.ABC):
         """
 
     @abc.abstractmethod
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:
         r"""Replace a small object if it is unchanged, as one step.
 
         Args:
             path: path of the object
             data: content
-            tag: etag of the content that is to be replaced
+            etag: etag of the content that is to be replaced
 
         Returns:
             ``False`` if the object changed or vanished in the meantime
@@ -214,14 +214,14 @@ class ObjectBackend(abc.ABC):
         """
 
     @abc.abstractmethod
-    def delete_object(self, path: str, tag: str) -> bool:
+    def delete_object(self, path: str, etag: str) -> bool:
         r"""Delete an object if it is unchanged.
 
         It is one step unless :attr:`deletes_blindly` says otherwise.
 
         Args:
             path: path of the object
-            tag: etag that the object had when it was read, written or looked up,
+            etag: etag that the object had when it was read, written or looked up,
                 :data:`ANY` if no other object can be there
 
         Returns:
@@ -251,7 +251,7 @@ class ObjectBackend(abc.ABC):
 
         """
 
-    def tag_of(self, data: bytes) -> str:
+    def etag_of(self, data: bytes) -> str:
         r"""Etag that a small object probably has.
 
         Args:
@@ -263,20 +263,20 @@ class ObjectBackend(abc.ABC):
         """
         return hashlib.sha256(data).hexdigest()
 
-    def may_be_same(self, tag: str, other: str) -> bool:
+    def may_be_same(self, etag: str, other: str) -> bool:
         r"""Whether two etags may be of the same object.
 
         They may come from two machines, or from before the storage was moved.
 
         Args:
-            tag: etag of an object of any size
+            etag: etag of an object of any size
             other: etag of one at the same path
 
         Returns:
             ``False`` if it was stored anew in the meantime
 
         """
-        return tag == other
+        return etag == other
 
     @abc.abstractmethod
     def list_objects(self, folder: str) -> list[str]:
@@ -339,7 +339,7 @@ class ObjectBackend(abc.ABC):
         num_workers: int = 1,
         before_commit: Callable[[], None] = lambda: None,
         replaces: str | None = ANY,
-        new_tag: bool = False,
+        new_etag: bool = False,
     ) -> str | None:
         r"""Write an object.
 
@@ -357,7 +357,7 @@ class ObjectBackend(abc.ABC):
                 If it raises an error, the object is not written
             replaces: etag of the object that it may replace if there is one,
                 ``None`` if there must be none, :data:`ANY` for any
-            new_tag: whether the same content may have been stored before,
+            new_etag: whether the same content may have been stored before,
                 by a writer that is still about to delete it.
                 If etags are made of the content, the object gets another one
                 if possible
@@ -422,13 +422,13 @@ class ObjectBackend(abc.ABC):
 
         """
 
-    def _has_tag(self, path: str, tag: str | None) -> bool:
+    def _has_etag(self, path: str, etag: str | None) -> bool:
         r"""Whether an object has an etag, or is absent if that is ``None``."""
-        if tag == ANY:
+        if etag == ANY:
             return True
         found = self.stat_object(path)
-        return tag == (found.tag if found else None)
+        return etag == (found.etag if found else None)
 
     def _may_write(self, path: str, replaces: str | None) -> bool:
         r"""Whether an object has an etag, or is absent."""
-        return self._has_tag(path, replaces) or self.stat_object(path) is None
+        return self._has_etag(path, replaces) or self.stat_object(path) is None

@@ -113,7 +113,7 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
             raise RepositoryError(
                 f"'{self._expand(path)}' is larger than the {limit} bytes allowed."
             )
-        return StoredObject(data, _tag(data))
+        return StoredObject(data, _etag(data))
 
     def create_object(self, path: str, data: bytes) -> bool:  # noqa: D102
         with self._translate_errors("create", path):
@@ -129,17 +129,17 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
             self._sync_name(target)
         return True
 
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:  # noqa: D102
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:  # noqa: D102
         with self._translate_errors("replace", path):
             target = self._expand(path)
             # Checked without lock first: most late writers stop here
-            if not _has_tag(target, tag):
+            if not _has_etag(target, etag):
                 return False
             with (
                 self._temporary(target, [data]) as (temporary, _),
                 self._exclusive(os.path.dirname(target)),
             ):
-                if not _has_tag(target, tag):
+                if not _has_etag(target, etag):
                     return False
                 os.replace(temporary, target)
             self._sync_name(target)
@@ -153,7 +153,7 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
                 return None
         return ObjectState(_identity(status), _time(status))
 
-    def delete_object(self, path: str, tag: str) -> bool:  # noqa: D102
+    def delete_object(self, path: str, etag: str) -> bool:  # noqa: D102
         with (
             self._translate_errors("delete", path),
             contextlib.suppress(FileNotFoundError),
@@ -161,14 +161,14 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
             target = self._expand(path)
             # A process that replaces an object waits for this lock
             with self._exclusive(os.path.dirname(target)):
-                if not _has_tag(target, tag):
+                if not _has_etag(target, etag):
                     return not os.path.exists(target)
                 os.unlink(target)
         return True
 
-    def may_be_same(self, tag: str, other: str) -> bool:  # noqa: D102
+    def may_be_same(self, etag: str, other: str) -> bool:  # noqa: D102
         # Numbers of devices and inodes differ from machine to machine
-        return tag.split("-")[3:] == other.split("-")[3:]
+        return etag.split("-")[3:] == other.split("-")[3:]
 
     def now(self) -> datetime.datetime:  # noqa: D102
         # The server of a network share has a clock of its own
@@ -235,7 +235,7 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
         num_workers: int = 1,
         before_commit: Callable[[], None] = lambda: None,
         replaces: str | None = ANY,
-        new_tag: bool = False,
+        new_etag: bool = False,
     ) -> str | None:
         failures: list[OSError] = []
 
@@ -250,7 +250,7 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
         try:
             with self._temporary(target, content()) as (temporary, fd):
                 before_commit()
-                tag = _identity(os.fstat(fd))
+                etag = _identity(os.fstat(fd))
                 try:
                     self._move(temporary, target, replaces)
                 except FileExistsError:
@@ -262,7 +262,7 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
             with self._translate_errors("write", path):
                 raise
         self._sync_name(target)
-        return tag
+        return etag
 
     def list_uploads(self, prefix: str) -> list[Upload]:  # noqa: D102
         uploads = []
@@ -298,7 +298,7 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
 
         """
         with self._exclusive(os.path.dirname(target)):
-            if os.path.lexists(target) and not _has_tag(target, replaces):
+            if os.path.lexists(target) and not _has_etag(target, replaces):
                 raise FileExistsError(errno.EEXIST, "File exists", target)
             os.replace(temporary, target)
 
@@ -509,7 +509,7 @@ def _check_link(path: str) -> None:
         )
 
 
-def _tag(data: bytes) -> str:
+def _etag(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
@@ -520,17 +520,17 @@ def _identity(status: os.stat_result) -> str:
     )
 
 
-def _has_tag(path: str, tag: str | None) -> bool:
+def _has_etag(path: str, etag: str | None) -> bool:
     r"""Whether a file has an etag, or is absent if that is ``None``."""
-    if tag == ANY:
+    if etag == ANY:
         return True
-    if tag is None:
+    if etag is None:
         return not os.path.lexists(path)
     try:
-        if tag.startswith(_INODE):
-            return _identity(os.stat(path)) == tag
+        if etag.startswith(_INODE):
+            return _identity(os.stat(path)) == etag
         with open(path, "rb", opener=disk.open_file) as file:
-            return _tag(file.read()) == tag
+            return _etag(file.read()) == etag
     except FileNotFoundError:
         return False
 

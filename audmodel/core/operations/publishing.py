@@ -163,7 +163,7 @@ def _store(publication: Publication, claim: Claim, archive: _Archive) -> None:
     with contextlib.ExitStack() as cleanup:
         cleanup.push(_discarding(claim, archive.path))
         archive.store(claim, publication)
-        cleanup.callback(claim.discard, archive.path, archive.tag)
+        cleanup.callback(claim.discard, archive.path, archive.etag)
         claim.begin_commit()
         meta = layout.record_path(publication.model, "meta")
         cleanup.push(_discarding(claim, meta))
@@ -269,7 +269,7 @@ class _Archive:
         self._backend = backend
         self.path = path
         self._writer = writer
-        self.tag = ""
+        self.etag = ""
 
     def store(
         self,
@@ -300,14 +300,14 @@ class _Archive:
             contextlib.closing(_checked(self._writer, check)) as chunks,
         ):
             try:
-                tag = self._backend.write_object(
+                etag = self._backend.write_object(
                     self.path,
                     chunks,
                     tmp_root=publication.tmp_root,
                     num_workers=publication.num_workers,
                     before_commit=check_commit,
                     replaces=claim.left,
-                    new_tag=claim.is_taken_over,
+                    new_etag=claim.is_taken_over,
                 )
             except WriteUncertainError:
                 raise
@@ -315,9 +315,9 @@ class _Archive:
                 # A publisher that took the claim over has removed the upload
                 claim.fence()
                 raise
-        if tag is None:
+        if etag is None:
             raise claim.conflict()
-        self.tag = tag
+        self.etag = etag
 
     @property
     def identity(self) -> ArchiveIdentity:
@@ -330,7 +330,7 @@ class _Archive:
             found = self._backend.stat_object(self.path)
         except HiddenError:
             return False  # it could be looked at
-        if found is None or found.tag == self.tag:
+        if found is None or found.etag == self.etag:
             return found is not None
         # Some storages change the etag of an object that stays the same
         with self._backend.open_object(self.path) as reader:
@@ -388,7 +388,7 @@ def _commit(
         # It names an archive that is not there
         stored = backend.read_object(path, document.MAX_BYTES)
         if stored is not None and stored.data == data:
-            backend.delete_object(path, stored.tag)
+            backend.delete_object(path, stored.etag)
         raise PublishConflictError(
             f"Another process stored an archive of '{model}' at the same moment, "
             "and the model was not published. "
@@ -423,7 +423,7 @@ def _replace_header(
     return (
         stored is not None
         and stored.data == found[1]
-        and registry.backend.replace_object(path, data, stored.tag)
+        and registry.backend.replace_object(path, data, stored.etag)
     )
 
 

@@ -153,25 +153,25 @@ class Claim:
             self._renew()
 
     def _renew(self) -> None:
-        tag = self._probable_tag()
+        etag = self._probable_etag()
         data = self.new_form()
-        if tag is None or not self._backend.replace_object(self._path, data, tag):
+        if etag is None or not self._backend.replace_object(self._path, data, etag):
             # The storage may compute etags in another way
             stored = self._stored()
             if stored is None:
                 raise self.conflict()
-            if not self._backend.replace_object(self._path, data, stored.tag):
+            if not self._backend.replace_object(self._path, data, stored.etag):
                 raise self.conflict()
         _own.difference_update(self._forms - {data})
         self._forms = {data}
         self._renewed = _now()
 
-    def _probable_tag(self) -> str | None:
+    def _probable_etag(self) -> str | None:
         r"""Etag of the claim, ``None`` if it may be stored in several forms."""
         if len(self._forms) != 1:
             return None
         [data] = self._forms
-        return self._backend.tag_of(data)
+        return self._backend.etag_of(data)
 
     @contextmanager
     def renewing(self) -> Iterator[Callable[[], None]]:
@@ -270,25 +270,25 @@ class Claim:
         stored = self._backend.read_damaged(path, document.MAX_BYTES)
         # This machine may have been paused, so the age of the claim is not known
         self.renew()
-        if stored is None or not self._backend.replace_object(path, data, stored.tag):
+        if stored is None or not self._backend.replace_object(path, data, stored.etag):
             raise self.conflict()
 
-    def discard(self, path: str, tag: str | None = None) -> None:
+    def discard(self, path: str, etag: str | None = None) -> None:
         r"""Delete an object, unless it belongs to another process by now.
 
         It is called after an error, and raises none of its own.
 
         Args:
             path: path of the object
-            tag: etag of the object, by default of the one that is there
+            etag: etag of the object, by default of the one that is there
 
         """
         try:
-            if tag is None:
-                tag, _ = _look(self._backend, path)
+            if etag is None:
+                etag, _ = _look(self._backend, path)
             # No other publisher stored the object while the claim was ours
-            if tag is not None and self._stored() is not None:
-                self._backend.delete_object(path, tag)
+            if etag is not None and self._stored() is not None:
+                self._backend.delete_object(path, etag)
         except RepositoryError as error:
             logger.warning("Could not remove the orphan '%s': %s", path, error)
 
@@ -296,13 +296,13 @@ class Claim:
         r"""Delete the claim if it is still ours."""
         _own.difference_update(self._forms)
         try:
-            tag = self._probable_tag()
+            etag = self._probable_etag()
             # A storage that computes etags in another way did not delete it
-            if tag is not None and self._backend.delete_object(self._path, tag):
+            if etag is not None and self._backend.delete_object(self._path, etag):
                 return
             stored = self._stored()
             if stored is not None:
-                self._backend.delete_object(self._path, stored.tag)
+                self._backend.delete_object(self._path, stored.etag)
         except RepositoryError as error:
             logger.warning("Could not remove the claim '%s': %s", self._path, error)
 
@@ -317,7 +317,7 @@ class Claim:
             stored = self._stored()
             if stored is not None:
                 self._backend.replace_object(
-                    self._path, self._data(is_left=True), stored.tag
+                    self._path, self._data(is_left=True), stored.etag
                 )
         except RepositoryError as error:
             logger.warning("'%s' expires when this process ends: %s", self._path, error)
@@ -406,7 +406,7 @@ def _look(backend: ObjectBackend, path: str) -> tuple[str | None, bool]:
         state = backend.stat_object(path)
     except HiddenError:
         return None, True
-    return None if state is None else state.tag, False
+    return None if state is None else state.etag, False
 
 
 def _data(
@@ -462,7 +462,7 @@ def _take_over(
             if alive:
                 raise _busy(model, stored.data)
             data = claim.new_form_after(stored.data)
-            if registry.backend.replace_object(path, data, stored.tag):
+            if registry.backend.replace_object(path, data, stored.etag):
                 return stored.data
         elif not announced:
             announced = True
@@ -513,13 +513,13 @@ def archive_of(data: bytes) -> str | None:
     return archive if isinstance(archive, str) else None
 
 
-def has_left(data: bytes, path: str, tag: str, backend: ObjectBackend) -> bool:
+def has_left(data: bytes, path: str, etag: str, backend: ObjectBackend) -> bool:
     r"""Whether a publisher has stored an archive, and no header.
 
     Args:
         data: stored form of its claim
         path: path of the archive
-        tag: etag of the archive
+        etag: etag of the archive
         backend: where it is stored
 
     Returns:
@@ -530,7 +530,7 @@ def has_left(data: bytes, path: str, tag: str, backend: ObjectBackend) -> bool:
     if archive_of(data) != path or _is_published_by(data):
         return False
     found = _found_by(data)
-    return found is None or not backend.may_be_same(found, tag)
+    return found is None or not backend.may_be_same(found, etag)
 
 
 def _found_by(data: bytes) -> str | None:

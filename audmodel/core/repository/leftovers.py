@@ -246,24 +246,26 @@ class _Search:
         state = self._backend.stat_object(path)
         if state is None:
             return  # it is gone by now
-        proven = self._is_proven(path, kind, model, state.tag)
+        proven = self._is_proven(path, kind, model, state.etag)
         yield _Candidate(
             Leftover(path, kind, _name(model), _day(state.time), proven=proven),
             state.time,
             model,
             path,
             self._claims.get(model) if model else None,
-            partial(self._backend.delete_object, path, state.tag),
+            partial(self._backend.delete_object, path, state.etag),
         )
 
-    def _is_proven(self, path: str, kind: str, model: ModelId | None, tag: str) -> bool:
+    def _is_proven(
+        self, path: str, kind: str, model: ModelId | None, etag: str
+    ) -> bool:
         if kind in ("claim", "probe"):
             return True
         claim = self._claims.get(model) if model else None
         return (
             kind == "archive"
             and claim is not None
-            and claims.has_left(claim, path, tag, self._backend)
+            and claims.has_left(claim, path, etag, self._backend)
         )
 
     def _claim(self, path: str, model: ModelId) -> Iterator[_Candidate]:

@@ -98,7 +98,7 @@ def _existing(backend: ObjectBackend) -> Check | None:
             )
             if path is None or stored is None:
                 return None
-            if backend.conditional.replace_object(path, stored.data, stored.tag):
+            if backend.conditional.replace_object(path, stored.data, stored.etag):
                 return Check(name, True, "done", "Metadata and aliases can be changed.")
         seen = "it was refused"
     except conditions.UnsupportedError as error:

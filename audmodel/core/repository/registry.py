@@ -444,7 +444,7 @@ class Registry:
             return self.backend.create_object(path, data)
         if stored.data == data and not stored.is_damaged:
             return True
-        return self.backend.replace_object(path, data, stored.tag)
+        return self.backend.replace_object(path, data, stored.etag)
 
 
 def _pause(attempt: int, duration: float) -> None:

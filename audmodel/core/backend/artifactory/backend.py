@@ -115,9 +115,9 @@ class Artifactory(RemoteBackend):
             ) from failure
         return True
 
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:  # noqa: D102
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:  # noqa: D102
         current = self.read_damaged(path, limit=LARGEST_JSON)
-        if current is None or current.tag != tag:
+        if current is None or current.etag != etag:
             return False
         self._put(path, data)
         return True
@@ -137,10 +137,10 @@ class Artifactory(RemoteBackend):
                 "the response has no checksum, or no time."
             ) from None
 
-    def delete_object(self, path: str, tag: str) -> bool:  # noqa: D102
+    def delete_object(self, path: str, etag: str) -> bool:  # noqa: D102
         def attempt() -> bool:
             # Another process may have stored a new one since the last attempt
-            if not self._has_tag(path, tag):
+            if not self._has_etag(path, etag):
                 return self.stat_object(path) is None
             self._store.send("DELETE", self.object_url(path)).close()
             return True
@@ -226,7 +226,7 @@ class Artifactory(RemoteBackend):
         num_workers: int = 1,
         before_commit: Callable[[], None] = lambda: None,
         replaces: str | None = ANY,
-        new_tag: bool = False,
+        new_etag: bool = False,
     ) -> str | None:
         remaining = iter(chunks)
         pieces: list[Buffer] = []
@@ -242,7 +242,7 @@ class Artifactory(RemoteBackend):
                 return None
             data = b"".join(pieces)
             self._put(path, data)
-            return self.tag_of(data)
+            return self.etag_of(data)
         # The checksums are sent before the content,
         # but are known only after all of it was made.
         # The file has no name, and vanishes with the process
@@ -321,7 +321,7 @@ class Artifactory(RemoteBackend):
         if not checksums.match(answer.get("checksums", {})):
             stored = self.stat_object(path)
             if stored is not None:
-                self.delete_object(path, stored.tag)
+                self.delete_object(path, stored.etag)
             raise RepositoryError(
                 f"Could not store '{self.object_url(path)}': "
                 "its checksum on the server differs."
@@ -390,7 +390,7 @@ class Artifactory(RemoteBackend):
             self.write_object(dst_path, iter(lambda: file.read(CHUNK), b""))
 
     def _remove_file(self, path: str) -> None:
-        self.delete_object(path, self._existing_state(path).tag)
+        self.delete_object(path, self._existing_state(path).etag)
 
     def _size(self, path: str) -> int:
         return int(self._description(path)["size"])

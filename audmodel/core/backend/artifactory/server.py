@@ -133,7 +133,7 @@ class Server(Store):
     """
 
     # Requests to Artifactory have no conditions
-    other_tag = Kind.CONDITION
+    other_etag = Kind.CONDITION
 
     def __init__(
         self, url: str, repository: str, login: tuple[str, str] | None
@@ -258,7 +258,7 @@ class Server(Store):
 
     @contextmanager
     def get(  # noqa: D102
-        self, path: str, bytes_: str = "", tag: str = ""
+        self, path: str, bytes_: str = "", etag: str = ""
     ) -> Iterator[Answer]:
         headers = {"Range": bytes_} if bytes_ else {}
         with contextlib.closing(

@@ -98,11 +98,11 @@ class Answer:
         return found is not None and found[:2] == (0, found[2] - 1)
 
     @property
-    def tag(self) -> str:
+    def etag(self) -> str:
         r"""Etag, or time of the last change if there is none."""
         headers = self.headers
-        tag = headers.get("etag") or headers.get("last-modified") or ""
-        return tag.removeprefix(_WEAK)
+        etag = headers.get("etag") or headers.get("last-modified") or ""
+        return etag.removeprefix(_WEAK)
 
     @property
     def is_weak(self) -> bool:
@@ -134,7 +134,7 @@ class Store(abc.ABC):
 
     #: What it means if a range is of an object with another etag,
     #: though the etag was a condition of the request
-    other_tag = Kind.LOST
+    other_etag = Kind.LOST
 
     def __init__(self) -> None:
         self.reached = False
@@ -145,14 +145,14 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def get(
-        self, path: str, bytes_: str = "", tag: str = ""
+        self, path: str, bytes_: str = "", etag: str = ""
     ) -> AbstractContextManager[Answer]:
         r"""Send one request for an object or a part of it.
 
         Args:
             path: path of the object
             bytes_: value of the HTTP header ``Range``, the whole object if not given
-            tag: etag that the object has to have, any if not given.
+            etag: etag that the object has to have, any if not given.
                 Some storages ignore this
 
         Returns:
@@ -322,9 +322,9 @@ class Store(abc.ABC):
             raise RepositoryError(f"{what}: {_NO_LENGTH}")
         if whole.data is None or size is None:
             raise RepositoryError(f"{what}: {_NO_RANGES}")
-        tag = whole.answer.tag
-        condition = "" if whole.answer.is_weak else tag
-        return RemoteReader(self, path, size, whole.data, tag, condition)
+        etag = whole.answer.etag
+        condition = "" if whole.answer.is_weak else etag
+        return RemoteReader(self, path, size, whole.data, etag, condition)
 
 
 def _read_to_end(stream: Stream, limit: int) -> bytes | None:
@@ -351,7 +351,7 @@ class RemoteReader(ObjectReader):
         path: path of the object
         size: size of the object in bytes
         tail: the last bytes of the object
-        tag: etag of the object
+        etag: etag of the object
         condition: etag as a condition of requests, empty for none
 
     """
@@ -362,13 +362,13 @@ class RemoteReader(ObjectReader):
         path: str,
         size: int,
         tail: bytes,
-        tag: str,
+        etag: str,
         condition: str,
     ) -> None:
         super().__init__(size, tail)
         self.store = store
         self.path = path
-        self.tag = tag
+        self.etag = etag
         self.condition = condition
         self.requests = Requests()
 
@@ -472,8 +472,8 @@ class _Run:
                 or answer.length != last - first + 1
             ):
                 raise FailureError(Kind.LOST, _WRONG_RANGE)
-            if answer.tag != reader.tag:
-                kind = reader.store.other_tag if reader.condition else Kind.CONDITION
+            if answer.etag != reader.etag:
+                kind = reader.store.other_etag if reader.condition else Kind.CONDITION
                 raise FailureError(kind, _WRONG_RANGE)
             self._stream = answer.stream
             self._has_end = answer.has_end

@@ -82,19 +82,19 @@ class S3(RemoteBackend):
     def _checked(self, answer: Answer, data: bytes) -> StoredObject:
         expected = answer.headers.get(f"x-amz-meta-{CHECKSUM}", "")
         is_damaged = _MD5.fullmatch(expected) is not None and md5(data) != expected
-        return StoredObject(data, answer.tag, is_damaged)
+        return StoredObject(data, answer.etag, is_damaged)
 
     def create_object(self, path: str, data: bytes) -> bool:  # noqa: D102
         return self._writes.create(path, data, unprotected=self.unprotected)
 
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:  # noqa: D102
-        return self._writes.replace(path, data, tag, unprotected=self.unprotected)
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:  # noqa: D102
+        return self._writes.replace(path, data, etag, unprotected=self.unprotected)
 
     def stat_object(self, path: str) -> ObjectState | None:  # noqa: D102
         return self._writes.stat_object(path)
 
-    def delete_object(self, path: str, tag: str) -> bool:  # noqa: D102
-        return self._writes.delete_object(path, tag)
+    def delete_object(self, path: str, etag: str) -> bool:  # noqa: D102
+        return self._writes.delete_object(path, etag)
 
     @property
     def deletes_blindly(self) -> bool:  # noqa: D102
@@ -105,8 +105,8 @@ class S3(RemoteBackend):
         what = f"Could not get the time of '{self._store.endpoint.url}'"
         return server_time(response["ResponseMetadata"]["HTTPHeaders"], what)
 
-    def tag_of(self, data: bytes) -> str:  # noqa: D102
-        return self._writes.tag_of(data)
+    def etag_of(self, data: bytes) -> str:  # noqa: D102
+        return self._writes.etag_of(data)
 
     @property
     def conditional(self) -> ConditionalWrites:  # noqa: D102
@@ -128,7 +128,7 @@ class S3(RemoteBackend):
         num_workers: int = 1,
         before_commit: Callable[[], None] = lambda: None,
         replaces: str | None = ANY,
-        new_tag: bool = False,
+        new_etag: bool = False,
     ) -> str | None:
         def put(data: bytes) -> str | None:
             if replaces == ANY:
@@ -140,7 +140,7 @@ class S3(RemoteBackend):
                 done = self.replace_object(path, data, replaces) or (
                     self.stat_object(path) is None and self.create_object(path, data)
                 )
-            return self.tag_of(data) if done else None
+            return self.etag_of(data) if done else None
 
         return s3_upload.store(
             self._store,
@@ -151,7 +151,7 @@ class S3(RemoteBackend):
             before_commit=before_commit,
             replaces=replaces,
             is_alone=True,
-            new_tag=new_tag,
+            new_etag=new_etag,
         )
 
     def write_requests(self, size: int) -> int:  # noqa: D102
@@ -241,12 +241,12 @@ class S3(RemoteBackend):
 
             def put(data: bytes) -> str:
                 self._store.put(dst_path, data, checksum)
-                return self.tag_of(data)
+                return self.etag_of(data)
 
             s3_upload.store(self._store, dst_path, chunks, put, checksum=checksum)
 
     def _remove_file(self, path: str) -> None:
-        self.delete_object(path, self._existing_state(path).tag)
+        self.delete_object(path, self._existing_state(path).etag)
 
     def _size(self, path: str) -> int:
         return int(self._head(path)["ContentLength"])

@@ -94,14 +94,14 @@ class ConditionalWrites:
         return True
 
     def replace(
-        self, path: str, data: bytes, tag: str, *, unprotected: bool = False
+        self, path: str, data: bytes, etag: str, *, unprotected: bool = False
     ) -> bool:
         r"""Store an object in place of one with an etag.
 
         Args:
             path: path of the object
             data: content
-            tag: etag of the object that is there
+            etag: etag of the object that is there
             unprotected: whether to write without condition
                 if the storage has no conditional writes
 
@@ -114,11 +114,11 @@ class ConditionalWrites:
             WriteUncertainError: if the outcome is unknown
 
         """
-        done = self._attempt(unprotected, lambda: self.replace_object(path, data, tag))
+        done = self._attempt(unprotected, lambda: self.replace_object(path, data, etag))
         if done is not None:
             return done
         answer = self._bucket.head(path)
-        if answer is None or answer.get("ETag") != tag:
+        if answer is None or answer.get("ETag") != etag:
             return False
         self._bucket.put(path, data)
         return True
@@ -129,19 +129,19 @@ class ConditionalWrites:
         r"""Store an object if it is absent, with ``If-None-Match``."""
         return self._put("create", path, data, IfNoneMatch="*")
 
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:
         r"""Replace an object if it is unchanged, with ``If-Match``."""
-        return self._put("replace", path, data, IfMatch=tag)
+        return self._put("replace", path, data, IfMatch=etag)
 
     def read_object(self, path: str, limit: int) -> StoredObject | None:
         r"""Content of a small object."""
         whole = self._bucket.read("read", path, limit)
         if whole is None or whole.data is None:
             return None
-        return StoredObject(whole.data, whole.answer.tag)
+        return StoredObject(whole.data, whole.answer.etag)
 
-    def tag_of(self, data: bytes) -> str:
-        r"""Tag that a small object probably has."""
+    def etag_of(self, data: bytes) -> str:
+        r"""Etag that a small object probably has."""
         return f'"{md5(data)}"'
 
     def stat_object(self, path: str) -> ObjectState | None:
@@ -151,26 +151,26 @@ class ConditionalWrites:
             return None
         return ObjectState(str(found["ETag"]), found["LastModified"])
 
-    def delete_object(self, path: str, tag: str) -> bool:
+    def delete_object(self, path: str, etag: str) -> bool:
         r"""Delete an object if it is unchanged, if the storage supports conditions."""
 
         def attempt() -> bool:
-            if tag != ANY and self.deletes_blindly:
+            if etag != ANY and self.deletes_blindly:
                 # A later attempt may find the object of another process
                 found = self.stat_object(path)
-                if found is None or found.tag != tag:
+                if found is None or found.etag != etag:
                     return found is None
             self._bucket.send("delete_object", Key=key_of(path), **condition)
             return True
 
-        condition = {} if tag == ANY else {"IfMatch": tag}
+        condition = {} if etag == ANY else {"IfMatch": etag}
 
         try:
             expected = (Kind.ABSENT, Kind.CONDITION, Kind.UNSUPPORTED)
             return self._bucket.repeat("delete", path, attempt, expected)
         except FailureError as failure:
             found = self.stat_object(path)
-            if found is None or found.tag != tag:
+            if found is None or found.etag != etag:
                 return found is None
             if failure.kind is not Kind.UNSUPPORTED:
                 what = f"Could not delete '{self._bucket.url(path)}'"

@@ -244,13 +244,13 @@ class Bucket(Store):
 
     @contextmanager
     def get(  # noqa: D102
-        self, path: str, bytes_: str = "", tag: str = ""
+        self, path: str, bytes_: str = "", etag: str = ""
     ) -> Iterator[Answer]:
         arguments = {"Key": key_of(path)}
         if bytes_:
             arguments["Range"] = bytes_
-        if tag:
-            arguments["IfMatch"] = tag
+        if etag:
+            arguments["IfMatch"] = etag
         found = self.send("get_object", **arguments)
         with contextlib.closing(found["Body"]) as body:
             metadata = found["ResponseMetadata"]

@@ -60,7 +60,7 @@ def store(
     before_commit: Callable[[], None] = lambda: None,
     replaces: str | None = ANY,
     is_alone: bool = False,
-    new_tag: bool = False,
+    new_etag: bool = False,
 ) -> str | None:
     r"""Store an object of any size.
 
@@ -75,7 +75,7 @@ def store(
         replaces: etag of the object that it may replace if there is one,
             ``None`` if there must be none, on storages that support conditions
         is_alone: whether no other process can store it at the same time
-        new_tag: whether it gets another etag than the same content had before.
+        new_etag: whether it gets another etag than the same content had before.
             Etags are made of the digests of parts
 
     Returns:
@@ -87,16 +87,16 @@ def store(
 
     """
     smallest = PART_SIZE
-    if new_tag:
+    if new_etag:
         smallest += secrets.randbelow(MIB)
     with contextlib.closing(parts_of(chunks, smallest)) as parts:
         first = next(parts, b"")
-        if len(first) < PART_SIZE and not new_tag:
+        if len(first) < PART_SIZE and not new_etag:
             before_commit()
             return put(first)
         upload = _Upload(bucket, path, checksum, replaces, is_alone=is_alone)
         # A copy would have the etag of an object that was stored in one piece
-        upload.may_amend = not new_tag
+        upload.may_amend = not new_etag
         return upload.run(itertools.chain([first], parts), num_workers, before_commit)
 
 
@@ -294,19 +294,19 @@ class _Upload:
                 ahead=num_workers + 1,
             )
             with contextlib.closing(stored):
-                tags = list(stored)
+                etags = list(stored)
             before_commit()
-            tag = self._complete(tags)
+            etag = self._complete(etags)
         except BaseException:
             self._abort(self._upload.get("UploadId"))
             raise
         finally:
             self._abort_forgotten()
-        if tag is None:
+        if etag is None:
             self._abort(self._upload["UploadId"])
         elif self._wants_checksum:
-            tag = self._amend(tag)
-        return tag
+            etag = self._amend(etag)
+        return etag
 
     @property
     def _wants_checksum(self) -> bool:
@@ -455,7 +455,7 @@ class _Upload:
             if upload.path == self._path and upload.id != known:
                 self._abort(upload.id)
 
-    def _amend(self, tag: str) -> str:
+    def _amend(self, etag: str) -> str:
         r"""Add the checksum, which was not known when the object was begun.
 
         Nothing here needs it,
@@ -471,7 +471,7 @@ class _Upload:
             answer = self._bucket.send(
                 "copy_object",
                 CopySource={"Bucket": self._bucket.name, "Key": self._upload["Key"]},
-                CopySourceIfMatch=tag,
+                CopySourceIfMatch=etag,
                 MetadataDirective="REPLACE",
                 Metadata={CHECKSUM: self._digest.hexdigest(), OWNER: user()},
                 ContentType=content_type(self._path),
@@ -483,6 +483,6 @@ class _Upload:
                 self._bucket.url(self._path),
                 failure.reason,
             )
-            return tag
-        changed = str(answer.get("CopyObjectResult", {}).get("ETag", tag))
+            return etag
+        changed = str(answer.get("CopyObjectResult", {}).get("ETag", etag))
         return f'"{changed.strip(_QUOTE)}"'

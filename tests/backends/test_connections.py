@@ -90,7 +90,7 @@ def test_progress_makes_pauses_short_again(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(random, "uniform", lambda _, longest: longest)
     monkeypatch.setattr(requests, "wait", pauses.append)
     retry = transfer.Retry(reached=True)
-    failure = transfer.FailureError(transfer.Kind.LOST, "no answer.")
+    failure = transfer.RequestError(transfer.Kind.AMBIGUOUS, "no answer.")
     for _ in range(3):
         retry.pause(failure, "Could not read")
     retry.received(10**6)

@@ -213,7 +213,7 @@ def test_a_host_that_comes_back_is_waited_for(
     def client(*args: Any, **kwargs: Any) -> Any:
         left[0] -= 1
         if left[0] > 0:
-            raise transfer.FailureError(transfer.Kind.NOT_REACHED, "down.")
+            raise transfer.RequestError(transfer.Kind.NOT_REACHED, "down.")
         return original(*args, **kwargs)
 
     monkeypatch.setattr(s3_client, "client", client)

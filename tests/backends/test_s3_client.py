@@ -767,7 +767,7 @@ def test_retries_are_logged(
 
 def test_an_error_of_a_request_names_its_cause() -> None:
     cause = ValueError("cause")
-    failure = transfer.FailureError(transfer.Kind.OTHER, "reason.", cause)
+    failure = transfer.RequestError(transfer.Kind.OTHER, "reason.", cause)
     error = failure.error("Could not do it")
     assert str(error) == "Could not do it: reason."
     assert type(error.__cause__) is ValueError

@@ -30,8 +30,8 @@ from audmodel.core.backend.http import credentials
 from audmodel.core.backend.http.objects import CHUNK
 from audmodel.core.backend.http.objects import Answer
 from audmodel.core.backend.http.objects import RemoteBackend
-from audmodel.core.backend.http.transfer import FailureError
 from audmodel.core.backend.http.transfer import Kind
+from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import server_time
 from audmodel.core.errors import ConfigurationError
 from audmodel.core.ranges import Buffer
@@ -104,7 +104,7 @@ class Artifactory(RemoteBackend):
             return False
         try:
             self._deploy_small(path, data)
-        except FailureError as failure:
+        except RequestError as failure:
             # An account that may not overwrite is refused
             # if another client was faster, or if a response was lost
             stored = self.read_object(path, limit=LARGEST_JSON)
@@ -147,7 +147,7 @@ class Artifactory(RemoteBackend):
 
         try:
             return self._store.repeat("delete", path, attempt, (Kind.ABSENT,))
-        except FailureError:
+        except RequestError:
             return True
 
     def now(self) -> datetime.datetime:  # noqa: D102
@@ -176,7 +176,7 @@ class Artifactory(RemoteBackend):
                 # Some editions lack this call, and anonymous users may not use it
                 expected=(Kind.ABSENT, Kind.DENIED, Kind.OTHER),
             )
-        except FailureError as failure:
+        except RequestError as failure:
             found = [] if failure.kind is Kind.ABSENT else self._walk(folder)
             return dict.fromkeys(found)
         return {
@@ -202,7 +202,7 @@ class Artifactory(RemoteBackend):
                 lambda: self._store.send("GET", self._store.storage_url(folder)),
                 body=True,
             )
-        except FailureError:
+        except RequestError:
             return []
         children = [
             (str(child["uri"]).strip("/"), _is_folder(child))
@@ -260,7 +260,7 @@ class Artifactory(RemoteBackend):
     def _put(self, path: str, data: bytes) -> None:
         try:
             self._deploy_small(path, data)
-        except FailureError as failure:
+        except RequestError as failure:
             raise failure.error(f"Could not store '{self.object_url(path)}'") from (
                 failure
             )
@@ -288,11 +288,11 @@ class Artifactory(RemoteBackend):
                     checksums,
                     lambda: self._deploy_request(path, by_checksum, b""),
                 )
-            except FailureError as failure:
+            except RequestError as failure:
                 if failure.kind is not Kind.ABSENT:
                     raise
                 self._deploy(path, checksums, send)
-        except FailureError as failure:
+        except RequestError as failure:
             raise failure.error(f"Could not store '{self.object_url(path)}'") from (
                 failure
             )
@@ -306,7 +306,7 @@ class Artifactory(RemoteBackend):
         r"""Store an object, and make sure that it arrived undamaged.
 
         Raises:
-            FailureError: if the server refuses it
+            RequestError: if the server refuses it
             RepositoryError: if it cannot be stored
 
         """
@@ -349,7 +349,7 @@ class Artifactory(RemoteBackend):
                 lambda: self._store.send("GET", self._store.storage_url(path)),
                 body=True,
             )
-        except FailureError as failure:
+        except RequestError as failure:
             raise self._missing(path) from failure
 
     def _checksum(self, path: str) -> str:
@@ -369,7 +369,7 @@ class Artifactory(RemoteBackend):
         url = self._store.management_url()
         try:
             self._store.send(method, url, json=settings).close()
-        except FailureError as failure:
+        except RequestError as failure:
             raise failure.error(
                 f"Could not {action} the repository '{self.repository}'"
             ) from failure

@@ -28,10 +28,10 @@ from audmodel.core.backend.http.reasons import message_of
 from audmodel.core.backend.http.reasons import not_reached
 from audmodel.core.backend.http.reasons import not_trusted
 from audmodel.core.backend.http.reasons import said
+from audmodel.core.backend.http.transfer import AMBIGUOUS_STATUS
 from audmodel.core.backend.http.transfer import BUSY_STATUS
-from audmodel.core.backend.http.transfer import LOST_STATUS
-from audmodel.core.backend.http.transfer import FailureError
 from audmodel.core.backend.http.transfer import Kind
+from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import Stream
 from audmodel.core.backend.http.transfer import read_body
 from audmodel.core.backend.http.transfer import unsendable
@@ -72,7 +72,7 @@ _MEANINGS = {
     401: (Kind.DENIED, _REFUSED),
     403: (Kind.DENIED, _DENIED),
     # The checksums of what was sent and received differ
-    409: (Kind.LOST, "the server answered 409."),
+    409: (Kind.AMBIGUOUS, "the server answered 409."),
     413: (Kind.OTHER, TOO_LARGE),
     416: (Kind.RANGE, "the object does not have these bytes (416)."),
     507: (Kind.OTHER, FULL),
@@ -177,7 +177,7 @@ class Server(Store):
             response, to be closed
 
         Raises:
-            FailureError: if it fails
+            RequestError: if it fails
 
         """
         from requests.exceptions import RequestException
@@ -245,7 +245,7 @@ class Server(Store):
             body of the response
 
         Raises:
-            FailureError: if it fails as expected
+            RequestError: if it fails as expected
             RepositoryError: if the request fails
 
         """
@@ -266,7 +266,7 @@ class Server(Store):
         ) as found:
             # It may have redirected to another server that has the content
             if not any(map(_is_marked, [*found.history, found])):
-                raise FailureError(
+                raise RequestError(
                     Kind.OTHER, _NOT_ARTIFACTORY.format(found.status_code)
                 )
             stream: Stream = found.raw
@@ -282,7 +282,7 @@ class Server(Store):
         while True:
             try:
                 self.send("GET", self.storage_url("/")).close()
-            except FailureError as failure:
+            except RequestError as failure:
                 if failure.kind is Kind.ABSENT:
                     raise RepositoryNotFoundError(
                         f"{what}: it does not exist. "
@@ -351,7 +351,7 @@ def _make_session(url: str, login: tuple[str, str] | None) -> _Session:
     return session
 
 
-def _answered(answer: requests.Response, *, anonymous: bool) -> FailureError:
+def _answered(answer: requests.Response, *, anonymous: bool) -> RequestError:
     r"""What a response other than success means."""
     from requests.exceptions import HTTPError
 
@@ -360,7 +360,7 @@ def _answered(answer: requests.Response, *, anonymous: bool) -> FailureError:
     kind, reason = _meaning(answer, body, anonymous=anonymous)
     words = said(message_of(body), answer.headers.get("X-Request-Id", ""))
     cause = HTTPError(f"{answer.status_code} {answer.reason}")
-    return FailureError(
+    return RequestError(
         kind, f"{reason}{words}", cause, float(after) if after.isdecimal() else 0.0
     )
 
@@ -369,8 +369,8 @@ def _meaning(
     answer: requests.Response, body: bytes, *, anonymous: bool
 ) -> tuple[Kind, str]:
     status = answer.status_code
-    if status in BUSY_STATUS | LOST_STATUS:
-        kind = Kind.BUSY if status in BUSY_STATUS else Kind.LOST
+    if status in BUSY_STATUS | AMBIGUOUS_STATUS:
+        kind = Kind.BUSY if status in BUSY_STATUS else Kind.AMBIGUOUS
         return kind, f"the server answered {status}."
     if status == 404:
         if _is_artifactory(answer, body):
@@ -413,7 +413,7 @@ def _is_marked(answer: requests.Response) -> bool:
     )
 
 
-def _unanswered(error: Exception, url: str) -> FailureError:
+def _unanswered(error: Exception, url: str) -> RequestError:
     r"""What it means that there was no response."""
     from requests import exceptions
     from urllib3.exceptions import MaxRetryError
@@ -429,13 +429,13 @@ def _unanswered(error: Exception, url: str) -> FailureError:
         is_proxy = isinstance(error, exceptions.ProxyError)
         return not_reached(error, url, proxy=is_proxy)
     if isinstance(error, exceptions.InvalidSchema | exceptions.TooManyRedirects):
-        return FailureError(
+        return RequestError(
             Kind.OTHER, "the server redirects to another server, or in a circle.", error
         )
     if isinstance(error, ValueError):
         return unsendable(error)
-    return FailureError(
-        Kind.LOST, f"there was no response ({type(error).__name__}).", error
+    return RequestError(
+        Kind.AMBIGUOUS, f"there was no response ({type(error).__name__}).", error
     )
 
 
@@ -446,16 +446,16 @@ def _json(answer: requests.Response, *, required: bool) -> dict[str, Any]:
     failure = None
     length = Answer(answer.status_code, answer.headers, answer.raw).length
     if length is not None and length > LARGEST_JSON:
-        raise FailureError(Kind.OTHER, f"the response has {length} bytes.")
+        raise RequestError(Kind.OTHER, f"the response has {length} bytes.")
     try:
         body = read_body(answer.raw, LARGEST_JSON)
         if body is None:
-            raise FailureError(Kind.OTHER, "the response is too long.")
+            raise RequestError(Kind.OTHER, "the response is too long.")
         data = json.loads(body)
     except (HTTPError, ValueError, RecursionError, OSError) as error:
         if not required:
             return {}
-        failure = FailureError(Kind.LOST, "the response was truncated.", error)
+        failure = RequestError(Kind.AMBIGUOUS, "the response was truncated.", error)
     if failure is not None:
         try:
             # Outside of the handler, as the frames below know secrets

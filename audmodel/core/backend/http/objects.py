@@ -18,8 +18,8 @@ from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import DamagedObjectError
 from audmodel.core.backend.errors import RepositoryError
-from audmodel.core.backend.http.transfer import FailureError
 from audmodel.core.backend.http.transfer import Kind
+from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import Retry
 from audmodel.core.backend.http.transfer import Stream
 from audmodel.core.backend.http.transfer import cut_off
@@ -134,7 +134,7 @@ class Store(abc.ABC):
 
     #: What it means if a range is of an object with another etag,
     #: though the etag was a condition of the request
-    other_etag = Kind.LOST
+    other_etag = Kind.AMBIGUOUS
 
     def __init__(self) -> None:
         self.reached = False
@@ -159,7 +159,7 @@ class Store(abc.ABC):
             context manager that gives the response
 
         Raises:
-            FailureError: if the request fails
+            RequestError: if the request fails
 
         """
 
@@ -167,7 +167,7 @@ class Store(abc.ABC):
     def distrust(self) -> None:
         r"""Use no connection again that is open now."""
 
-    def failed(self, failure: FailureError) -> FailureError:
+    def failed(self, failure: RequestError) -> RequestError:
         r"""Use no open connection again after a transient failure.
 
         The server may be at another address by now,
@@ -218,7 +218,7 @@ class Store(abc.ABC):
             result of ``attempt``
 
         Raises:
-            FailureError: if it fails as expected
+            RequestError: if it fails as expected
             RepositoryError: if it fails
             WriteUncertainError: if a write may be carried out later
 
@@ -228,13 +228,13 @@ class Store(abc.ABC):
         while True:
             try:
                 return attempt()
-            except FailureError as failure:
+            except RequestError as failure:
                 self.failed(failure)
                 if failure.kind is Kind.ABSENT:
                     self.found_absent()
                 if failure.kind in expected:
                     raise
-                in_doubt = in_doubt or (is_write and failure.kind is Kind.LOST)
+                in_doubt = in_doubt or (is_write and failure.kind is Kind.AMBIGUOUS)
                 what = f"Could not {action} '{self.url(path)}'"
                 try:
                     retry.pause(failure, what)
@@ -258,7 +258,7 @@ class Store(abc.ABC):
             response, ``None`` if there is no such object
 
         Raises:
-            FailureError: if the object does not have the bytes that were requested
+            RequestError: if the object does not have the bytes that were requested
             RepositoryError: if the request fails
 
         """
@@ -266,7 +266,7 @@ class Store(abc.ABC):
         def attempt() -> Whole:
             with self.get(path, bytes_) as answer:
                 if not bytes_ and not answer.is_whole:
-                    raise FailureError(Kind.LOST, _WRONG_RANGE)
+                    raise RequestError(Kind.AMBIGUOUS, _WRONG_RANGE)
                 length = answer.length
                 if length is None:
                     data = _read_to_end(answer.stream, limit)
@@ -282,7 +282,7 @@ class Store(abc.ABC):
 
         try:
             return self.repeat(action, path, attempt, (Kind.ABSENT, Kind.RANGE))
-        except FailureError as failure:
+        except RequestError as failure:
             if failure.kind is Kind.RANGE:
                 raise
             return None
@@ -303,7 +303,7 @@ class Store(abc.ABC):
         what = f"Could not open '{self.url(path)}'"
         try:
             whole = self.read("open", path, TAIL, f"bytes=-{TAIL}")
-        except FailureError:
+        except RequestError:
             # There is no last byte of an empty object,
             # and some servers refuse a range that is larger than the object
             whole = self.read("open", path, TAIL)
@@ -443,7 +443,7 @@ class _Run:
                 if self._answer is None:
                     self._ask()
                 fill(self._stream, view[self._position - offset :], received)
-            except FailureError as failure:
+            except RequestError as failure:
                 self.close()
                 reader.store.failed(failure)
                 if failure.kind is Kind.CONDITION:
@@ -466,15 +466,15 @@ class _Run:
                 reader.store.get(reader.path, f"bytes={first}-{last}", reader.condition)
             )
             if answer.status != 206:
-                raise FailureError(Kind.OTHER, _NO_RANGES)
+                raise RequestError(Kind.OTHER, _NO_RANGES)
             if (
                 answer.range != (first, last, reader.size)
                 or answer.length != last - first + 1
             ):
-                raise FailureError(Kind.LOST, _WRONG_RANGE)
+                raise RequestError(Kind.AMBIGUOUS, _WRONG_RANGE)
             if answer.etag != reader.etag:
                 kind = reader.store.other_etag if reader.condition else Kind.CONDITION
-                raise FailureError(kind, _WRONG_RANGE)
+                raise RequestError(kind, _WRONG_RANGE)
             self._stream = answer.stream
             self._has_end = answer.has_end
             self._answer = stack.pop_all()
@@ -558,7 +558,7 @@ class RemoteBackend(NativeBackend):
         # Unlike HEAD, it tells a missing object from a missing repository
         try:
             return self._store.read("look up", path, 1, "bytes=0-0") is not None
-        except FailureError:
+        except RequestError:
             return True  # it is empty
 
     def _get_file(

@@ -37,7 +37,7 @@ _PROGRESS = 256 * 1024
 _PIECE = 256 * 1024
 
 # Responses after which the outcome is unknown, and those after which nothing was done
-LOST_STATUS = frozenset({408, 500, 502, 504})
+AMBIGUOUS_STATUS = frozenset({408, 500, 502, 504})
 BUSY_STATUS = frozenset({425, 429, 503})
 
 
@@ -56,13 +56,13 @@ class Kind(enum.Enum):
     # The server was not reached, so nothing was done
     NOT_REACHED = enum.auto()
     # There was no response, so the outcome is unknown
-    LOST = enum.auto()
+    AMBIGUOUS = enum.auto()
     # The server is overloaded
     BUSY = enum.auto()
     OTHER = enum.auto()
 
 
-class FailureError(Exception):
+class RequestError(Exception):
     r"""A request failed.
 
     Args:
@@ -90,9 +90,9 @@ class FailureError(Exception):
     @property
     def is_transient(self) -> bool:
         r"""Whether the same request may succeed the next time."""
-        return self.kind in (Kind.NOT_REACHED, Kind.LOST, Kind.BUSY)
+        return self.kind in (Kind.NOT_REACHED, Kind.AMBIGUOUS, Kind.BUSY)
 
-    def as_busy(self, *kinds: Kind) -> FailureError:
+    def as_busy(self, *kinds: Kind) -> RequestError:
         r"""The same failure, as a transient one if it is of one of some kinds.
 
         Args:
@@ -104,7 +104,7 @@ class FailureError(Exception):
         """
         if self.kind not in kinds:
             return self
-        return FailureError(Kind.BUSY, self.reason, self.cause, self.retry_after)
+        return RequestError(Kind.BUSY, self.reason, self.cause, self.retry_after)
 
     def error(self, what: str) -> RepositoryError:
         r"""The error that users see.
@@ -120,7 +120,7 @@ class FailureError(Exception):
             Kind.NO_REPOSITORY: RepositoryNotFoundError,
             Kind.HIDDEN: HiddenError,
             Kind.NOT_REACHED: RepositoryUnreachableError,
-            Kind.LOST: RepositoryUnreachableError,
+            Kind.AMBIGUOUS: RepositoryUnreachableError,
             Kind.BUSY: RepositoryUnreachableError,
         }
         error = classes.get(self.kind, RepositoryError)(
@@ -130,7 +130,7 @@ class FailureError(Exception):
         return error
 
 
-def unsendable(error: Exception) -> FailureError:
+def unsendable(error: Exception) -> RequestError:
     r"""Failure of a request that could not even be made.
 
     The error may quote an HTTP header, or the URL of a proxy, with a secret.
@@ -143,7 +143,7 @@ def unsendable(error: Exception) -> FailureError:
         failure
 
     """
-    return FailureError(
+    return RequestError(
         Kind.OTHER,
         f"the request cannot be sent ({type(error).__name__}). "
         "Check host, credentials and proxy.",
@@ -212,7 +212,7 @@ class Retry:
             self._reached = True
             self._start = time.monotonic()
 
-    def pause(self, failure: FailureError, what: str) -> None:
+    def pause(self, failure: RequestError, what: str) -> None:
         r"""Wait before the next attempt.
 
         Args:
@@ -270,15 +270,15 @@ def fill(
         received: called with numbers of bytes that arrived
 
     Raises:
-        FailureError: if the body ends early,
+        RequestError: if the body ends early,
             the connection breaks, or hardly anything arrives
 
     """
     from urllib3.exceptions import HTTPError
 
     position = 0
-    failure = FailureError(
-        Kind.LOST, "the data ended early.", EOFError("the connection was closed")
+    failure = RequestError(
+        Kind.AMBIGUOUS, "the data ended early.", EOFError("the connection was closed")
     )
     try:
         while position < len(view):
@@ -299,7 +299,7 @@ def fill(
         del failure
 
 
-def cut_off(error: Exception) -> FailureError:
+def cut_off(error: Exception) -> RequestError:
     r"""Failure of a request whose response ends early.
 
     Args:
@@ -309,8 +309,8 @@ def cut_off(error: Exception) -> FailureError:
         failure
 
     """
-    return FailureError(
-        Kind.LOST, f"the data ended early ({type(error).__name__}).", error
+    return RequestError(
+        Kind.AMBIGUOUS, f"the data ended early ({type(error).__name__}).", error
     )
 
 

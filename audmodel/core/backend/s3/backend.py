@@ -20,7 +20,7 @@ from audmodel.core.backend.host import without_login
 from audmodel.core.backend.http.objects import CHUNK
 from audmodel.core.backend.http.objects import Answer
 from audmodel.core.backend.http.objects import RemoteBackend
-from audmodel.core.backend.http.transfer import FailureError
+from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import server_time
 from audmodel.core.backend.s3 import client as s3_client
 from audmodel.core.backend.s3 import upload as s3_upload
@@ -210,7 +210,7 @@ class S3(RemoteBackend):
             arguments["CreateBucketConfiguration"] = {"LocationConstraint": region}
         try:
             self._store.send("create_bucket", **arguments)
-        except FailureError as failure:
+        except RequestError as failure:
             what = f"Could not create the bucket '{self.repository}'"
             raise failure.error(what) from failure
 

@@ -23,8 +23,8 @@ from audmodel.core.backend.http import connections
 from audmodel.core.backend.http import credentials
 from audmodel.core.backend.http.agent import user_agent
 from audmodel.core.backend.http.causes import without_secrets
-from audmodel.core.backend.http.transfer import FailureError
 from audmodel.core.backend.http.transfer import Kind
+from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import read_body
 from audmodel.core.backend.s3 import answers as s3_answers
 from audmodel.core.backend.s3 import private as s3_private
@@ -205,7 +205,7 @@ def client(endpoint: Endpoint, *, anonymous: bool = False) -> Any:
 
     Raises:
         ConfigurationError: if the configuration of botocore cannot be used
-        FailureError: if credentials cannot be retrieved
+        RequestError: if credentials cannot be retrieved
 
     """
     session = s3_private.default_session()
@@ -227,7 +227,7 @@ def renewed(endpoint: Endpoint, refused: Any) -> Any:
 
     Raises:
         ConfigurationError: if the configuration of botocore cannot be used
-        FailureError: if credentials cannot be retrieved
+        RequestError: if credentials cannot be retrieved
 
     """
     wrapper: _Session = s3_private.http_session(refused)
@@ -569,7 +569,7 @@ def _leave_circle(response: tuple[Any, Any] | None, **_: Any) -> None:
     if response is not None:
         status, headers = response[0].status_code, response[0].headers
         if 300 <= status < 400 and "x-amz-bucket-region" not in headers:
-            raise FailureError(
+            raise RequestError(
                 Kind.OTHER,
                 f"the server answered {status}, a redirect that is not followed.",
             )

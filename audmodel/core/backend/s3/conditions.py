@@ -18,8 +18,8 @@ from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import UnprotectedRepositoryError
-from audmodel.core.backend.http.transfer import FailureError
 from audmodel.core.backend.http.transfer import Kind
+from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import uncertain
 from audmodel.core.backend.s3 import verdicts
 from audmodel.core.backend.s3.requests import WRITE_ID
@@ -168,7 +168,7 @@ class ConditionalWrites:
         try:
             expected = (Kind.ABSENT, Kind.CONDITION, Kind.UNSUPPORTED)
             return self._bucket.repeat("delete", path, attempt, expected)
-        except FailureError as failure:
+        except RequestError as failure:
             found = self.stat_object(path)
             if found is None or found.etag != etag:
                 return found is None
@@ -213,13 +213,13 @@ class ConditionalWrites:
         while True:
             try:
                 self._bucket.send("put_object", **arguments, **condition)
-            except FailureError as failure:
+            except RequestError as failure:
                 refusal = failure
             else:
                 return True
             if refusal.kind is Kind.UNSUPPORTED:
                 raise conditions.UnsupportedError(refusal.reason) from refusal
-            in_doubt = in_doubt or refusal.kind is Kind.LOST
+            in_doubt = in_doubt or refusal.kind is Kind.AMBIGUOUS
             if refusal.kind is not Kind.NOT_REACHED:
                 outcome = self._outcome(
                     path, write_id, refusal, condition, in_doubt=in_doubt
@@ -238,7 +238,7 @@ class ConditionalWrites:
         self,
         path: str,
         write_id: str,
-        refusal: FailureError,
+        refusal: RequestError,
         condition: dict[str, str],
         *,
         in_doubt: bool,
@@ -348,7 +348,7 @@ class ConditionalWrites:
         self._bucket.put(path, b"kept")
         try:
             self._bucket.send("delete_object", Key=key_of(path), IfMatch='"0"')
-        except FailureError as failure:
+        except RequestError as failure:
             return (
                 failure.kind is Kind.CONDITION and self._bucket.head(path) is not None
             )
@@ -384,14 +384,14 @@ class _Quick(ConditionalWrites):
                 lambda: self._bucket.send("put_object", **arguments),
                 expected,
             )
-        except FailureError as failure:
+        except RequestError as failure:
             if failure.kind is Kind.UNSUPPORTED:
                 raise conditions.UnsupportedError(failure.reason) from failure
             return False
         return True
 
 
-def _holds(action: str, refusal: FailureError) -> str:
+def _holds(action: str, refusal: RequestError) -> str:
     return (
         f"it refuses to {action} an object whose condition holds, "
         f"{_REFUSALS} times in a row: {refusal.reason} "

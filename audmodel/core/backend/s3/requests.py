@@ -14,8 +14,8 @@ from typing import Any
 from audmodel.core.backend.http import credentials
 from audmodel.core.backend.http.objects import Answer
 from audmodel.core.backend.http.objects import Store
-from audmodel.core.backend.http.transfer import FailureError
 from audmodel.core.backend.http.transfer import Kind
+from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.s3 import answers as s3_answers
 from audmodel.core.backend.s3 import client as s3_client
 from audmodel.core.backend.s3 import private as s3_private
@@ -85,7 +85,7 @@ class Bucket(Store):
 
         Raises:
             ConfigurationError: if the configuration of botocore cannot be used
-            FailureError: if it fails
+            RequestError: if it fails
 
         """
         if operation in _STORING:
@@ -97,7 +97,7 @@ class Bucket(Store):
             )
         try:
             return self._send(operation, arguments, anonymous=self._anonymous)
-        except FailureError as failure:
+        except RequestError as failure:
             # Public objects can be read even with credentials for another place
             if (
                 self._anonymous
@@ -108,7 +108,7 @@ class Bucket(Store):
                 raise
             try:
                 answer = self._send(operation, arguments, anonymous=True)
-            except FailureError as second:
+            except RequestError as second:
                 if second.kind is not Kind.ABSENT:
                     raise failure from None
                 self._anonymous = True
@@ -122,7 +122,7 @@ class Bucket(Store):
         client = s3_client.client(self.endpoint, anonymous=anonymous)
         try:
             return self._ask(client, operation, arguments)
-        except FailureError as failure:
+        except RequestError as failure:
             if anonymous or not s3_answers.is_about_credentials(failure):
                 raise
             renewed = s3_client.renewed(self.endpoint, client)
@@ -160,12 +160,12 @@ class Bucket(Store):
             failure = self._refused(client, error)
         except (BotoCoreError, HTTPError, ResponseParserError) as error:
             failure = s3_answers.unanswered(error, self.endpoint.url)
-        except FailureError as error:
+        except RequestError as error:
             # It comes from inside of botocore
-            failure = FailureError(error.kind, error.reason)
+            failure = RequestError(error.kind, error.reason)
         except ValueError:
             # A header holds something else than the number or date it should
-            failure = FailureError(Kind.LOST, "the response is not valid.")
+            failure = RequestError(Kind.AMBIGUOUS, "the response is not valid.")
         if failure is not None:
             try:
                 # Outside of the handlers, as the frames below know secrets
@@ -175,10 +175,10 @@ class Bucket(Store):
                 del failure
         self._answered(answer)
         if _REQUIRED.get(operation, "ResponseMetadata") not in answer:
-            raise FailureError(Kind.LOST, "the response is incomplete.")
+            raise RequestError(Kind.AMBIGUOUS, "the response is incomplete.")
         return answer
 
-    def _refused(self, client: Any, error: Any) -> FailureError:
+    def _refused(self, client: Any, error: Any) -> RequestError:
         failure = s3_answers.answered(error)
         is_denied = failure.kind in (Kind.DENIED, Kind.HIDDEN)
         if is_denied and s3_client.is_anonymous(client):
@@ -208,7 +208,7 @@ class Bucket(Store):
             answer
 
         Raises:
-            FailureError: if the object is absent, or not as expected
+            RequestError: if the object is absent, or not as expected
             RepositoryError: if the request fails
 
         """
@@ -239,7 +239,7 @@ class Bucket(Store):
         """
         try:
             return self.call(action, path, operation, **arguments)
-        except FailureError as failure:
+        except RequestError as failure:
             raise failure.error(f"Could not {action} '{self.url(path)}'") from failure
 
     @contextmanager
@@ -280,7 +280,7 @@ class Bucket(Store):
                 lambda: self.send("head_object", Key=key_of(path)),
                 (Kind.ABSENT, Kind.DENIED, Kind.HIDDEN),
             )
-        except FailureError as failure:
+        except RequestError as failure:
             if failure.kind is Kind.ABSENT:
                 return None
             # A response without body does not say why
@@ -310,7 +310,7 @@ class Bucket(Store):
                 (Kind.ABSENT, Kind.CONDITION, Kind.RANGE),
                 is_write=True,
             )
-        except FailureError as failure:
+        except RequestError as failure:
             raise failure.error(what) from failure
 
 

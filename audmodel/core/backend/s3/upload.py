@@ -16,8 +16,8 @@ from typing import Any
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
-from audmodel.core.backend.http.transfer import FailureError
 from audmodel.core.backend.http.transfer import Kind
+from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import uncertain
 from audmodel.core.backend.s3 import answers as s3_answers
 from audmodel.core.backend.s3.requests import CHECKSUM
@@ -158,14 +158,14 @@ def abort(bucket: Bucket, path: str, upload: str) -> None:
     for _ in range(_ABORTS):
         try:
             bucket.send("abort_multipart_upload", **arguments)
-        except FailureError as failure:
+        except RequestError as failure:
             # It may be gone by now
             if s3_answers.code_of(failure.cause) == "NoSuchUpload":
                 return
             raise failure.error(what) from failure
         try:
             parts = bucket.send("list_parts", **arguments).get("Parts")
-        except FailureError:
+        except RequestError:
             return  # the credentials may not permit it
         if not parts:
             return
@@ -326,8 +326,8 @@ class _Upload:
                     Metadata=metadata,
                     **self._upload,
                 )
-            except FailureError as failure:
-                self._in_doubt = self._in_doubt or failure.kind is Kind.LOST
+            except RequestError as failure:
+                self._in_doubt = self._in_doubt or failure.kind is Kind.AMBIGUOUS
                 raise
             return str(answer["UploadId"])
 
@@ -376,9 +376,9 @@ class _Upload:
                     **self._condition,
                 )
                 return str(answer["ETag"])
-            except FailureError as failure:
+            except RequestError as failure:
                 refusal = failure
-            in_doubt = in_doubt or refusal.kind is Kind.LOST
+            in_doubt = in_doubt or refusal.kind is Kind.AMBIGUOUS
             is_gone = s3_answers.code_of(refusal.cause) == "NoSuchUpload"
             refused = bool(self._condition) and refusal.kind is Kind.CONDITION
             if is_gone or refused:
@@ -477,7 +477,7 @@ class _Upload:
                 ContentType=content_type(self._path),
                 Key=self._upload["Key"],
             )
-        except FailureError as failure:
+        except RequestError as failure:
             logger.info(
                 "'%s' has no checksum in its metadata: %s",
                 self._bucket.url(self._path),

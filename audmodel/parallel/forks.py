@@ -139,7 +139,7 @@ class _Servers:
         pid = None
         try:
             with their_status, their_orders:
-                asked = self._ask(
+                current = self._send_request(
                     their_status.fileno(), their_orders.fileno(), descriptors
                 )
             pid = _number_of_process(status)
@@ -149,19 +149,19 @@ class _Servers:
                 orders.close()
         if pid is None:
             with self._lock:
-                if self._current is asked:
+                if self._current is current:
                     self._replace(None)
             return None
         return Fork(pid, status, orders)
 
-    def _ask(self, status: int, orders: int, others: list[int]) -> _Server:
+    def _send_request(self, status: int, orders: int, others: list[int]) -> _Server:
         streams = [number for number in (1, 2) if _is_open(number)]
         with self._lock:
-            asked = self._server()
+            current = self._server()
             # If it has ended, it gives no number
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                server.request(asked.connection, status, orders, streams, others)
-        return asked
+                server.request(current.connection, status, orders, streams, others)
+        return current
 
     def end(self) -> None:
         """Let all servers end, and wait for that."""

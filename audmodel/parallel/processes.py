@@ -227,7 +227,7 @@ class _Worker:
             self.end()
         if self._process is None:
             self._start()
-        return self._ask(call)
+        return self._run(call)
 
     def _is_idle(self, process: BaseProcess) -> bool:
         """Whether the process waits for a call, unless it has just died."""
@@ -274,12 +274,12 @@ class _Worker:
             theirs.close()
         self._process = process
         try:
-            self._ask(functools.partial(set_up, self._number, self._initializer))
+            self._run(functools.partial(set_up, self._number, self._initializer))
         except BaseException:
             self.end()
             raise
 
-    def _ask(self, call: Callable[[], Any]) -> Any:
+    def _run(self, call: Callable[[], Any]) -> Any:
         """Result of a call in the process, which has started."""
         outcome = self._exchange(self._serialize(call))
         if outcome.is_unknown:

@@ -118,7 +118,7 @@ def test_a_listing_without_end_ends(
         proxied.list_objects("/f/")
 
 
-# Which of the answers means what ----------------------------------------------
+# Which of the responses means what ---------------------------------------------
 
 
 def test_missing_bucket(keys: None, weed: seaweedfs.SeaweedFS) -> None:
@@ -152,7 +152,7 @@ def test_invalid_bucket(keys: None, weed: seaweedfs.SeaweedFS) -> None:
             500,
             "InternalError",
             errors.RepositoryUnreachableError,
-            "server answered 500",
+            "server responded with 500",
         ),
         (502, "", errors.RepositoryUnreachableError, "502"),
     ],
@@ -437,7 +437,7 @@ def test_url(keys: None) -> None:
     )
 
 
-# What is left of the answers ----------------------------------------------------
+# What is left of the responses -------------------------------------------------
 
 
 def test_regions_of_new_buckets(
@@ -451,7 +451,7 @@ def test_regions_of_new_buckets(
     assert b"<LocationConstraint>eu-north-1<" in proxy.requests[0].body
 
 
-def test_answers_that_lack_something(proxied: S3, proxy: Proxy) -> None:
+def test_responses_that_lack_something(proxied: S3, proxy: Proxy) -> None:
     proxied.write_object("/a", [b"x"])
     proxy.fault = faults.first(1, faults.status(200))
     assert proxied.list_objects("/") == ["/a"]

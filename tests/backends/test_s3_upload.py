@@ -18,8 +18,8 @@ import pytest
 
 from audmodel import errors
 from audmodel.core.backend.http import transfer
-from audmodel.core.backend.s3 import answers as s3_answers
 from audmodel.core.backend.s3 import client as s3_client
+from audmodel.core.backend.s3 import responses as s3_responses
 from audmodel.core.backend.s3 import upload as s3_upload
 from audmodel.core.backend.s3.backend import S3
 from tests.backends import proxy as faults
@@ -243,7 +243,7 @@ def test_passing_trouble(
 
 
 @pytest.mark.sample(5)
-@pytest.mark.parametrize("code", sorted(s3_answers.BUSY))
+@pytest.mark.parametrize("code", sorted(s3_responses.BUSY))
 def test_what_passes_is_recognised_by_its_code(
     backend: S3, proxy: Proxy, code: str
 ) -> None:

@@ -32,14 +32,14 @@ _CACHE = """
     reliability/test_locks reliability/test_racer
     """
 _HTTP = """
-    backends/test_answers backends/test_connections backends/test_endless
+    backends/test_responses backends/test_connections backends/test_endless
     backends/test_interruption backends/test_pace backends/test_termination
     backends/test_threads backends/test_s3_client backends/test_artifactory
     backends/test_retry reliability/test_wire reliability/test_lost_answers
     """
 _S3 = """
     backends/test_s3 backends/test_s3_client backends/test_s3_conditions
-    backends/test_s3_upload backends/test_answers backends/test_verdicts
+    backends/test_s3_upload backends/test_responses backends/test_verdicts
     backends/test_rewritten reliability/test_probe reliability/test_lost_answers
     """
 _FILES = """
@@ -85,7 +85,7 @@ TARGETS = {
     "backend/s3/conditions": _S3,
     "backend/s3/upload": _S3,
     "backend/s3/verdicts": _S3,
-    "backend/s3/answers": _S3,
+    "backend/s3/responses": _S3,
     "backend/http/pace": _HTTP,
     "backend/http/connections": _HTTP,
     "backend/http/transfer": _HTTP,

@@ -126,18 +126,18 @@ def _addresses(repository: Repository) -> set[str] | None:
     name = server_name(repository)
     if name is None:
         return None
-    found: queue.SimpleQueue[set[str]] = queue.SimpleQueue()
+    resolved: queue.SimpleQueue[set[str]] = queue.SimpleQueue()
 
     def resolve() -> None:
         try:
-            answers = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
-            answers = []
-        found.put({str(answer[4][0]) for answer in answers})
+            found = []
+        resolved.put({str(each[4][0]) for each in found})
 
     if not start_thread(resolve):
         return None
     try:
-        return found.get(timeout=_PATIENCE)
+        return resolved.get(timeout=_PATIENCE)
     except queue.Empty:
         return None

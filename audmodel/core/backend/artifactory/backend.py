@@ -28,7 +28,7 @@ from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.host import without_login
 from audmodel.core.backend.http import credentials
 from audmodel.core.backend.http.objects import CHUNK
-from audmodel.core.backend.http.objects import Answer
+from audmodel.core.backend.http.objects import ObjectResponse
 from audmodel.core.backend.http.objects import RemoteBackend
 from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import RequestError
@@ -90,12 +90,12 @@ class Artifactory(RemoteBackend):
 
     # ------------------------------------------------------------ small objects
 
-    def _has_checksum(self, answer: Answer) -> bool:
-        return _CHECKSUM in answer.headers
+    def _has_checksum(self, response: ObjectResponse) -> bool:
+        return _CHECKSUM in response.headers
 
-    def _checked(self, answer: Answer, data: bytes) -> StoredObject:
+    def _checked(self, response: ObjectResponse, data: bytes) -> StoredObject:
         digest = hashlib.sha256(data).hexdigest()
-        expected = answer.headers.get(_CHECKSUM)
+        expected = response.headers.get(_CHECKSUM)
         return StoredObject(data, digest, expected not in (None, digest))
 
     def create_object(self, path: str, data: bytes) -> bool:  # noqa: D102
@@ -196,7 +196,7 @@ class Artifactory(RemoteBackend):
     def _children(self, folder: str) -> list[tuple[str, bool]]:
         r"""Names in a folder, and whether they are of folders."""
         try:
-            answer = self._store.call(
+            response = self._store.call(
                 "list",
                 folder,
                 lambda: self._store.send("GET", self._store.storage_url(folder)),
@@ -206,7 +206,7 @@ class Artifactory(RemoteBackend):
             return []
         children = [
             (str(child["uri"]).strip("/"), _is_folder(child))
-            for child in answer.get("children", [])
+            for child in response.get("children", [])
         ]
         # A folder that is its own child has no end
         return [
@@ -310,7 +310,7 @@ class Artifactory(RemoteBackend):
             RepositoryError: if it cannot be stored
 
         """
-        answer = self._store.call(
+        response = self._store.call(
             "store",
             path,
             send,
@@ -318,7 +318,7 @@ class Artifactory(RemoteBackend):
             expected=(Kind.ABSENT, Kind.DENIED),
             is_write=True,
         )
-        if not checksums.match(answer.get("checksums", {})):
+        if not checksums.match(response.get("checksums", {})):
             stored = self.stat_object(path)
             if stored is not None:
                 self.delete_object(path, stored.etag)

@@ -49,7 +49,7 @@ _NO_LENGTH = "the server does not send the size of the object."
 
 
 @dataclass(frozen=True)
-class Answer:
+class ObjectResponse:
     r"""Response to a request for an object, or a part of it.
 
     Args:
@@ -118,13 +118,13 @@ class Whole:
     r"""Response to a request for an object, with its whole body.
 
     Args:
-        answer: the response
+        response: the response
         length: length of the body, ``None`` if it is not known
         data: body, ``None`` if it is too long
 
     """
 
-    answer: Answer
+    response: ObjectResponse
     length: int | None
     data: bytes | None
 
@@ -146,7 +146,7 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def get(
         self, path: str, bytes_: str = "", etag: str = ""
-    ) -> AbstractContextManager[Answer]:
+    ) -> AbstractContextManager[ObjectResponse]:
         r"""Send one request for an object or a part of it.
 
         Args:
@@ -264,21 +264,21 @@ class Store(abc.ABC):
         """
 
         def attempt() -> Whole:
-            with self.get(path, bytes_) as answer:
-                if not bytes_ and not answer.is_whole:
+            with self.get(path, bytes_) as response:
+                if not bytes_ and not response.is_whole:
                     raise RequestError(Kind.AMBIGUOUS, _WRONG_RANGE)
-                length = answer.length
+                length = response.length
                 if length is None:
-                    data = _read_to_end(answer.stream, limit)
-                    return Whole(answer, None if data is None else len(data), data)
+                    data = _read_to_end(response.stream, limit)
+                    return Whole(response, None if data is None else len(data), data)
                 if length > limit:
-                    return Whole(answer, length, None)
+                    return Whole(response, length, None)
                 buffer = bytearray(length)
                 # Retries start from the first byte, so nothing counts as progress
-                fill(answer.stream, memoryview(buffer))
-                if answer.has_end:
-                    drain(answer.stream)
-                return Whole(answer, length, bytes(buffer))
+                fill(response.stream, memoryview(buffer))
+                if response.has_end:
+                    drain(response.stream)
+                return Whole(response, length, bytes(buffer))
 
         try:
             return self.repeat(action, path, attempt, (Kind.ABSENT, Kind.RANGE))
@@ -310,20 +310,20 @@ class Store(abc.ABC):
         if whole is None:
             return None
         size = whole.length
-        if whole.answer.status == 206:
-            first, last, size = whole.answer.range or (-1, -1, -1)
+        if whole.response.status == 206:
+            first, last, size = whole.response.range or (-1, -1, -1)
             if (first, last, whole.length) != (
                 max(0, size - TAIL),
                 size - 1,
                 min(TAIL, size),
             ):
                 raise RepositoryError(f"{what}: {_WRONG_RANGE}")
-        elif whole.data is not None and not whole.answer.has_end:
+        elif whole.data is not None and not whole.response.has_end:
             raise RepositoryError(f"{what}: {_NO_LENGTH}")
         if whole.data is None or size is None:
             raise RepositoryError(f"{what}: {_NO_RANGES}")
-        etag = whole.answer.etag
-        condition = "" if whole.answer.is_weak else etag
+        etag = whole.response.etag
+        condition = "" if whole.response.is_weak else etag
         return RemoteReader(self, path, size, whole.data, etag, condition)
 
 
@@ -409,13 +409,13 @@ class _Run:
         self._requests = reader.requests
         self._position = start
         self._stop = stop
-        self._answer: contextlib.ExitStack | None = None
+        self._response: contextlib.ExitStack | None = None
         self._stream: Stream
         self._has_end: bool
 
     def readinto(self, offset: int, view: memoryview) -> None:
         r"""Fill a buffer with the bytes from an offset on."""
-        is_coming = self._answer is not None and offset == self._position
+        is_coming = self._response is not None and offset == self._position
         if is_coming or not self._reader.copy_tail(offset, view):
             self.fetch(offset, view)
 
@@ -440,8 +440,8 @@ class _Run:
 
         while self._position < offset + len(view):
             try:
-                if self._answer is None:
-                    self._ask()
+                if self._response is None:
+                    self._request()
                 fill(self._stream, view[self._position - offset :], received)
             except RequestError as failure:
                 self.close()
@@ -452,38 +452,38 @@ class _Run:
                         failure.cause,
                     ) from failure
                 retry.pause(failure, what)
-        if self._position == self._stop and self._answer is not None:
+        if self._position == self._stop and self._response is not None:
             if self._has_end:
                 drain(self._stream)
             self.close()
 
-    def _ask(self) -> None:
+    def _request(self) -> None:
         r"""Request all bytes that are left."""
         reader = self._reader
         first, last = self._position, self._stop - 1
         with contextlib.ExitStack() as stack:
-            answer = stack.enter_context(
+            response = stack.enter_context(
                 reader.store.get(reader.path, f"bytes={first}-{last}", reader.condition)
             )
-            if answer.status != 206:
+            if response.status != 206:
                 raise RequestError(Kind.OTHER, _NO_RANGES)
             if (
-                answer.range != (first, last, reader.size)
-                or answer.length != last - first + 1
+                response.range != (first, last, reader.size)
+                or response.length != last - first + 1
             ):
                 raise RequestError(Kind.AMBIGUOUS, _WRONG_RANGE)
-            if answer.etag != reader.etag:
+            if response.etag != reader.etag:
                 kind = reader.store.other_etag if reader.condition else Kind.CONDITION
                 raise RequestError(kind, _WRONG_RANGE)
-            self._stream = answer.stream
-            self._has_end = answer.has_end
-            self._answer = stack.pop_all()
+            self._stream = response.stream
+            self._has_end = response.has_end
+            self._response = stack.pop_all()
 
     def close(self) -> None:
         r"""Let go of the connection."""
-        if self._answer is not None:
-            self._answer.close()
-            self._answer = None
+        if self._response is not None:
+            self._response.close()
+            self._response = None
 
 
 class RemoteBackend(NativeBackend):
@@ -516,16 +516,16 @@ class RemoteBackend(NativeBackend):
         if whole.data is None:
             size = f"more than {limit}" if whole.length is None else whole.length
             raise RepositoryError(f"{what}: it has {size} bytes, allowed are {limit}.")
-        if not whole.answer.has_end and not self._has_checksum(whole.answer):
+        if not whole.response.has_end and not self._has_checksum(whole.response):
             raise RepositoryError(f"{what}: {_NO_LENGTH}")
-        return self._checked(whole.answer, whole.data)
+        return self._checked(whole.response, whole.data)
 
     @abc.abstractmethod
-    def _has_checksum(self, answer: Answer) -> bool:
+    def _has_checksum(self, response: ObjectResponse) -> bool:
         r"""Whether a checksum would show that a response was truncated."""
 
     @abc.abstractmethod
-    def _checked(self, answer: Answer, data: bytes) -> StoredObject:
+    def _checked(self, response: ObjectResponse, data: bytes) -> StoredObject:
         r"""Object that was read, compared with its checksum."""
 
     @contextmanager

@@ -18,7 +18,7 @@ from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.host import without_login
 from audmodel.core.backend.http.objects import CHUNK
-from audmodel.core.backend.http.objects import Answer
+from audmodel.core.backend.http.objects import ObjectResponse
 from audmodel.core.backend.http.objects import RemoteBackend
 from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import server_time
@@ -75,14 +75,14 @@ class S3(RemoteBackend):
         self._store: Bucket = Bucket(endpoint, repository)
         self._writes = ConditionalWrites(self._store)
 
-    def _has_checksum(self, answer: Answer) -> bool:
-        expected = answer.headers.get(f"x-amz-meta-{CHECKSUM}", "")
+    def _has_checksum(self, response: ObjectResponse) -> bool:
+        expected = response.headers.get(f"x-amz-meta-{CHECKSUM}", "")
         return _MD5.fullmatch(expected) is not None
 
-    def _checked(self, answer: Answer, data: bytes) -> StoredObject:
-        expected = answer.headers.get(f"x-amz-meta-{CHECKSUM}", "")
+    def _checked(self, response: ObjectResponse, data: bytes) -> StoredObject:
+        expected = response.headers.get(f"x-amz-meta-{CHECKSUM}", "")
         is_damaged = _MD5.fullmatch(expected) is not None and md5(data) != expected
-        return StoredObject(data, answer.etag, is_damaged)
+        return StoredObject(data, response.etag, is_damaged)
 
     def create_object(self, path: str, data: bytes) -> bool:  # noqa: D102
         return self._writes.create(path, data, unprotected=self.unprotected)
@@ -166,7 +166,7 @@ class S3(RemoteBackend):
     def _list(self, folder: str, what: str, **arguments: Any) -> Iterator[Any]:
         token: dict[str, str] = {}
         while True:
-            answer = self._store.require(
+            response = self._store.require(
                 "list",
                 folder,
                 "list_objects_v2",
@@ -174,9 +174,9 @@ class S3(RemoteBackend):
                 **arguments,
                 **token,
             )
-            yield from answer.get(what, [])
-            following = answer.get("NextContinuationToken")
-            if not answer.get("IsTruncated") or not following:
+            yield from response.get(what, [])
+            following = response.get("NextContinuationToken")
+            if not response.get("IsTruncated") or not following:
                 return
             if token.get("ContinuationToken") == following:
                 raise RepositoryError(
@@ -189,10 +189,10 @@ class S3(RemoteBackend):
 
     def _head(self, path: str) -> dict[str, Any]:
         r"""Headers and metadata of an object that has to exist."""
-        answer = self._store.head(path)
-        if answer is None:
+        response = self._store.head(path)
+        if response is None:
             raise self._missing(path)
-        return answer
+        return response
 
     def _checksum(self, path: str) -> str:
         checksum = self._head(path).get("Metadata", {}).get(CHECKSUM)

@@ -26,8 +26,8 @@ from audmodel.core.backend.http.causes import without_secrets
 from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import read_body
-from audmodel.core.backend.s3 import answers as s3_answers
 from audmodel.core.backend.s3 import private as s3_private
+from audmodel.core.backend.s3 import responses as s3_responses
 from audmodel.core.errors import ConfigurationError
 from audmodel.core.process.shared import Shared
 
@@ -40,7 +40,7 @@ _POOL = 256
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 20.0
 # Largest response that is no object, e.g. a thousand names
-LARGEST_ANSWER = 16 * 1024 * 1024
+LARGEST_RESPONSE = 16 * 1024 * 1024
 # Longer explanations of an error are not read
 LARGEST_ERROR = 64 * 1024
 _AWS_HOST = re.compile(
@@ -294,7 +294,7 @@ def _translated(make: Callable[[], Result]) -> Result:
     try:
         return make()
     except _credential_errors() as error:
-        failure = s3_answers.unanswered(error)
+        failure = s3_responses.no_response(error)
     except ConfigurationError:
         raise
     except (BotoCoreError, ValueError) as error:
@@ -394,7 +394,7 @@ def _plain(session: Any, endpoint: Endpoint, anonymous: bool, found: Any) -> Any
             read_timeout=endpoint.read_timeout,
             max_pool_connections=_POOL,
             tcp_keepalive=True,
-            # Repeating a conditional write blindly gives wrong answers
+            # Repeating a conditional write blindly gives wrong results
             retries={"total_max_attempts": 1},
             # Many storages do not know the newer checksum headers
             request_checksum_calculation="when_required",
@@ -438,7 +438,7 @@ def closing_on_error(client: Any) -> AbstractContextManager[None]:
     r"""Close the body of a response if its request fails.
 
     Args:
-        client: client that asks inside the block
+        client: client that sends requests inside the block
 
     """
     session: _Session = s3_private.http_session(client)
@@ -512,7 +512,7 @@ class _Session:
             request: request of botocore
 
         Returns:
-            answer of botocore
+            response of botocore
 
         """
         from botocore.exceptions import ResponseStreamingError
@@ -524,7 +524,7 @@ class _Session:
             # Tracebacks with variables would show its signature
             del request
         if not streams or response.status_code >= 300:
-            limit = LARGEST_ERROR if response.status_code >= 300 else LARGEST_ANSWER
+            limit = LARGEST_ERROR if response.status_code >= 300 else LARGEST_RESPONSE
             body = read_body(response.raw, limit)
             if body is None:
                 response.raw.close()
@@ -561,7 +561,7 @@ def _check_length(
 
 
 def _leave_circle(response: tuple[Any, Any] | None, **_: Any) -> None:
-    r"""Do not ask for the region of a bucket again and again.
+    r"""Do not request the region of a bucket again and again.
 
     botocore does so if the response is a redirect,
     e.g. to the login page of a gateway.
@@ -571,7 +571,7 @@ def _leave_circle(response: tuple[Any, Any] | None, **_: Any) -> None:
         if 300 <= status < 400 and "x-amz-bucket-region" not in headers:
             raise RequestError(
                 Kind.OTHER,
-                f"the server answered {status}, a redirect that is not followed.",
+                f"the server responded with {status}, a redirect that is not followed.",
             )
 
 

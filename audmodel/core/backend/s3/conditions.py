@@ -117,8 +117,8 @@ class ConditionalWrites:
         done = self._attempt(unprotected, lambda: self.replace_object(path, data, etag))
         if done is not None:
             return done
-        answer = self._bucket.head(path)
-        if answer is None or answer.get("ETag") != etag:
+        response = self._bucket.head(path)
+        if response is None or response.get("ETag") != etag:
             return False
         self._bucket.put(path, data)
         return True
@@ -138,7 +138,7 @@ class ConditionalWrites:
         whole = self._bucket.read("read", path, limit)
         if whole is None or whole.data is None:
             return None
-        return StoredObject(whole.data, whole.answer.etag)
+        return StoredObject(whole.data, whole.response.etag)
 
     def etag_of(self, data: bytes) -> str:
         r"""Etag that a small object probably has."""
@@ -248,7 +248,7 @@ class ConditionalWrites:
         if not refused and not refusal.as_busy(Kind.CONFLICT).is_transient:
             return None
         try:
-            answer = self._bucket.head(path) or {}
+            response = self._bucket.head(path) or {}
         except RepositoryError as error:
             if isinstance(error, HiddenError) and refused and not in_doubt:
                 return False
@@ -256,9 +256,9 @@ class ConditionalWrites:
                 raise
             what = f"Could not look up '{self._bucket.url(path)}'"
             raise uncertain(what, error) from error
-        if answer.get("Metadata", {}).get(WRITE_ID) == write_id:
+        if response.get("Metadata", {}).get(WRITE_ID) == write_id:
             return True
-        holds = answer.get("ETag") == condition.get("IfMatch")
+        holds = response.get("ETag") == condition.get("IfMatch")
         return None if holds else False
 
     # ------------------------------------------------------------ support

@@ -12,13 +12,13 @@ import mimetypes
 from typing import Any
 
 from audmodel.core.backend.http import credentials
-from audmodel.core.backend.http.objects import Answer
+from audmodel.core.backend.http.objects import ObjectResponse
 from audmodel.core.backend.http.objects import Store
 from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import RequestError
-from audmodel.core.backend.s3 import answers as s3_answers
 from audmodel.core.backend.s3 import client as s3_client
 from audmodel.core.backend.s3 import private as s3_private
+from audmodel.core.backend.s3 import responses as s3_responses
 from audmodel.core.process.requests import finish
 
 
@@ -81,7 +81,7 @@ class Bucket(Store):
             arguments: its arguments, without the bucket
 
         Returns:
-            answer
+            response
 
         Raises:
             ConfigurationError: if the configuration of botocore cannot be used
@@ -103,46 +103,46 @@ class Bucket(Store):
                 self._anonymous
                 or self.endpoint.keys is not None
                 or not is_read
-                or not s3_answers.is_about_credentials(failure)
+                or not s3_responses.is_about_credentials(failure)
             ):
                 raise
             try:
-                answer = self._send(operation, arguments, anonymous=True)
+                response = self._send(operation, arguments, anonymous=True)
             except RequestError as second:
                 if second.kind is not Kind.ABSENT:
                     raise failure from None
                 self._anonymous = True
                 raise
             self._anonymous = True
-            return answer
+            return response
 
     def _send(
         self, operation: str, arguments: dict[str, Any], *, anonymous: bool
     ) -> dict[str, Any]:
         client = s3_client.client(self.endpoint, anonymous=anonymous)
         try:
-            return self._ask(client, operation, arguments)
+            return self._send_with(client, operation, arguments)
         except RequestError as failure:
-            if anonymous or not s3_answers.is_about_credentials(failure):
+            if anonymous or not s3_responses.is_about_credentials(failure):
                 raise
             renewed = s3_client.renewed(self.endpoint, client)
             if renewed is None:
                 raise
         # A request that is refused changes nothing
-        return self._ask(renewed, operation, arguments)
+        return self._send_with(renewed, operation, arguments)
 
-    def _ask(
+    def _send_with(
         self, client: Any, operation: str, arguments: dict[str, Any]
     ) -> dict[str, Any]:
         self._client = client
         with s3_client.closing_on_error(client):
-            return self._answer(client, operation, arguments)
+            return self._response(client, operation, arguments)
 
     def distrust(self) -> None:  # noqa: D102
         if self._client is not None:
             s3_client.distrust(self._client)
 
-    def _answer(
+    def _response(
         self, client: Any, operation: str, arguments: dict[str, Any]
     ) -> dict[str, Any]:
         from botocore.exceptions import BotoCoreError
@@ -152,14 +152,14 @@ class Bucket(Store):
 
         failure = None
         try:
-            answer: dict[str, Any] = getattr(client, operation)(
+            response: dict[str, Any] = getattr(client, operation)(
                 Bucket=self.name, **arguments
             )
         except ClientError as error:
-            self._answered(error.response)
+            self._arrived(error.response)
             failure = self._refused(client, error)
         except (BotoCoreError, HTTPError, ResponseParserError) as error:
-            failure = s3_answers.unanswered(error, self.endpoint.url)
+            failure = s3_responses.no_response(error, self.endpoint.url)
         except RequestError as error:
             # It comes from inside of botocore
             failure = RequestError(error.kind, error.reason)
@@ -173,13 +173,13 @@ class Bucket(Store):
             finally:
                 # An error that refers to itself by its traceback keeps all frames
                 del failure
-        self._answered(answer)
-        if _REQUIRED.get(operation, "ResponseMetadata") not in answer:
+        self._arrived(response)
+        if _REQUIRED.get(operation, "ResponseMetadata") not in response:
             raise RequestError(Kind.AMBIGUOUS, "the response is incomplete.")
-        return answer
+        return response
 
     def _refused(self, client: Any, error: Any) -> RequestError:
-        failure = s3_answers.answered(error)
+        failure = s3_responses.failure_of(error)
         is_denied = failure.kind in (Kind.DENIED, Kind.HIDDEN)
         if is_denied and s3_client.is_anonymous(client):
             failure.reason = (
@@ -188,9 +188,9 @@ class Bucket(Store):
             )
         return failure
 
-    def _answered(self, answer: Any) -> None:
+    def _arrived(self, response: Any) -> None:
         self.reached = True
-        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         self.server = str(headers.get("server", ""))
 
     def call(
@@ -205,7 +205,7 @@ class Bucket(Store):
             arguments: its arguments, without the bucket
 
         Returns:
-            answer
+            response
 
         Raises:
             RequestError: if the object is absent, or not as expected
@@ -231,7 +231,7 @@ class Bucket(Store):
             arguments: its arguments, without the bucket
 
         Returns:
-            answer
+            response
 
         Raises:
             RepositoryError: if the request fails
@@ -245,7 +245,7 @@ class Bucket(Store):
     @contextmanager
     def get(  # noqa: D102
         self, path: str, bytes_: str = "", etag: str = ""
-    ) -> Iterator[Answer]:
+    ) -> Iterator[ObjectResponse]:
         arguments = {"Key": key_of(path)}
         if bytes_:
             arguments["Range"] = bytes_
@@ -254,7 +254,7 @@ class Bucket(Store):
         found = self.send("get_object", **arguments)
         with contextlib.closing(found["Body"]) as body:
             metadata = found["ResponseMetadata"]
-            yield Answer(
+            yield ObjectResponse(
                 metadata["HTTPStatusCode"],
                 metadata["HTTPHeaders"],
                 s3_private.stream(body),
@@ -267,7 +267,7 @@ class Bucket(Store):
             path: path of the object
 
         Returns:
-            answer, ``None`` if there is no such object
+            response, ``None`` if there is no such object
 
         Raises:
             RepositoryError: if the request fails

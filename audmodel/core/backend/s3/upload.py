@@ -19,7 +19,7 @@ from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import uncertain
-from audmodel.core.backend.s3 import answers as s3_answers
+from audmodel.core.backend.s3 import responses as s3_responses
 from audmodel.core.backend.s3.requests import CHECKSUM
 from audmodel.core.backend.s3.requests import OWNER
 from audmodel.core.backend.s3.requests import WRITE_ID
@@ -117,7 +117,7 @@ def uploads(bucket: Bucket, prefix: str) -> list[Upload]:
     found = []
     marker: dict[str, str] = {}
     while True:
-        answer = bucket.require(
+        response = bucket.require(
             "list",
             prefix,
             "list_multipart_uploads",
@@ -126,14 +126,14 @@ def uploads(bucket: Bucket, prefix: str) -> list[Upload]:
         )
         found += [
             Upload(f"/{entry['Key']}", entry["UploadId"], entry["Initiated"])
-            for entry in answer.get("Uploads", [])
+            for entry in response.get("Uploads", [])
         ]
         following = {
-            "KeyMarker": answer.get("NextKeyMarker", ""),
-            "UploadIdMarker": answer.get("NextUploadIdMarker", ""),
+            "KeyMarker": response.get("NextKeyMarker", ""),
+            "UploadIdMarker": response.get("NextUploadIdMarker", ""),
         }
         # A server that gives the same page again ends the listing
-        if not answer.get("IsTruncated") or following == marker:
+        if not response.get("IsTruncated") or following == marker:
             return found
         marker = following
 
@@ -160,7 +160,7 @@ def abort(bucket: Bucket, path: str, upload: str) -> None:
             bucket.send("abort_multipart_upload", **arguments)
         except RequestError as failure:
             # It may be gone by now
-            if s3_answers.code_of(failure.cause) == "NoSuchUpload":
+            if s3_responses.code_of(failure.cause) == "NoSuchUpload":
                 return
             raise failure.error(what) from failure
         try:
@@ -320,7 +320,7 @@ class _Upload:
 
         def attempt() -> str:
             try:
-                answer = self._bucket.send(
+                response = self._bucket.send(
                     "create_multipart_upload",
                     ContentType=content_type(self._path),
                     Metadata=metadata,
@@ -329,7 +329,7 @@ class _Upload:
             except RequestError as failure:
                 self._in_doubt = self._in_doubt or failure.kind is Kind.AMBIGUOUS
                 raise
-            return str(answer["UploadId"])
+            return str(response["UploadId"])
 
         upload = self._bucket.repeat("store", self._path, attempt, ())
         self._upload["UploadId"] = upload
@@ -343,7 +343,7 @@ class _Upload:
 
     def _store(self, job: tuple[int, bytes]) -> dict[str, Any]:
         number, part = job
-        answer = self._bucket.require(
+        response = self._bucket.require(
             "store",
             self._path,
             "upload_part",
@@ -351,7 +351,7 @@ class _Upload:
             **body_arguments(part),
             **self._upload,
         )
-        return {"PartNumber": number, "ETag": answer["ETag"]}
+        return {"PartNumber": number, "ETag": response["ETag"]}
 
     def _complete(self, parts: list[dict[str, Any]]) -> str | None:
         r"""Make the object visible.
@@ -369,17 +369,17 @@ class _Upload:
         in_doubt = False
         while True:
             try:
-                answer = self._bucket.send(
+                response = self._bucket.send(
                     "complete_multipart_upload",
                     MultipartUpload={"Parts": parts},
                     **self._upload,
                     **self._condition,
                 )
-                return str(answer["ETag"])
+                return str(response["ETag"])
             except RequestError as failure:
                 refusal = failure
             in_doubt = in_doubt or refusal.kind is Kind.AMBIGUOUS
-            is_gone = s3_answers.code_of(refusal.cause) == "NoSuchUpload"
+            is_gone = s3_responses.code_of(refusal.cause) == "NoSuchUpload"
             refused = bool(self._condition) and refusal.kind is Kind.CONDITION
             if is_gone or refused:
                 # The response to an earlier attempt may have been lost
@@ -468,7 +468,7 @@ class _Upload:
 
         """
         try:
-            answer = self._bucket.send(
+            response = self._bucket.send(
                 "copy_object",
                 CopySource={"Bucket": self._bucket.name, "Key": self._upload["Key"]},
                 CopySourceIfMatch=etag,
@@ -484,5 +484,5 @@ class _Upload:
                 failure.reason,
             )
             return etag
-        changed = str(answer.get("CopyObjectResult", {}).get("ETag", etag))
+        changed = str(response.get("CopyObjectResult", {}).get("ETag", etag))
         return f'"{changed.strip(_QUOTE)}"'

@@ -101,7 +101,7 @@ _LISTS = ("ListObjectsV2",)
 _WRITES = ("CopyObject", "CreateMultipartUpload", "PutObject")
 
 
-def answered(error: Any) -> RequestError:
+def failure_of(error: Any) -> RequestError:
     r"""What a response other than success means."""
     metadata = error.response.get("ResponseMetadata", {})
     after = metadata.get("HTTPHeaders", {}).get("retry-after", "")
@@ -142,7 +142,7 @@ def _meaning(error: Any) -> tuple[Kind, str]:
         return kind, FULL
     if status == 413:
         return kind, TOO_LARGE
-    return kind, f"the server answered {status} {code or 'without a reason'}."
+    return kind, f"the server responded with {status} {code or 'without a reason'}."
 
 
 def _kind(operation: str, status: int, code: str) -> Kind:
@@ -198,7 +198,7 @@ def _elsewhere(error: Any) -> str:
     )
 
 
-def unanswered(error: Exception, url: str = "") -> RequestError:
+def no_response(error: Exception, url: str = "") -> RequestError:
     r"""What it means that there was no response."""
     from botocore import exceptions
 
@@ -248,5 +248,5 @@ def is_about_credentials(failure: RequestError) -> bool:
     r"""Whether the credentials are refused, and not only this access."""
     if failure.kind is not Kind.DENIED:
         return False
-    had_answer = getattr(failure.cause, "response", None) is not None
-    return not had_answer or code_of(failure.cause) not in ("", "AccessDenied")
+    had_response = getattr(failure.cause, "response", None) is not None
+    return not had_response or code_of(failure.cause) not in ("", "AccessDenied")

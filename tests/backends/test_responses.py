@@ -86,7 +86,7 @@ class Row:
 
 
 def rows() -> list[Row]:
-    with (ROOT / "docs" / "answers.csv").open(encoding="utf-8", newline="") as file:
+    with (ROOT / "docs" / "responses.csv").open(encoding="utf-8", newline="") as file:
         return [Row(*row) for row in list(csv.reader(file))[1:]]
 
 

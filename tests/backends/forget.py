@@ -13,5 +13,5 @@ def forget_servers() -> None:
         for value in shared._values.values():
             value.close()
         shared._values.clear()
-    s3_conditions._known.clear()
+    s3_conditions._verdicts._values.clear()
     artifactory_requests._known_repositories.clear()

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
-import os
 import re
 import secrets
-import threading
 from urllib.parse import urlsplit
 
 from audmodel.core.backend import conditions
@@ -28,6 +26,7 @@ from audmodel.core.backend.s3.requests import key_of
 from audmodel.core.backend.s3.requests import md5
 from audmodel.core.backend.s3.requests import put_arguments
 from audmodel.core.backend.s3.verdicts import Verdict
+from audmodel.core.process.shared import Shared
 
 
 _REFUSED = (Kind.ABSENT, Kind.CONDITION)
@@ -36,23 +35,13 @@ _REFUSED = (Kind.ABSENT, Kind.CONDITION)
 _REFUSALS = 4
 _DELETE = "delete what is another one"
 # By URL and bucket, as finding out takes many requests
-_known: dict[tuple[str, str], Verdict] = {}
-_lock = threading.Lock()
+_verdicts: Shared[Verdict] = Shared(most=1000, inherited=True)
 # Storages that need no test. AmazonS3 and MinIO as server names do not suffice:
 # other storages use them as well, and so did MinIO before it honoured conditions
 _AWS = re.compile(r"[a-z0-9.-]+\.amazonaws\.com(\.cn)?")
 _SERVERS = re.compile(r"SeaweedFS .*\b(4\.(1[89]|[2-9]\d)|[5-9]\.\d+)")
 # Storages that compare etags before they delete. Others ignore the condition
 _COMPARES_DELETES = re.compile(r"SeaweedFS .*\b(4\.(4[89]|[5-9]\d)|[5-9]\.\d+)")
-
-
-def _start_anew() -> None:
-    global _lock
-    # Another thread may have held it when the process was forked
-    _lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_start_anew)
 
 
 class ConditionalWrites:
@@ -180,8 +169,8 @@ class ConditionalWrites:
     @property
     def deletes_blindly(self) -> bool:
         r"""Whether the storage may delete an object with another etag."""
-        known = _known.get(self._key)
-        if known is not None and known.compares_deletes:
+        verdict = _verdicts.peek(self._key)
+        if verdict is not None and verdict.compares_deletes:
             return False
         return self._deletes_blindly_by_name()
 
@@ -276,20 +265,19 @@ class ConditionalWrites:
 
         """
         # Concurrent writers test it only once
-        with _lock:
-            if self._key not in _known:
-                _known[self._key] = self._verdict(unprotected)
-        if not _known[self._key].wrong:
+        verdict = _verdicts.get(self._key, lambda: self._verdict(unprotected))
+        if not verdict.wrong:
             try:
                 return write()
             except conditions.UnsupportedError as error:
                 # The name of the server promised more
-                _known[self._key] = Verdict(str(error), compares_deletes=False)
+                verdict = Verdict(str(error), compares_deletes=False)
+                _verdicts.put(self._key, verdict)
         if not unprotected:
             raise UnprotectedRepositoryError(
                 f"The storage at '{self._bucket.endpoint.url}' "
                 f"has no conditional writes for '{self._bucket.name}' "
-                f"({_known[self._key].wrong}): "
+                f"({verdict.wrong}): "
                 "concurrent publishers could overwrite each other. "
                 "Nothing was stored. Use another storage. "
                 "Or make sure that only one process at a time publishes there "
@@ -311,13 +299,13 @@ class ConditionalWrites:
         if self._is_known_store():
             return Verdict("", compares_deletes=not self._deletes_blindly_by_name())
         store = *self._key, self._bucket.server
-        known = verdicts.recall(*store)
+        earlier = verdicts.recall(*store)
         # The address may belong to another server by now
-        if known is not None and not known.wrong and self._refuses():
-            return known
+        if earlier is not None and not earlier.wrong and self._refuses():
+            return earlier
         # A fault may have been mended, which matters only without 'unprotected'
-        if known is not None and known.wrong and unprotected:
-            return known
+        if earlier is not None and earlier.wrong and unprotected:
+            return earlier
         failed = {check.name: check.seen for check in self._test() if not check.ok}
         is_blind = failed.pop(_DELETE, None) is not None
         wrong = "; ".join(f"{name}: {seen}" for name, seen in failed.items())

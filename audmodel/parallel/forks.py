@@ -131,7 +131,7 @@ class _Servers:
         self._lock = threading.Lock()
         self._current: _Server | None = None
         self._retired: list[_Server] = []
-        self._has_end = False
+        self._has_finalizer = False
 
     def fork(self, descriptors: list[int]) -> Fork | None:
         status, their_status = socket.socketpair()
@@ -163,7 +163,7 @@ class _Servers:
                 server.request(current.connection, status, orders, streams, others)
         return current
 
-    def end(self) -> None:
+    def shut_down(self) -> None:
         """Let all servers end, and wait for that."""
         with self._lock:
             self._replace(None)
@@ -183,10 +183,10 @@ class _Servers:
         command = spawn.get_command_line()[:-3]
         origin = _origin(command)
         current = self._current
-        if not self._has_end:
+        if not self._has_finalizer:
             # Before multiprocessing waits for processes, and after pools have ended
-            util.Finalize(self, self.end, exitpriority=5)
-            self._has_end = True
+            util.Finalize(self, self.shut_down, exitpriority=5)
+            self._has_finalizer = True
         if current is None or current.origin != origin or current.has_ended():
             current = _Server(command, origin)
             self._replace(current)

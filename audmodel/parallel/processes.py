@@ -68,7 +68,7 @@ class ProcessPool:
         self._is_closed = False
         # Without a call of close(), at the end of the program:
         # before multiprocessing waits for its processes
-        util.Finalize(self, _end, args=(self._workers,), exitpriority=10)
+        util.Finalize(self, _shut_down, args=(self._workers,), exitpriority=10)
         _pools.add(self)
 
     def run(
@@ -126,7 +126,7 @@ class ProcessPool:
             self._stop(list(self._futures), at_once=True)
             raise
         finally:
-            _end(self._workers)
+            _shut_down(self._workers)
             self._threads.shut_down()
 
     def forget(self) -> None:
@@ -224,7 +224,7 @@ class _Worker:
         """
         if self._process is not None and not self._is_idle(self._process):
             # It had nothing to do, so nothing is lost
-            self.end()
+            self.shut_down()
         if self._process is None:
             self._start()
         return self._run(call)
@@ -244,7 +244,7 @@ class _Worker:
             self._is_killed = True
             process.kill()
 
-    def end(self) -> None:
+    def shut_down(self) -> None:
         """End the process, and wait for that."""
         process, self._process = self._process, None
         if process is not None:
@@ -276,7 +276,7 @@ class _Worker:
         try:
             self._run(functools.partial(set_up, self._number, self._initializer))
         except BaseException:
-            self.end()
+            self.shut_down()
             raise
 
     def _run(self, call: Callable[[], Any]) -> Any:
@@ -317,7 +317,7 @@ class _Worker:
         assert process is not None
         # Its pipe may end a moment before
         process.join(1)
-        self.end()
+        self.shut_down()
         error = BrokenProcessPool(f"A process ended with code {process.exitcode}.")
         explain_dead_worker(error)
         return error
@@ -343,13 +343,13 @@ def explain_dead_worker(error: BaseException) -> None:
         )
 
 
-def _end(workers: Iterable[_Worker]) -> None:
+def _shut_down(workers: Iterable[_Worker]) -> None:
     for worker in workers:
         worker.kill()
     for worker in workers:
         # One that fails must not keep the others
         with contextlib.suppress(Exception):
-            worker.end()
+            worker.shut_down()
 
 
 def _block_interrupts() -> None:

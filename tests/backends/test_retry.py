@@ -95,7 +95,7 @@ def test_server_says_how_long_to_wait(clock: Clock) -> None:
 def test_ended_requests_are_not_sent_again(clock: Clock) -> None:
     group = requests.Requests()
     with group.here():
-        group.end()
+        group.cancel()
         assert attempts(Retry(reached=True), failure(Kind.AMBIGUOUS)) == 1
 
 

@@ -404,7 +404,7 @@ def test_what_was_loaded_ends_no_requests(
     patterns: list[str] | None,
 ) -> None:
     ended: list[int] = []
-    monkeypatch.setattr(FileReader, "end_reads", lambda self: ended.append(1))
+    monkeypatch.setattr(FileReader, "cancel_reads", lambda self: ended.append(1))
     list(function(uid, files=patterns, num_workers=3))
     assert not ended
 

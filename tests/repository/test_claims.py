@@ -79,7 +79,7 @@ def test_claim_is_not_renewed_after_its_block(
 
     def renew() -> None:
         started.set()
-        while not requests.ended():
+        while not requests.cancelled():
             time.sleep(0.01)
         time.sleep(0.2)  # to notice takes a while
         ended.append(True)

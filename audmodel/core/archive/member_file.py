@@ -267,7 +267,7 @@ class _FetchedParts:
             numbers,
             num_workers=self._num_workers,
             ahead=self._num_workers + 1,
-            on_abort=self._parts.end_reads,
+            on_abort=self._parts.cancel_reads,
         )
 
     def _take(self) -> memoryview:

@@ -144,9 +144,9 @@ class MemberParts:
         view = memoryview(bytearray(length))
         return view if fill(seed, digest, view) else None
 
-    def end_reads(self) -> None:
+    def cancel_reads(self) -> None:
         r"""Let reads that are under way in other threads end, with an error."""
-        self._source.end_reads()
+        self._source.cancel_reads()
 
 
 def _verified(job: Entry | MemberPart, data: memoryview) -> memoryview:

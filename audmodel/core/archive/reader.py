@@ -180,7 +180,7 @@ class Extractor:
 
     def _cancel(self) -> None:
         self._cancelled.set()
-        self._source.end_reads()
+        self._source.cancel_reads()
 
     def _make_folders(self) -> None:
         folders = {

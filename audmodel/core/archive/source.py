@@ -28,7 +28,7 @@ class Source(Content, Protocol):
     def in_order(self, start: int, stop: int) -> AbstractContextManager[Ranges]:
         r"""Announce that bytes will be read in order."""
 
-    def end_reads(self) -> None:
+    def cancel_reads(self) -> None:
         r"""Cancel reads of other threads; they raise an error."""
 
     def forget_tail(self) -> None:

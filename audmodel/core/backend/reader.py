@@ -101,7 +101,7 @@ class ObjectReader(abc.ABC):
         view[:] = tail[start : start + len(view)]
         return True
 
-    def end_reads(self) -> None:  # noqa: B027
+    def cancel_reads(self) -> None:  # noqa: B027
         r"""Let reads in other threads fail."""
 
     def forget_tail(self) -> None:

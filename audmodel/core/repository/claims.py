@@ -177,7 +177,7 @@ class Claim:
     def renewing(self) -> Iterator[Callable[[], None]]:
         r"""Renew the claim from time to time, however long the block takes.
 
-        Requests inside the block end if that fails.
+        Requests inside the block are cancelled if that fails.
 
         Yields:
             function that raises an error if it failed
@@ -199,7 +199,7 @@ class Claim:
                         self.renew()
                 except (PublishConflictError, RepositoryError) as error:
                     failures.append(error)
-                    requests.end()
+                    requests.cancel()
                 finally:
                     has_ended.set()
 
@@ -221,7 +221,7 @@ class Claim:
             finally:
                 is_over.set()
                 if has_thread and not has_ended.wait(GRACE):
-                    requests.end()
+                    requests.cancel()
                     has_ended.wait()
         check()
 

@@ -227,7 +227,7 @@ class _Awaited(Generic[Result]):
         except BaseException:
             # A lookup that is interrupted wants none of the results
             if not self._future.done():
-                self._requests.end()
+                self._requests.cancel()
             raise
 
 

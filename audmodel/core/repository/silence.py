@@ -93,7 +93,7 @@ def noticed(repository: Repository) -> Iterator[None]:
         raise
     except RepositoryUnreachableError:
         # An interrupted request says nothing about the host
-        if not interruption.ended():
+        if not interruption.cancelled():
             _note(repository)
         raise
     _silent.pop(repository.host, None)

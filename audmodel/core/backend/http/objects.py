@@ -22,10 +22,10 @@ from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import Retry
 from audmodel.core.backend.http.transfer import Stream
-from audmodel.core.backend.http.transfer import cut_off
 from audmodel.core.backend.http.transfer import drain
 from audmodel.core.backend.http.transfer import fill
 from audmodel.core.backend.http.transfer import read_body
+from audmodel.core.backend.http.transfer import truncated
 from audmodel.core.backend.http.transfer import uncertain
 from audmodel.core.backend.native import NativeBackend
 from audmodel.core.backend.reader import TAIL
@@ -334,7 +334,7 @@ def _read_to_end(stream: Stream, limit: int) -> bytes | None:
     try:
         return read_body(stream, limit)
     except (HTTPError, OSError) as error:
-        failure = cut_off(error)
+        failure = truncated(error)
     try:
         # Outside of the handler, as the frames below know secrets
         raise failure
@@ -372,9 +372,9 @@ class RemoteReader(ObjectReader):
         self.condition = condition
         self.requests = Requests()
 
-    def end_reads(self) -> None:  # noqa: D102
+    def cancel_reads(self) -> None:  # noqa: D102
         requests, self.requests = self.requests, Requests()
-        requests.end()
+        requests.cancel()
 
     def forget_tail(self) -> None:  # noqa: D102
         self.store.distrust()

@@ -240,7 +240,7 @@ class Retry:
             hopeless
             or not failure.is_transient
             or elapsed + seconds > BUDGET
-            or interruption.ended()
+            or interruption.cancelled()
         ):
             raise failure.error(what)
         logger.info("%s: %s Trying again in %.1f s.", what, failure.reason, seconds)
@@ -289,7 +289,7 @@ def fill(
             position += len(data)
             received(len(data))
     except (HTTPError, OSError) as error:
-        failure = cut_off(error)
+        failure = truncated(error)
     try:
         if position < len(view):
             # Outside of the handler, as the frames below know secrets
@@ -299,7 +299,7 @@ def fill(
         del failure
 
 
-def cut_off(error: Exception) -> RequestError:
+def truncated(error: Exception) -> RequestError:
     r"""Failure of a request whose response ends early.
 
     Args:

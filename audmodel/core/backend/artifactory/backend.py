@@ -84,7 +84,7 @@ class Artifactory(RemoteBackend):
         if authentication is None:
             authentication = credentials.artifactory_credentials(host)
         if authentication is not None:
-            credentials.hide(authentication[1])
+            credentials.register_secrets(authentication[1])
             credentials.check(f"The credentials for {host!r}", *authentication)
         self._store: Server = Server(self._url, repository, authentication)
 

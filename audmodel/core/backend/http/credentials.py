@@ -26,7 +26,7 @@ _LOGGERS = (
     "botocore.utils",
     "urllib3.connectionpool",
 )
-_HIDDEN = "***"
+_REDACTED = "***"
 # Shorter secrets protect nothing, and are part of many words
 _SHORTEST = 4
 
@@ -295,9 +295,9 @@ class _Redaction(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
-        hidden = redact(message)
-        if hidden != message:
-            record.msg = hidden
+        redacted = redact(message)
+        if redacted != message:
+            record.msg = redacted
             record.args = None
         return True
 
@@ -317,12 +317,12 @@ def redact(text: str) -> str:
     """
     # One secret may be the beginning of another
     for secret in sorted(_redaction.secrets, key=len, reverse=True):
-        text = text.replace(secret, _HIDDEN)
+        text = text.replace(secret, _REDACTED)
     return text
 
 
-def hide(*secrets: str | None) -> None:
-    r"""Keep secrets out of the logs of botocore and urllib3.
+def register_secrets(*secrets: str | None) -> None:
+    r"""Redact secrets in the logs of botocore and urllib3 from now on.
 
     Args:
         secrets: what must not appear

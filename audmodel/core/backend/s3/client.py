@@ -118,7 +118,7 @@ def endpoint(
     if keys is None and access_key and secret_key:
         keys = access_key, secret_key
     if keys is not None:
-        credentials.hide(*keys)
+        credentials.register_secrets(*keys)
         # The secret key signs what is sent, and is not sent itself
         credentials.check(f"The credentials for {host!r}", keys[0])
     connect = credentials.seconds(
@@ -346,7 +346,7 @@ def _find(session: Any) -> Any:
         found = s3_private.read_credentials(session) or found
     if found is not None:
         frozen = found.get_frozen_credentials()
-        credentials.hide(frozen.access_key, frozen.secret_key, frozen.token)
+        credentials.register_secrets(frozen.access_key, frozen.secret_key, frozen.token)
         credentials.check(
             "The credentials of the AWS tools", frozen.access_key, frozen.token
         )

@@ -54,18 +54,21 @@ def test_other_processes_see_that_the_publisher_is_alive(
 
 
 @pytest.mark.parametrize(
-    ("weakness", "unprotected"), [("conditions are ignored", False), ("", True)]
+    ("no_conditional_writes", "unprotected"),
+    [("conditions are ignored", False), ("", True)],
 )
 def test_claim_is_looked_at_where_writers_are_not_kept_apart(
     registry: Registry,
     monkeypatch: pytest.MonkeyPatch,
-    weakness: str,
+    no_conditional_writes: str,
     unprotected: bool,
 ) -> None:
     with claims.claimed(registry, MODEL, ARCHIVE) as claim:
         registry.backend.delete_object(layout.record_path(MODEL, "claim"), ANY)
         claim.fence()  # it was renewed a moment ago
-        monkeypatch.setattr(type(registry.backend), "weakness", weakness)
+        monkeypatch.setattr(
+            type(registry.backend), "no_conditional_writes", no_conditional_writes
+        )
         monkeypatch.setattr(registry.backend, "unprotected", unprotected)
         with pytest.raises(PublishConflictError):
             claim.fence()

@@ -122,7 +122,7 @@ def check_repository(repository: Repository) -> RepositoryReport:
     with open_registry(check_type(repository)) as registry:
         backend = registry.backend
         return probe.RepositoryReport(
-            repr(repository), probe.probe(backend), backend.weakness
+            repr(repository), probe.probe(backend), backend.no_conditional_writes
         )
 
 

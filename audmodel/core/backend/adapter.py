@@ -72,7 +72,7 @@ class _Adapter(ObjectBackend):
 
     """
 
-    weakness = (
+    no_conditional_writes = (
         "The backend class can store and fetch files, but not create one only if it "
         "is absent, or replace it only if it is unchanged. "
         "Let only one process at a time publish, and change aliases and metadata."

@@ -112,7 +112,7 @@ class ObjectBackend(abc.ABC):
 
     #: Why concurrent writers may overwrite each other,
     #: empty if the storage has conditional writes
-    weakness: ClassVar[str] = ""
+    no_conditional_writes: ClassVar[str] = ""
     #: Whether to write even without conditional writes
     unprotected = False
     #: Whether a write without a response may still be carried out later

@@ -233,15 +233,15 @@ class Claim:
         """
         if self._age() > RENEW_INTERVAL:
             self.renew()
-        elif self._is_weak():
+        elif self._may_be_overwritten():
             self._look()
 
     def _look(self) -> None:
         if self._stored() is None:
             raise self.conflict()
 
-    def _is_weak(self) -> bool:
-        return bool(self._backend.weakness) or self._backend.unprotected
+    def _may_be_overwritten(self) -> bool:
+        return bool(self._backend.no_conditional_writes) or self._backend.unprotected
 
     def _stored(self) -> StoredObject | None:
         r"""The claim as it is stored, ``None`` if it is not ours any longer."""

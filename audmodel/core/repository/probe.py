@@ -27,7 +27,7 @@ class RepositoryReport:
     Args:
         repository: the repository, as text
         checks: results of the tests
-        weakness: why concurrent publishers may overwrite each other
+        no_conditional_writes: why concurrent publishers may overwrite each other
             even if no test has failed,
             empty if the storage has conditional writes
 
@@ -37,12 +37,12 @@ class RepositoryReport:
 
     repository: str
     checks: tuple[Check, ...]
-    weakness: str = ""
+    no_conditional_writes: str = ""
 
     @property
     def ok(self) -> bool:
         r"""Whether the storage does everything that audmodel needs."""
-        return not self.weakness and all(check.ok for check in self.checks)
+        return not self.no_conditional_writes and all(check.ok for check in self.checks)
 
     def __str__(self) -> str:
         verdict = (
@@ -55,7 +55,7 @@ class RepositoryReport:
             lines.append(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.seen}")
             if not check.ok:
                 lines.append(f"     {check.meaning}")
-        return "\n".join([*lines, self.weakness]).rstrip()
+        return "\n".join([*lines, self.no_conditional_writes]).rstrip()
 
 
 def probe(backend: ObjectBackend) -> tuple[Check, ...]:

@@ -62,7 +62,7 @@ class Artifactory(RemoteBackend):
 
     """
 
-    weakness = (
+    no_conditional_writes = (
         "Artifactory has no conditional writes. "
         "Let publishers use an account that may deploy but not overwrite archives, "
         "see the documentation on backends, or let only one publish at a time."

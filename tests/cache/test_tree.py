@@ -242,7 +242,7 @@ def test_note_about_a_model_does_not_lead_out_of_the_cache(
     note = folder.parent / f".{folder.name}.unsynced"
     note.write_bytes(head + b"\n" + listing)
     marker = Marker(Folder(str(folder.parent)), note.name, folder.name)
-    assert marker.doubt() == head
+    assert marker.unverified_head() == head
     assert not marker.is_right(head)
 
 

@@ -25,8 +25,8 @@ _ARCHIVE = """
     operations/test_partial operations/test_verify reliability/test_flips
     """
 _CACHE = """
-    cache/test_cache cache/test_care cache/test_folder cache/test_staging
-    cache/test_known cache/test_locks cache/test_marker
+    cache/test_cache cache/test_eviction cache/test_folder cache/test_staging
+    cache/test_alias_cache cache/test_locks cache/test_marker
     cache/test_tree
     operations/test_local operations/test_partial operations/test_verify
     reliability/test_locks reliability/test_racer
@@ -75,8 +75,8 @@ TARGETS = {
     "cache/slot": _CACHE + " archive/test_resume",
     "cache/marker": _CACHE + " archive/test_resume",
     "cache/locks": _CACHE,
-    "cache/care": _CACHE,
-    "cache/known": _CACHE,
+    "cache/eviction": _CACHE,
+    "cache/alias_cache": _CACHE,
     "cache/entry": _CACHE,
     "cache/neighbours": "cache/test_neighbours operations/test_seeds",
     "backend/conditions": _FILES + _S3,

@@ -169,7 +169,7 @@ class Slot:
 
         """
         self._parent.make()
-        if self._marker is not None and self._marker.doubt() is not None:
+        if self._marker is not None and self._marker.unverified_head() is not None:
             # All of it that is right need not be fetched again
             self.set_aside()
         left: list[Folder] = []

@@ -207,7 +207,7 @@ class Staging:
         self.resumed = True
         folder.copy(name, self.folder, name, 0o777 if executable else 0o666)
 
-    def reveal(self, name: str) -> str:
+    def publish(self, name: str) -> str:
         r"""Make a file visible, as one step, beside those that are there.
 
         Args:

@@ -70,18 +70,18 @@ def resolve(uid: ModelId | ShortId | Alias, cache_root: str) -> ModelId:
     if isinstance(uid, ModelId):
         return uid
     from audmodel.core.backend.errors import OfflineError
-    from audmodel.core.cache import known
+    from audmodel.core.cache import alias_cache
 
     try:
         model = _look_up(uid)
     except OfflineError:
-        model = known.recall(cache_root, uid)
+        model = alias_cache.recall(cache_root, uid)
         if model is None:
             raise
         return model
     if model is None:
         raise ModelNotFoundError(missing_message(uid))
-    known.remember(cache_root, uid, model)
+    alias_cache.remember(cache_root, uid, model)
     return dataclasses.replace(model, found_by=uid)
 
 

@@ -9,7 +9,7 @@ from audmodel.core.archive import comparing
 from audmodel.core.archive import encoding
 from audmodel.core.archive import end
 from audmodel.core.archive import format
-from audmodel.core.archive.forecast import forecast
+from audmodel.core.archive.dry_run import dry_run
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.reader import TAIL
 from audmodel.core.cache.entry import CacheEntry
@@ -77,7 +77,7 @@ def load(entry: CacheEntry, options: LoadOptions) -> Transfer:
     known = comparing.right_files(other.folder, files, 1)
     # Files from before a power failure, or of another user,
     # are checked again by the load
-    is_exact = not entry.is_doubtful and all(
+    is_exact = not entry.needs_check and all(
         is_reused(other.folder, file.name, executable=file.executable)
         for file in files
         if file.name in known
@@ -89,13 +89,13 @@ def load(entry: CacheEntry, options: LoadOptions) -> Transfer:
     ranges = [(tail, size), *end.ranges(directory, size, size - tail)]
     names = {file.name for file in files}
     left = _left(entry.whole) + _left(entry.partial)
-    if patterns is None and entry.is_doubtful:
+    if patterns is None and entry.needs_check:
         left.append(entry.whole.folder)
     # A load of some files forgets those of another archive first
     folders = [other.folder if is_other else slot.folder, other.folder]
     found = remains(folders, files)
     found |= {name: at for name, (_, at) in resumable_files(left, names).items()}
-    expected = forecast(
+    expected = dry_run(
         directory,
         names,
         found.get if found else None,

@@ -358,7 +358,8 @@ def _discarding(claim: Claim, path: str) -> Callable[..., None]:
     """
 
     def discard(_: object, error: BaseException | None, __: object) -> None:
-        if not isinstance(error, PublishConflictError) and not claim.is_in_doubt(error):
+        is_taken = isinstance(error, PublishConflictError)
+        if not is_taken and not claim.is_ambiguous(error):
             claim.discard(path)
 
     return discard

@@ -322,7 +322,7 @@ class Claim:
         except RepositoryError as error:
             logger.warning("'%s' expires when this process ends: %s", self._path, error)
 
-    def is_in_doubt(self, error: BaseException | None) -> bool:
+    def is_ambiguous(self, error: BaseException | None) -> bool:
         r"""Whether a write may still be carried out after an error."""
         return self._backend.has_late_writes and isinstance(error, WriteUncertainError)
 
@@ -387,7 +387,7 @@ def claimed(
         failure = error
         raise
     finally:
-        if claim.is_in_doubt(failure):
+        if claim.is_ambiguous(failure):
             claim.leave()
         else:
             claim.release()

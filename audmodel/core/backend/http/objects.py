@@ -224,7 +224,7 @@ class Store(abc.ABC):
 
         """
         retry = self.retry()
-        in_doubt = False
+        ambiguous = False
         while True:
             try:
                 return attempt()
@@ -234,12 +234,12 @@ class Store(abc.ABC):
                     self.found_absent()
                 if failure.kind in expected:
                     raise
-                in_doubt = in_doubt or (is_write and failure.kind is Kind.AMBIGUOUS)
+                ambiguous = ambiguous or (is_write and failure.kind is Kind.AMBIGUOUS)
                 what = f"Could not {action} '{self.url(path)}'"
                 try:
                     retry.pause(failure, what)
                 except RepositoryError as error:
-                    if in_doubt:
+                    if ambiguous:
                         raise uncertain(what, error) from error
                     raise
 

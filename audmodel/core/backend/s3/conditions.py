@@ -198,7 +198,7 @@ class ConditionalWrites:
         write_id = secrets.token_hex(16)
         arguments = put_arguments(path, data, **{WRITE_ID: write_id})
         retry = self._bucket.retry()
-        in_doubt = False
+        ambiguous = False
         while True:
             try:
                 self._bucket.send("put_object", **arguments, **condition)
@@ -208,19 +208,19 @@ class ConditionalWrites:
                 return True
             if refusal.kind is Kind.UNSUPPORTED:
                 raise conditions.UnsupportedError(refusal.reason) from refusal
-            in_doubt = in_doubt or refusal.kind is Kind.AMBIGUOUS
+            ambiguous = ambiguous or refusal.kind is Kind.AMBIGUOUS
             if refusal.kind is not Kind.NOT_REACHED:
                 outcome = self._outcome(
-                    path, write_id, refusal, condition, in_doubt=in_doubt
+                    path, write_id, refusal, condition, ambiguous=ambiguous
                 )
                 if outcome is not None:
                     return outcome
             if refusal.kind in _REFUSED:
                 refusals += 1
-                if refusals == _REFUSALS and not in_doubt:
+                if refusals == _REFUSALS and not ambiguous:
                     raise conditions.UnsupportedError(_holds(action, refusal))
             refusal = refusal.as_busy(Kind.CONFLICT, *_REFUSED)
-            with _doubts(what) if in_doubt else contextlib.nullcontext():
+            with _maybe_done(what) if ambiguous else contextlib.nullcontext():
                 retry.pause(refusal, what)
 
     def _outcome(
@@ -230,7 +230,7 @@ class ConditionalWrites:
         refusal: RequestError,
         condition: dict[str, str],
         *,
-        in_doubt: bool,
+        ambiguous: bool,
     ) -> bool | None:
         r"""Whether a write was done, ``None`` if it may be sent again."""
         refused = refusal.kind in _REFUSED
@@ -239,9 +239,9 @@ class ConditionalWrites:
         try:
             response = self._bucket.head(path) or {}
         except RepositoryError as error:
-            if isinstance(error, HiddenError) and refused and not in_doubt:
+            if isinstance(error, HiddenError) and refused and not ambiguous:
                 return False
-            if refusal.kind is Kind.BUSY and not in_doubt:
+            if refusal.kind is Kind.BUSY and not ambiguous:
                 raise
             what = f"Could not look up '{self._bucket.url(path)}'"
             raise uncertain(what, error) from error
@@ -389,7 +389,7 @@ def _holds(action: str, refusal: RequestError) -> str:
 
 
 @contextlib.contextmanager
-def _doubts(what: str) -> Iterator[None]:
+def _maybe_done(what: str) -> Iterator[None]:
     r"""Say in an error that a write on its way may still arrive."""
     try:
         yield

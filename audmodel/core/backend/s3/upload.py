@@ -267,7 +267,7 @@ class _Upload:
         if replaces is None:
             self._condition = {"IfNoneMatch": "*"}
         self._is_alone = is_alone
-        self._in_doubt = False
+        self._ambiguous = False
         self._write_id = secrets.token_hex(16)
         self._upload = {"Key": key_of(path)}
         self._digest = hashlib.md5(usedforsecurity=False)
@@ -327,7 +327,7 @@ class _Upload:
                     **self._upload,
                 )
             except RequestError as failure:
-                self._in_doubt = self._in_doubt or failure.kind is Kind.AMBIGUOUS
+                self._ambiguous = self._ambiguous or failure.kind is Kind.AMBIGUOUS
                 raise
             return str(response["UploadId"])
 
@@ -366,7 +366,7 @@ class _Upload:
         """
         what = f"Could not store '{self._bucket.url(self._path)}'"
         retry = self._bucket.retry()
-        in_doubt = False
+        ambiguous = False
         while True:
             try:
                 response = self._bucket.send(
@@ -378,7 +378,7 @@ class _Upload:
                 return str(response["ETag"])
             except RequestError as failure:
                 refusal = failure
-            in_doubt = in_doubt or refusal.kind is Kind.AMBIGUOUS
+            ambiguous = ambiguous or refusal.kind is Kind.AMBIGUOUS
             is_gone = s3_responses.code_of(refusal.cause) == "NoSuchUpload"
             refused = bool(self._condition) and refusal.kind is Kind.CONDITION
             if is_gone or refused:
@@ -400,7 +400,7 @@ class _Upload:
             except RepositoryError as error:
                 # An error that refers to itself by its traceback keeps all frames
                 del refusal
-                if not in_doubt:
+                if not ambiguous:
                     raise
                 return self._settle(what, error)
 
@@ -443,7 +443,7 @@ class _Upload:
 
         Its response may have been lost.
         """
-        if not self._is_alone or not self._in_doubt:
+        if not self._is_alone or not self._ambiguous:
             return
         try:
             found = uploads(self._bucket, self._path)

@@ -15,7 +15,7 @@ import filelock
 import pytest
 
 import audmodel
-from audmodel.core.cache import care
+from audmodel.core.cache import eviction
 from audmodel.core.cache.tree import Folder
 from audmodel.errors import CacheBusyError
 from audmodel.errors import CacheError
@@ -461,15 +461,15 @@ def test_use_since_the_cache_was_listed(
     roots = [audmodel.load(uid) for uid in uids]
     for hours, root in enumerate(roots):
         used(root, hours=10 - hours)
-    find = care.find
+    find = eviction.find
 
-    def late(root: str) -> list[care.Found]:
+    def late(root: str) -> list[eviction.Found]:
         found = find(root)
         # Another process loads it just now
         os.utime(roots[0])
         return found
 
-    monkeypatch.setattr(care, "find", late)
+    monkeypatch.setattr(eviction, "find", late)
     removed = audmodel.prune_cache(max_age=3600)
     assert [model.uid for model in removed] == uids[1:]
     assert in_cache() == [uids[0]]
@@ -481,14 +481,14 @@ def test_use_since_the_cache_was_listed_counts_for_the_size(
     roots = [audmodel.load(uid) for uid in uids]
     for hours, root in enumerate(roots):
         used(root, hours=10 - hours)
-    find = care.find
+    find = eviction.find
 
-    def late(root: str) -> list[care.Found]:
+    def late(root: str) -> list[eviction.Found]:
         found = find(root)
         os.utime(roots[0])
         return found
 
-    monkeypatch.setattr(care, "find", late)
+    monkeypatch.setattr(eviction, "find", late)
     removed = audmodel.prune_cache(max_size=size)
     assert [model.uid for model in removed] == uids[1:]
 

@@ -55,7 +55,7 @@ TARGETS = {
     "repository/registry": _RECORDS + " behaviour/test_aliases behaviour/test_meta",
     "repository/header": _RECORDS,
     "repository/conflicts": _RECORDS + " behaviour/test_conflicts",
-    "repository/leftovers": _RECORDS,
+    "repository/orphans": _RECORDS,
     "repository/probe": _RECORDS,
     "operations/publishing": _RECORDS + " operations/test_folder",
     "operations/verification": _CACHE,

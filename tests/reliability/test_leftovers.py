@@ -86,7 +86,7 @@ def leave(repository: audmodel.Repository) -> set[str]:
     return set(paths)
 
 
-def paths(found: list[audmodel.core.repository.leftovers.Leftover]) -> set[str]:
+def paths(found: list[audmodel.core.repository.orphans.Leftover]) -> set[str]:
     return {leftover.path for leftover in found}
 
 
@@ -633,7 +633,7 @@ def test_clock_of_the_cleaner(
         clock = SimpleNamespace(
             **{**vars(datetime), "datetime": SimpleNamespace(now=now)}
         )
-        monkeypatch.setattr("audmodel.core.repository.leftovers.datetime", clock)
+        monkeypatch.setattr("audmodel.core.repository.orphans.datetime", clock)
         assert audmodel.leftovers(repository, days=1, remove=True) == []
         assert len(audmodel.leftovers(repository, days=0)) == 1
 

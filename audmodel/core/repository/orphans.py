@@ -131,13 +131,12 @@ def find(
             if candidate.found.kind != "alias" and (candidate.found.proven or unproven)
         ]
         removed = _remove(registry, chosen)
-        for leftover in sorted(removed, key=lambda leftover: leftover.path):
-            logger.info("Removed '%s' from %s.", leftover.path, registry.place)
+        for orphan in sorted(removed, key=lambda orphan: orphan.path):
+            logger.info("Removed '%s' from %s.", orphan.path, registry.place)
         found = [
-            dataclasses.replace(leftover, removed=leftover in removed)
-            for leftover in found
+            dataclasses.replace(orphan, removed=orphan in removed) for orphan in found
         ]
-    return sorted(found, key=lambda leftover: leftover.path)
+    return sorted(found, key=lambda orphan: orphan.path)
 
 
 def _now(registry: Registry, remove: bool) -> datetime.datetime:
@@ -190,7 +189,7 @@ def _remove_of(
                 if candidate.remove():
                     removed.add(candidate.found)
     except PublishConflictError:
-        return {leftover for leftover in removed if leftover.kind != "claim"}
+        return {orphan for orphan in removed if orphan.kind != "claim"}
     return removed
 
 

@@ -68,7 +68,7 @@ def combine_crc(checksums: dict[str, int], job: MemberPart, crc: int) -> None:
     """
     member = job.member
     combined = isal_zlib.crc32_combine(
-        checksums.pop(member.name, 0), crc, job.part.raw_length
+        checksums.pop(member.name, 0), crc, job.part.uncompressed_size
     )
     if job.is_last:
         with naming(job):

@@ -96,7 +96,7 @@ def differences(
     checks = prefetch(_Check(folder), jobs, num_workers=num_workers)
     with contextlib.closing(checks):
         for (member, part), problem in zip(jobs, checks, strict=True):
-            size = member.size if part is None else part.raw_length
+            size = member.size if part is None else part.uncompressed_size
             progress(size)
             if problem is not None:
                 if member.name in found:

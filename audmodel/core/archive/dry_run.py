@@ -126,7 +126,7 @@ class _Look:
             is not None
         ):
             return True
-        return self._has_seed(part.digest, part.raw_length)
+        return self._has_seed(part.digest, part.uncompressed_size)
 
     def _is_left(self, member: format.Member) -> bool:
         folder = self._left(member.name)

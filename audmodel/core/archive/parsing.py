@@ -299,22 +299,22 @@ def _give_parts(indexed: list[tuple[format.Member, int, int]], table: bytes) -> 
 def _check_parts(
     member: format.Member, parts: tuple[tuple[int, int, bytes], ...]
 ) -> None:
-    size = sum(raw_length for _, raw_length, _ in parts)
+    size = sum(uncompressed_size for _, uncompressed_size, _ in parts)
     compressed_size = sum(length for length, _, _ in parts)
     if (size, compressed_size) != (member.size, member.compressed_size) or not all(
-        0 < raw_length <= format.MAX_PART_SIZE
-        and length <= _most(raw_length, member.method)
-        for length, raw_length, _ in parts
+        0 < uncompressed_size <= format.MAX_PART_SIZE
+        and length <= _most(uncompressed_size, member.method)
+        for length, uncompressed_size, _ in parts
     ):
         raise ArchiveError(f"the index of {member.name!r} does not add up")
 
 
-def _most(raw_length: int, method: int) -> int:
+def _most(uncompressed_size: int, method: int) -> int:
     r"""Largest length in an archive."""
     if method == format.STORED:
-        return raw_length
+        return uncompressed_size
     # Deflate grows by 5 bytes per 64 KiB at most, if it is done well
-    return raw_length + raw_length // 1000 + format.KIB
+    return uncompressed_size + uncompressed_size // 1000 + format.KIB
 
 
 def check_local_header(data: Buffer, member: format.Member) -> int:

@@ -86,7 +86,7 @@ class MemberParts:
         if member.is_divided:
             parts = list(member_parts(member))
             self._jobs = [*parts]
-            self.starts = [job.part.raw_offset for job in parts]
+            self.starts = [job.part.file_offset for job in parts]
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -160,7 +160,7 @@ def _part(job: MemberPart, data: memoryview) -> memoryview:
     part = job.part
     if job.number == 0:
         data = checks.content(job.member, data, part.length)
-    content = _inflated(job.member, data, part.raw_length, last=job.is_last)
+    content = _inflated(job.member, data, part.uncompressed_size, last=job.is_last)
     checks.check(part.digest, blake3(content).digest(), "digest")
     return content
 

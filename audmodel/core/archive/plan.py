@@ -53,7 +53,7 @@ class MemberPart(NamedTuple):
     @property
     def is_last(self) -> bool:
         r"""Whether it is the last part of the member."""
-        return self.part.raw_offset + self.part.raw_length == self.member.size
+        return self.part.file_offset + self.part.uncompressed_size == self.member.size
 
 
 class Stream(NamedTuple):

@@ -353,14 +353,14 @@ class Extractor:
         if self._resume:
             crc = existing.part_crc(self._target, member, part, self._buffer)
             if crc is not None:
-                self._progress(part.raw_length)
+                self._progress(part.uncompressed_size)
                 return crc
-        copy = self._from_seed(part.digest, part.raw_length)
+        copy = self._from_seed(part.digest, part.uncompressed_size)
         if copy is not None:
             with _closing(self._open(member)) as fd:
                 _set_size(fd, member.size)
-                _write(fd, copy, part.raw_offset)
-            self._progress_copied(part.raw_length)
+                _write(fd, copy, part.file_offset)
+            self._progress_copied(part.uncompressed_size)
             return isal_zlib.crc32(copy)
         data = self._fetch(ranges, job.start, job.stop)
         if part.offset == 0:
@@ -371,11 +371,11 @@ class Extractor:
             if member.method == format.STORED:
                 checks.check(part.digest, blake3(data).digest(), "digest")
                 crc = isal_zlib.crc32(data)
-                _write(fd, data, part.raw_offset)
+                _write(fd, data, part.file_offset)
             else:
-                inflater = Inflater(part.raw_length)
+                inflater = Inflater(part.uncompressed_size)
                 digest = blake3()
-                offset = part.raw_offset
+                offset = part.file_offset
                 for piece in inflater.feed(data):
                     digest.update(piece)
                     crc = isal_zlib.crc32(piece, crc)
@@ -383,7 +383,7 @@ class Extractor:
                     offset += len(piece)
                 inflater.finish(last=job.is_last)
                 checks.check(part.digest, digest.digest(), "digest")
-        self._progress(part.raw_length)
+        self._progress(part.uncompressed_size)
         return crc
 
     def _extract_stream(self, job: Stream) -> None:

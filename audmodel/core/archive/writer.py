@@ -58,7 +58,7 @@ class _Encoded:
             with header offsets relative to the start of ``data``
         part: length in the archive, length in the file, and digest of a part
         crc: CRC-32 of the content of a part
-        raw_length: bytes read from files
+        uncompressed_size: bytes read from files
 
     """
 
@@ -66,7 +66,7 @@ class _Encoded:
     members: tuple[format.Member, ...]
     part: tuple[int, int, bytes]
     crc: int
-    raw_length: int
+    uncompressed_size: int
 
 
 _Job: TypeAlias = _Batch | _FilePart
@@ -128,7 +128,7 @@ class ArchiveWriter:
                     members.append(large.member)
                     yield self._count(encoding.data_descriptor(large.member))
                     large = None
-            self._progress(result.raw_length)
+            self._progress(result.uncompressed_size)
         # A file may change after it was read as well
         for file in self._files:
             file.check_unchanged()
@@ -184,7 +184,7 @@ class ArchiveWriter:
     def _encode_batch(self, batch: _Batch) -> _Encoded:
         pieces: list[bytes] = []
         members = []
-        position = raw_length = 0
+        position = uncompressed_size = 0
         for file in batch.files:
             raw = _read(file, 0, file.size)
             method, data = self._encode_small(raw)
@@ -193,8 +193,10 @@ class ArchiveWriter:
             pieces += [header, data]
             members.append(member)
             position += len(header) + len(data)
-            raw_length += len(raw)
-        return _Encoded(b"".join(pieces), tuple(members), (0, 0, b""), 0, raw_length)
+            uncompressed_size += len(raw)
+        return _Encoded(
+            b"".join(pieces), tuple(members), (0, 0, b""), 0, uncompressed_size
+        )
 
     def _encode_small(self, raw: bytes) -> tuple[int, bytes]:
         r"""Method and data of a file that is compressed as a whole."""
@@ -226,7 +228,9 @@ class _LargeMember:
     def add(self, encoded: _Encoded) -> None:
         r"""Add the next part."""
         self._parts.append(encoded.part)
-        self._crc = isal_zlib.crc32_combine(self._crc, encoded.crc, encoded.raw_length)
+        self._crc = isal_zlib.crc32_combine(
+            self._crc, encoded.crc, encoded.uncompressed_size
+        )
 
     @property
     def member(self) -> format.Member:

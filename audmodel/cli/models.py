@@ -74,9 +74,9 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _publish(args: argparse.Namespace) -> Result:
-    place = args.repository
-    if place is not None:
-        place = arguments.find_repository(place)
+    repository = args.repository
+    if repository is not None:
+        repository = arguments.find_repository(repository)
     model = (
         args.root,
         args.name,
@@ -90,7 +90,7 @@ def _publish(args: argparse.Namespace) -> Result:
         "date": args.date,
         "meta": values.read_values(args.meta),
         "subgroup": args.subgroup,
-        "repository": place,
+        "repository": repository,
     }
     if args.dry_run:
         return _plan([audmodel.plan_publish(*model, **options)])

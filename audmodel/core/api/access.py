@@ -216,7 +216,7 @@ def stream(
         return _existing(entry, cached, lambda: fetch(find(entry)))
     found = find(entry)
     # The current folder may be another one when the first file is asked for
-    found = dataclasses.replace(found, place=anchored(found.place))
+    found = dataclasses.replace(found, repository=anchored(found.repository))
     return _existing(entry, fetch(found), lambda: fetch(found))
 
 
@@ -232,11 +232,11 @@ def _existing(
         with contextlib.closing(paths):
             for path in paths:
                 # It may be in another folder of the model by then
-                place = os.path.relpath(path, folder.path)
-                name = place.partition(os.sep)[2]
+                relative = os.path.relpath(path, folder.path)
+                name = relative.partition(os.sep)[2]
                 if name in given:
                     continue
-                if not folder.has(place):
+                if not folder.has(relative):
                     break
                 given.add(name)
                 yield path

@@ -81,7 +81,7 @@ def open_archive(found: Found) -> Iterator[Archive]:
 
     """
     entry, header = found.entry, found.header
-    with open_registry(found.place) as registry:
+    with open_registry(found.repository) as registry:
         backend = registry.backend
         url = backend.object_url(layout.archive_path(entry.model, header.location))
         try:

@@ -139,16 +139,16 @@ def publish(publication: Publication) -> Transfer:
         total += encoding.local_header_length(file.name, file.size)
         total += encoding.record_length(file.name)
         total += format.PART.size * -(-file.size // format.PART_SIZE)
-    place = publication.repository
+    repository = publication.repository
     requests = _RECORDS + (_ALIAS if publication.alias else 0)
-    check_found(publication.model, publication.header, place)
+    check_found(publication.model, publication.header, repository)
     try:
-        with open_registry(place) as registry:
+        with open_registry(repository) as registry:
             check_free(registry, publication.model, publication.header)
             requests += registry.backend.write_requests(total)
     except RepositoryNotFoundError:
         # It is made when a model is published
-        if not is_embedded(place):
+        if not is_embedded(repository):
             raise
         requests += 1
     uid = str(publication.model)

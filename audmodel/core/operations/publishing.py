@@ -82,16 +82,16 @@ def publish(publication: Publication, start_progress: StartProgress) -> None:
         WriteUncertainError: if something may be stored later
 
     """
-    place = publication.repository
-    if is_embedded(place):
-        _make_embedded(place)
+    repository = publication.repository
+    if is_embedded(repository):
+        _make_embedded(repository)
     if not publication.repair:
         if publication.alias:
-            check_alias_found(publication.alias, place)
-        check_found(publication.model, publication.header, place)
+            check_alias_found(publication.alias, repository)
+        check_found(publication.model, publication.header, repository)
         _warn_of_prerelease(publication.model.version)
     store = _repair if publication.repair else _publish
-    with open_registry(place) as registry:
+    with open_registry(repository) as registry:
         store(registry, publication, start_progress(publication.size))
 
 
@@ -105,9 +105,9 @@ def _warn_of_prerelease(version: str) -> None:
         )
 
 
-def _make_embedded(place: Repository) -> None:
+def _make_embedded(repository: Repository) -> None:
     r"""Make the folder of the repository that needs no configuration."""
-    folder = os.path.join(expand_home(place.host), place.name)
+    folder = os.path.join(expand_home(repository.host), repository.name)
     try:
         os.makedirs(folder, exist_ok=True)
         disk.sync_names(folder, expand_home("~"))
@@ -244,7 +244,7 @@ def _log(
         "an archive of %d bytes, by %d worker(s).",
         what,
         publication.model,
-        registry.place,
+        registry.repository,
         time.monotonic() - start,
         len(publication.files),
         publication.size,
@@ -277,7 +277,7 @@ class _Archive:
         publication: Publication,
         before_commit: Callable[[], None] = lambda: None,
     ) -> None:
-        r"""Store the archive, in place of what a dead publisher left.
+        r"""Store the archive, in repository of what a dead publisher left.
 
         Args:
             claim: claim of the model

@@ -233,7 +233,7 @@ class _Audit:
                 logger.info(
                     "List of aliases of '%s' in %s rebuilt.",
                     model,
-                    self._registry.place,
+                    self._registry.repository,
                 )
             yield Finding(
                 layout.list_path(model),

@@ -132,7 +132,7 @@ def find(
         ]
         removed = _remove(registry, chosen)
         for orphan in sorted(removed, key=lambda orphan: orphan.path):
-            logger.info("Removed '%s' from %s.", orphan.path, registry.place)
+            logger.info("Removed '%s' from %s.", orphan.path, registry.repository)
         found = [
             dataclasses.replace(orphan, removed=orphan in removed) for orphan in found
         ]

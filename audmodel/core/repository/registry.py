@@ -52,13 +52,13 @@ class Registry:
 
     Args:
         backend: connection to the repository
-        place: the repository, as text for messages
+        repository: the repository, as text for messages
 
     """
 
-    def __init__(self, backend: ObjectBackend, place: str = "") -> None:
+    def __init__(self, backend: ObjectBackend, repository: str = "") -> None:
         self.backend = backend
-        self.place = place
+        self.repository = repository
 
     # ------------------------------------------------------------ models
 
@@ -203,7 +203,7 @@ class Registry:
         logger.info(
             "Metadata of '%s' in %s %s: %s.",
             model,
-            self.place,
+            self.repository,
             "replaced" if replace else "changed",
             ", ".join(map(repr, meta)) or "no fields",
         )
@@ -297,7 +297,7 @@ class Registry:
         path, source = layout.alias_path(name), f"The alias '{name}'"
         self._change(path, change, "alias", source, is_new=is_new, rebuild=dict)
         before = str(previous[0]) if previous else "nothing"
-        logger.info("Alias '%s' in %s: %s -> %s.", name, self.place, before, model)
+        logger.info("Alias '%s' in %s: %s -> %s.", name, self.repository, before, model)
         for other in previous:
             if other != model:
                 self._settle(other, name)

@@ -12,8 +12,8 @@ import os
 from audmodel.core.api.arguments import cache_entry
 from audmodel.core.api.arguments import load_options
 from audmodel.core.cache.entry import CacheEntry
-from audmodel.core.errors import InvalidInputError
 from audmodel.core.operations.find import find
+from audmodel.core.process.workers import check_positive
 from audmodel.core.repository.repository import anchored
 
 
@@ -200,9 +200,7 @@ def stream(
 
     """
     options = load_options(files=files, num_workers=num_workers, timeout=timeout)
-    if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 1:
-        raise InvalidInputError(f"'ahead' has to be a positive integer, not {ahead!r}.")
-    options = dataclasses.replace(options, ahead=ahead)
+    options = dataclasses.replace(options, ahead=check_positive("ahead", ahead))
     entry = cache_entry(uid, cache_root)
 
     from audmodel.core.operations.local import Local

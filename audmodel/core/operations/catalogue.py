@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 from typing import TypeVar
 
+from audmodel.core import uid as ids
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.cache.entry import CacheEntry
@@ -73,21 +74,7 @@ def _includes(value: object, part: object) -> bool:
             repr(key) in items and _includes(items[repr(key)], item)
             for key, item in part.items()
         )
-    return _comparable(value) == _comparable(part)
-
-
-def _comparable(value: object) -> object:
-    r"""Form that is equal for values that make the same model ID, NaN included.
-
-    In an ID, ``1``, ``1.0`` and ``True`` are different values.
-    """
-    if isinstance(value, Mapping):
-        return {repr(key): _comparable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value), [_comparable(item) for item in value]
-    if isinstance(value, set):
-        return set(map(repr, value))
-    return repr(value)
+    return ids.comparable(value) == ids.comparable(part)
 
 
 @dataclass

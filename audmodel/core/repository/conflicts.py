@@ -8,10 +8,8 @@ and several repositories are searched in their order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 import contextlib
 import logging
-from typing import Any
 import warnings
 
 from audmodel.core import uid as ids
@@ -218,8 +216,8 @@ def _check_same_model(
     # Parameters of earlier releases may be unreadable
     if names == (other.name, other.subgroup) and (
         isinstance(other.params, document.Unreadable)
-        or _in_order(document.stored_form(header.parameters, "params"))
-        == _in_order(other.parameters)
+        or ids.comparable(document.stored_form(header.parameters, "params"))
+        == ids.comparable(other.parameters)
     ):
         return
     raise ModelExistsError(
@@ -228,11 +226,6 @@ def _check_same_model(
         f"{_description(other)} of version {other.version} in {repository}. "
         "Add a parameter, or choose another name."
     )
-
-
-def _in_order(params: Mapping[str, Any]) -> str:
-    r"""Text that is the same for the same values, NaN included."""
-    return repr(sorted(params.items()))
 
 
 def _description(header: Header) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 import audmodel
 from audmodel.core.backend.base import ANY
+from audmodel.core.repository import changes
 from audmodel.core.repository import registry
 from audmodel.core.uid import ModelId
 from tests.behaviour.backends import content
@@ -196,7 +197,7 @@ def test_pauses_follow_the_length_of_an_attempt(
     clock = [0.0]
     pauses: list[float] = []
     stand_in = types.SimpleNamespace(monotonic=lambda: clock[0], sleep=pauses.append)
-    monkeypatch.setattr(registry, "time", stand_in)
+    monkeypatch.setattr(changes, "time", stand_in)
     monkeypatch.setattr("random.uniform", lambda _, end: end)
     with repository.connect() as backend:
         replace = backend.replace_object

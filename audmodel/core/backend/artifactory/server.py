@@ -20,6 +20,7 @@ from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.http import connections
 from audmodel.core.backend.http import credentials
 from audmodel.core.backend.http.agent import user_agent
+from audmodel.core.backend.http.causes import translated
 from audmodel.core.backend.http.objects import ObjectResponse
 from audmodel.core.backend.http.objects import Store
 from audmodel.core.backend.http.reasons import FULL
@@ -195,18 +196,11 @@ class Server(Store):
                 **arguments,
             )
 
-        failure = None
-        try:
-            response = request() if method == "GET" else interruption.finish(request)
-        except (RequestException, ValueError) as error:
-            failure = _no_response(error, self._url)
-        if failure is not None:
-            try:
-                # Outside of the handler, as the frames below know secrets
-                raise self.failed(failure)
-            finally:
-                # An error that refers to itself by its traceback keeps all frames
-                del failure
+        response = translated(
+            request if method == "GET" else lambda: interruption.finish(request),
+            (RequestException, ValueError),
+            lambda error: self.failed(_no_response(error, self._url)),
+        )
         self.reached = True
         if 200 <= response.status_code < 300:
             return response
@@ -443,26 +437,23 @@ def _json(response: requests.Response, *, required: bool) -> dict[str, Any]:
     r"""Body of a response."""
     from urllib3.exceptions import HTTPError
 
-    failure = None
     length = ObjectResponse(response.status_code, response.headers, response.raw).length
     if length is not None and length > LARGEST_JSON:
         raise RequestError(Kind.OTHER, f"the response has {length} bytes.")
-    try:
-        body = read_body(response.raw, LARGEST_JSON)
-        if body is None:
-            raise RequestError(Kind.OTHER, "the response is too long.")
-        data = json.loads(body)
-    except (HTTPError, ValueError, RecursionError, OSError) as error:
-        if not required:
-            return {}
-        failure = RequestError(Kind.AMBIGUOUS, "the response was truncated.", error)
-    if failure is not None:
-        try:
-            # Outside of the handler, as the frames below know secrets
-            raise failure
-        finally:
-            # An error that refers to itself by its traceback keeps all frames
-            del failure
+    kinds = (HTTPError, ValueError, RecursionError, OSError)
+
+    def load() -> Any:
+        with contextlib.suppress(*(() if required else kinds)):
+            body = read_body(response.raw, LARGEST_JSON)
+            if body is None:
+                raise RequestError(Kind.OTHER, "the response is too long.")
+            return json.loads(body)
+        return {}
+
+    def meaning(error: Exception) -> RequestError:
+        return RequestError(Kind.AMBIGUOUS, "the response was truncated.", error)
+
+    data = translated(load, kinds, meaning)
     return data if isinstance(data, dict) else {}
 
 

@@ -18,6 +18,7 @@ from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import DamagedObjectError
 from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.http.causes import translated
 from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import Retry
@@ -262,6 +263,7 @@ class Store(abc.ABC):
             RepositoryError: if the request fails
 
         """
+        from urllib3.exceptions import HTTPError
 
         def attempt() -> Whole:
             with self.get(path, bytes_) as response:
@@ -269,7 +271,11 @@ class Store(abc.ABC):
                     raise RequestError(Kind.AMBIGUOUS, _WRONG_RANGE)
                 length = response.length
                 if length is None:
-                    data = _read_to_end(response.stream, limit)
+                    data = translated(
+                        lambda: read_body(response.stream, limit),
+                        (HTTPError, OSError),
+                        truncated,
+                    )
                     return Whole(response, None if data is None else len(data), data)
                 if length > limit:
                     return Whole(response, length, None)
@@ -325,22 +331,6 @@ class Store(abc.ABC):
         etag = whole.response.etag
         condition = "" if whole.response.is_weak else etag
         return RemoteReader(self, path, size, whole.data, etag, condition)
-
-
-def _read_to_end(stream: Stream, limit: int) -> bytes | None:
-    r"""Body of unknown length, ``None`` if it is too long."""
-    from urllib3.exceptions import HTTPError
-
-    try:
-        return read_body(stream, limit)
-    except (HTTPError, OSError) as error:
-        failure = truncated(error)
-    try:
-        # Outside of the handler, as the frames below know secrets
-        raise failure
-    finally:
-        # An error that refers to itself by its traceback keeps all frames
-        del failure
 
 
 class RemoteReader(ObjectReader):

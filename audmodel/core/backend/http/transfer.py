@@ -18,6 +18,7 @@ from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.backend.errors import WriteUncertainError
+from audmodel.core.backend.http.causes import translated
 from audmodel.core.backend.http.causes import without_secrets
 from audmodel.core.process import requests as interruption
 
@@ -276,11 +277,8 @@ def fill(
     """
     from urllib3.exceptions import HTTPError
 
-    position = 0
-    failure = RequestError(
-        Kind.AMBIGUOUS, "the data ended early.", EOFError("the connection was closed")
-    )
-    try:
+    def read() -> int:
+        position = 0
         while position < len(view):
             data = stream.read1(min(_PIECE, len(view) - position))
             if not data:
@@ -288,15 +286,14 @@ def fill(
             view[position : position + len(data)] = data
             position += len(data)
             received(len(data))
-    except (HTTPError, OSError) as error:
-        failure = truncated(error)
-    try:
-        if position < len(view):
-            # Outside of the handler, as the frames below know secrets
-            raise failure
-    finally:
-        # An error that refers to itself by its traceback keeps all frames
-        del failure
+        return position
+
+    if translated(read, (HTTPError, OSError), truncated) < len(view):
+        raise RequestError(
+            Kind.AMBIGUOUS,
+            "the data ended early.",
+            EOFError("the connection was closed"),
+        )
 
 
 def truncated(error: Exception) -> RequestError:

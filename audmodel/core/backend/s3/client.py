@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from audmodel.core.backend.http import connections
 from audmodel.core.backend.http import credentials
 from audmodel.core.backend.http.agent import user_agent
+from audmodel.core.backend.http.causes import translated
 from audmodel.core.backend.http.causes import without_secrets
 from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import RequestError
@@ -290,25 +291,19 @@ def _translated(make: Callable[[], Result]) -> Result:
     r"""Raise errors of ours in place of those of boto3."""
     from botocore.exceptions import BotoCoreError
 
-    failure: Exception
-    try:
-        return make()
-    except _credential_errors() as error:
-        failure = s3_responses.no_response(error)
-    except ConfigurationError:
-        raise
-    except (BotoCoreError, ValueError) as error:
-        failure = ConfigurationError(
-            "The configuration of the AWS tools cannot be used: "
-            f"{str(error).rstrip('.')}."
-        )
-        failure.__cause__ = without_secrets(error)
-    try:
-        # Outside of the handlers, as the frames below know secrets
-        raise failure
-    finally:
-        # An error that refers to itself by its traceback keeps all frames
-        del failure
+    return translated(make, (BotoCoreError, ValueError), _meaning)
+
+
+def _meaning(error: Exception) -> Exception:
+    if isinstance(error, _credential_errors()):
+        return s3_responses.no_response(error)
+    if isinstance(error, ConfigurationError):
+        return error
+    unusable = ConfigurationError(
+        f"The configuration of the AWS tools cannot be used: {str(error).rstrip('.')}."
+    )
+    unusable.__cause__ = without_secrets(error)
+    return unusable
 
 
 def _session(*, is_looking: bool) -> Any:

@@ -12,6 +12,7 @@ import mimetypes
 from typing import Any
 
 from audmodel.core.backend.http import credentials
+from audmodel.core.backend.http.causes import translated
 from audmodel.core.backend.http.objects import ObjectResponse
 from audmodel.core.backend.http.objects import Store
 from audmodel.core.backend.http.transfer import Kind
@@ -150,29 +151,27 @@ class Bucket(Store):
         from botocore.parsers import ResponseParserError
         from urllib3.exceptions import HTTPError
 
-        failure = None
-        try:
-            response: dict[str, Any] = getattr(client, operation)(
-                Bucket=self.name, **arguments
-            )
-        except ClientError as error:
-            self._arrived(error.response)
-            failure = self._refused(client, error)
-        except (BotoCoreError, HTTPError, ResponseParserError) as error:
-            failure = s3_responses.no_response(error, self.endpoint.url)
-        except RequestError as error:
-            # It comes from inside of botocore
-            failure = RequestError(error.kind, error.reason)
-        except ValueError:
-            # A header holds something else than the number or date it should
-            failure = RequestError(Kind.AMBIGUOUS, "the response is not valid.")
-        if failure is not None:
-            try:
-                # Outside of the handlers, as the frames below know secrets
-                raise self.failed(failure)
-            finally:
-                # An error that refers to itself by its traceback keeps all frames
-                del failure
+        lost = (BotoCoreError, HTTPError, ResponseParserError)
+
+        def meaning(error: Exception) -> RequestError:
+            if isinstance(error, ClientError):
+                self._arrived(error.response)
+                failure = self._refused(client, error)
+            elif isinstance(error, lost):
+                failure = s3_responses.no_response(error, self.endpoint.url)
+            elif isinstance(error, RequestError):
+                # It comes from inside of botocore
+                failure = RequestError(error.kind, error.reason)
+            else:
+                # A header holds something else than the number or date it should
+                failure = RequestError(Kind.AMBIGUOUS, "the response is not valid.")
+            return self.failed(failure)
+
+        response: dict[str, Any] = translated(
+            lambda: getattr(client, operation)(Bucket=self.name, **arguments),
+            (ClientError, *lost, RequestError, ValueError),
+            meaning,
+        )
         self._arrived(response)
         if _REQUIRED.get(operation, "ResponseMetadata") not in response:
             raise RequestError(Kind.AMBIGUOUS, "the response is incomplete.")

@@ -50,6 +50,7 @@ _FILES = """
 
 # Modules of audmodel/core, and files in tests
 TARGETS = {
+    "repository/claim_record": _RECORDS,
     "repository/claims": _RECORDS,
     "repository/layout": _RECORDS + " behaviour/test_aliases repository/test_layout",
     "repository/changes": _RECORDS + " behaviour/test_aliases behaviour/test_meta",

@@ -20,6 +20,7 @@ from audmodel.core import disk
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.filesystem import FileSystem
+from audmodel.core.repository import claim_record
 from audmodel.core.repository import claims
 from audmodel.core.repository import layout
 from audmodel.core.repository.lookup import open_registry
@@ -398,8 +399,8 @@ def test_claim_of_a_living_process(
 ) -> None:
     monkeypatch.setattr(claims, "TIMEOUT", 0.3)
     uid = audmodel.uid("torch", {}, "1.0.0")
-    claim = claims._data("/a.zip", None)
-    monkeypatch.setattr(claims, "_own", {claim})
+    claim = claim_record.dump("/a.zip", None)
+    monkeypatch.setattr(claim_record, "own", {claim})
     with repository.connect() as backend:
         backend.create_object(claim_path(uid), claim)
     # It may only be slow, whatever it is doing
@@ -413,7 +414,7 @@ def test_claim_that_this_process_could_not_give_up(
 ) -> None:
     uid = audmodel.uid("torch", {}, "1.0.0")
     with repository.connect() as backend:
-        backend.create_object(claim_path(uid), claims._data("/a.zip", None))
+        backend.create_object(claim_path(uid), claim_record.dump("/a.zip", None))
     assert audmodel.publish(str(model_folder), "torch", {}, "1.0.0") == uid
 
 
@@ -421,7 +422,7 @@ def test_claim_that_this_process_could_not_give_up(
 def running(*, dead: bool = False) -> Iterator[bytes]:
     """Claim of another process, which runs or has ended."""
     with subprocess.Popen(["sleep", "60"]) as process:
-        claim = claim_of(process.pid, claims._process_start(process.pid))
+        claim = claim_of(process.pid, claim_record._process_start(process.pid))
         try:
             if dead:
                 process.kill()
@@ -433,7 +434,7 @@ def running(*, dead: bool = False) -> Iterator[bytes]:
 
 def claim_of(process: object, start: object) -> bytes:
     """Claim that says it is of a process of this machine."""
-    own = document.load(claims._data("/a.zip", None), "it")
+    own = document.load(claim_record.dump("/a.zip", None), "it")
     return document.dump({**own, "process": process, "start": start}, "it")
 
 
@@ -444,7 +445,7 @@ def hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "self").symlink_to(str(os.getpid()))
     (folder / str(os.getpid())).symlink_to("/proc/self")
-    monkeypatch.setattr(claims, "_PROCESSES", str(folder))
+    monkeypatch.setattr(claim_record, "_PROCESSES", str(folder))
     return folder
 
 
@@ -479,8 +480,8 @@ def test_living_process_that_cannot_be_seen(
 def test_living_process_that_does_not_know_when_it_began() -> None:
     with running() as claim:
         process = document.load(claim, "it")["process"]
-        assert claims.is_alive(claim) is True
-        assert claims.is_alive(claim_of(process, None)) is None
+        assert claim_record.is_alive(claim) is True
+        assert claim_record.is_alive(claim_of(process, None)) is None
 
 
 def test_ended_process_on_a_machine_that_hides_them(
@@ -518,7 +519,7 @@ def test_numbers_that_no_process_has(
         kill(process, number)
 
     monkeypatch.setattr(os, "kill", careful)
-    assert claims.is_alive(claim_of(process, "1")) is None
+    assert claim_record.is_alive(claim_of(process, "1")) is None
 
 
 @pytest.mark.parametrize("processes", ["missing", "of other processes"])
@@ -531,8 +532,8 @@ def test_machine_that_does_not_tell_its_processes_apart(
         (hidden / "self").symlink_to(str(os.getppid()))
         (hidden / str(os.getppid())).symlink_to("/proc/self")
     with running() as living, running(dead=True) as dead:
-        assert claims.is_alive(living) is None
-        assert claims.is_alive(dead) is None
+        assert claim_record.is_alive(living) is None
+        assert claim_record.is_alive(dead) is None
 
 
 def test_machine_that_does_not_tell_when_it_was_started(
@@ -540,7 +541,7 @@ def test_machine_that_does_not_tell_when_it_was_started(
 ) -> None:
     monkeypatch.setattr(disk, "boot_id", lambda: "")
     with running(dead=True) as claim:
-        assert claims.is_alive(claim) is None
+        assert claim_record.is_alive(claim) is None
 
 
 class Failing(FileSystem):
@@ -768,7 +769,7 @@ def test_two_take_over_the_same_claim(
             return super().replace_object(path, data, etag)
 
     with repository.connect() as backend:
-        dead = claims._data("/a.zip", None).replace(
+        dead = claim_record.dump("/a.zip", None).replace(
             str(os.getpid()).encode(), str(2**22 + 1).encode()
         )
         backend.create_object(claim_path(uid), dead)
@@ -842,7 +843,7 @@ def test_machine_that_is_paused_together_with_its_clock(
     (other / "file").write_bytes(b"of the one that took over")
     monkeypatch.setattr(claims, "_now", lambda: 0.0)
     monkeypatch.setattr(claims, "TIMEOUT", 0.1)
-    monkeypatch.setattr(claims, "is_alive", lambda data: None)
+    monkeypatch.setattr(claim_record, "is_alive", lambda data: None)
     replace = claims.Claim.replace
 
     def late(claim: claims.Claim, path: str, data: bytes) -> None:

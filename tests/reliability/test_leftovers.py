@@ -21,6 +21,7 @@ import pytest
 import audmodel
 from audmodel.core.backend.filesystem import FileSystem
 from audmodel.core.backend.s3.backend import S3
+from audmodel.core.repository import claim_record
 from audmodel.core.repository import claims
 from audmodel.core.repository import layout
 from audmodel.core.uid import ModelId
@@ -62,10 +63,10 @@ def dead_claim(
     """Claim of a process of this machine that is gone."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    start = claims._process_start(os.getpid())
+    start = claim_record._process_start(os.getpid())
     assert start
     return (
-        claims._data(layout.archive_path(model, location), found)
+        claim_record.dump(layout.archive_path(model, location), found)
         .replace(f"process: {os.getpid()}".encode(), f"process: {process.pid}".encode())
         .replace(start.encode(), b"1")
     )
@@ -176,8 +177,8 @@ def test_claims_of_the_living_and_of_others(
         path_of(DEAD, "claim"),
         path_of(ModelId("deadbeef", "2.0.0"), "claim"),
     )
-    living = claims._data("/a.zip", None)
-    monkeypatch.setattr(claims, "_own", {living})
+    living = claim_record.dump("/a.zip", None)
+    monkeypatch.setattr(claim_record, "own", {living})
     store(repository, mine, living)
     meta = path_of(DEAD, "meta")
     store(repository, meta, b"{}")
@@ -199,7 +200,7 @@ def test_claims_of_the_living_and_of_others(
     assert content(repository).keys() == {mine, meta, theirs, archive}
     # Until it stops to do so
     monkeypatch.undo()
-    monkeypatch.setattr(claims, "_own", {living})
+    monkeypatch.setattr(claim_record, "own", {living})
     monkeypatch.setattr(claims, "TIMEOUT", 0.2)
     monkeypatch.setattr(claims, "_POLL_INTERVAL", 0.05)
     found = audmodel.leftovers(repository, days=0, remove=True, unproven=True)

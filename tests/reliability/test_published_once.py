@@ -17,6 +17,7 @@ import pytest
 
 import audmodel
 from audmodel.core.backend.filesystem import FileSystem
+from audmodel.core.repository import claim_record
 from audmodel.core.repository import claims
 from audmodel.core.repository import layout
 from audmodel.core.uid import ModelId
@@ -76,7 +77,7 @@ def dying(calls: int) -> Iterator[Callable[[], bool]]:
         with contextlib.suppress(DeathError):
             yield lambda: is_dead
     # What was not given up belongs to a process that has ended
-    claims._own.clear()
+    claim_record.own.clear()
 
 
 def deaths(act: Callable[[], object]) -> Iterator[None]:
@@ -263,7 +264,7 @@ def test_publisher_that_commits_while_a_cleaner_looks(
     monkeypatch.setattr(FileSystem, "write_object", write)
     for name in ("stat_object", "delete_object"):
         monkeypatch.setattr(FileSystem, name, mortal(getattr(FileSystem, name)))
-    monkeypatch.setattr(claims, "is_alive", lambda _: False)
+    monkeypatch.setattr(claim_record, "is_alive", lambda _: False)
     publisher.start()
     assert has_stored.wait(20)
     monkeypatch.setattr(claims, "claimed", late)

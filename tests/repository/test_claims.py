@@ -36,8 +36,8 @@ def test_other_processes_see_that_the_publisher_is_alive(
     registry: Registry, python: Interpreter
 ) -> None:
     code = """
-        from audmodel.core.repository import claims
-        return claims.is_alive(args["data"].encode())
+        from audmodel.core.repository import claim_record
+        return claim_record.is_alive(args["data"].encode())
     """
     with claims.claimed(registry, MODEL, ARCHIVE):
         stored = registry.backend.read_object(

@@ -15,24 +15,19 @@ from collections.abc import Iterator
 import contextlib
 from contextlib import contextmanager
 import logging
-import os
-import secrets
-import socket
 import threading
 import time
-from typing import Any
 
-from audmodel.core import disk
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import WriteUncertainError
-from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.errors import PublishConflictError
 from audmodel.core.process.requests import GRACE
 from audmodel.core.process.requests import Requests
 from audmodel.core.process.workers import start_thread
+from audmodel.core.repository import claim_record
 from audmodel.core.repository import layout
 from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
@@ -46,12 +41,6 @@ RENEW_INTERVAL = 10.0
 # A claim that was not renewed for so long was left by a dead publisher
 TIMEOUT = 60.0
 _POLL_INTERVAL = 1.0
-# Where the system describes processes
-_PROCESSES = "/proc"
-# States of processes that have ended
-_DEAD = {"Z", "X", "x"}
-# Claims of this process that it works under
-_own: set[bytes] = set()
 
 
 class Claim:
@@ -93,12 +82,12 @@ class Claim:
     def new_form(self) -> bytes:
         r"""Form in which the claim is going to be stored."""
         data = self._data()
-        _own.add(data)
+        claim_record.own.add(data)
         self._forms.add(data)
         return data
 
     def _data(self, *, is_left: bool = False) -> bytes:
-        return _data(
+        return claim_record.dump(
             self._archive,
             self._found,
             may_be_published=self._may_be_published,
@@ -115,10 +104,10 @@ class Claim:
             form
 
         """
-        if archive_of(data) == self._archive:
+        if claim_record.archive_of(data) == self._archive:
             # The dead publisher may have stored the archive that is there now
-            self._found = _found_by(data)
-            self._may_be_published |= _is_published_by(data)
+            self._found = claim_record.found_by(data)
+            self._may_be_published |= claim_record.is_published_by(data)
         return self.new_form()
 
     @property
@@ -162,7 +151,7 @@ class Claim:
                 raise self.conflict()
             if not self._backend.replace_object(self._path, data, stored.etag):
                 raise self.conflict()
-        _own.difference_update(self._forms - {data})
+        claim_record.own.difference_update(self._forms - {data})
         self._forms = {data}
         self._renewed = _now()
 
@@ -294,7 +283,7 @@ class Claim:
 
     def release(self) -> None:
         r"""Delete the claim if it is still ours."""
-        _own.difference_update(self._forms)
+        claim_record.own.difference_update(self._forms)
         try:
             etag = self._probable_etag()
             # A storage that computes etags in another way did not delete it
@@ -312,7 +301,7 @@ class Claim:
         It no longer names the process,
         which may continue without publishing.
         """
-        _own.difference_update(self._forms)
+        claim_record.own.difference_update(self._forms)
         try:
             stored = self._stored()
             if stored is not None:
@@ -409,29 +398,6 @@ def _look(backend: ObjectBackend, path: str) -> tuple[str | None, bool]:
     return None if state is None else state.etag, False
 
 
-def _data(
-    archive: str,
-    found: str | None,
-    *,
-    may_be_published: bool = False,
-    is_left: bool = False,
-) -> bytes:
-    process = None if is_left else os.getpid()
-    return document.dump(
-        {
-            "id": secrets.token_hex(16),
-            "archive": archive,
-            "found": found,
-            "may_be_published": may_be_published,
-            "host": socket.gethostname(),
-            "space": _process_space(),
-            "process": process,
-            "start": process and _process_start(process),
-        },
-        "claim",
-    )
-
-
 def _take_over(
     registry: Registry, model: ModelId, path: str, claim: Claim
 ) -> bytes | None:
@@ -458,7 +424,7 @@ def _take_over(
                 return None
         elif seen is None or stored.data != seen.data:
             raise _busy(model, stored.data)
-        elif (alive := is_alive(stored.data)) is False or waited > TIMEOUT:
+        elif (alive := claim_record.is_alive(stored.data)) is False or waited > TIMEOUT:
             if alive:
                 raise _busy(model, stored.data)
             data = claim.new_form_after(stored.data)
@@ -469,7 +435,7 @@ def _take_over(
             logger.warning(
                 "%s started to publish '%s'. "
                 "Waiting up to %.0f s to see whether it renews its claim.",
-                _publisher(stored.data),
+                claim_record.publisher(stored.data),
                 model,
                 TIMEOUT,
             )
@@ -487,66 +453,8 @@ def _take_over(
 
 def _busy(model: ModelId, data: bytes) -> PublishConflictError:
     return PublishConflictError(
-        f"{_publisher(data)} publishes '{model}' at the moment. "
+        f"{claim_record.publisher(data)} publishes '{model}' at the moment. "
         "Wait until it is done, or stop it."
-    )
-
-
-def _read_claim(data: bytes) -> dict[str, Any]:
-    try:
-        return document.load(data, "A claim")
-    except InvalidDocumentError:
-        return {}  # not a claim of ours, it expires like any other
-
-
-def archive_of(data: bytes) -> str | None:
-    r"""Path of the archive that a publisher stores.
-
-    Args:
-        data: stored form of its claim
-
-    Returns:
-        path, ``None`` if the claim does not name it
-
-    """
-    archive = _read_claim(data).get("archive")
-    return archive if isinstance(archive, str) else None
-
-
-def has_left(data: bytes, path: str, etag: str, backend: ObjectBackend) -> bool:
-    r"""Whether a publisher has stored an archive, and no header.
-
-    Args:
-        data: stored form of its claim
-        path: path of the archive
-        etag: etag of the archive
-        backend: where it is stored
-
-    Returns:
-        whether the archive was not there before,
-        and the publisher did not get so far as to store a header
-
-    """
-    if archive_of(data) != path or _is_published_by(data):
-        return False
-    found = _found_by(data)
-    return found is None or not backend.may_be_same(found, etag)
-
-
-def _found_by(data: bytes) -> str | None:
-    found = _read_claim(data).get("found")
-    return None if found is None else str(found)
-
-
-def _is_published_by(data: bytes) -> bool:
-    r"""Whether a publisher may have stored a header."""
-    return _read_claim(data).get("may_be_published") is not False
-
-
-def _publisher(data: bytes) -> str:
-    claim = _read_claim(data)
-    return (
-        f"Process {str(claim.get('process'))[:20]} on '{str(claim.get('host'))[:100]}'"
     )
 
 
@@ -554,83 +462,3 @@ def _now() -> float:
     r"""Seconds by a clock that runs even while the machine is asleep."""
     clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return time.clock_gettime(clock)
-
-
-def _process_space() -> str:
-    r"""ID of the boot and of the PID namespace.
-
-    Containers may have the host name of their machine,
-    but do not see its processes.
-
-    Returns:
-        ID, empty if it cannot be read
-
-    """
-    try:
-        # The container may see /proc of another PID namespace
-        if os.readlink(f"{_PROCESSES}/self") != str(os.getpid()):
-            return ""
-        space = os.readlink(f"{_PROCESSES}/self/ns/pid")
-    except OSError:
-        return ""
-    boot = disk.boot_id()
-    return f"{boot} {space}" if boot else ""
-
-
-def is_alive(data: bytes) -> bool | None:
-    r"""Whether the publisher runs on this machine.
-
-    Args:
-        data: stored form of its claim
-
-    Returns:
-        ``False`` if it ran here and is gone,
-        ``None`` if it cannot be told,
-        since it is on another machine, or hidden on this one
-
-    """
-    claim = _read_claim(data)
-    process = claim.get("process")
-    space = _process_space()
-    if (
-        not space
-        or claim.get("space") != space
-        or claim.get("host") != socket.gethostname()
-        # 0 and negative PIDs address process groups
-        or type(process) is not int
-        or process <= 0
-    ):
-        return None
-    if process == os.getpid():
-        # A claim of this process that it failed to delete counts as dead
-        return data in _own
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        pass  # process of another user, or not a valid PID
-    claimed_start, start = claim.get("start"), _process_start(process)
-    if claimed_start is None or start is None:
-        return None
-    # The PID may have been reused
-    return bool(start == claimed_start)
-
-
-def _process_start(process: int) -> str | None:
-    r"""When a process started.
-
-    Returns:
-        time, empty if it has ended,
-        or ``None`` if this cannot be seen
-
-    """
-    try:
-        path = f"{_PROCESSES}/{process}/stat"
-        with open(path, encoding="ascii", errors="replace") as file:
-            # The name of the program, in parentheses, may hold anything
-            fields = file.read().rpartition(")")[2].split()
-            # A zombie has ended, but was not reaped yet
-            return "" if fields[0] in _DEAD else fields[19]
-    except (OSError, IndexError):
-        return None

@@ -25,6 +25,7 @@ from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.errors import PublishConflictError
+from audmodel.core.repository import claim_record
 from audmodel.core.repository import claims
 from audmodel.core.repository import layout
 from audmodel.core.repository.registry import Registry
@@ -169,9 +170,9 @@ def _remove_of(
     r"""Remove the orphans of one model, unless it is being published."""
     backend = registry.backend
     stored = backend.read_object(layout.record_path(model, "claim"), document.MAX_BYTES)
-    if stored is not None and claims.is_alive(stored.data):
+    if stored is not None and claim_record.is_alive(stored.data):
         return set()
-    archive = (stored and claims.archive_of(stored.data)) or group[0].archive
+    archive = (stored and claim_record.archive_of(stored.data)) or group[0].archive
     removed = set()
     try:
         # The claim keeps publishers away
@@ -264,12 +265,12 @@ class _Search:
         return (
             kind == "archive"
             and claim is not None
-            and claims.has_left(claim, path, etag, self._backend)
+            and claim_record.has_left(claim, path, etag, self._backend)
         )
 
     def _claim(self, path: str, model: ModelId) -> Iterator[_Candidate]:
         stored = self._backend.read_object(path, document.MAX_BYTES)
-        if stored is None or claims.is_alive(stored.data):
+        if stored is None or claim_record.is_alive(stored.data):
             return
         self._claims[model] = stored.data
         for candidate in self._object(path, "claim", model):
@@ -283,7 +284,7 @@ class _Search:
             return
         claim = self._claims.get(model) if model else None
         proven = upload.is_dead or (
-            claim is not None and claims.archive_of(claim) == upload.path
+            claim is not None and claim_record.archive_of(claim) == upload.path
         )
 
         def abort() -> bool:

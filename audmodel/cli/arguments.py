@@ -123,9 +123,6 @@ def find_repository(text: str) -> audmodel.Repository:
         text: name of a configured repository,
             or backend, host and name of any
 
-    Returns:
-        repository
-
     Raises:
         InvalidInputError: if it is neither,
             or several repositories have the name
@@ -158,9 +155,6 @@ def find_repository(text: str) -> audmodel.Repository:
 
 def as_pairs(values: Mapping[str, Any]) -> str:
     r"""Values as ``KEY=VALUE``.
-
-    Args:
-        values: values by name
 
     Returns:
         ``'KEY=VALUE'`` with commas in between

@@ -74,9 +74,6 @@ def parse(uid: str) -> ModelId | ShortId | Alias:
     Args:
         uid: model ID, short ID, legacy ID, or alias
 
-    Returns:
-        the parsed ID
-
     Raises:
         TypeError: if ``uid`` is not a string
         InvalidIdError: if ``uid`` cannot be an ID or an alias
@@ -108,9 +105,6 @@ def is_alias(name: str) -> bool:
 
 def check_alias(name: str) -> None:
     r"""Raise an error if a string cannot be used as an alias.
-
-    Args:
-        name: name of the alias
 
     Raises:
         TypeError: if ``name`` is not a string
@@ -203,11 +197,6 @@ def short_id(name: str, params: Mapping[str, object], subgroup: str | None) -> s
     so that the ID can be computed from the stored header.
     Those that cannot be stored count as they are:
     earlier releases published models with some of them.
-
-    Args:
-        name: name of the model
-        params: parameters of the model
-        subgroup: subgroup of the model
 
     Returns:
         8 hexadecimal digits

@@ -64,9 +64,6 @@ def fork(descriptors: list[int]) -> Fork:
     Args:
         descriptors: what the process gets, besides standard streams
 
-    Returns:
-        the process
-
     Raises:
         OSError: if the system allows no further process
         RuntimeError: if there is no server

@@ -211,9 +211,6 @@ class _Worker:
     def call(self, call: Callable[[], Any]) -> Any:
         """Let the process carry out a call.
 
-        Args:
-            call: the call
-
         Returns:
             what it returned
 

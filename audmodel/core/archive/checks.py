@@ -25,9 +25,6 @@ def content(
         data: bytes from the header of the member on
         length: number of bytes, all of the member if it is ``None``
 
-    Returns:
-        the data
-
     Raises:
         ArchiveError: if the header contradicts the directory,
             or there are fewer bytes

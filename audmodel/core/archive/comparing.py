@@ -47,9 +47,6 @@ def right_files(
         members: files that may be there
         num_workers: number of threads
 
-    Returns:
-        names of the files that are there and right
-
     """
     try:
         folder.status("")
@@ -121,12 +118,7 @@ def _lacks_mode(folder: Target, member: format.Member) -> bool:
 
 
 class _Check:
-    r"""Read files, or parts of them, in buffers that are used again.
-
-    Args:
-        folder: folder that the files are in
-
-    """
+    r"""Read files, or parts of them, in buffers that are used again."""
 
     def __init__(self, folder: Target) -> None:
         self._folder = folder

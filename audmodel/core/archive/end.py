@@ -21,9 +21,6 @@ _MAX_EXPECTED = 1024 * format.KIB
 def read(source: Content) -> bytearray:
     r"""Read everything after the members of an archive.
 
-    Args:
-        source: the archive
-
     Returns:
         table of parts, directory, and end records
 
@@ -105,9 +102,6 @@ def parse(data: Buffer, size: int) -> format.Directory:
     Args:
         data: everything after the members
         size: size of the archive in bytes
-
-    Returns:
-        directory
 
     Raises:
         ArchiveError: if the directory is damaged,

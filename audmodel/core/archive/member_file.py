@@ -153,9 +153,6 @@ class MemberFile(io.RawIOBase):
     def readall(self) -> bytes:
         r"""Read all bytes up to the end of the file.
 
-        Returns:
-            the bytes
-
         Raises:
             ArchiveError: if a part is damaged
             OSError: if reading failed, and the position was not set since
@@ -236,9 +233,6 @@ class _FetchedParts:
             number: number of the part
             last: last part that is known to be needed
             goes_on: whether reading continues where it stopped before
-
-        Returns:
-            the part
 
         """
         if number in self._kept:

@@ -21,9 +21,6 @@ def find_directory(tail: Buffer, size: int) -> format.DirectoryRange:
             at least ``END_SIZE`` if there are as many
         size: size of the archive in bytes
 
-    Returns:
-        position of the directory
-
     Raises:
         ArchiveError: if these are not the last bytes of a complete archive
 

@@ -24,10 +24,6 @@ from audmodel.core.damage import until_intact
 def find_member(directory: format.Directory, name: str) -> Entry | None:
     r"""Find a file in an archive.
 
-    Args:
-        directory: directory of the archive
-        name: name of the file
-
     Returns:
         the file and the bytes that hold it,
         or ``None`` if there is no such file
@@ -44,9 +40,6 @@ def has_parts(member: format.Member) -> bool:
 
     A small one is a single part.
     A large one without index is verified when all of it has arrived.
-
-    Args:
-        member: the member
 
     Returns:
         whether its parts can be read
@@ -106,9 +99,6 @@ class MemberParts:
         It is fetched again if it is damaged.
 
         May be called by several threads at once.
-
-        Args:
-            number: number of the part
 
         Returns:
             bytes of the file

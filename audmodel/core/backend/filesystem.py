@@ -86,13 +86,7 @@ class FileReader(ObjectReader):
 
 
 class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[misc]
-    r"""Backend for a folder.
-
-    Args:
-        host: host folder
-        repository: name of the folder of the repository
-
-    """
+    r"""Backend for a folder."""
 
     # Writes are done when the call to the operating system returns
     has_late_writes = False

@@ -41,12 +41,7 @@ class ObjectReader(abc.ABC):
         return sum(self._received.copy().values())
 
     def arrived(self, count: int) -> None:
-        r"""Take note of bytes that came from the storage.
-
-        Args:
-            count: number of bytes
-
-        """
+        r"""Take note of bytes that came from the storage."""
         thread = threading.get_ident()
         self._received[thread] = self._received.get(thread, 0) + count
 
@@ -90,9 +85,6 @@ class ObjectReader(abc.ABC):
             offset: position in the object in bytes
             view: buffer, filled as a whole
 
-        Returns:
-            whether it was filled
-
         """
         tail = self.tail
         start = offset - (self.size - len(tail))
@@ -127,9 +119,6 @@ class ObjectReader(abc.ABC):
         Args:
             offset: position in the object in bytes
             length: number of bytes
-
-        Returns:
-            the bytes
 
         Raises:
             RepositoryError: if the bytes cannot be read

@@ -183,12 +183,7 @@ class Slot:
         return Staging(self._parent, name, self.folder, self._marker, left, borrowed)
 
     def attempts(self) -> list[Folder]:
-        r"""Folders of attempts to fill this one, running or not.
-
-        Returns:
-            folders
-
-        """
+        r"""Folders of attempts to fill this one, running or not."""
         prefix = f".{self._name}~"
         # Releases before 2.0 have one folder for attempts to load the whole model
         released = f"{self.folder.name}~"
@@ -200,9 +195,6 @@ class Slot:
 
     def is_left(self, attempt: Folder) -> bool:
         r"""Whether no process uses the folder of an attempt.
-
-        Args:
-            attempt: folder of an attempt
 
         Returns:
             whether the lock is held and excludes other processes,

@@ -213,9 +213,6 @@ class Staging:
         Args:
             name: name of the file, with ``'/'`` between folders
 
-        Returns:
-            path of the file
-
         Raises:
             FileNotFoundError: if the folder was taken away
 
@@ -252,10 +249,6 @@ def resumable_files(
     left: Iterable[Folder], expected: Container[str]
 ) -> dict[str, tuple[Item, Folder]]:
     r"""Files of attempts that ended early, from which a load continues.
-
-    Args:
-        left: folders of the attempts
-        expected: names of files
 
     Returns:
         file that has most, and its folder, by name

@@ -104,12 +104,7 @@ class Folder:
         return self._parts[-1]
 
     def folder(self, name: str) -> Folder:
-        r"""Folder below this one.
-
-        Args:
-            name: name of the folder
-
-        """
+        r"""Folder below this one."""
         return Folder(self._root, "/".join((*self._parts, name)), self._pin)
 
     def pinned(self) -> Folder:
@@ -136,9 +131,6 @@ class Folder:
     def size(self, name: str) -> int | None:
         r"""Bytes of a regular file.
 
-        Args:
-            name: name of the file
-
         Returns:
             number of bytes, or ``None`` if there is none
 
@@ -150,12 +142,7 @@ class Folder:
         return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def has(self, name: str) -> bool:
-        r"""Whether there is a file, a folder or anything else.
-
-        Args:
-            name: name of it
-
-        """
+        r"""Whether there is a file, a folder or anything else."""
         try:
             self.status(name)
         except OSError:
@@ -200,9 +187,6 @@ class Folder:
 
         Files and folders that vanish in the meantime are skipped.
 
-        Yields:
-            items
-
         """
         left = [""]
         while left:
@@ -226,9 +210,6 @@ class Folder:
 
     def open(self, name: str) -> int:
         r"""Open a regular file for reading.
-
-        Args:
-            name: name of the file
 
         Returns:
             file descriptor
@@ -319,10 +300,6 @@ class Folder:
 
     def read_start(self, name: str, limit: int) -> bytes | None:
         r"""First bytes of a file.
-
-        Args:
-            name: name of the file
-            limit: number of bytes
 
         Returns:
             bytes, or ``None`` if there is no file that can be read
@@ -420,14 +397,7 @@ class Folder:
             os.rename(old, new, src_dir_fd=source, dst_dir_fd=target)
 
     def link(self, name: str, folder: Folder, new_name: str) -> None:
-        r"""Give a file one more name.
-
-        Args:
-            name: name of the file
-            folder: folder of the new name
-            new_name: name in that folder
-
-        """
+        r"""Give a file one more name."""
         with (
             self._above(name) as (source, old),
             folder._above(new_name) as (target, new),
@@ -483,12 +453,7 @@ class Folder:
             _remove(fd, last, ignore_errors=True)
 
     def set_mode(self, mode: int) -> None:
-        r"""Change the permissions of the folder.
-
-        Args:
-            mode: permissions
-
-        """
+        r"""Change the permissions of the folder."""
         with self._opened() as fd:
             os.fchmod(fd, mode)
 
@@ -538,12 +503,7 @@ class Folder:
             return time.time()
 
     def sync(self, name: str = "") -> None:
-        r"""Sync a file, or the names in this folder, to the disk.
-
-        Args:
-            name: name of the file
-
-        """
+        r"""Sync a file, or the names in this folder, to the disk."""
         if name:
             fd = self.open(name)
             try:

@@ -70,12 +70,7 @@ class Requests:
             _local.requests = outer
 
     def adopt(self, inner: Requests) -> None:
-        r"""Cancel other requests as well.
-
-        Args:
-            inner: other requests
-
-        """
+        r"""Cancel other requests as well."""
         with _lock:
             self._inner.add(inner)
         if self.cancelled:
@@ -95,9 +90,6 @@ class Requests:
 
     def take(self, connection: Any) -> None:
         r"""Use a connection.
-
-        Args:
-            connection: connection
 
         Raises:
             InterruptedError: if no more requests are wanted
@@ -152,9 +144,6 @@ def prefetch_requests(
         num_workers: number of threads
         ahead: see :func:`audmodel.parallel.prefetch`
 
-    Returns:
-        generator of results
-
     """
     requests = Requests()
     outer = current()
@@ -179,9 +168,6 @@ def finish(function: Callable[[], Result]) -> Result:
 
     Args:
         function: sends requests that change something
-
-    Returns:
-        result of the function
 
     """
     if threading.current_thread() is not threading.main_thread():

@@ -46,9 +46,6 @@ class Shared(Generic[Value]):
             key: what it is made for
             make: makes it
 
-        Returns:
-            value
-
         """
         with self._lock:
             if key not in self._values:

@@ -18,9 +18,6 @@ def check_num_workers(num_workers: int | None) -> int:
         num_workers: number of workers,
             ``None`` chooses one for the machine
 
-    Returns:
-        number of workers
-
     Raises:
         InvalidInputError: if it is not a positive integer
 
@@ -53,9 +50,6 @@ def check_positive(name: str, value: int, allowed: str = "a positive integer") -
 
 def start_thread(function: Callable[[], object]) -> bool:
     r"""Run a function in a thread that the end of the process does not wait for.
-
-    Args:
-        function: what to run
 
     Returns:
         ``False`` if the system allows no more threads,

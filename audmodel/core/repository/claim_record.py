@@ -36,9 +36,6 @@ def dump(
         may_be_published: whether the model may have a header
         is_left: whether the claim no longer names the process
 
-    Returns:
-        stored form
-
     """
     process = None if is_left else os.getpid()
     return document.dump(

@@ -100,9 +100,6 @@ class Claim:
         Args:
             data: claim of the dead publisher
 
-        Returns:
-            form
-
         """
         if claim_record.archive_of(data) == self._archive:
             # The dead publisher may have stored the archive that is there now
@@ -246,10 +243,6 @@ class Claim:
         If another process takes the claim over in the meantime,
         then it changes the claim or the object, and nothing is replaced.
 
-        Args:
-            path: path of the object
-            data: content
-
         Raises:
             PublishConflictError: if another process stored it
 
@@ -343,9 +336,6 @@ def claimed(
         archive: path of its archive
         may_be_published: whether the model may have a header,
             so that the claim proves no object to be an orphan
-
-    Yields:
-        claim
 
     Raises:
         PublishConflictError: if another process publishes it at the moment

@@ -56,11 +56,6 @@ def check_found(model: ModelId, header: Header, repository: Repository) -> None:
     Repositories that are searched later are not asked:
     a model is often published first where few see it.
 
-    Args:
-        model: ID of the model
-        header: its header
-        repository: where it is to be published
-
     Raises:
         ModelExistsError: if a repository that is searched before has the model,
             or another one of its short ID
@@ -140,10 +135,6 @@ def _log_unknown(model: ModelId, error: Exception) -> None:
 
 def check_alias_found(alias: str, repository: Repository) -> None:
     r"""Raise an error if an alias would never be found where it is set.
-
-    Args:
-        alias: name of the alias
-        repository: where it is to be set
 
     Raises:
         InvalidInputError: if a repository that is searched before has such an alias

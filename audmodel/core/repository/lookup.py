@@ -36,12 +36,6 @@ Result = TypeVar("Result")
 def open_registry(repository: Repository) -> Iterator[Registry]:
     r"""Open the registry of a repository.
 
-    Args:
-        repository: the repository
-
-    Yields:
-        registry
-
     Raises:
         ConfigurationError: if its backend is not known
         RepositoryError: if it does not exist, or cannot be reached
@@ -99,9 +93,6 @@ def each(
             returns ``None`` if it has no result
         repositories: repositories to search,
             all that are configured if it is ``None``
-
-    Returns:
-        repositories and their results
 
     Raises:
         RepositoryError: if a repository cannot be used,

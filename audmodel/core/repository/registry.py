@@ -67,9 +67,6 @@ class Registry:
     def header(self, model: ModelId) -> tuple[Header, bytes] | None:
         r"""Header of a model.
 
-        Args:
-            model: ID of the model
-
         Returns:
             header and its stored form,
             or ``None`` if the model does not exist
@@ -85,12 +82,7 @@ class Registry:
         return header_module.parse(data, model, f"The header of model {model}"), data
 
     def header_url(self, model: ModelId) -> str:
-        r"""Where the header of a model is, which no other repository has as well.
-
-        Args:
-            model: ID of the model
-
-        """
+        r"""Where the header of a model is, which no other repository has as well."""
         return self.backend.object_url(layout.record_path(model, "header"))
 
     def versions(self, short: str) -> set[str]:
@@ -153,9 +145,6 @@ class Registry:
     def meta(self, model: ModelId) -> tuple[dict[str, Any], bytes] | None:
         r"""Metadata of a model.
 
-        Args:
-            model: ID of the model
-
         Returns:
             metadata and its stored form,
             or ``None`` if there is none
@@ -214,9 +203,6 @@ class Registry:
     def alias(self, name: str) -> ModelId | None:
         r"""Model that an alias points to.
 
-        Args:
-            name: name of the alias
-
         Returns:
             ID of the model,
             or ``None`` if there is no such alias
@@ -246,9 +232,6 @@ class Registry:
 
     def listed_aliases(self, model: ModelId) -> list[str]:
         r"""Aliases that may point to a model.
-
-        Args:
-            model: ID of the model
 
         Returns:
             all aliases that point to it,

@@ -41,9 +41,6 @@ _silent: dict[str, _Silence] = {}
 def rest(repository: Repository) -> float:
     r"""Seconds for which a host is skipped if another one may respond.
 
-    Args:
-        repository: repository on the host
-
     Returns:
         seconds, ``0`` if it is not skipped
 
@@ -57,9 +54,6 @@ def has_moved(repository: Repository) -> bool:
 
     If a name server gives only some of many addresses each time,
     the host has moved only if all of them are new.
-
-    Args:
-        repository: repository on the host
 
     Returns:
         whether it may respond
@@ -77,12 +71,7 @@ def has_moved(repository: Repository) -> bool:
 
 @contextmanager
 def noticed(repository: Repository) -> Iterator[None]:
-    r"""Remember whether a host responds inside the block.
-
-    Args:
-        repository: repository on the host
-
-    """
+    r"""Remember whether a host responds inside the block."""
     from audmodel.core.backend.errors import OfflineError
     from audmodel.core.backend.errors import RepositoryUnreachableError
     from audmodel.core.process import requests as interruption
@@ -114,9 +103,6 @@ def _note(repository: Repository) -> None:
 
 def _addresses(repository: Repository) -> set[str] | None:
     r"""Addresses that a host has at the moment.
-
-    Args:
-        repository: repository on the host
 
     Returns:
         addresses, none if its name is not known,

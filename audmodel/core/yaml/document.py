@@ -160,9 +160,6 @@ def dump(data: Mapping[str, object], label: str, *, depth: int = 0) -> bytes:
         label: name of the argument, for messages
         depth: levels that the document will have around ``data``
 
-    Returns:
-        content of the document
-
     Raises:
         InvalidDataError: if ``data`` is no dictionary,
             holds objects,

@@ -235,9 +235,6 @@ class Server(Store):
             expected: failures that the caller handles
             is_write: whether it stores something
 
-        Returns:
-            body of the response
-
         Raises:
             RequestError: if it fails as expected
             RepositoryError: if the request fails

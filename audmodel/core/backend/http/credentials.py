@@ -115,9 +115,6 @@ def existing_bundle(path: str, what: str) -> str:
         path: path of the file
         what: what names it, for messages
 
-    Returns:
-        path
-
     Raises:
         ConfigurationError: if there is no such file
 
@@ -201,9 +198,6 @@ def boolean(value: str, what: str) -> bool:
     Args:
         value: the setting, empty means off
         what: what it is, for messages
-
-    Returns:
-        whether it is on
 
     Raises:
         ConfigurationError: if it is neither
@@ -307,9 +301,6 @@ _redaction = _Redaction()
 
 def redact(text: str) -> str:
     r"""Text without the secrets that are known.
-
-    Args:
-        text: any text
 
     Returns:
         text with ``***`` in place of the secrets

@@ -296,9 +296,6 @@ class Store(abc.ABC):
     def open(self, path: str) -> RemoteReader | None:
         r"""Open an object for reading byte ranges.
 
-        Args:
-            path: path of the object
-
         Returns:
             reader, ``None`` if there is no such object
 

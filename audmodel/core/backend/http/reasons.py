@@ -52,9 +52,6 @@ def said(message: str, request: str = "") -> str:
 def message_of(body: bytes) -> str:
     r"""Explanation in the body of a response, empty if there is none.
 
-    Args:
-        body: body of the response
-
     Returns:
         message of JSON as Artifactory sends it, or title of a web page
 

@@ -99,9 +99,6 @@ class RequestError(Exception):
         Args:
             kinds: kinds that count as transient
 
-        Returns:
-            failure
-
         """
         if self.kind not in kinds:
             return self
@@ -112,9 +109,6 @@ class RequestError(Exception):
 
         Args:
             what: what was tried, e.g. ``"Could not read 'https://...'"``
-
-        Returns:
-            error
 
         """
         classes: dict[Kind, type[RepositoryError]] = {
@@ -140,9 +134,6 @@ def unsendable(error: Exception) -> RequestError:
     Args:
         error: error of the library that sends requests
 
-    Returns:
-        failure
-
     """
     return RequestError(
         Kind.OTHER,
@@ -158,9 +149,6 @@ def uncertain(what: str, error: RepositoryError) -> WriteUncertainError:
         what: what was tried
         error: why the outcome could not be found out
 
-    Returns:
-        error
-
     """
     return WriteUncertainError(
         f"{what}: the response was lost, and the outcome of the write is unknown "
@@ -175,9 +163,6 @@ def server_time(headers: Mapping[str, str], what: str) -> datetime.datetime:
     Args:
         headers: HTTP headers of a response, with names in lower case
         what: what was tried
-
-    Returns:
-        time
 
     Raises:
         RepositoryError: if the response does not tell
@@ -301,9 +286,6 @@ def truncated(error: Exception) -> RequestError:
 
     Args:
         error: error of the library that reads the body
-
-    Returns:
-        failure
 
     """
     return RequestError(

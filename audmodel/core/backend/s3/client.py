@@ -95,9 +95,6 @@ def endpoint(
         keys: access key and secret key, looked up if not given
         secure: whether to use TLS, looked up if not given
 
-    Returns:
-        endpoint
-
     Raises:
         ConfigurationError: if host or configuration cannot be used
 
@@ -200,9 +197,6 @@ def client(endpoint: Endpoint, *, anonymous: bool = False) -> Any:
     Args:
         endpoint: where and how to reach the host
         anonymous: whether to leave credentials aside
-
-    Returns:
-        client of boto3
 
     Raises:
         ConfigurationError: if the configuration of botocore cannot be used

@@ -45,12 +45,7 @@ _COMPARES_DELETES = re.compile(r"SeaweedFS .*\b(4\.(4[89]|[5-9]\d)|[5-9]\.\d+)")
 
 
 class ConditionalWrites:
-    r"""Writes to a bucket that succeed only under a condition.
-
-    Args:
-        bucket: the bucket
-
-    """
+    r"""Writes to a bucket that succeed only under a condition."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
@@ -63,9 +58,6 @@ class ConditionalWrites:
             data: content
             unprotected: whether to write without condition
                 if the storage has no conditional writes
-
-        Returns:
-            whether it was stored
 
         Raises:
             RepositoryError: if it cannot be stored
@@ -93,9 +85,6 @@ class ConditionalWrites:
             etag: etag of the object that is there
             unprotected: whether to write without condition
                 if the storage has no conditional writes
-
-        Returns:
-            whether it was stored
 
         Raises:
             RepositoryError: if it cannot be stored

@@ -81,9 +81,6 @@ class Bucket(Store):
             operation: name of a method of the client of botocore
             arguments: its arguments, without the bucket
 
-        Returns:
-            response
-
         Raises:
             ConfigurationError: if the configuration of botocore cannot be used
             RequestError: if it fails
@@ -262,9 +259,6 @@ class Bucket(Store):
     def head(self, path: str) -> dict[str, Any] | None:
         r"""Headers and metadata of an object.
 
-        Args:
-            path: path of the object
-
         Returns:
             response, ``None`` if there is no such object
 
@@ -324,9 +318,6 @@ def put_arguments(
         checksum: MD5 of the content, if it is known
         metadata: more metadata
 
-    Returns:
-        arguments
-
     """
     return {
         "Key": key_of(path),
@@ -341,12 +332,6 @@ def body_arguments(data: bytes) -> dict[str, Any]:
 
     With a checksum the storage refuses content that was damaged in transit.
     Buckets with object lock demand one, and all storages know this one.
-
-    Args:
-        data: content
-
-    Returns:
-        arguments
 
     """
     digest = hashlib.md5(data, usedforsecurity=False).digest()

@@ -107,9 +107,6 @@ def uploads(bucket: Bucket, prefix: str) -> list[Upload]:
         bucket: where to look
         prefix: what their paths begin with
 
-    Returns:
-        uploads
-
     Raises:
         RepositoryError: if they cannot be listed
 
@@ -180,9 +177,6 @@ def parts_of(
     Args:
         chunks: content, in order
         smallest: size of the first part
-
-    Yields:
-        parts
 
     """
     number = 0

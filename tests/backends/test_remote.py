@@ -25,7 +25,8 @@ from audmodel.core.backend.artifactory import server as artifactory_requests
 from audmodel.core.backend.artifactory.backend import Artifactory
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.http import transfer
-from audmodel.core.backend.http.objects import RemoteBackend
+from audmodel.core.backend.http.backend import RemoteBackend
+from audmodel.core.backend.http.ranges import open_reader
 from audmodel.core.backend.reader import TAIL
 from audmodel.core.backend.s3 import client as s3_client
 from audmodel.core.backend.s3.backend import S3
@@ -397,7 +398,7 @@ class Marker:
         lambda backend: backend.read_object("/a", 10_000),
         lambda backend: backend.list_objects("/"),
         lambda backend: backend.stat_object("/a"),
-        lambda backend: backend._store.open("/a"),
+        lambda backend: open_reader(backend._store, "/a"),
     ],
     ids=["read", "list", "look", "open"],
 )

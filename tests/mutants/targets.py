@@ -91,7 +91,9 @@ TARGETS = {
     "backend/http/pace": _HTTP,
     "backend/http/connections": _HTTP,
     "backend/http/transfer": _HTTP,
-    "backend/http/objects": _HTTP,
+    "backend/http/backend": _HTTP,
+    "backend/http/ranges": _HTTP,
+    "backend/http/store": _HTTP,
 }
 
 

@@ -27,9 +27,9 @@ from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.host import without_login
 from audmodel.core.backend.http import credentials
-from audmodel.core.backend.http.objects import CHUNK
-from audmodel.core.backend.http.objects import ObjectResponse
-from audmodel.core.backend.http.objects import RemoteBackend
+from audmodel.core.backend.http.backend import CHUNK
+from audmodel.core.backend.http.backend import RemoteBackend
+from audmodel.core.backend.http.store import ObjectResponse
 from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import server_time

@@ -21,14 +21,14 @@ from audmodel.core.backend.http import connections
 from audmodel.core.backend.http import credentials
 from audmodel.core.backend.http.agent import user_agent
 from audmodel.core.backend.http.causes import translated
-from audmodel.core.backend.http.objects import ObjectResponse
-from audmodel.core.backend.http.objects import Store
 from audmodel.core.backend.http.reasons import FULL
 from audmodel.core.backend.http.reasons import TOO_LARGE
 from audmodel.core.backend.http.reasons import message_of
 from audmodel.core.backend.http.reasons import not_reached
 from audmodel.core.backend.http.reasons import not_trusted
 from audmodel.core.backend.http.reasons import said
+from audmodel.core.backend.http.store import ObjectResponse
+from audmodel.core.backend.http.store import Store
 from audmodel.core.backend.http.transfer import AMBIGUOUS_STATUS
 from audmodel.core.backend.http.transfer import BUSY_STATUS
 from audmodel.core.backend.http.transfer import Kind

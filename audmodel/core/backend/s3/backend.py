@@ -17,9 +17,9 @@ from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.host import without_login
-from audmodel.core.backend.http.objects import CHUNK
-from audmodel.core.backend.http.objects import ObjectResponse
-from audmodel.core.backend.http.objects import RemoteBackend
+from audmodel.core.backend.http.backend import CHUNK
+from audmodel.core.backend.http.backend import RemoteBackend
+from audmodel.core.backend.http.store import ObjectResponse
 from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import server_time
 from audmodel.core.backend.s3 import client as s3_client

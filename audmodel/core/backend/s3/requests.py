@@ -13,8 +13,8 @@ from typing import Any
 
 from audmodel.core.backend.http import credentials
 from audmodel.core.backend.http.causes import translated
-from audmodel.core.backend.http.objects import ObjectResponse
-from audmodel.core.backend.http.objects import Store
+from audmodel.core.backend.http.store import ObjectResponse
+from audmodel.core.backend.http.store import Store
 from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.s3 import client as s3_client

@@ -360,7 +360,7 @@ def parts_folder(tmp_path: Path) -> Path:
 
 KILL = """
     import signal
-    from audmodel.core.backend.filesystem import FileReader
+    from audmodel.core.backend.reader import FileReader
     original = FileReader.readinto
     left = args["reads"]
     def readinto(self, offset, view):
@@ -613,7 +613,6 @@ def test_repository_that_cannot_be_read_is_not_a_problem_of_the_cache(
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("audmodel.core.backend.reader.TAIL", 0)
-    monkeypatch.setattr("audmodel.core.backend.filesystem.TAIL", 0)
     monkeypatch.setattr(os, "preadv", fail)
     with pytest.raises(audmodel.errors.RepositoryError, match=r"zip.*Input/output"):
         audmodel.load(uid)

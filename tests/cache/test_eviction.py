@@ -283,7 +283,7 @@ def test_remove_by_alias(uids: list[str]) -> None:
 
 
 LOADING = """
-    from audmodel.core.backend.filesystem import FileReader
+    from audmodel.core.backend.reader import FileReader
     original = FileReader.readinto
     def readinto(self, offset, view):
         open(args["ready"], "w").close()

@@ -82,6 +82,7 @@ TARGETS = {
     "cache/entry": _CACHE,
     "cache/neighbours": "cache/test_neighbours operations/test_seeds",
     "backend/conditions": _FILES + _S3,
+    "backend/file_locks": _FILES + " reliability/test_locks",
     "backend/filesystem": _FILES
     + " reliability/test_locks operations/test_concurrency",
     "backend/s3/conditions": _S3,

@@ -18,8 +18,8 @@ import filelock
 import pytest
 
 import audmodel
-from audmodel.core.backend.filesystem import FileReader
 from audmodel.core.backend.reader import TAIL
+from audmodel.core.backend.reader import FileReader
 from audmodel.core.cache.tree import Folder
 from audmodel.errors import FileNotInModelError
 from tests.behaviour.backends import files

@@ -18,7 +18,7 @@ from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import RepositoryError
-from audmodel.core.backend.filesystem import FileReader
+from audmodel.core.backend.reader import FileReader
 from audmodel.core.backend.reader import ObjectReader
 from audmodel.core.ranges import Buffer
 

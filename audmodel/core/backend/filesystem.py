@@ -10,21 +10,16 @@ import contextlib
 from contextlib import contextmanager
 import datetime
 import errno
-import fcntl
-import functools
 import hashlib
 import logging
 import os
-import random
 import re
-import secrets
 import tempfile
-import time
-from typing import IO
 
 import audbackend
 
 from audmodel.core import disk
+from audmodel.core.backend import file_locks
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
@@ -33,7 +28,7 @@ from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.errors import WriteUncertainError
 from audmodel.core.backend.native import NativeBackend
-from audmodel.core.backend.reader import TAIL
+from audmodel.core.backend.reader import FileReader
 from audmodel.core.backend.reader import ObjectReader
 from audmodel.core.ranges import Buffer
 
@@ -42,47 +37,8 @@ logger = logging.getLogger("audmodel")
 
 # File that becomes an object when it is complete
 _TEMPORARY = re.compile(r"\.(?P<name>.+)~[0-9a-f]{16}")
-# Seconds to wait for a process that replaces an object, which takes milliseconds
-_LOCK_TIMEOUT = 30.0
-# Longest pause between two looks at a lock
-_LOCK_PAUSE = 0.02
-_LOCK_MODE = 0o664
 # Prefix of etags that are made of the inode and not of the content
 _INODE = "inode-"
-
-
-class FileReader(ObjectReader):
-    r"""Byte ranges of a file.
-
-    The file stays open,
-    so that all ranges are of the same file
-    even if another one takes its place.
-
-    """
-
-    def __init__(self, file: IO[bytes], path: str) -> None:
-        self._fd = file.fileno()
-        self._path = path
-        size = os.fstat(self._fd).st_size
-        length = min(TAIL, size)
-        super().__init__(size, os.pread(self._fd, length, size - length))
-
-    def _readinto(self, offset: int, view: memoryview) -> None:
-        while len(view):
-            try:
-                count = os.preadv(self._fd, [view], offset)
-            except OSError as error:
-                raise RepositoryError(
-                    f"Could not read '{self._path}': {error.strerror}.", error
-                ) from error
-            if count == 0:
-                raise RepositoryError(
-                    f"{self._path!r} ends at {offset} bytes "
-                    f"instead of {self.size}, it was changed while it was read."
-                )
-            self.arrived(count)
-            view = view[count:]
-            offset += count
 
 
 class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[misc]
@@ -131,7 +87,7 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
                 return False
             with (
                 self._temporary(target, [data]) as (temporary, _),
-                self._exclusive(os.path.dirname(target)),
+                file_locks.exclusive(os.path.dirname(target), self._root),
             ):
                 if not _has_etag(target, etag):
                     return False
@@ -154,7 +110,7 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
         ):
             target = self._expand(path)
             # A process that replaces an object waits for this lock
-            with self._exclusive(os.path.dirname(target)):
+            with file_locks.exclusive(os.path.dirname(target), self._root):
                 if not _has_etag(target, etag):
                     return not os.path.exists(target)
                 os.unlink(target)
@@ -267,7 +223,10 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
             if not target.startswith(prefix):
                 continue
             # A file that is locked, or that cannot be locked, may be in use
-            with contextlib.suppress(OSError), _locked(self._expand(path)) as fd:
+            with (
+                contextlib.suppress(OSError),
+                file_locks.locked(self._expand(path)) as fd,
+            ):
                 time = _time(os.fstat(fd))
                 uploads.append(Upload(target, path, time, is_dead=True))
         return uploads
@@ -277,7 +236,7 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
         with (
             self._translate_errors("remove", upload.id),
             contextlib.suppress(FileNotFoundError, BlockingIOError),
-            _locked(path),
+            file_locks.locked(path),
         ):
             os.unlink(path)
 
@@ -291,7 +250,7 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
             FileExistsError: if it may not replace the file that is there
 
         """
-        with self._exclusive(os.path.dirname(target)):
+        with file_locks.exclusive(os.path.dirname(target), self._root):
             if os.path.lexists(target) and not _has_etag(target, replaces):
                 raise FileExistsError(errno.EEXIST, "File exists", target)
             os.replace(temporary, target)
@@ -315,8 +274,8 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
         folder, name = os.path.split(target)
         self._make_folders(folder)
         prefix = f".{name}~"
-        _remove_abandoned(folder, prefix)
-        path, fd = _create_locked(folder, prefix)
+        file_locks.remove_abandoned(folder, prefix)
+        path, fd = file_locks.create_locked(folder, prefix)
         try:
             for chunk in chunks:
                 _write(fd, memoryview(chunk))
@@ -339,29 +298,6 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
         if folder not in self._durable:
             disk.sync_names(folder, self._root)
             self._durable.add(folder)
-
-    @contextmanager
-    def _exclusive(self, folder: str) -> Iterator[None]:
-        r"""Let one process at a time compare and replace.
-
-        Locking the folder itself leaves no lock file behind.
-        On network file systems this lock does not exclude other machines:
-        they need a lock on a file that is open for writing,
-        and some have no locks at all.
-        """
-        with contextlib.ExitStack() as stack:
-            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            stack.callback(_unlock, fd)
-            if _lock(fd, "its folder") is not None or disk.is_shared(folder):
-                path = os.path.join(self._root, ".lock")
-                fd = _open_lock(path)
-                stack.callback(_unlock, fd)
-                error = _lock(fd, path)
-                if error is not None:
-                    if error.errno not in disk.NO_LOCKS:
-                        raise error
-                    _announce_no_locks(self._root)
-            yield
 
     @contextmanager
     def _translate_errors(self, action: str, path: str) -> Iterator[None]:
@@ -388,101 +324,6 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
                 "Create it, or correct the repository's host and name.",
                 FileNotFoundError(errno.ENOENT, "No such folder", self._root),
             )
-
-
-@functools.cache
-def _announce_no_locks(root: str) -> None:
-    r"""Warn once."""
-    logger.warning(
-        "The file system of '%s' has no file locks. "
-        "Let only one process at a time publish, and change aliases and metadata.",
-        root,
-    )
-
-
-def _open_lock(path: str) -> int:
-    r"""Open a lock file, which all users that may change the repository may lock."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, _LOCK_MODE)
-    with contextlib.suppress(OSError):  # it may belong to another user
-        os.fchmod(fd, _LOCK_MODE)
-    return fd
-
-
-def _lock(fd: int, what: str) -> OSError | None:
-    r"""Wait for a lock, return why there is none.
-
-    Raises:
-        TimeoutError: if another process has it
-
-    """
-    deadline = time.monotonic() + _LOCK_TIMEOUT
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            if time.monotonic() > deadline:
-                raise TimeoutError(
-                    errno.ETIMEDOUT,
-                    f"another process has locked {what} for {_LOCK_TIMEOUT:g} s, "
-                    "stop it or try again later",
-                ) from None
-            time.sleep(random.uniform(0, _LOCK_PAUSE))  # noqa: S311
-        except OSError as error:
-            return error
-        else:
-            return None
-
-
-def _create_locked(folder: str, prefix: str) -> tuple[str, int]:
-    r"""New file that is locked as long as its writer lives."""
-    while True:
-        path = os.path.join(folder, prefix + secrets.token_hex(8))
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-            with contextlib.suppress(OSError):  # not every file system has locks
-                fcntl.flock(fd, fcntl.LOCK_EX)
-        except BaseException:
-            # A signal may come while the file is made
-            disk.remove(path)
-            raise
-        # Another process may have removed the file before it was locked
-        if os.fstat(fd).st_nlink:
-            return path, fd
-        os.close(fd)
-
-
-def _remove_abandoned(folder: str, prefix: str) -> None:
-    r"""Remove temporary files that dead writers of an object left."""
-    with os.scandir(folder) as entries:
-        paths = [entry.path for entry in entries if entry.name.startswith(prefix)]
-    for path in paths:
-        # A file that is locked, or that cannot be locked, may be in use
-        with contextlib.suppress(OSError), _locked(path):
-            os.unlink(path)
-
-
-@contextmanager
-def _locked(path: str) -> Iterator[int]:
-    r"""Lock a file that no other process has locked.
-
-    Raises:
-        OSError: if another process has locked it, or it cannot be locked
-
-    """
-    fd = disk.open_file(path, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield fd
-    finally:
-        _unlock(fd)
-
-
-def _unlock(fd: int) -> None:
-    r"""Close a file that was locked, if it was."""
-    # A child that was forked in the meantime keeps the file open
-    with contextlib.suppress(OSError):
-        fcntl.flock(fd, fcntl.LOCK_UN)
-    os.close(fd)
 
 
 def _write(fd: int, view: memoryview) -> None:

@@ -1,12 +1,15 @@
-r"""Byte ranges of one object."""
+r"""Byte ranges of one object, or of a file."""
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Iterator
 from contextlib import contextmanager
+import os
 import threading
+from typing import IO
 
+from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.ranges import Ranges
 
 
@@ -127,3 +130,37 @@ class ObjectReader(abc.ABC):
         data = bytearray(length)
         self.readinto(offset, memoryview(data))
         return data
+
+
+class FileReader(ObjectReader):
+    r"""Byte ranges of a file.
+
+    The file stays open,
+    so that all ranges are of the same file
+    even if another one takes its place.
+
+    """
+
+    def __init__(self, file: IO[bytes], path: str) -> None:
+        self._fd = file.fileno()
+        self._path = path
+        size = os.fstat(self._fd).st_size
+        length = min(TAIL, size)
+        super().__init__(size, os.pread(self._fd, length, size - length))
+
+    def _readinto(self, offset: int, view: memoryview) -> None:
+        while len(view):
+            try:
+                count = os.preadv(self._fd, [view], offset)
+            except OSError as error:
+                raise RepositoryError(
+                    f"Could not read '{self._path}': {error.strerror}.", error
+                ) from error
+            if count == 0:
+                raise RepositoryError(
+                    f"{self._path!r} ends at {offset} bytes "
+                    f"instead of {self.size}, it was changed while it was read."
+                )
+            self.arrived(count)
+            view = view[count:]
+            offset += count

@@ -84,19 +84,19 @@ def boot_id() -> str:
         return ""
 
 
-def sync(path: str) -> None:
-    r"""Make the data of a file, or the names in a folder, durable."""
+def sync_folder(path: str) -> None:
+    r"""Make the names in a folder durable, where the file system can."""
     fd = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(fd)
+        sync_open_folder(fd)
     finally:
         os.close(fd)
 
 
-def sync_folder(path: str) -> None:
-    r"""Make the names in a folder durable, where the file system can."""
+def sync_open_folder(fd: int) -> None:
+    r"""Make the names in an open folder durable, where the file system can."""
     try:
-        sync(path)
+        os.fsync(fd)
     except OSError as error:
         if error.errno not in _NO_SYNC:
             raise

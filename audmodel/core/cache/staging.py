@@ -13,10 +13,10 @@ import os
 import stat
 from typing import NamedTuple
 
+from audmodel.core.cache.descriptors import is_own
 from audmodel.core.cache.marker import Marker
 from audmodel.core.cache.tree import Folder
 from audmodel.core.cache.tree import Item
-from audmodel.core.cache.tree import is_own
 from audmodel.core.errors import DiskFullError
 
 

@@ -24,7 +24,7 @@ from audmodel.core.backend.artifactory.backend import Artifactory
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.http import credentials
 from audmodel.core.backend.http import transfer
-from audmodel.core.backend.s3 import client as s3_client
+from audmodel.core.backend.s3 import endpoint as s3_endpoint
 from audmodel.core.backend.s3 import upload as s3_upload
 from audmodel.core.backend.s3.backend import S3
 from tests.backends import artifactory_server
@@ -150,7 +150,7 @@ def check(backend: ObjectBackend, proxy: Proxy, row: Row) -> None:
 
 @pytest.fixture(autouse=True)
 def time_to_store_parts(hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_client, "READ_TIMEOUT", 20.0)
+    monkeypatch.setattr(s3_endpoint, "READ_TIMEOUT", 20.0)
     monkeypatch.setattr(transfer, "BUDGET", 20.0)
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from audmodel import errors
 from audmodel.core.backend.http import transfer
-from audmodel.core.backend.s3 import client as s3_client
+from audmodel.core.backend.s3 import endpoint as s3_endpoint
 from audmodel.core.backend.s3 import responses as s3_responses
 from audmodel.core.backend.s3 import upload as s3_upload
 from audmodel.core.backend.s3.backend import S3
@@ -45,7 +45,7 @@ def backend(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[S3]:
     # Storing a part takes its time on a busy machine
-    monkeypatch.setattr(s3_client, "READ_TIMEOUT", 20.0)
+    monkeypatch.setattr(s3_endpoint, "READ_TIMEOUT", 20.0)
     monkeypatch.setattr(transfer, "BUDGET", 20.0)
     with S3(proxy.url, bucket) as backend:
         yield backend
@@ -360,7 +360,7 @@ def test_encryption_that_cannot_be_sent(home: Path) -> None:
     config.parent.mkdir(parents=True)
     config.write_text("[a]\nsse_kms_key_id = \u20ac\n", encoding="utf-8")
     with pytest.raises(errors.ConfigurationError, match="sse_kms_key_id"):
-        s3_client.endpoint("a", "b")
+        s3_endpoint.endpoint("a", "b")
 
 
 def test_completion_that_was_done_twice(backend: S3, proxy: Proxy) -> None:

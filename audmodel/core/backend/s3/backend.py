@@ -22,7 +22,7 @@ from audmodel.core.backend.http.backend import RemoteBackend
 from audmodel.core.backend.http.store import ObjectResponse
 from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import server_time
-from audmodel.core.backend.s3 import client as s3_client
+from audmodel.core.backend.s3 import endpoint as s3_endpoint
 from audmodel.core.backend.s3 import upload as s3_upload
 from audmodel.core.backend.s3.conditions import ConditionalWrites
 from audmodel.core.backend.s3.requests import CHECKSUM
@@ -69,7 +69,7 @@ class S3(RemoteBackend):
                 f"A repository on S3 is a whole bucket, and {repository!r} is not one. "
                 f"Use the bucket {bucket!r}, or one of its own for {folder!r}."
             )
-        endpoint = s3_client.endpoint(
+        endpoint = s3_endpoint.endpoint(
             host, repository, keys=authentication, secure=secure
         )
         self._store: Bucket = Bucket(endpoint, repository)

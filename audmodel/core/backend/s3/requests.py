@@ -20,6 +20,7 @@ from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.s3 import client as s3_client
 from audmodel.core.backend.s3 import private as s3_private
 from audmodel.core.backend.s3 import responses as s3_responses
+from audmodel.core.backend.s3.endpoint import Endpoint
 from audmodel.core.process.requests import finish
 
 
@@ -54,7 +55,7 @@ class Bucket(Store):
 
     """
 
-    def __init__(self, endpoint: s3_client.Endpoint, name: str) -> None:
+    def __init__(self, endpoint: Endpoint, name: str) -> None:
         super().__init__()
         self.endpoint = endpoint
         self.name = name

@@ -269,8 +269,8 @@ class Server(Store):
         if key in _known_repositories:
             return
         what = f"Could not find the repository '{self._url}/{self._repository}'"
-        retry = self.retry()
-        while True:
+
+        def attempt() -> None:
             try:
                 self.send("GET", self.storage_url("/")).close()
             except RequestError as failure:
@@ -280,12 +280,12 @@ class Server(Store):
                         "Create it, or correct name and host.",
                         failure.cause,
                     ) from failure
-                if failure.is_transient:
-                    retry.pause(failure, what)
-                    continue
                 # An account without access to the repository may still read objects
-            _known_repositories.add(key)
-            return
+                if failure.is_transient:
+                    raise
+
+        self.retry().run(attempt, what)
+        _known_repositories.add(key)
 
 
 def _make_session(url: str, login: tuple[str, str] | None) -> _Session:

@@ -160,7 +160,7 @@ class _Run:
             reader.arrived(count)
             retry.received(count)
 
-        while self._position < offset + len(view):
+        def attempt() -> None:
             try:
                 if self._response is None:
                     self._request()
@@ -173,7 +173,10 @@ class _Run:
                         f"{what}: it was replaced while it was read. Try again.",
                         failure.cause,
                     ) from failure
-                retry.pause(failure, what)
+                raise
+
+        if len(view):
+            retry.run(attempt, what)
         if self._position == self._stop and self._response is not None:
             if self._has_end:
                 drain(self._stream)

@@ -209,25 +209,26 @@ class Store(abc.ABC):
             WriteUncertainError: if a write may be carried out later
 
         """
-        retry = self.retry()
         ambiguous = False
-        while True:
+
+        def once() -> Result:
+            nonlocal ambiguous
             try:
                 return attempt()
             except RequestError as failure:
                 self.failed(failure)
                 if failure.kind is Kind.ABSENT:
                     self.found_absent()
-                if failure.kind in expected:
-                    raise
                 ambiguous = ambiguous or (is_write and failure.kind is Kind.AMBIGUOUS)
-                what = f"Could not {action} '{self.url(path)}'"
-                try:
-                    retry.pause(failure, what)
-                except RepositoryError as error:
-                    if ambiguous:
-                        raise uncertain(what, error) from error
-                    raise
+                raise
+
+        what = f"Could not {action} '{self.url(path)}'"
+        try:
+            return self.retry().run(once, what, expected)
+        except RepositoryError as error:
+            if ambiguous:
+                raise uncertain(what, error) from error
+            raise
 
     def read(
         self, action: str, path: str, limit: int, bytes_: str = ""

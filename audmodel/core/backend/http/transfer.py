@@ -3,6 +3,7 @@ r"""Failures, retries and bodies of requests to any storage behind HTTP."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Container
 from collections.abc import Mapping
 import contextlib
 import datetime
@@ -12,6 +13,7 @@ import logging
 import random
 import time
 from typing import Protocol
+from typing import TypeVar
 
 from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.errors import RepositoryError
@@ -22,6 +24,8 @@ from audmodel.core.backend.http.causes import translated
 from audmodel.core.backend.http.causes import without_secrets
 from audmodel.core.process import requests as interruption
 
+
+Result = TypeVar("Result")
 
 logger = logging.getLogger("audmodel")
 
@@ -197,6 +201,35 @@ class Retry:
             self._failures = 0
             self._reached = True
             self._start = time.monotonic()
+
+    def run(
+        self,
+        attempt: Callable[[], Result],
+        what: str,
+        expected: Container[Kind] = (),
+    ) -> Result:
+        r"""Repeat a request until it succeeds, or the budget is spent.
+
+        Args:
+            attempt: sends the request once
+            what: what is tried, for messages
+            expected: failures that the caller handles
+
+        Returns:
+            result of ``attempt``
+
+        Raises:
+            RequestError: if it fails as expected
+            RepositoryError: if it fails
+
+        """
+        while True:
+            try:
+                return attempt()
+            except RequestError as failure:
+                if failure.kind in expected:
+                    raise
+                self.pause(failure, what)
 
     def pause(self, failure: RequestError, what: str) -> None:
         r"""Wait before the next attempt.

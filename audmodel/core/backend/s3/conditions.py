@@ -3,8 +3,6 @@ r"""Conditional writes to a bucket, and tests whether they work."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Iterator
-import contextlib
 import re
 import secrets
 from urllib.parse import urlsplit
@@ -16,6 +14,7 @@ from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import UnprotectedRepositoryError
+from audmodel.core.backend.errors import WriteUncertainError
 from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import uncertain
@@ -186,31 +185,38 @@ class ConditionalWrites:
         refusals = 0
         write_id = secrets.token_hex(16)
         arguments = put_arguments(path, data, **{WRITE_ID: write_id})
-        retry = self._bucket.retry()
         ambiguous = False
-        while True:
+
+        def attempt() -> bool:
+            nonlocal refusals, ambiguous
             try:
                 self._bucket.send("put_object", **arguments, **condition)
-            except RequestError as failure:
-                refusal = failure
-            else:
-                return True
-            if refusal.kind is Kind.UNSUPPORTED:
-                raise conditions.UnsupportedError(refusal.reason) from refusal
-            ambiguous = ambiguous or refusal.kind is Kind.AMBIGUOUS
-            if refusal.kind is not Kind.NOT_REACHED:
-                outcome = self._outcome(
-                    path, write_id, refusal, condition, ambiguous=ambiguous
-                )
-                if outcome is not None:
-                    return outcome
-            if refusal.kind in _REFUSED:
-                refusals += 1
+            except RequestError as refusal:
+                if refusal.kind is Kind.UNSUPPORTED:
+                    raise conditions.UnsupportedError(refusal.reason) from refusal
+                ambiguous = ambiguous or refusal.kind is Kind.AMBIGUOUS
+                if refusal.kind is not Kind.NOT_REACHED:
+                    outcome = self._outcome(
+                        path, write_id, refusal, condition, ambiguous=ambiguous
+                    )
+                    if outcome is not None:
+                        return outcome
+                refusals += refusal.kind in _REFUSED
                 if refusals == _REFUSALS and not ambiguous:
-                    raise conditions.UnsupportedError(_holds(action, refusal))
-            refusal = refusal.as_busy(Kind.CONFLICT, *_REFUSED)
-            with _maybe_done(what) if ambiguous else contextlib.nullcontext():
-                retry.pause(refusal, what)
+                    reason = _holds(action, refusal)
+                    raise conditions.UnsupportedError(reason) from refusal
+                raise refusal.as_busy(Kind.CONFLICT, *_REFUSED) from refusal.cause
+            return True
+
+        try:
+            return self._bucket.retry().run(attempt, what)
+        except WriteUncertainError:
+            raise
+        except RepositoryError as error:
+            if ambiguous:
+                # A write on its way may still arrive
+                raise uncertain(what, error) from error
+            raise
 
     def _outcome(
         self,
@@ -375,12 +381,3 @@ def _holds(action: str, refusal: RequestError) -> str:
         "Some storages do so while versioning of the bucket is suspended, "
         "or behind a proxy that changes headers"
     )
-
-
-@contextlib.contextmanager
-def _maybe_done(what: str) -> Iterator[None]:
-    r"""Say in an error that a write on its way may still arrive."""
-    try:
-        yield
-    except RepositoryError as error:
-        raise uncertain(what, error) from error

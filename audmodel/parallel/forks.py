@@ -19,7 +19,7 @@ from audmodel.parallel import server
 # Of what /proc tells about a process, what it takes over at its start
 _STATUS = Path("/proc/self/status")
 _LIMITS = Path("/proc/self/limits")
-_TAKEN_OVER = (
+_INHERITED = (
     "Umask",
     "Uid",
     "Gid",
@@ -208,7 +208,7 @@ def _origin(command: list[str]) -> object:
     return (
         command,
         dict(os.environ),
-        [line for line in status if line.startswith(_TAKEN_OVER)],
+        [line for line in status if line.startswith(_INHERITED)],
         _LIMITS.read_bytes(),
         os.getpriority(os.PRIO_PROCESS, 0),
         os.getpgrp(),

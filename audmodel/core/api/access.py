@@ -250,7 +250,7 @@ def _stream(
     from audmodel.core.operations.local import Local
     from audmodel.core.progress import progress_bar
 
-    with found.entry.partial.lock(timeout=options.timeout, lend=True):
+    with found.entry.partial.lock(timeout=options.timeout, reentrant=True):
         # Another process may have loaded it while this one waited
         paths = Local(found.entry).paths(options.files)
         if paths is not None:

@@ -128,7 +128,7 @@ def _publish(registry: Registry, publication: Publication, progress: Progress) -
     with terminable():
         with claimed(registry, model, path) as claim:
             # A publisher that was done just before stored an archive
-            if claim.left is not None or claim.is_taken_over:
+            if claim.left is not None or claim.is_replacement:
                 check_absent(registry, model)
             writer = ArchiveWriter(
                 publication.files,
@@ -136,7 +136,7 @@ def _publish(registry: Registry, publication: Publication, progress: Progress) -
                 num_workers=publication.num_workers,
                 progress=progress,
             )
-            if claim.is_taken_over:
+            if claim.is_replacement:
                 _abort_uploads(registry, path)
             archive = _Archive(registry.backend, path, writer)
             try:
@@ -307,7 +307,7 @@ class _Archive:
                     num_workers=publication.num_workers,
                     before_commit=check_commit,
                     replaces=claim.left,
-                    new_etag=claim.is_taken_over,
+                    new_etag=claim.is_replacement,
                 )
             except WriteUncertainError:
                 raise

@@ -108,7 +108,7 @@ class Claim:
         return self.new_form()
 
     @property
-    def is_taken_over(self) -> bool:
+    def is_replacement(self) -> bool:
         r"""Whether it replaced the claim of a dead publisher."""
         return self.replaced is not None
 
@@ -354,7 +354,7 @@ def claimed(
     failure: BaseException | None = None
     try:
         if not registry.backend.create_object(path, claim.new_form()):
-            claim.replaced = _take_over(registry, model, path, claim)
+            claim.replaced = _acquire(registry, model, path, claim)
             claim.left, _ = _look(registry.backend, archive)
     except BaseException:
         # It may have been stored in spite of the error
@@ -388,7 +388,7 @@ def _look(backend: ObjectBackend, path: str) -> tuple[str | None, bool]:
     return None if state is None else state.etag, False
 
 
-def _take_over(
+def _acquire(
     registry: Registry, model: ModelId, path: str, claim: Claim
 ) -> bytes | None:
     r"""Take over the claim of a dead publisher, refuse if it is alive.

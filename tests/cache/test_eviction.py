@@ -455,8 +455,9 @@ def test_prune_another_cache(uids: list[str], tmp_path: Path) -> None:
 # Clocks and other processes ------------------------------------------------
 
 
+@pytest.mark.parametrize("limit", ["age", "size"])
 def test_use_since_the_cache_was_listed(
-    uids: list[str], monkeypatch: pytest.MonkeyPatch
+    uids: list[str], size: int, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     roots = [audmodel.load(uid) for uid in uids]
     for hours, root in enumerate(roots):
@@ -470,27 +471,12 @@ def test_use_since_the_cache_was_listed(
         return found
 
     monkeypatch.setattr(eviction, "find", late)
-    removed = audmodel.prune_cache(max_age=3600)
+    removed = audmodel.prune_cache(
+        max_age=3600 if limit == "age" else None,
+        max_size=size if limit == "size" else None,
+    )
     assert [model.uid for model in removed] == uids[1:]
     assert in_cache() == [uids[0]]
-
-
-def test_use_since_the_cache_was_listed_counts_for_the_size(
-    uids: list[str], size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    roots = [audmodel.load(uid) for uid in uids]
-    for hours, root in enumerate(roots):
-        used(root, hours=10 - hours)
-    find = eviction.find
-
-    def late(root: str) -> list[eviction.Found]:
-        found = find(root)
-        os.utime(roots[0])
-        return found
-
-    monkeypatch.setattr(eviction, "find", late)
-    removed = audmodel.prune_cache(max_size=size)
-    assert [model.uid for model in removed] == uids[1:]
 
 
 @pytest.mark.parametrize("wrong", [-(10**8), 10**8])

@@ -139,7 +139,7 @@ def test_a_fork_imports_anew_what_a_thread_imports_for_too_long(
     code = """
     import builtins, signal, threading
     from audmodel.core.process import forks
-    forks._PATIENCE = 0.1
+    forks._TIMEOUT = 0.1
     sys.path.insert(0, args["folder"])
     is_importing, is_forked = threading.Event(), threading.Event()
     def begun():

@@ -15,7 +15,7 @@ from typing import TypeVar
 import warnings
 
 from audmodel.core.process.workers import start_thread
-from audmodel.core.repository import silence
+from audmodel.core.repository import outages
 from audmodel.core.repository.config import check_backend
 from audmodel.core.repository.config import config
 from audmodel.core.repository.config import is_embedded
@@ -126,17 +126,17 @@ def _results(
     from audmodel.core.backend.errors import RepositoryNotFoundError
     from audmodel.core.backend.errors import RepositoryUnreachableError
 
-    may_rest = any(not silence.rest(repository) for repository in repositories)
+    may_skip = any(not outages.skipped_for(repository) for repository in repositories)
 
     def search(repository: Repository) -> Result | None:
-        rest = silence.rest(repository)
-        if rest and may_rest and not silence.has_moved(repository):
+        seconds = outages.skipped_for(repository)
+        if seconds and may_skip and not outages.has_moved(repository):
             raise RepositoryUnreachableError(
                 f"{repository} did not respond a moment ago, "
-                f"and is tried again in {rest:.0f} s."
+                f"and is tried again in {seconds:.0f} s."
             )
         try:
-            with silence.noticed(repository), open_registry(repository) as found:
+            with outages.recorded(repository), open_registry(repository) as found:
                 return query(found)
         except RepositoryNotFoundError:
             # It is made when a model is published

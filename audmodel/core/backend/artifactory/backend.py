@@ -14,7 +14,6 @@ import tempfile
 from typing import IO
 from typing import TYPE_CHECKING
 from typing import Any
-from urllib.parse import urlsplit
 
 from audmodel.core.backend.artifactory import server as artifactory_requests
 from audmodel.core.backend.artifactory.server import LARGEST_JSON
@@ -33,6 +32,7 @@ from audmodel.core.backend.http.store import ObjectResponse
 from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import server_time
+from audmodel.core.backend.http.urls import server
 from audmodel.core.errors import ConfigurationError
 from audmodel.core.ranges import Buffer
 
@@ -397,19 +397,9 @@ class Artifactory(RemoteBackend):
 
 
 def _base_url(host: str) -> str:
-    if "@" in host:
-        # The URL appears in messages
-        raise ConfigurationError(
-            "The host of a repository must not hold credentials, "
-            "see the documentation on authentication for their place."
-        )
     url = host if "://" in host else f"https://{host}"
-    try:
-        parts = urlsplit(url)
-        valid = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid or parts.scheme not in ("http", "https") or parts.query:
+    parts = server(url)
+    if parts is None or parts.scheme not in ("http", "https") or parts.query:
         raise ConfigurationError(f"{host!r} is not the URL of a server.")
     return url.rstrip("/")
 

@@ -8,6 +8,7 @@ import re
 from urllib.parse import urlsplit
 
 from audmodel.core.backend.http import credentials
+from audmodel.core.backend.http.urls import server
 from audmodel.core.errors import ConfigurationError
 
 
@@ -132,18 +133,8 @@ def _url(host: str, settings: dict[str, str], secure: bool | None) -> str:
                 f"secure for {host!r} in the configuration file of S3 hosts",
             )
         scheme = "https" if secure else "http"
-    if "@" in rest:
-        # The URL appears in messages
-        raise ConfigurationError(
-            "The host of a repository must not hold credentials, "
-            "see the documentation on authentication for their place."
-        )
-    try:
-        url = urlsplit(f"{scheme}://{rest.rstrip('/')}")
-        valid = bool(url.hostname) and url.port != 0
-    except ValueError:
-        valid = False
-    if not valid or url.path or url.query or url.fragment:
+    url = server(f"{scheme}://{rest.rstrip('/')}")
+    if url is None or url.path or url.query or url.fragment:
         raise ConfigurationError(
             f"{host!r} is not a host name, host:port, or URL of a host."
         )

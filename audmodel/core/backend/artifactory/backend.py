@@ -162,9 +162,6 @@ class Artifactory(RemoteBackend):
 
     # ------------------------------------------------------------ listing
 
-    def list_objects(self, folder: str) -> list[str]:  # noqa: D102
-        return list(self.object_sizes(folder))
-
     def object_sizes(self, folder: str) -> Mapping[str, int | None]:  # noqa: D102
         url = f"{self._store.storage_url(folder)}?list&deep=1&listFolders=0"
         try:
@@ -388,9 +385,6 @@ class Artifactory(RemoteBackend):
     ) -> None:
         with open(src_path, "rb") as file:
             self.write_object(dst_path, iter(lambda: file.read(CHUNK), b""))
-
-    def _remove_file(self, path: str) -> None:
-        self.delete_object(path, self._existing_state(path).etag)
 
     def _size(self, path: str) -> int:
         return int(self._description(path)["size"])

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import contextlib
 from contextlib import contextmanager
 
-from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import DamagedObjectError
 from audmodel.core.backend.errors import RepositoryError
@@ -60,6 +59,9 @@ class RemoteBackend(NativeBackend):
             raise RepositoryError(f"{what}: {NO_LENGTH}")
         return self._checked(whole.response, whole.data)
 
+    def list_objects(self, folder: str) -> list[str]:  # noqa: D102
+        return list(self.object_sizes(folder))
+
     @abc.abstractmethod
     def _has_checksum(self, response: ObjectResponse) -> bool:
         r"""Whether a checksum would show that a response was truncated."""
@@ -84,12 +86,6 @@ class RemoteBackend(NativeBackend):
         if reader is None:
             raise self._missing(path)
         return reader
-
-    def _existing_state(self, path: str) -> ObjectState:
-        state = self.stat_object(path)
-        if state is None:
-            raise self._missing(path)
-        return state
 
     def _missing(self, path: str) -> FileNotFoundError:
         return FileNotFoundError(f"There is no object '{self.object_url(path)}'.")
@@ -122,6 +118,12 @@ class RemoteBackend(NativeBackend):
                 data = bytearray(min(CHUNK, reader.size - start))
                 ranges.readinto(start, memoryview(data))
                 yield bytes(data)
+
+    def _remove_file(self, path: str) -> None:
+        state = self.stat_object(path)
+        if state is None:
+            raise self._missing(path)
+        self.delete_object(path, state.etag)
 
     def _ls(self, path: str) -> list[str]:
         return self.list_objects(path)

@@ -112,9 +112,6 @@ class S3(RemoteBackend):
     def conditional(self) -> ConditionalWrites:  # noqa: D102
         return self._writes
 
-    def list_objects(self, folder: str) -> list[str]:  # noqa: D102
-        return list(self.object_sizes(folder))
-
     def object_sizes(self, folder: str) -> Mapping[str, int | None]:  # noqa: D102
         entries = self._list(folder, "Contents")
         return {f"/{entry['Key']}": entry.get("Size") for entry in entries}
@@ -244,9 +241,6 @@ class S3(RemoteBackend):
                 return self.etag_of(data)
 
             s3_upload.store(self._store, dst_path, chunks, put, checksum=checksum)
-
-    def _remove_file(self, path: str) -> None:
-        self.delete_object(path, self._existing_state(path).etag)
 
     def _size(self, path: str) -> int:
         return int(self._head(path)["ContentLength"])

@@ -12,14 +12,12 @@ from typing import Any
 from typing import TypeVar
 
 from audmodel.core import uid as ids
-from audmodel.core.backend.errors import RepositoryError
-from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.errors import InvalidDocumentError
-from audmodel.core.process.requests import prefetch_requests
 from audmodel.core.progress import StartProgress
 from audmodel.core.repository import header as header_module
 from audmodel.core.repository.header import Header
+from audmodel.core.repository.reading import read_records
 from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
@@ -184,18 +182,11 @@ def _read_all(
     problems: list[str],
 ) -> dict[Item, Record]:
     r"""Records that can be read."""
-
-    def attempt(item: Item) -> Record | None:
-        try:
-            return read(item)
-        except RepositoryUnreachableError:
-            raise  # nothing else can be read either
-        except (InvalidDocumentError, RepositoryError) as error:
-            problems.append(str(error))
-            return None
-
-    results = prefetch_requests(attempt, items, num_workers=num_workers)
-    with contextlib.closing(results):
-        records = zip(items, results, strict=True)
-        # Records that were removed in the meantime are no problem
-        return {item: record for item, record in records if record is not None}
+    found: dict[Item, Record] = {}
+    for item, record in read_records(read, items, num_workers=num_workers):
+        if isinstance(record, str):
+            problems.append(record)
+        # A record that was removed in the meantime is no problem
+        elif record is not None:
+            found[item] = record
+    return found

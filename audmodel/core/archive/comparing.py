@@ -47,6 +47,9 @@ def right_files(
         members: files that may be there
         num_workers: number of threads
 
+    Returns:
+        names of the files that are there and right
+
     """
     try:
         folder.status("")
@@ -93,7 +96,7 @@ def differences(
     checks = prefetch(_Check(folder), jobs, num_workers=num_workers)
     with contextlib.closing(checks):
         for (member, part), problem in zip(jobs, checks, strict=True):
-            size = member.size if part is None else part.uncompressed_size
+            size = member.size if part is None else part.raw_length
             progress(size)
             if problem is not None:
                 if member.name in found:
@@ -118,7 +121,12 @@ def _lacks_mode(folder: Target, member: format.Member) -> bool:
 
 
 class _Check:
-    r"""Read files, or parts of them, in buffers that are used again."""
+    r"""Read files, or parts of them, in buffers that are used again.
+
+    Args:
+        folder: folder that the files are in
+
+    """
 
     def __init__(self, folder: Target) -> None:
         self._folder = folder

@@ -16,7 +16,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 import struct
 from typing import NamedTuple
+from typing import TypeAlias
 
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
 
 STORED = 0
 DEFLATED = 8
@@ -81,16 +84,16 @@ class Part(NamedTuple):
     Args:
         offset: position of the first byte in the data of the member
         length: bytes in the archive
-        file_offset: position of the first byte in the file
-        uncompressed_size: bytes in the file
+        raw_offset: position of the first byte in the file
+        raw_length: bytes in the file
         digest: BLAKE3 digest of the bytes in the file
 
     """
 
     offset: int
     length: int
-    file_offset: int
-    uncompressed_size: int
+    raw_offset: int
+    raw_length: int
     digest: bytes
 
 
@@ -148,11 +151,11 @@ class Member:
     def parts(self) -> Iterable[Part]:
         r"""Parts of the member, which must have an index."""
         assert self.index is not None
-        offset = file_offset = 0
-        for length, uncompressed_size, digest in self.index.parts:
-            yield Part(offset, length, file_offset, uncompressed_size, digest)
+        offset = raw_offset = 0
+        for length, raw_length, digest in self.index.parts:
+            yield Part(offset, length, raw_offset, raw_length, digest)
             offset += length
-            file_offset += uncompressed_size
+            raw_offset += raw_length
 
 
 @dataclass(frozen=True, slots=True)

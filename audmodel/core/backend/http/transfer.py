@@ -3,7 +3,6 @@ r"""Failures, retries and bodies of requests to any storage behind HTTP."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Container
 from collections.abc import Mapping
 import contextlib
 import datetime
@@ -13,19 +12,15 @@ import logging
 import random
 import time
 from typing import Protocol
-from typing import TypeVar
 
 from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.backend.errors import WriteUncertainError
-from audmodel.core.backend.http.causes import translated
 from audmodel.core.backend.http.causes import without_secrets
 from audmodel.core.process import requests as interruption
 
-
-Result = TypeVar("Result")
 
 logger = logging.getLogger("audmodel")
 
@@ -42,7 +37,7 @@ _PROGRESS = 256 * 1024
 _PIECE = 256 * 1024
 
 # Responses after which the outcome is unknown, and those after which nothing was done
-AMBIGUOUS_STATUS = frozenset({408, 500, 502, 504})
+LOST_STATUS = frozenset({408, 500, 502, 504})
 BUSY_STATUS = frozenset({425, 429, 503})
 
 
@@ -61,13 +56,13 @@ class Kind(enum.Enum):
     # The server was not reached, so nothing was done
     NOT_REACHED = enum.auto()
     # There was no response, so the outcome is unknown
-    AMBIGUOUS = enum.auto()
+    LOST = enum.auto()
     # The server is overloaded
     BUSY = enum.auto()
     OTHER = enum.auto()
 
 
-class RequestError(Exception):
+class FailureError(Exception):
     r"""A request failed.
 
     Args:
@@ -95,18 +90,21 @@ class RequestError(Exception):
     @property
     def is_transient(self) -> bool:
         r"""Whether the same request may succeed the next time."""
-        return self.kind in (Kind.NOT_REACHED, Kind.AMBIGUOUS, Kind.BUSY)
+        return self.kind in (Kind.NOT_REACHED, Kind.LOST, Kind.BUSY)
 
-    def as_busy(self, *kinds: Kind) -> RequestError:
+    def as_busy(self, *kinds: Kind) -> FailureError:
         r"""The same failure, as a transient one if it is of one of some kinds.
 
         Args:
             kinds: kinds that count as transient
 
+        Returns:
+            failure
+
         """
         if self.kind not in kinds:
             return self
-        return RequestError(Kind.BUSY, self.reason, self.cause, self.retry_after)
+        return FailureError(Kind.BUSY, self.reason, self.cause, self.retry_after)
 
     def error(self, what: str) -> RepositoryError:
         r"""The error that users see.
@@ -114,12 +112,15 @@ class RequestError(Exception):
         Args:
             what: what was tried, e.g. ``"Could not read 'https://...'"``
 
+        Returns:
+            error
+
         """
         classes: dict[Kind, type[RepositoryError]] = {
             Kind.NO_REPOSITORY: RepositoryNotFoundError,
             Kind.HIDDEN: HiddenError,
             Kind.NOT_REACHED: RepositoryUnreachableError,
-            Kind.AMBIGUOUS: RepositoryUnreachableError,
+            Kind.LOST: RepositoryUnreachableError,
             Kind.BUSY: RepositoryUnreachableError,
         }
         error = classes.get(self.kind, RepositoryError)(
@@ -129,7 +130,7 @@ class RequestError(Exception):
         return error
 
 
-def unsendable(error: Exception) -> RequestError:
+def unsendable(error: Exception) -> FailureError:
     r"""Failure of a request that could not even be made.
 
     The error may quote an HTTP header, or the URL of a proxy, with a secret.
@@ -138,8 +139,11 @@ def unsendable(error: Exception) -> RequestError:
     Args:
         error: error of the library that sends requests
 
+    Returns:
+        failure
+
     """
-    return RequestError(
+    return FailureError(
         Kind.OTHER,
         f"the request cannot be sent ({type(error).__name__}). "
         "Check host, credentials and proxy.",
@@ -152,6 +156,9 @@ def uncertain(what: str, error: RepositoryError) -> WriteUncertainError:
     Args:
         what: what was tried
         error: why the outcome could not be found out
+
+    Returns:
+        error
 
     """
     return WriteUncertainError(
@@ -167,6 +174,9 @@ def server_time(headers: Mapping[str, str], what: str) -> datetime.datetime:
     Args:
         headers: HTTP headers of a response, with names in lower case
         what: what was tried
+
+    Returns:
+        time
 
     Raises:
         RepositoryError: if the response does not tell
@@ -202,36 +212,7 @@ class Retry:
             self._reached = True
             self._start = time.monotonic()
 
-    def run(
-        self,
-        attempt: Callable[[], Result],
-        what: str,
-        expected: Container[Kind] = (),
-    ) -> Result:
-        r"""Repeat a request until it succeeds, or the budget is spent.
-
-        Args:
-            attempt: sends the request once
-            what: what is tried, for messages
-            expected: failures that the caller handles
-
-        Returns:
-            result of ``attempt``
-
-        Raises:
-            RequestError: if it fails as expected
-            RepositoryError: if it fails
-
-        """
-        while True:
-            try:
-                return attempt()
-            except RequestError as failure:
-                if failure.kind in expected:
-                    raise
-                self.pause(failure, what)
-
-    def pause(self, failure: RequestError, what: str) -> None:
+    def pause(self, failure: FailureError, what: str) -> None:
         r"""Wait before the next attempt.
 
         Args:
@@ -259,7 +240,7 @@ class Retry:
             hopeless
             or not failure.is_transient
             or elapsed + seconds > BUDGET
-            or interruption.cancelled()
+            or interruption.ended()
         ):
             raise failure.error(what)
         logger.info("%s: %s Trying again in %.1f s.", what, failure.reason, seconds)
@@ -289,14 +270,17 @@ def fill(
         received: called with numbers of bytes that arrived
 
     Raises:
-        RequestError: if the body ends early,
+        FailureError: if the body ends early,
             the connection breaks, or hardly anything arrives
 
     """
     from urllib3.exceptions import HTTPError
 
-    def read() -> int:
-        position = 0
+    position = 0
+    failure = FailureError(
+        Kind.LOST, "the data ended early.", EOFError("the connection was closed")
+    )
+    try:
         while position < len(view):
             data = stream.read1(min(_PIECE, len(view) - position))
             if not data:
@@ -304,25 +288,29 @@ def fill(
             view[position : position + len(data)] = data
             position += len(data)
             received(len(data))
-        return position
+    except (HTTPError, OSError) as error:
+        failure = cut_off(error)
+    try:
+        if position < len(view):
+            # Outside of the handler, as the frames below know secrets
+            raise failure
+    finally:
+        # An error that refers to itself by its traceback keeps all frames
+        del failure
 
-    if translated(read, (HTTPError, OSError), truncated) < len(view):
-        raise RequestError(
-            Kind.AMBIGUOUS,
-            "the data ended early.",
-            EOFError("the connection was closed"),
-        )
 
-
-def truncated(error: Exception) -> RequestError:
+def cut_off(error: Exception) -> FailureError:
     r"""Failure of a request whose response ends early.
 
     Args:
         error: error of the library that reads the body
 
+    Returns:
+        failure
+
     """
-    return RequestError(
-        Kind.AMBIGUOUS, f"the data ended early ({type(error).__name__}).", error
+    return FailureError(
+        Kind.LOST, f"the data ended early ({type(error).__name__}).", error
     )
 
 

@@ -66,6 +66,13 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
         "from the same folder",
     )
     parser.add_argument(
+        "--base",
+        metavar="UID|newest|none",
+        default="newest",
+        help="model of the same repository from which an S3 storage copies parts, "
+        "by default the newest version of the model",
+    )
+    parser.add_argument(
         "--tmp-root",
         metavar="FOLDER",
         help="folder for temporary files, "
@@ -74,9 +81,9 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _publish(args: argparse.Namespace) -> Result:
-    repository = args.repository
-    if repository is not None:
-        repository = arguments.find_repository(repository)
+    place = args.repository
+    if place is not None:
+        place = arguments.find_repository(place)
     model = (
         args.root,
         args.name,
@@ -90,7 +97,8 @@ def _publish(args: argparse.Namespace) -> Result:
         "date": args.date,
         "meta": values.read_values(args.meta),
         "subgroup": args.subgroup,
-        "repository": repository,
+        "repository": place,
+        "base": None if args.base == "none" else args.base,
     }
     if args.dry_run:
         return _plan([audmodel.plan_publish(*model, **options)])

@@ -19,7 +19,7 @@ from audmodel.parallel import server
 # Of what /proc tells about a process, what it takes over at its start
 _STATUS = Path("/proc/self/status")
 _LIMITS = Path("/proc/self/limits")
-_INHERITED = (
+_TAKEN_OVER = (
     "Umask",
     "Uid",
     "Gid",
@@ -63,6 +63,9 @@ def fork(descriptors: list[int]) -> Fork:
 
     Args:
         descriptors: what the process gets, besides standard streams
+
+    Returns:
+        the process
 
     Raises:
         OSError: if the system allows no further process
@@ -128,7 +131,7 @@ class _Servers:
         self._lock = threading.Lock()
         self._current: _Server | None = None
         self._retired: list[_Server] = []
-        self._has_finalizer = False
+        self._has_end = False
 
     def fork(self, descriptors: list[int]) -> Fork | None:
         status, their_status = socket.socketpair()
@@ -136,7 +139,7 @@ class _Servers:
         pid = None
         try:
             with their_status, their_orders:
-                current = self._send_request(
+                asked = self._ask(
                     their_status.fileno(), their_orders.fileno(), descriptors
                 )
             pid = _number_of_process(status)
@@ -146,21 +149,21 @@ class _Servers:
                 orders.close()
         if pid is None:
             with self._lock:
-                if self._current is current:
+                if self._current is asked:
                     self._replace(None)
             return None
         return Fork(pid, status, orders)
 
-    def _send_request(self, status: int, orders: int, others: list[int]) -> _Server:
+    def _ask(self, status: int, orders: int, others: list[int]) -> _Server:
         streams = [number for number in (1, 2) if _is_open(number)]
         with self._lock:
-            current = self._server()
+            asked = self._server()
             # If it has ended, it gives no number
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                server.request(current.connection, status, orders, streams, others)
-        return current
+                server.request(asked.connection, status, orders, streams, others)
+        return asked
 
-    def shut_down(self) -> None:
+    def end(self) -> None:
         """Let all servers end, and wait for that."""
         with self._lock:
             self._replace(None)
@@ -180,10 +183,10 @@ class _Servers:
         command = spawn.get_command_line()[:-3]
         origin = _origin(command)
         current = self._current
-        if not self._has_finalizer:
+        if not self._has_end:
             # Before multiprocessing waits for processes, and after pools have ended
-            util.Finalize(self, self.shut_down, exitpriority=5)
-            self._has_finalizer = True
+            util.Finalize(self, self.end, exitpriority=5)
+            self._has_end = True
         if current is None or current.origin != origin or current.has_ended():
             current = _Server(command, origin)
             self._replace(current)
@@ -208,7 +211,7 @@ def _origin(command: list[str]) -> object:
     return (
         command,
         dict(os.environ),
-        [line for line in status if line.startswith(_INHERITED)],
+        [line for line in status if line.startswith(_TAKEN_OVER)],
         _LIMITS.read_bytes(),
         os.getpriority(os.PRIO_PROCESS, 0),
         os.getpgrp(),

@@ -32,7 +32,12 @@ LATE = 0.2
 
 
 def wait_for(event: threading.Event) -> None:
-    """Wait until an event is set."""
+    """Wait until an event is set.
+
+    Args:
+        event: event
+
+    """
     while not event.wait(LATE):
         pass
 

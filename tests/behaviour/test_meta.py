@@ -11,7 +11,6 @@ import pytest
 
 import audmodel
 from audmodel.core.backend.base import ANY
-from audmodel.core.repository import changes
 from audmodel.core.repository import registry
 from audmodel.core.uid import ModelId
 from tests.behaviour.backends import content
@@ -197,14 +196,14 @@ def test_pauses_follow_the_length_of_an_attempt(
     clock = [0.0]
     pauses: list[float] = []
     stand_in = types.SimpleNamespace(monotonic=lambda: clock[0], sleep=pauses.append)
-    monkeypatch.setattr(changes, "time", stand_in)
+    monkeypatch.setattr(registry, "time", stand_in)
     monkeypatch.setattr("random.uniform", lambda _, end: end)
     with repository.connect() as backend:
         replace = backend.replace_object
 
-        def lose(path: str, data: bytes, etag: str) -> bool:
+        def lose(path: str, data: bytes, tag: str) -> bool:
             clock[0] += seconds
-            return len(pauses) == len(longest) and replace(path, data, etag)
+            return len(pauses) == len(longest) and replace(path, data, tag)
 
         monkeypatch.setattr(backend, "replace_object", lose)
         registry.Registry(backend).change_meta(model, {"a": 1}, replace=False)

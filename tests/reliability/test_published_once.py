@@ -17,7 +17,6 @@ import pytest
 
 import audmodel
 from audmodel.core.backend.filesystem import FileSystem
-from audmodel.core.repository import claim_record
 from audmodel.core.repository import claims
 from audmodel.core.repository import layout
 from audmodel.core.uid import ModelId
@@ -77,7 +76,7 @@ def dying(calls: int) -> Iterator[Callable[[], bool]]:
         with contextlib.suppress(DeathError):
             yield lambda: is_dead
     # What was not given up belongs to a process that has ended
-    claim_record.own.clear()
+    claims._own.clear()
 
 
 def deaths(act: Callable[[], object]) -> Iterator[None]:
@@ -165,24 +164,24 @@ def test_publisher_in_place_of_one_that_died(
             break
         empty(repository)
     lose(repository, loss)
-    etag = _etag(repository)
+    tag = _tag(repository)
     kept = 0
     for _ in deaths(lambda: publish(model_folder)):
         # Until its own archive is there, which publishing anew may replace
-        if _etag(repository) == etag:
+        if _tag(repository) == tag:
             kept += 1
             a_year_later(repository)
             check_recovery(repository, before, model_folder)
         restore(repository, before)
         lose(repository, loss)
-        etag = _etag(repository)
+        tag = _tag(repository)
     assert kept > 3
 
 
-def _etag(repository: audmodel.Repository) -> str:
+def _tag(repository: audmodel.Repository) -> str:
     with repository.connect() as backend:
         state = backend.stat_object(ARCHIVE)
-        return state.etag if state else ""
+        return state.tag if state else ""
 
 
 def test_repair(repository: audmodel.Repository, model_folder: Path) -> None:
@@ -236,10 +235,10 @@ def test_publisher_that_commits_while_a_cleaner_looks(
 
     def storing(method: Callable[..., str | None]) -> Callable[..., str | None]:
         def call(*args: Any, **kwargs: Any) -> str | None:
-            etag = method(*args, **kwargs)
+            tag = method(*args, **kwargs)
             has_stored.set()
             assert goes_on.wait(20)
-            return etag
+            return tag
 
         return call
 
@@ -264,7 +263,7 @@ def test_publisher_that_commits_while_a_cleaner_looks(
     monkeypatch.setattr(FileSystem, "write_object", write)
     for name in ("stat_object", "delete_object"):
         monkeypatch.setattr(FileSystem, name, mortal(getattr(FileSystem, name)))
-    monkeypatch.setattr(claim_record, "is_alive", lambda _: False)
+    monkeypatch.setattr(claims, "is_alive", lambda _: False)
     publisher.start()
     assert has_stored.wait(20)
     monkeypatch.setattr(claims, "claimed", late)

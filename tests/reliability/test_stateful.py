@@ -29,7 +29,6 @@ import audmodel
 from audmodel.core import disk
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.cache import marker as marker_module
-from audmodel.core.repository import claim_record
 from audmodel.core.repository import claims
 from tests.behaviour.backends import file_system
 from tests.behaviour.backends import files
@@ -128,11 +127,11 @@ class Steps(RuleBasedStateMachine):
             return call
 
         with pytest.MonkeyPatch.context() as patch:
-            dump = claim_record.dump
+            data = claims._data
             patch.setattr(
-                claim_record,
-                "dump",
-                lambda *args, **kwargs: dump(*args, **kwargs).replace(
+                claims,
+                "_data",
+                lambda *args, **kwargs: data(*args, **kwargs).replace(
                     b"\nstart: ", b"\nstart: x"
                 ),
             )

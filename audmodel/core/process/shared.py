@@ -1,8 +1,7 @@
-r"""What all threads of a process use together."""
+r"""What all threads of a process use together, and its children must not."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from collections.abc import Hashable
 import os
@@ -22,22 +21,19 @@ class Shared(Generic[Value]):
 
     Args:
         most: number of values that are kept, those that were used last
-        inherited: whether a child process keeps the values
 
     """
 
-    def __init__(self, most: int = 16, *, inherited: bool = False) -> None:
+    def __init__(self, most: int = 16) -> None:
         self._most = most
-        self._inherited = inherited
-        self._values: OrderedDict[Hashable, Value] = OrderedDict()
+        self._values: dict[Hashable, Value] = {}
         self._start_anew()
         os.register_at_fork(after_in_child=self._start_anew)
 
     def _start_anew(self) -> None:
         # Another thread may have held the lock when the process was forked
         self._lock = threading.Lock()
-        if not self._inherited:
-            self._values.clear()
+        self._values.clear()
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
         r"""Value for a key, the same one as before if there is one.
@@ -46,35 +42,17 @@ class Shared(Generic[Value]):
             key: what it is made for
             make: makes it
 
+        Returns:
+            value
+
         """
         with self._lock:
-            if key not in self._values:
-                self._values[key] = make()
-            self._values.move_to_end(key)
+            value = self._values.pop(key) if key in self._values else make()
+            self._values[key] = value
             if len(self._values) > self._most:
                 # Requests that still use it end first
-                self._values.popitem(last=False)
-            return self._values[key]
-
-    def put(self, key: Hashable, value: Value) -> None:
-        r"""Replace a value.
-
-        Args:
-            key: what the value was made for
-            value: new value
-
-        """
-        with self._lock:
-            self._values[key] = value
-
-    def peek(self, key: Hashable) -> Value | None:
-        r"""Value for a key, ``None`` if there is none.
-
-        Args:
-            key: what it was made for
-
-        """
-        return self._values.get(key)
+                del self._values[next(iter(self._values))]
+            return value
 
     def forget(self, key: Hashable, value: Value) -> None:
         r"""Make a new value the next time, unless that was done.

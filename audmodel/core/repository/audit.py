@@ -12,15 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import contextlib
 from dataclasses import dataclass
 import logging
 from typing import TypeVar
 
+from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.errors import InvalidDocumentError
+from audmodel.core.process.requests import prefetch_requests
 from audmodel.core.progress import StartProgress
 from audmodel.core.repository import layout
 from audmodel.core.repository.header import Header
-from audmodel.core.repository.reading import read_records
 from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 
@@ -230,7 +233,7 @@ class _Audit:
                 logger.info(
                     "List of aliases of '%s' in %s rebuilt.",
                     model,
-                    self._registry.repository,
+                    self._registry.place,
                 )
             yield Finding(
                 layout.list_path(model),
@@ -258,12 +261,19 @@ class _Audit:
     ) -> list[tuple[Item, Record | str]]:
         r"""Records, or what is wrong with them."""
 
-        def counted(item: Item) -> Record:
+        def attempt(item: Item) -> Record | str:
             self._progress(1)
-            return read(item)
+            try:
+                return read(item)
+            except RepositoryUnreachableError:
+                raise  # nothing else can be read either
+            except (InvalidDocumentError, RepositoryError) as error:
+                return str(error)
 
         order = sorted(items, key=str)
-        return read_records(counted, order, num_workers=self._num_workers)
+        results = prefetch_requests(attempt, order, num_workers=self._num_workers)
+        with contextlib.closing(results):
+            return list(zip(order, results, strict=True))
 
 
 def _models(

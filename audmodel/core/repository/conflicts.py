@@ -8,8 +8,10 @@ and several repositories are searched in their order.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import contextlib
 import logging
+from typing import Any
 import warnings
 
 from audmodel.core import uid as ids
@@ -50,11 +52,16 @@ def check_free(registry: Registry, model: ModelId, header: Header) -> None:
         _log_unknown(model, error)
 
 
-def check_found(model: ModelId, header: Header, repository: Repository) -> None:
+def check_found(model: ModelId, header: Header, place: Repository) -> None:
     r"""Raise an error if a model would not be found by its ID where it is published.
 
     Repositories that are searched later are not asked:
     a model is often published first where few see it.
+
+    Args:
+        model: ID of the model
+        header: its header
+        place: where it is to be published
 
     Raises:
         ModelExistsError: if a repository that is searched before has the model,
@@ -69,16 +76,15 @@ def check_found(model: ModelId, header: Header, repository: Repository) -> None:
 
     def check(registry: Registry) -> None:
         exists = (
-            f"The model '{model}' exists in {registry.repository}, "
-            f"which is searched before {repository}, "
-            "so that the new one would never be found. "
+            f"The model '{model}' exists in {registry.place}, which is searched before "
+            f"{place}, so that the new one would never be found. "
             "Publish it under another version, or change the order of repositories. "
             "To make a mirror, copy all objects of a repository."
         )
         _check(registry, model, header, exists)
 
     try:
-        first(check, before(repository))
+        first(check, before(place))
     except OfflineError:
         return
     except (RepositoryUnreachableError, HiddenError) as error:
@@ -121,7 +127,7 @@ def _check(registry: Registry, model: ModelId, header: Header, exists: str) -> N
         with contextlib.suppress(InvalidDocumentError):
             found = registry.header(ModelId(model.short, version))
             if found is not None:
-                _check_same_model(model, header, found[0], registry.repository)
+                _check_same_model(model, header, found[0], registry.place)
                 return
 
 
@@ -133,8 +139,12 @@ def _log_unknown(model: ModelId, error: Exception) -> None:
     )
 
 
-def check_alias_found(alias: str, repository: Repository) -> None:
+def check_alias_found(alias: str, place: Repository) -> None:
     r"""Raise an error if an alias would never be found where it is set.
+
+    Args:
+        alias: name of the alias
+        place: where it is to be set
 
     Raises:
         InvalidInputError: if a repository that is searched before has such an alias
@@ -145,7 +155,7 @@ def check_alias_found(alias: str, repository: Repository) -> None:
     from audmodel.core.repository.lookup import first
 
     try:
-        found = first(lambda registry: registry.alias(alias), before(repository))
+        found = first(lambda registry: registry.alias(alias), before(place))
     except HiddenError as error:
         warnings.warn(
             f"{error} Whether it holds the alias '{alias}' is not known.", stacklevel=3
@@ -153,16 +163,15 @@ def check_alias_found(alias: str, repository: Repository) -> None:
         return
     if found is not None:
         raise InvalidInputError(
-            f"The alias '{alias}' exists in {found[0]}, "
-            f"which comes before {repository}. "
+            f"The alias '{alias}' exists in {found[0]}, which comes before {place}. "
             "Choose another name, or change the order of the repositories."
         )
 
 
-def before(repository: Repository) -> list[Repository]:
+def before(place: Repository) -> list[Repository]:
     r"""Repositories that are searched before one, none if it is not configured."""
     repositories = config.REPOSITORIES
-    position = repositories.index(repository) if repository in repositories else 0
+    position = repositories.index(place) if place in repositories else 0
     return repositories[:position]
 
 
@@ -201,22 +210,27 @@ def exists_message(model: ModelId) -> str:
 
 
 def _check_same_model(
-    model: ModelId, header: Header, other: Header, repository: str
+    model: ModelId, header: Header, other: Header, place: str
 ) -> None:
     names = (header.name, header.subgroup)
     # Parameters of earlier releases may be unreadable
     if names == (other.name, other.subgroup) and (
         isinstance(other.params, document.Unreadable)
-        or ids.comparable(document.stored_form(header.parameters, "params"))
-        == ids.comparable(other.parameters)
+        or _in_order(document.stored_form(header.parameters, "params"))
+        == _in_order(other.parameters)
     ):
         return
     raise ModelExistsError(
         f"The ID '{model}' cannot be used for {_description(header)}, "
         f"since by chance another model has the short ID '{model.short}' already: "
-        f"{_description(other)} of version {other.version} in {repository}. "
+        f"{_description(other)} of version {other.version} in {place}. "
         "Add a parameter, or choose another name."
     )
+
+
+def _in_order(params: Mapping[str, Any]) -> str:
+    r"""Text that is the same for the same values, NaN included."""
+    return repr(sorted(params.items()))
 
 
 def _description(header: Header) -> str:

@@ -31,7 +31,7 @@ def similar_model(text: str) -> str:
         known.update(map(str, models), (model.short for model in models))
         known.update(registry.alias_names())
 
-    for repository in config.REPOSITORIES:
+    for place in config.REPOSITORIES:
         with contextlib.suppress(AudmodelError):
-            each(names, [repository])
+            each(names, [place])
     return "" if text in known else did_you_mean(text, known)

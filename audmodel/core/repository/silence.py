@@ -15,13 +15,13 @@ from audmodel.core.repository.repository import server_name
 
 
 # Seconds for which a host is skipped
-SKIPPED = 60.0
+REST = 60.0
 # Seconds that are spent on finding out whether a host is at another address
-_RESOLVE_TIMEOUT = 1.0
+_PATIENCE = 1.0
 
 
 @dataclass
-class _Outage:
+class _Silence:
     r"""What is known of a host that did not respond.
 
     Args:
@@ -35,18 +35,21 @@ class _Outage:
     addresses: set[str] | None
 
 
-_outages: dict[str, _Outage] = {}
+_silent: dict[str, _Silence] = {}
 
 
-def skipped_for(repository: Repository) -> float:
+def rest(repository: Repository) -> float:
     r"""Seconds for which a host is skipped if another one may respond.
+
+    Args:
+        repository: repository on the host
 
     Returns:
         seconds, ``0`` if it is not skipped
 
     """
-    found = _outages.get(repository.host)
-    return 0 if found is None else max(0, found.since + SKIPPED - time.monotonic())
+    found = _silent.get(repository.host)
+    return 0 if found is None else max(0, found.since + REST - time.monotonic())
 
 
 def has_moved(repository: Repository) -> bool:
@@ -55,11 +58,14 @@ def has_moved(repository: Repository) -> bool:
     If a name server gives only some of many addresses each time,
     the host has moved only if all of them are new.
 
+    Args:
+        repository: repository on the host
+
     Returns:
         whether it may respond
 
     """
-    found = _outages.get(repository.host)
+    found = _silent.get(repository.host)
     before = None if found is None else found.addresses
     if found is None or before is None:
         return False
@@ -70,8 +76,13 @@ def has_moved(repository: Repository) -> bool:
 
 
 @contextmanager
-def recorded(repository: Repository) -> Iterator[None]:
-    r"""Remember whether a host responds inside the block."""
+def noticed(repository: Repository) -> Iterator[None]:
+    r"""Remember whether a host responds inside the block.
+
+    Args:
+        repository: repository on the host
+
+    """
     from audmodel.core.backend.errors import OfflineError
     from audmodel.core.backend.errors import RepositoryUnreachableError
     from audmodel.core.process import requests as interruption
@@ -82,27 +93,30 @@ def recorded(repository: Repository) -> Iterator[None]:
         raise
     except RepositoryUnreachableError:
         # An interrupted request says nothing about the host
-        if not interruption.cancelled():
+        if not interruption.ended():
             _note(repository)
         raise
-    _outages.pop(repository.host, None)
+    _silent.pop(repository.host, None)
 
 
 def forget() -> None:
     r"""Skip no host any longer."""
-    _outages.clear()
+    _silent.clear()
 
 
 def _note(repository: Repository) -> None:
     addresses = _addresses(repository)
-    before = _outages.get(repository.host)
+    before = _silent.get(repository.host)
     if addresses is not None and before is not None:
         addresses |= before.addresses or set()
-    _outages[repository.host] = _Outage(time.monotonic(), addresses)
+    _silent[repository.host] = _Silence(time.monotonic(), addresses)
 
 
 def _addresses(repository: Repository) -> set[str] | None:
     r"""Addresses that a host has at the moment.
+
+    Args:
+        repository: repository on the host
 
     Returns:
         addresses, none if its name is not known,
@@ -112,18 +126,18 @@ def _addresses(repository: Repository) -> set[str] | None:
     name = server_name(repository)
     if name is None:
         return None
-    resolved: queue.SimpleQueue[set[str]] = queue.SimpleQueue()
+    found: queue.SimpleQueue[set[str]] = queue.SimpleQueue()
 
     def resolve() -> None:
         try:
-            found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+            answers = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
-            found = []
-        resolved.put({str(each[4][0]) for each in found})
+            answers = []
+        found.put({str(answer[4][0]) for answer in answers})
 
     if not start_thread(resolve):
         return None
     try:
-        return resolved.get(timeout=_RESOLVE_TIMEOUT)
+        return found.get(timeout=_PATIENCE)
     except queue.Empty:
         return None

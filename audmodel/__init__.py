@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from audmodel.core.backend.conditions import Check as Check
     from audmodel.core.operations.opening import OpenedFile as OpenedFile
     from audmodel.core.repository.audit import Finding as Finding
-    from audmodel.core.repository.leftovers import Leftover as Leftover
+    from audmodel.core.repository.orphans import Leftover as Leftover
     from audmodel.core.repository.probe import RepositoryReport as RepositoryReport
 
 
@@ -135,7 +135,7 @@ __all__ = [
 _LAZY = {
     "Check": "audmodel.core.backend.conditions",
     "Finding": "audmodel.core.repository.audit",
-    "Leftover": "audmodel.core.repository.leftovers",
+    "Leftover": "audmodel.core.repository.orphans",
     "OpenedFile": "audmodel.core.operations.opening",
     "RepositoryReport": "audmodel.core.repository.probe",
 }

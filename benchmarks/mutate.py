@@ -58,7 +58,7 @@ class Bytes:
     def in_order(self, start: int, stop: int) -> Iterator[Bytes]:
         yield self
 
-    def end_reads(self) -> None:
+    def cancel_reads(self) -> None:
         pass
 
     def forget_tail(self) -> None:

@@ -20,7 +20,7 @@ import hypothesis
 import pytest
 
 import audmodel
-from audmodel.core.repository import silence
+from audmodel.core.repository import outages
 from tests.parts import pytest_addoption as pytest_addoption
 from tests.parts import pytest_collection_modifyitems as pytest_collection_modifyitems
 from tests.parts import pytest_ignore_collect as pytest_ignore_collect
@@ -273,7 +273,7 @@ def _unconfigured() -> Iterator[None]:
     try:
         yield
     finally:
-        silence.forget()
+        outages.forget()
         vars(config).update(settings)
         registry.data = classes
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import audmodel
-from audmodel.core.backend.filesystem import FileReader
+from audmodel.core.backend.reader import FileReader
 
 
 ROOT = Path(__file__).parent.parent

@@ -107,9 +107,9 @@ def only(name: str | None) -> Iterator[None]:
     if name is None:
         yield
         return
-    place = find_repository(name)
+    repository = find_repository(name)
     configured = audmodel.config.REPOSITORIES
-    audmodel.config.REPOSITORIES = [place]
+    audmodel.config.REPOSITORIES = [repository]
     try:
         yield
     finally:
@@ -122,9 +122,6 @@ def find_repository(text: str) -> audmodel.Repository:
     Args:
         text: name of a configured repository,
             or backend, host and name of any
-
-    Returns:
-        repository
 
     Raises:
         InvalidInputError: if it is neither,
@@ -141,9 +138,9 @@ def find_repository(text: str) -> audmodel.Repository:
             )
         return audmodel.Repository(name, host, backend)
     configured = audmodel.config.REPOSITORIES
-    found = [place for place in dict.fromkeys(configured) if place.name == text]
+    found = [each for each in dict.fromkeys(configured) if each.name == text]
     if not found:
-        names = ", ".join(place.name for place in configured) or "none"
+        names = ", ".join(each.name for each in configured) or "none"
         raise InvalidInputError(
             f"{text!r} is not a configured repository, configured are: {names}. "
             "Write BACKEND:HOST:NAME for any other repository."
@@ -158,9 +155,6 @@ def find_repository(text: str) -> audmodel.Repository:
 
 def as_pairs(values: Mapping[str, Any]) -> str:
     r"""Values as ``KEY=VALUE``.
-
-    Args:
-        values: values by name
 
     Returns:
         ``'KEY=VALUE'`` with commas in between

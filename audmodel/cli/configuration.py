@@ -22,8 +22,8 @@ def _config(_: argparse.Namespace) -> Result:
     path = os.path.expanduser(CONFIG_FILE)
     settings = user_settings()
 
-    for place in audmodel.config.REPOSITORIES:
-        check_backend(place)
+    for repository in audmodel.config.REPOSITORIES:
+        check_backend(repository)
 
     def origin(key: str) -> str:
         return path if key in settings else "default"
@@ -38,11 +38,11 @@ def _config(_: argparse.Namespace) -> Result:
     }
     repositories = [
         {
-            "name": place.name,
-            "host": _without_user(place),
-            "backend": place.backend,
+            "name": repository.name,
+            "host": _without_user(repository),
+            "backend": repository.backend,
         }
-        for place in audmodel.config.REPOSITORIES
+        for repository in audmodel.config.REPOSITORIES
     ]
     variables = {
         name: "set" if name.startswith(_SECRET_PREFIXES) else value
@@ -61,21 +61,23 @@ def _config(_: argparse.Namespace) -> Result:
         *(
             (
                 "repository",
-                ":".join((place["backend"], place["host"], place["name"])),
+                ":".join(
+                    (repository["backend"], repository["host"], repository["name"])
+                ),
                 origin("repositories"),
             )
-            for place in repositories
+            for repository in repositories
         ),
         *((name, value, "environment") for name, value in variables.items()),
     ]
     return Result(data, output.table(("setting", "value", "from"), rows))
 
 
-def _without_user(place: audmodel.Repository) -> str:
+def _without_user(repository: audmodel.Repository) -> str:
     r"""Host without user and password, if it holds any."""
-    if place.backend == "file-system":
-        return str(place.host)
-    scheme, separator, rest = place.host.rpartition("://")
+    if repository.backend == "file-system":
+        return str(repository.host)
+    scheme, separator, rest = repository.host.rpartition("://")
     user, at, rest = rest.rpartition("@")
     return f"{scheme}{separator}{'***' if user else ''}{at}{rest}"
 

@@ -17,7 +17,7 @@ def _info(args: argparse.Namespace) -> Result:
     # All calls see the same model, even if its alias is moved meanwhile
     uid = full_id(args.uid, args.cache_root)
     header = audmodel.header(uid, cache_root=args.cache_root)
-    place = audmodel.repository(uid, cache_root=args.cache_root)
+    repository = audmodel.repository(uid, cache_root=args.cache_root)
     data = {
         "uid": uid,
         "name": header["name"],
@@ -27,7 +27,7 @@ def _info(args: argparse.Namespace) -> Result:
         "author": header["author"],
         "date": header["date"],
         "aliases": audmodel.aliases(uid, cache_root=args.cache_root),
-        "repository": place.name,
+        "repository": repository.name,
         "url": audmodel.url(uid, cache_root=args.cache_root),
     }
     shown = {
@@ -40,7 +40,7 @@ def _info(args: argparse.Namespace) -> Result:
 
 INFO = Command(
     "info",
-    "show name, parameters, aliases and place of a model",
+    "show name, parameters, aliases and repository of a model",
     arguments.model,
     _info,
     "audmodel info 3e120e8d-1.0.0",

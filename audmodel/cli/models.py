@@ -66,13 +66,6 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
         "from the same folder",
     )
     parser.add_argument(
-        "--base",
-        metavar="UID|newest|none",
-        default="newest",
-        help="model of the same repository from which an S3 storage copies parts, "
-        "by default the newest version of the model",
-    )
-    parser.add_argument(
         "--tmp-root",
         metavar="FOLDER",
         help="folder for temporary files, "
@@ -81,9 +74,9 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _publish(args: argparse.Namespace) -> Result:
-    place = args.repository
-    if place is not None:
-        place = arguments.find_repository(place)
+    repository = args.repository
+    if repository is not None:
+        repository = arguments.find_repository(repository)
     model = (
         args.root,
         args.name,
@@ -97,8 +90,7 @@ def _publish(args: argparse.Namespace) -> Result:
         "date": args.date,
         "meta": values.read_values(args.meta),
         "subgroup": args.subgroup,
-        "repository": place,
-        "base": None if args.base == "none" else args.base,
+        "repository": repository,
     }
     if args.dry_run:
         return _plan([audmodel.plan_publish(*model, **options)])

@@ -69,9 +69,6 @@ def record(value: Any) -> dict[str, Any]:
     Args:
         value: instance of a dataclass
 
-    Returns:
-        values by name
-
     """
     names = [field.name for field in dataclasses.fields(value)]
     return {name: getattr(value, name) for name in names}
@@ -116,10 +113,6 @@ def _names(keys: list[Any]) -> list[str]:
 def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     r"""Columns next to each other.
 
-    Args:
-        titles: titles of the columns
-        rows: values of each row
-
     Returns:
         lines, without line break at the end,
         empty if there are no rows
@@ -139,9 +132,6 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def fields(values: Mapping[str, object]) -> str:
     r"""Names and values below each other.
 
-    Args:
-        values: values by name
-
     Returns:
         lines, without line break at the end
 
@@ -157,9 +147,6 @@ def printable(text: str) -> str:
     r"""Text without characters that control the terminal.
 
     Names, authors and messages may come from other users.
-
-    Args:
-        text: any text
 
     Returns:
         text with escapes in place of what cannot be printed
@@ -186,9 +173,6 @@ def printable_lines(text: str) -> str:
 
 def size(count: int) -> str:
     r"""Number of bytes for people.
-
-    Args:
-        count: number of bytes
 
     Returns:
         number with unit, in powers of 1000

@@ -15,9 +15,9 @@ from audmodel.cli.command import Result
 from audmodel.errors import ConfigurationError
 
 
-def _place(parser: argparse.ArgumentParser) -> None:
+def _argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "place",
+        "repository",
         metavar="REPOSITORY",
         nargs="?",
         help="name of a configured one, the first by default, or BACKEND:HOST:NAME",
@@ -25,8 +25,8 @@ def _place(parser: argparse.ArgumentParser) -> None:
 
 
 def _repository(args: argparse.Namespace) -> audmodel.Repository:
-    if args.place is not None:
-        return arguments.find_repository(args.place)
+    if args.repository is not None:
+        return arguments.find_repository(args.repository)
     if not audmodel.config.REPOSITORIES:
         raise ConfigurationError("No repository is configured.")
     return audmodel.config.REPOSITORIES[0]
@@ -44,7 +44,7 @@ def _check(args: argparse.Namespace) -> Result:
 CHECK = Command(
     "repository check",
     "test whether a storage meets the requirements of audmodel",
-    _place,
+    _argument,
     _check,
     "audmodel repository check s3:localhost:9000:models",
     "The check writes small objects, and removes them again. "
@@ -53,7 +53,7 @@ CHECK = Command(
 
 
 def _audit_arguments(parser: argparse.ArgumentParser) -> None:
-    _place(parser)
+    _argument(parser)
     parser.add_argument(
         "--repair",
         action="store_true",
@@ -89,7 +89,7 @@ AUDIT = Command(
 
 
 def _leftovers_arguments(parser: argparse.ArgumentParser) -> None:
-    _place(parser)
+    _argument(parser)
     parser.add_argument(
         "--days",
         metavar="N",

@@ -14,12 +14,6 @@ _VARIABLE = re.compile(r"\$(\w+|\{\w+\})", re.ASCII)
 def expand_home(path: str) -> str:
     r"""Path with the home folder of a user in place of ``~``.
 
-    Args:
-        path: any path
-
-    Returns:
-        path
-
     Raises:
         ConfigurationError: if the home folder is not known
 
@@ -41,9 +35,6 @@ def expand_variables(path: str, what: str) -> str:
     Args:
         path: any path
         what: where it comes from, for messages
-
-    Returns:
-        path
 
     Raises:
         ConfigurationError: if a variable is not set

@@ -18,12 +18,6 @@ _SHOWN = 10
 def check_patterns(files: str | Iterable[str]) -> tuple[str, ...]:
     r"""Patterns that a user gave.
 
-    Args:
-        files: pattern or patterns
-
-    Returns:
-        patterns
-
     Raises:
         TypeError: if a pattern is not a string
         InvalidInputError: if there is no pattern, or an empty one
@@ -61,9 +55,6 @@ def select(names: Collection[str], patterns: Iterable[str], what: str) -> set[st
             one that ends with ``'/'`` stands for all files in a folder
         what: what holds the files, for messages
 
-    Returns:
-        names that match
-
     Raises:
         FileNotInModelError: if a pattern matches no name
 
@@ -97,9 +88,6 @@ def _matches(names: Collection[str], pattern: str) -> set[str]:
 
 def listed(names: Sequence[str]) -> str:
     r"""Some names, for messages.
-
-    Args:
-        names: all names
 
     Returns:
         the first of them

@@ -2,6 +2,7 @@ r"""Check and compute model IDs, versions and aliases."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 import contextlib
@@ -73,9 +74,6 @@ def parse(uid: str) -> ModelId | ShortId | Alias:
     Args:
         uid: model ID, short ID, legacy ID, or alias
 
-    Returns:
-        the parsed ID
-
     Raises:
         TypeError: if ``uid`` is not a string
         InvalidIdError: if ``uid`` cannot be an ID or an alias
@@ -108,22 +106,19 @@ def is_alias(name: str) -> bool:
 def check_alias(name: str) -> None:
     r"""Raise an error if a string cannot be used as an alias.
 
-    Args:
-        name: name of the alias
-
     Raises:
         TypeError: if ``name`` is not a string
         InvalidInputError: if ``name`` is not a valid alias
 
     """
-    if not isinstance(name, str):
-        raise TypeError(f"An alias has to be a string, not {type(name).__name__}.")
-    if not is_alias(name):
-        raise InvalidInputError(
-            f"{name[:150]!r} is not an allowed alias name. "
-            "Use up to 128 letters, digits, '.', '_', or '-' "
-            "that do not look like a model ID."
-        )
+    _check(
+        name,
+        "An alias",
+        is_alias,
+        "an allowed alias name",
+        "Use up to 128 letters, digits, '.', '_', or '-' "
+        "that do not look like a model ID.",
+    )
 
 
 def check_version(version: str) -> None:
@@ -137,14 +132,23 @@ def check_version(version: str) -> None:
         InvalidInputError: if ``version`` is not a semantic version
 
     """
-    if not isinstance(version, str):
-        raise TypeError(f"A version has to be a string, not {type(version).__name__}.")
-    if not is_version(version):
-        raise InvalidInputError(
-            f"{version[:150]!r} is not a valid version. "
-            "Use three numbers and, if you like, a suffix after '-', "
-            "e.g. '1.0.0' or '1.0.0-prod'."
-        )
+    _check(
+        version,
+        "A version",
+        is_version,
+        "a valid version",
+        "Use three numbers and, if you like, a suffix after '-', "
+        "e.g. '1.0.0' or '1.0.0-prod'.",
+    )
+
+
+def _check(
+    text: object, what: str, is_valid: Callable[[str], bool], kind: str, advice: str
+) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"{what} has to be a string, not {type(text).__name__}.")
+    if not is_valid(text):
+        raise InvalidInputError(f"{text[:150]!r} is not {kind}. {advice}")
 
 
 def is_version(version: str) -> bool:
@@ -194,11 +198,6 @@ def short_id(name: str, params: Mapping[str, object], subgroup: str | None) -> s
     Those that cannot be stored count as they are:
     earlier releases published models with some of them.
 
-    Args:
-        name: name of the model
-        params: parameters of the model
-        subgroup: subgroup of the model
-
     Returns:
         8 hexadecimal digits
 
@@ -217,6 +216,27 @@ def short_id(name: str, params: Mapping[str, object], subgroup: str | None) -> s
             "The names of parameters have to be of one type, e.g. all strings."
         ) from error
     return _md5(f"{subgroup or ''}.{name}{ordered}")[-8:]
+
+
+def comparable(value: object) -> object:
+    r"""Form that is equal for values that make the same model ID, NaN included.
+
+    In an ID, ``1``, ``1.0`` and ``True`` are different values.
+
+    Args:
+        value: parameters of a model, or a value in them, in their stored form
+
+    Returns:
+        value to compare
+
+    """
+    if isinstance(value, Mapping):
+        return {repr(key): comparable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value), [comparable(item) for item in value]
+    if isinstance(value, set):
+        return set(map(repr, value))
+    return repr(value)
 
 
 def legacy_id(

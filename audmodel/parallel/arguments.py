@@ -15,9 +15,6 @@ def integer(name: str, value: Any) -> int:
         name: name of the argument, for the message
         value: value of the argument, may be an integer of NumPy
 
-    Returns:
-        the value
-
     Raises:
         ValueError: if it is not an integer, or is a bool
 
@@ -33,9 +30,6 @@ def positive_int(name: str, value: Any) -> int:
     Args:
         name: name of the argument, for the message
         value: value of the argument, may be an integer of NumPy
-
-    Returns:
-        the value
 
     Raises:
         ValueError: if it is not an integer, is a bool, or is less than 1
@@ -53,9 +47,6 @@ def duration(name: str, value: Any) -> float:
     Args:
         name: name of the argument, for the message
         value: value of the argument, may be a number of NumPy
-
-    Returns:
-        the value
 
     Raises:
         ValueError: if it is not a finite number of at least zero

@@ -19,9 +19,6 @@ def progress_bar(*, total: int, desc: str) -> Any:
         total: value at which the bar is full
         desc: text in front of the bar
 
-    Returns:
-        bar of tqdm
-
     """
     import audeer
 

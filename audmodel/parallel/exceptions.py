@@ -19,9 +19,6 @@ def own_copies(error: Error) -> Iterator[Error]:
     The same holds for exceptions that belong to it:
     members of a group, cause, context, and those in attributes.
 
-    Args:
-        error: exception
-
     Yields:
         exceptions of its type, with its message, attributes, notes,
         cause, context, and traceback.

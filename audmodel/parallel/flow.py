@@ -231,7 +231,7 @@ class Flow:
         traffic = self._current_traffic()
         self._state = "stopping"
         async with traffic.stop_lock:
-            await traffic.end()
+            await traffic.drain()
             if self._state == "stopping":
                 await _beside_loop(self._shut_down)
 

@@ -19,7 +19,7 @@ from audmodel.parallel import server
 # Of what /proc tells about a process, what it takes over at its start
 _STATUS = Path("/proc/self/status")
 _LIMITS = Path("/proc/self/limits")
-_TAKEN_OVER = (
+_INHERITED = (
     "Umask",
     "Uid",
     "Gid",
@@ -63,9 +63,6 @@ def fork(descriptors: list[int]) -> Fork:
 
     Args:
         descriptors: what the process gets, besides standard streams
-
-    Returns:
-        the process
 
     Raises:
         OSError: if the system allows no further process
@@ -131,7 +128,7 @@ class _Servers:
         self._lock = threading.Lock()
         self._current: _Server | None = None
         self._retired: list[_Server] = []
-        self._has_end = False
+        self._has_finalizer = False
 
     def fork(self, descriptors: list[int]) -> Fork | None:
         status, their_status = socket.socketpair()
@@ -139,7 +136,7 @@ class _Servers:
         pid = None
         try:
             with their_status, their_orders:
-                asked = self._ask(
+                current = self._send_request(
                     their_status.fileno(), their_orders.fileno(), descriptors
                 )
             pid = _number_of_process(status)
@@ -149,21 +146,21 @@ class _Servers:
                 orders.close()
         if pid is None:
             with self._lock:
-                if self._current is asked:
+                if self._current is current:
                     self._replace(None)
             return None
         return Fork(pid, status, orders)
 
-    def _ask(self, status: int, orders: int, others: list[int]) -> _Server:
+    def _send_request(self, status: int, orders: int, others: list[int]) -> _Server:
         streams = [number for number in (1, 2) if _is_open(number)]
         with self._lock:
-            asked = self._server()
+            current = self._server()
             # If it has ended, it gives no number
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                server.request(asked.connection, status, orders, streams, others)
-        return asked
+                server.request(current.connection, status, orders, streams, others)
+        return current
 
-    def end(self) -> None:
+    def shut_down(self) -> None:
         """Let all servers end, and wait for that."""
         with self._lock:
             self._replace(None)
@@ -183,10 +180,10 @@ class _Servers:
         command = spawn.get_command_line()[:-3]
         origin = _origin(command)
         current = self._current
-        if not self._has_end:
+        if not self._has_finalizer:
             # Before multiprocessing waits for processes, and after pools have ended
-            util.Finalize(self, self.end, exitpriority=5)
-            self._has_end = True
+            util.Finalize(self, self.shut_down, exitpriority=5)
+            self._has_finalizer = True
         if current is None or current.origin != origin or current.has_ended():
             current = _Server(command, origin)
             self._replace(current)
@@ -211,7 +208,7 @@ def _origin(command: list[str]) -> object:
     return (
         command,
         dict(os.environ),
-        [line for line in status if line.startswith(_TAKEN_OVER)],
+        [line for line in status if line.startswith(_INHERITED)],
         _LIMITS.read_bytes(),
         os.getpriority(os.PRIO_PROCESS, 0),
         os.getpgrp(),

@@ -21,9 +21,6 @@ class Outcome(NamedTuple):
     def get(self) -> Any:
         """Result of the call.
 
-        Returns:
-            the result
-
         Raises:
             BaseException: what the call raised
 
@@ -39,12 +36,6 @@ def serialize(value: Any) -> Message:
     Functions and classes are taken along by name,
     or as a whole where they have none that could be imported,
     like lambdas and closures.
-
-    Args:
-        value: value
-
-    Returns:
-        bytes
 
     Raises:
         Exception: if it cannot be pickled
@@ -64,12 +55,6 @@ def serialize(value: Any) -> Message:
 def by_value(value: Any) -> Message:
     """Bytes of a value, including functions and classes of the main module.
 
-    Args:
-        value: value
-
-    Returns:
-        bytes
-
     Raises:
         Exception: if it cannot be pickled
 
@@ -86,9 +71,6 @@ def reply_of_error(error: BaseException, *, is_unknown: bool = False) -> Message
     Args:
         error: what it raised
         is_unknown: whether the call itself could not be unpickled
-
-    Returns:
-        bytes
 
     """
     import traceback

@@ -68,7 +68,7 @@ class ProcessPool:
         self._is_closed = False
         # Without a call of close(), at the end of the program:
         # before multiprocessing waits for its processes
-        util.Finalize(self, _end, args=(self._workers,), exitpriority=10)
+        util.Finalize(self, _shut_down, args=(self._workers,), exitpriority=10)
         _pools.add(self)
 
     def run(
@@ -126,7 +126,7 @@ class ProcessPool:
             self._stop(list(self._futures), at_once=True)
             raise
         finally:
-            _end(self._workers)
+            _shut_down(self._workers)
             self._threads.shut_down()
 
     def forget(self) -> None:
@@ -211,9 +211,6 @@ class _Worker:
     def call(self, call: Callable[[], Any]) -> Any:
         """Let the process carry out a call.
 
-        Args:
-            call: the call
-
         Returns:
             what it returned
 
@@ -224,10 +221,10 @@ class _Worker:
         """
         if self._process is not None and not self._is_idle(self._process):
             # It had nothing to do, so nothing is lost
-            self.end()
+            self.shut_down()
         if self._process is None:
             self._start()
-        return self._ask(call)
+        return self._run(call)
 
     def _is_idle(self, process: BaseProcess) -> bool:
         """Whether the process waits for a call, unless it has just died."""
@@ -244,7 +241,7 @@ class _Worker:
             self._is_killed = True
             process.kill()
 
-    def end(self) -> None:
+    def shut_down(self) -> None:
         """End the process, and wait for that."""
         process, self._process = self._process, None
         if process is not None:
@@ -274,12 +271,12 @@ class _Worker:
             theirs.close()
         self._process = process
         try:
-            self._ask(functools.partial(set_up, self._number, self._initializer))
+            self._run(functools.partial(set_up, self._number, self._initializer))
         except BaseException:
-            self.end()
+            self.shut_down()
             raise
 
-    def _ask(self, call: Callable[[], Any]) -> Any:
+    def _run(self, call: Callable[[], Any]) -> Any:
         """Result of a call in the process, which has started."""
         outcome = self._exchange(self._serialize(call))
         if outcome.is_unknown:
@@ -317,7 +314,7 @@ class _Worker:
         assert process is not None
         # Its pipe may end a moment before
         process.join(1)
-        self.end()
+        self.shut_down()
         error = BrokenProcessPool(f"A process ended with code {process.exitcode}.")
         explain_dead_worker(error)
         return error
@@ -343,13 +340,13 @@ def explain_dead_worker(error: BaseException) -> None:
         )
 
 
-def _end(workers: Iterable[_Worker]) -> None:
+def _shut_down(workers: Iterable[_Worker]) -> None:
     for worker in workers:
         worker.kill()
     for worker in workers:
         # One that fails must not keep the others
         with contextlib.suppress(Exception):
-            worker.end()
+            worker.shut_down()
 
 
 def _block_interrupts() -> None:

@@ -96,7 +96,7 @@ def main(number: int) -> None:
 
 
 def _begin(fork: Fork) -> None:
-    """Become what the program has asked for."""
+    """Become what the program has requested."""
     for number, stream in fork.streams.items():
         os.dup2(stream, number)
         os.close(stream)

@@ -41,9 +41,6 @@ def start_worker(connection: Connection) -> BaseProcess:
     Args:
         connection: its end of the pipe for them
 
-    Returns:
-        process
-
     Raises:
         OSError: if the system allows no further process
         RuntimeError: if this process is daemonic,

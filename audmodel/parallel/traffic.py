@@ -146,7 +146,7 @@ class Traffic:
             self._calls -= 1
             self._check_idle()
 
-    async def end(self) -> None:
+    async def drain(self) -> None:
         """Wait until no task is being processed any more."""
         self._ending = True
         for line in self._lines:

@@ -32,12 +32,7 @@ LATE = 0.2
 
 
 def wait_for(event: threading.Event) -> None:
-    """Wait until an event is set.
-
-    Args:
-        event: event
-
-    """
+    """Wait until an event is set."""
     while not event.wait(LATE):
         pass
 

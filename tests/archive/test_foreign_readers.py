@@ -18,7 +18,7 @@ import pytest
 import audmodel
 from audmodel.core.archive import format
 from audmodel.core.archive.writer import ArchiveWriter
-from audmodel.core.backend.filesystem import FileReader
+from audmodel.core.backend.reader import FileReader
 from audmodel.core.operations.folder import scan
 from tests.archive.tools import KIB
 from tests.archive.tools import MIB

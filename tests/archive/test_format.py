@@ -76,7 +76,7 @@ def read_as_documented(data: bytes) -> dict[str, dict[str, Any]]:
         at = start + header
         content = b""
         for number in range(parts):
-            part_length, raw_length, part_digest = struct.unpack_from(
+            part_length, uncompressed_size, part_digest = struct.unpack_from(
                 "<2L32s", data, next_part
             )
             next_part += 40
@@ -86,7 +86,7 @@ def read_as_documented(data: bytes) -> dict[str, dict[str, Any]]:
                 piece = inflater.decompress(piece)
                 assert inflater.eof == (number == parts - 1)
                 assert not inflater.unused_data
-            assert len(piece) == raw_length
+            assert len(piece) == uncompressed_size
             assert blake3(piece).digest() == part_digest
             content += piece
             at += part_length

@@ -254,7 +254,7 @@ def test_reading_to_the_end_ends_no_requests(
     content = noise(5 * PART)
     source = source_of(tmp_path, content)
     ended: list[int] = []
-    monkeypatch.setattr(source, "end_reads", lambda: ended.append(1))
+    monkeypatch.setattr(source, "cancel_reads", lambda: ended.append(1))
     with opened(source, num_workers=3) as file:
         assert file.read() == content
         assert not ended
@@ -277,7 +277,7 @@ class Source:
         data = bytearray(length)
         self.readinto(offset, memoryview(data))
         return data
-    def end_reads(self):
+    def cancel_reads(self):
         pass
     def forget_tail(self):
         pass

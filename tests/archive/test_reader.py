@@ -538,9 +538,9 @@ def test_reads_end_when_files_are_not_asked_for_any_more(tmp_path: Path) -> None
                 assert self.ended.wait(20)
             super()._readinto(offset, view)
 
-        def end_reads(self) -> None:
+        def cancel_reads(self) -> None:
             self.ended.set()
-            super().end_reads()
+            super().cancel_reads()
 
     content = {f"{n}": noise(9 * MIB, n) for n in range(2)}
     source = Blocked(write(make_folder(tmp_path / "model", content)))

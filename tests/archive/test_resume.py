@@ -375,10 +375,10 @@ def test_staging_of_somebody_else_is_no_obstacle(
 SLOW = """
 import json, os, sys, threading, time
 import audmodel
-from audmodel.core.backend import filesystem
+from audmodel.core.backend import reader
 
 host, cache, log, delay, num_workers, uid = sys.argv[1:]
-readinto = filesystem.FileReader._readinto
+readinto = reader.FileReader._readinto
 lock = threading.Lock()
 
 def slow(self, offset, view):
@@ -387,7 +387,7 @@ def slow(self, offset, view):
     with lock, open(log, "a") as file:
         print(len(view), file=file)
 
-filesystem.FileReader._readinto = slow
+reader.FileReader._readinto = slow
 audmodel.config.REPOSITORIES = [audmodel.Repository("models", host, "file-system")]
 audmodel.config.CACHE_ROOT = cache
 print(audmodel.load(uid, num_workers=int(num_workers)))
@@ -480,7 +480,7 @@ def audmodel_folder(cache: Path, uid: str) -> Path:
 def test_interrupted_load_is_continued(
     tmp_path: Path, repository: audmodel.Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from audmodel.core.backend.filesystem import FileReader
+    from audmodel.core.backend.reader import FileReader
 
     files = {"large": noise(40 * MIB)}
     uid = publish(repository, make_folder(tmp_path / "model", files))

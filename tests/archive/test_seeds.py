@@ -11,7 +11,7 @@ import pytest
 
 from audmodel.core.archive import end
 from audmodel.core.archive import seeds
-from audmodel.core.archive.forecast import forecast
+from audmodel.core.archive.dry_run import dry_run
 from audmodel.core.archive.plan import batches
 from audmodel.core.archive.plan import plan
 from audmodel.core.archive.reader import Extractor
@@ -61,9 +61,9 @@ class Case:
         }
 
     def extract(self, num_workers: int = 1) -> MemorySource:
-        """Extract the archive, and check files and forecast."""
+        """Extract the archive, and check files and a dry run."""
         source = MemorySource(self.archive, tail=0)
-        planned = forecast(self.directory, self.names, None, self.seeds, num_workers)
+        planned = dry_run(self.directory, self.names, None, self.seeds, num_workers)
         copied: list[int] = []
         Extractor(
             source,

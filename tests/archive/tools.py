@@ -27,8 +27,8 @@ from audmodel.core.archive import format
 from audmodel.core.archive.reader import Extractor
 from audmodel.core.archive.source import Source
 from audmodel.core.archive.writer import ArchiveWriter
-from audmodel.core.backend.base import TAIL
-from audmodel.core.backend.base import ObjectReader
+from audmodel.core.backend.reader import TAIL
+from audmodel.core.backend.reader import ObjectReader
 from audmodel.core.cache.tree import Folder
 from audmodel.core.operations import folder as folders
 from tests.conftest import ROOT

@@ -13,7 +13,7 @@ import audmodel
 from audmodel.core.backend.artifactory import backend as artifactory
 from audmodel.core.backend.artifactory import server as artifactory_requests
 from audmodel.core.backend.http import transfer
-from audmodel.core.backend.s3 import client as s3_client
+from audmodel.core.backend.s3 import endpoint as s3_endpoint
 from tests.backends import seaweedfs
 from tests.backends.forget import forget_servers
 from tests.backends.proxy import Proxy
@@ -83,7 +83,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "CONNECT_BUDGET", 1.0)
     monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.005)
     monkeypatch.setattr(transfer, "LONGEST_PAUSE", 0.05)
-    monkeypatch.setattr(s3_client, "READ_TIMEOUT", 0.8)
+    monkeypatch.setattr(s3_endpoint, "READ_TIMEOUT", 0.8)
     monkeypatch.setattr(artifactory_requests, "READ_TIMEOUT", 0.8)
     monkeypatch.setattr(artifactory, "DEPLOY_TIMEOUT", 3.0)
 
@@ -93,7 +93,7 @@ def patient(hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have little patience with an answer, and much with trouble that passes."""
     monkeypatch.setattr(transfer, "BUDGET", 20.0)
     monkeypatch.setattr(transfer, "CONNECT_BUDGET", 20.0)
-    monkeypatch.setattr(s3_client, "READ_TIMEOUT", 0.3)
+    monkeypatch.setattr(s3_endpoint, "READ_TIMEOUT", 0.3)
     monkeypatch.setattr(artifactory_requests, "READ_TIMEOUT", 0.3)
     monkeypatch.setattr(artifactory, "DEPLOY_TIMEOUT", 0.3)
 

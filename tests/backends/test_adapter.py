@@ -56,8 +56,8 @@ def test_small_objects(any_repository: audmodel.Repository) -> None:
         assert stored is not None
         assert stored.data == b"one"
         assert backend.replace_object("/a/b", b"two", "other") is False
-        assert backend.replace_object("/a/b", b"two", stored.tag) is True
-        assert backend.replace_object("/a/b", b"three", stored.tag) is False
+        assert backend.replace_object("/a/b", b"two", stored.etag) is True
+        assert backend.replace_object("/a/b", b"three", stored.etag) is False
         stored = backend.read_object("/a/b", 3)
         assert stored is not None
         assert stored.data == b"two"
@@ -66,7 +66,7 @@ def test_small_objects(any_repository: audmodel.Repository) -> None:
         backend.delete_object("/a/b", ANY)
         backend.delete_object("/a/b", ANY)
         assert backend.read_object("/a/b", 10) is None
-        assert backend.replace_object("/a/b", b"x", stored.tag) is False
+        assert backend.replace_object("/a/b", b"x", stored.etag) is False
     assert content(any_repository) == {}
 
 
@@ -330,7 +330,7 @@ def test_trouble_that_is_no_lack_of_links_or_locks(
             backend.create_object("/b", b"y")
         monkeypatch.setattr(fcntl, "flock", fail)
         with pytest.raises(RepositoryError, match=r"/a.*Input/output error"):
-            backend.replace_object("/a", b"y", stored.tag)
+            backend.replace_object("/a", b"y", stored.etag)
     assert (folder / "a").read_bytes() == b"x"
     assert not (folder / "b").exists()
 

@@ -69,7 +69,7 @@ def test_replace(backend: Artifactory) -> None:
     stored = backend.read_object("/a", 100)
     assert stored is not None
     assert not backend.replace_object("/a", b"new", "0")
-    assert backend.replace_object("/a", b"new", stored.tag)
+    assert backend.replace_object("/a", b"new", stored.etag)
     assert read(backend, "/a") == b"new"
 
 
@@ -294,7 +294,7 @@ def test_making_chunks_fails(backend: Artifactory, server: ArtifactoryServer) ->
     assert server.repositories["models"] == {}
 
 
-# Which of the answers means what ----------------------------------------------
+# Which of the responses means what ---------------------------------------------
 
 
 def test_missing_repository(login: None, server: ArtifactoryServer) -> None:
@@ -348,10 +348,10 @@ def test_an_answer_without_its_own_headers(
     [
         (401, errors.RepositoryError, "does not accept the credentials"),
         (403, errors.RepositoryError, "access is denied"),
-        (400, errors.RepositoryError, "the server answered 400"),
-        (302, errors.RepositoryError, "the server answered 302"),
-        (429, errors.RepositoryUnreachableError, "the server answered 429"),
-        (503, errors.RepositoryUnreachableError, "the server answered 503"),
+        (400, errors.RepositoryError, "the server responded with 400"),
+        (302, errors.RepositoryError, "the server responded with 302"),
+        (429, errors.RepositoryUnreachableError, "the server responded with 429"),
+        (503, errors.RepositoryUnreachableError, "the server responded with 503"),
     ],
 )
 def test_only_absent_means_absent(
@@ -370,7 +370,7 @@ def test_only_absent_means_absent(
         lambda: backend.list_objects("/a/"),
         lambda: backend.write_object("/a", [b"x"]),
         lambda: backend.create_object("/a", b"x"),
-        lambda: backend.replace_object("/a", b"x", "tag"),
+        lambda: backend.replace_object("/a", b"x", "etag"),
         lambda: backend.delete_object("/a", ANY),
     ):
         with pytest.raises(error, match=message) as info:

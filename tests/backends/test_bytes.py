@@ -11,8 +11,8 @@ import pytest
 
 import audmodel
 from audmodel.core import disk
-from audmodel.core.backend.base import TAIL
-from audmodel.core.backend.http import objects as remote
+from audmodel.core.backend.http import ranges
+from audmodel.core.backend.reader import TAIL
 from audmodel.core.cache import marker
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
@@ -134,10 +134,10 @@ def test_plan_goes_on_from_what_was_interrupted(
 ) -> None:
     uid = audmodel.publish(str(folder), "torch", {}, "1.0.0")
     whole = audmodel.plan_load(uid)
-    fetch = remote._Run.fetch
+    fetch = ranges._Run.fetch
     calls = 0
 
-    def stop(self: remote._Run, offset: int, view: memoryview) -> None:
+    def stop(self: ranges._Run, offset: int, view: memoryview) -> None:
         nonlocal calls
         calls += 1
         if calls == 5:
@@ -145,7 +145,7 @@ def test_plan_goes_on_from_what_was_interrupted(
         fetch(self, offset, view)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(remote._Run, "fetch", stop)
+        patch.setattr(ranges._Run, "fetch", stop)
         with pytest.raises(KeyboardInterrupt):
             audmodel.load(uid)
     planned = audmodel.plan_load(uid)

@@ -29,15 +29,15 @@ class Store:
         self.lock = threading.Lock()
 
     @staticmethod
-    def tag(data: bytes) -> str:
+    def etag(data: bytes) -> str:
         return hashlib.md5(data).hexdigest()
 
-    def tag_of(self, data: bytes) -> str:
-        return self.tag(data)
+    def etag_of(self, data: bytes) -> str:
+        return self.etag(data)
 
     def read_object(self, path: str, limit: int) -> StoredObject | None:
         data = self.objects.get(path)
-        return None if data is None else StoredObject(data, self.tag(data))
+        return None if data is None else StoredObject(data, self.etag(data))
 
     def stat_object(self, path: str) -> ObjectState | None:
         raise NotImplementedError
@@ -49,21 +49,21 @@ class Store:
             self.objects[path] = data
             return True
 
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:
         with self.lock:
-            if path not in self.objects or self.tag(self.objects[path]) != tag:
+            if path not in self.objects or self.etag(self.objects[path]) != etag:
                 return False
             self.objects[path] = data
             return True
 
-    def delete_object(self, path: str, tag: str) -> bool:
+    def delete_object(self, path: str, etag: str) -> bool:
         return self.objects.pop(path, None) is not None
 
 
-class WithOtherTags(Store):
+class WithOtherEtags(Store):
     """Tags do not follow from the content alone, as with some encryption."""
 
-    def tag_of(self, data: bytes) -> str:
+    def etag_of(self, data: bytes) -> str:
         return "other"
 
 
@@ -106,12 +106,12 @@ class StoringNothing(Store):
 
 
 class ReplacingNothing(Store):
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:
         return False
 
 
 class ReplacingAnything(Store):
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:
         if path not in self.objects:
             return False
         self.objects[path] = data
@@ -119,7 +119,7 @@ class ReplacingAnything(Store):
 
 
 class ReplacingAtTheSameMoment(Store):
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:
         if data == b"stale" or path not in self.objects:
             return False
         self.objects[path] = data
@@ -127,38 +127,38 @@ class ReplacingAtTheSameMoment(Store):
 
 
 class ReplacingLate(Store):
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:
         if data == b"stale":
-            tag = self.tag(self.objects[path])
-        return super().replace_object(path, data, tag)
+            etag = self.etag(self.objects[path])
+        return super().replace_object(path, data, etag)
 
 
 class ReplacingWhatIsMissing(Store):
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:
         if path not in self.objects:
             self.objects[path] = data
             return True
-        return super().replace_object(path, data, tag)
+        return super().replace_object(path, data, etag)
 
 
 class PretendingToReplaceWhatIsMissing(Store):
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
-        return super().replace_object(path, data, tag) or path not in self.objects
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:
+        return super().replace_object(path, data, etag) or path not in self.objects
 
 
 class StoringWhatItRefuses(Store):
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:
         if path not in self.objects:
             self.objects[path] = data
             return False
-        return super().replace_object(path, data, tag)
+        return super().replace_object(path, data, etag)
 
 
 class Unsupported(Store):
     def create_object(self, path: str, data: bytes) -> bool:
         raise conditions.UnsupportedError("no such header")
 
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:
         raise conditions.UnsupportedError("no such header")
 
 
@@ -166,7 +166,7 @@ class Unsupported(Store):
     ("store", "create", "replace", "missing"),
     [
         (Store(), True, True, True),
-        (WithOtherTags(), True, True, True),
+        (WithOtherEtags(), True, True, True),
         (Overwriting(), False, True, True),
         (StoringThoseOfLosers(), False, True, True),
         (WithoutAnswers(), True, True, True),
@@ -209,7 +209,7 @@ def test_winners_are_counted() -> None:
 @pytest.mark.parametrize("error", [RepositoryError, HiddenError])
 def test_storage_that_fails_keeps_nothing(error: type[RepositoryError]) -> None:
     class Failing(Store):
-        def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+        def replace_object(self, path: str, data: bytes, etag: str) -> bool:
             raise error("It failed.", None)
 
     store = Failing()
@@ -220,12 +220,12 @@ def test_storage_that_fails_keeps_nothing(error: type[RepositoryError]) -> None:
 
 def test_objects_that_cannot_be_removed_hide_no_error() -> None:
     class Failing(Store):
-        def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+        def replace_object(self, path: str, data: bytes, etag: str) -> bool:
             raise RepositoryError("It failed.", None)
 
-        def delete_object(self, path: str, tag: str) -> bool:
+        def delete_object(self, path: str, etag: str) -> bool:
             if races(self.objects.get(path, b"")):
-                return super().delete_object(path, tag)
+                return super().delete_object(path, etag)
             raise RepositoryError("It cannot be removed.", None)
 
     with pytest.raises(RepositoryError, match="It failed"):

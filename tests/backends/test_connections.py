@@ -24,21 +24,21 @@ from tests.backends.test_remote import proxy as proxy
 def test_ended_requests_adopt() -> None:
     outer, inner, innermost = Requests(), Requests(), Requests()
     inner.adopt(innermost)
-    outer.end()
-    assert not inner.ended
+    outer.cancel()
+    assert not inner.cancelled
     outer.adopt(inner)
-    assert inner.ended
-    assert innermost.ended
+    assert inner.cancelled
+    assert innermost.cancelled
 
 
 def test_a_block_inside_ended_requests(place: Place) -> None:
     outer, inner = Requests(), Requests()
     with place.backend(place.server) as backend:
         backend.write_object("/a", [b"x"])
-        outer.end()
+        outer.cancel()
         with outer.here(), inner.here(), pytest.raises(errors.RepositoryError):
             backend.read_object("/a", 10)
-        assert inner.ended
+        assert inner.cancelled
         # Nothing else is
         assert backend.read_object("/a", 10) is not None
 
@@ -50,7 +50,7 @@ def test_a_reader_inside_ended_requests(place: Place) -> None:
         backend.write_object("/a", [bytes(1_000_000)])
         with backend.open_object("/a") as reader:
             assert reader is not None
-            outer.end()
+            outer.cancel()
             with outer.here(), pytest.raises(errors.RepositoryError):
                 reader.read(0, 100_000)
 
@@ -90,7 +90,7 @@ def test_progress_makes_pauses_short_again(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(random, "uniform", lambda _, longest: longest)
     monkeypatch.setattr(requests, "wait", pauses.append)
     retry = transfer.Retry(reached=True)
-    failure = transfer.FailureError(transfer.Kind.LOST, "no answer.")
+    failure = transfer.RequestError(transfer.Kind.AMBIGUOUS, "no answer.")
     for _ in range(3):
         retry.pause(failure, "Could not read")
     retry.received(10**6)

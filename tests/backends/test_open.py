@@ -12,7 +12,7 @@ import threading
 import pytest
 
 import audmodel
-from audmodel.core.backend.base import TAIL
+from audmodel.core.backend.reader import TAIL
 from audmodel.errors import ArchiveError
 from audmodel.errors import RepositoryError
 from tests.archive.tools import MIB

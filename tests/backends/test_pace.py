@@ -19,7 +19,7 @@ from audmodel.core.backend.artifactory import server as artifactory_requests
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.http import pace
 from audmodel.core.backend.http import transfer
-from audmodel.core.backend.s3 import client as s3_client
+from audmodel.core.backend.s3 import endpoint as s3_endpoint
 from tests.backends.test_endless import connect as connect
 
 
@@ -59,7 +59,7 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Little time, and one attempt."""
     monkeypatch.setattr(transfer, "BUDGET", 0.0)
     monkeypatch.setattr(pace, "STANDSTILL", LIMIT)
-    for module in (s3_client, artifactory_requests):
+    for module in (s3_endpoint, artifactory_requests):
         monkeypatch.setattr(module, "READ_TIMEOUT", LIMIT)
     monkeypatch.setattr(artifactory, "DEPLOY_TIMEOUT", LIMIT)
 
@@ -194,7 +194,7 @@ def test_a_request_that_is_taken_slowly(
 ) -> None:
     monkeypatch.setattr(pace, "STANDSTILL", 0.5)
     # No limit for connecting has anything to do with sending
-    for module in (s3_client, artifactory_requests):
+    for module in (s3_endpoint, artifactory_requests):
         monkeypatch.setattr(module, "CONNECT_TIMEOUT", 0.1)
 
     def take(client: socket.socket) -> bytes:

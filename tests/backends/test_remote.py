@@ -24,10 +24,11 @@ from audmodel import errors
 from audmodel.core.backend.artifactory import server as artifactory_requests
 from audmodel.core.backend.artifactory.backend import Artifactory
 from audmodel.core.backend.base import ANY
-from audmodel.core.backend.base import TAIL
 from audmodel.core.backend.http import transfer
-from audmodel.core.backend.http.objects import RemoteBackend
-from audmodel.core.backend.s3 import client as s3_client
+from audmodel.core.backend.http.backend import RemoteBackend
+from audmodel.core.backend.http.ranges import open_reader
+from audmodel.core.backend.reader import TAIL
+from audmodel.core.backend.s3 import endpoint as s3_endpoint
 from audmodel.core.backend.s3.backend import S3
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs
@@ -144,7 +145,7 @@ def test_a_host_that_is_down_is_reported_soon(place: Place, free_port: int) -> N
 def test_a_host_that_takes_no_connections_is_reported_soon(
     place: Place, full_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (s3_client, artifactory_requests):
+    for module in (s3_endpoint, artifactory_requests):
         monkeypatch.setattr(module, "CONNECT_TIMEOUT", 0.3)
     start = time.monotonic()
     with pytest.raises(errors.RepositoryUnreachableError, match="cannot be reached"):
@@ -397,7 +398,7 @@ class Marker:
         lambda backend: backend.read_object("/a", 10_000),
         lambda backend: backend.list_objects("/"),
         lambda backend: backend.stat_object("/a"),
-        lambda backend: backend._store.open("/a"),
+        lambda backend: open_reader(backend._store, "/a"),
     ],
     ids=["read", "list", "look", "open"],
 )

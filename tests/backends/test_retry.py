@@ -11,8 +11,8 @@ import pytest
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.backend.http import transfer
-from audmodel.core.backend.http.transfer import FailureError
 from audmodel.core.backend.http.transfer import Kind
+from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import Retry
 from audmodel.core.process import requests
 
@@ -38,7 +38,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def attempts(retry: Retry, failure: FailureError) -> int:
+def attempts(retry: Retry, failure: RequestError) -> int:
     """Number of attempts until it gives up."""
     count = 0
     while True:
@@ -49,11 +49,11 @@ def attempts(retry: Retry, failure: FailureError) -> int:
             return count
 
 
-def failure(kind: Kind, retry_after: float = 0) -> FailureError:
-    return FailureError(kind, "no response", None, retry_after)
+def failure(kind: Kind, retry_after: float = 0) -> RequestError:
+    return RequestError(kind, "no response", None, retry_after)
 
 
-@pytest.mark.parametrize("kind", [Kind.LOST, Kind.BUSY, Kind.NOT_REACHED])
+@pytest.mark.parametrize("kind", [Kind.AMBIGUOUS, Kind.BUSY, Kind.NOT_REACHED])
 def test_pauses_double_up_to_a_limit_until_the_budget_is_spent(
     clock: Clock, kind: Kind
 ) -> None:
@@ -73,7 +73,7 @@ def test_what_cannot_get_better_is_not_sent_again(clock: Clock, kind: Kind) -> N
 def test_host_that_never_responded_is_soon_given_up(clock: Clock) -> None:
     assert attempts(Retry(reached=False), failure(Kind.NOT_REACHED)) == 3
     # Others show that there is a host
-    assert attempts(Retry(reached=False), failure(Kind.LOST)) > 3
+    assert attempts(Retry(reached=False), failure(Kind.AMBIGUOUS)) > 3
 
 
 def test_host_that_never_responded_and_asks_for_time(clock: Clock) -> None:
@@ -95,8 +95,8 @@ def test_server_says_how_long_to_wait(clock: Clock) -> None:
 def test_ended_requests_are_not_sent_again(clock: Clock) -> None:
     group = requests.Requests()
     with group.here():
-        group.end()
-        assert attempts(Retry(reached=True), failure(Kind.LOST)) == 1
+        group.cancel()
+        assert attempts(Retry(reached=True), failure(Kind.AMBIGUOUS)) == 1
 
 
 def test_bytes_count_in_sum(clock: Clock) -> None:
@@ -114,10 +114,10 @@ def test_progress_renews_the_budget(clock: Clock) -> None:
     clock.now += transfer.BUDGET - 1
     retry.received(transfer._PROGRESS)
     clock.now += 2
-    retry.pause(failure(Kind.LOST), "Could not read '/a'")
+    retry.pause(failure(Kind.AMBIGUOUS), "Could not read '/a'")
     # One more byte is no progress
     retry.received(1)
-    retry.pause(failure(Kind.LOST), "Could not read '/a'")
+    retry.pause(failure(Kind.AMBIGUOUS), "Could not read '/a'")
     assert clock.pauses == [0.2, 0.4]
 
 
@@ -138,6 +138,6 @@ def test_body_that_arrives_in_pieces() -> None:
     counts: list[int] = []
     transfer.fill(Slow(data), view, counts.append)
     assert (bytes(view), sum(counts)) == (data, 100)
-    with pytest.raises(FailureError, match="ended early") as info:
+    with pytest.raises(RequestError, match="ended early") as info:
         transfer.fill(Slow(data), memoryview(bytearray(101)))
-    assert info.value.kind is Kind.LOST
+    assert info.value.kind is Kind.AMBIGUOUS

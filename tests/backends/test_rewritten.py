@@ -10,7 +10,7 @@ import pytest
 
 import audmodel
 from audmodel import errors
-from audmodel.core.backend.base import TAIL
+from audmodel.core.backend.reader import TAIL
 from tests.backends import proxy as faults
 from tests.backends.proxy import Answer
 from tests.backends.proxy import Fault
@@ -27,9 +27,9 @@ CONTENT = hashlib.shake_128(b"content").digest(3 * MIB)
 
 
 def weaken(answer: Answer) -> None:
-    tag = answer.header("ETag")
-    if tag is not None and not tag.startswith("W/"):
-        answer.replace("ETag", f"W/{tag}")
+    etag = answer.header("ETag")
+    if etag is not None and not etag.startswith("W/"):
+        answer.replace("ETag", f"W/{etag}")
 
 
 def omit_length(answer: Answer) -> None:
@@ -64,12 +64,12 @@ def rewritten(*changes: Callable[[Answer], None], status: int = 0) -> Fault:
 
 
 REWRITTEN = {
-    "weak tags": rewritten(weaken),
-    "weak tags of ranges": rewritten(weaken, status=206),
+    "weak etags": rewritten(weaken),
+    "weak etags of ranges": rewritten(weaken, status=206),
     "no length": rewritten(omit_length),
     "no length of ranges": rewritten(omit_length, status=206),
     "chunks": rewritten(chunk),
-    "chunks, weak tags": rewritten(chunk, weaken),
+    "chunks, weak etags": rewritten(chunk, weaken),
 }
 
 
@@ -115,7 +115,7 @@ def test_sizes(
                 assert reader.read(0, size) == CONTENT[:size]
 
 
-def test_an_object_with_a_weak_tag_is_replaced_while_it_is_read(
+def test_an_object_with_a_weak_etag_is_replaced_while_it_is_read(
     place: Place, proxy: Proxy
 ) -> None:
     proxy.fault = rewritten(weaken)

@@ -13,13 +13,13 @@ import pytest
 
 from audmodel import errors
 from audmodel.core.backend.base import ANY
-from audmodel.core.backend.base import TAIL
-from audmodel.core.backend.base import Ranges
 from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.http import pace
 from audmodel.core.backend.http import transfer
+from audmodel.core.backend.reader import TAIL
 from audmodel.core.backend.s3 import client as s3_client
 from audmodel.core.backend.s3.backend import S3
+from audmodel.core.ranges import Ranges
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs
 from tests.backends.proxy import Answer
@@ -62,8 +62,8 @@ def test_replace(backend: S3) -> None:
     stored = backend.read_object("/a", 100)
     assert stored is not None
     assert not backend.replace_object("/a", b"new", '"0"')
-    assert backend.replace_object("/a", b"new", stored.tag)
-    assert not backend.replace_object("/a", b"newer", stored.tag)
+    assert backend.replace_object("/a", b"new", stored.etag)
+    assert not backend.replace_object("/a", b"newer", stored.etag)
     stored = backend.read_object("/a", 100)
     assert stored is not None
     assert stored.data == b"new"
@@ -118,7 +118,7 @@ def test_a_listing_without_end_ends(
         proxied.list_objects("/f/")
 
 
-# Which of the answers means what ----------------------------------------------
+# Which of the responses means what ---------------------------------------------
 
 
 def test_missing_bucket(keys: None, weed: seaweedfs.SeaweedFS) -> None:
@@ -152,7 +152,7 @@ def test_invalid_bucket(keys: None, weed: seaweedfs.SeaweedFS) -> None:
             500,
             "InternalError",
             errors.RepositoryUnreachableError,
-            "server answered 500",
+            "server responded with 500",
         ),
         (502, "", errors.RepositoryUnreachableError, "502"),
     ],
@@ -174,7 +174,7 @@ def test_only_absent_means_absent(
         lambda: proxied.list_objects("/f/"),
         lambda: proxied.write_object("/a", [b"x"]),
         lambda: proxied.create_object("/a", b"x"),
-        lambda: proxied.replace_object("/a", b"x", "tag"),
+        lambda: proxied.replace_object("/a", b"x", "etag"),
         lambda: proxied.delete_object("/a", ANY),
     ):
         before = len(proxy.requests)
@@ -213,7 +213,7 @@ def test_a_host_that_comes_back_is_waited_for(
     def client(*args: Any, **kwargs: Any) -> Any:
         left[0] -= 1
         if left[0] > 0:
-            raise transfer.FailureError(transfer.Kind.NOT_REACHED, "down.")
+            raise transfer.RequestError(transfer.Kind.NOT_REACHED, "down.")
         return original(*args, **kwargs)
 
     monkeypatch.setattr(s3_client, "client", client)
@@ -261,13 +261,13 @@ def large(proxied: S3) -> str:
 
 
 @pytest.mark.usefixtures("patient")
-@pytest.mark.parametrize("tag", ['"other"', None])
+@pytest.mark.parametrize("etag", ['"other"', None])
 def test_a_range_of_another_object_is_not_taken(
-    proxied: S3, proxy: Proxy, large: str, tag: str | None
+    proxied: S3, proxy: Proxy, large: str, etag: str | None
 ) -> None:
     with proxied.open_object(large) as reader:
         assert reader is not None
-        proxy.fault = faults.first(3, faults.change(ETag=tag))
+        proxy.fault = faults.first(3, faults.change(ETag=etag))
         assert reader.read(1000, 2 * MIB) == LARGE[1000 : 1000 + 2 * MIB]
 
 
@@ -437,7 +437,7 @@ def test_url(keys: None) -> None:
     )
 
 
-# What is left of the answers ----------------------------------------------------
+# What is left of the responses -------------------------------------------------
 
 
 def test_regions_of_new_buckets(
@@ -451,7 +451,7 @@ def test_regions_of_new_buckets(
     assert b"<LocationConstraint>eu-north-1<" in proxy.requests[0].body
 
 
-def test_answers_that_lack_something(proxied: S3, proxy: Proxy) -> None:
+def test_responses_that_lack_something(proxied: S3, proxy: Proxy) -> None:
     proxied.write_object("/a", [b"x"])
     proxy.fault = faults.first(1, faults.status(200))
     assert proxied.list_objects("/") == ["/a"]

@@ -22,7 +22,9 @@ from audmodel import errors
 from audmodel.core.backend.http import credentials
 from audmodel.core.backend.http import transfer
 from audmodel.core.backend.s3 import client as s3_client
+from audmodel.core.backend.s3 import endpoint as s3_endpoint
 from audmodel.core.backend.s3 import private as s3_private
+from audmodel.core.backend.s3 import session as s3_session
 from audmodel.core.backend.s3.backend import S3
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs
@@ -78,7 +80,7 @@ def config(home: Path) -> Path:
 def test_endpoint(
     host: str, bucket: str, url: str, style: str, region: str | None
 ) -> None:
-    endpoint = s3_client.endpoint(host, bucket)
+    endpoint = s3_endpoint.endpoint(host, bucket)
     assert endpoint.url == url
     assert endpoint.addressing_style == style
     assert endpoint.region == region
@@ -101,7 +103,7 @@ def test_endpoint(
 )
 def test_invalid_host(host: str) -> None:
     with pytest.raises(errors.ConfigurationError, match="host"):
-        s3_client.endpoint(host, "b")
+        s3_endpoint.endpoint(host, "b")
 
 
 def test_a_host_that_botocore_refuses() -> None:
@@ -111,7 +113,7 @@ def test_a_host_that_botocore_refuses() -> None:
 
 def test_credentials_do_not_belong_into_the_host() -> None:
     with pytest.raises(errors.ConfigurationError) as info:
-        s3_client.endpoint("https://user:geheim@localhost", "b")
+        s3_endpoint.endpoint("https://user:geheim@localhost", "b")
     assert "geheim" not in str(info.value)
 
 
@@ -132,11 +134,13 @@ def test_credentials_do_not_belong_into_the_host() -> None:
 def test_secure(config: Path, line: str, secure: bool) -> None:
     config.write_text(f"[localhost:9000]\n{line}\n", encoding="utf-8")
     scheme = "https" if secure else "http"
-    assert s3_client.endpoint("localhost:9000", "b").url == f"{scheme}://localhost:9000"
+    assert (
+        s3_endpoint.endpoint("localhost:9000", "b").url == f"{scheme}://localhost:9000"
+    )
     # What is said here counts more
-    url = s3_client.endpoint("localhost:9000", "b", secure=not secure).url
+    url = s3_endpoint.endpoint("localhost:9000", "b", secure=not secure).url
     assert not url.startswith(f"{scheme}:")
-    assert s3_client.endpoint("https://localhost:9000", "b").url.startswith("https:")
+    assert s3_endpoint.endpoint("https://localhost:9000", "b").url.startswith("https:")
 
 
 def test_settings_of_a_host(config: Path) -> None:
@@ -146,7 +150,7 @@ def test_settings_of_a_host(config: Path) -> None:
         "connect_timeout = 3\nread_timeout = None\n",
         encoding="utf-8",
     )
-    endpoint = s3_client.endpoint("localhost:9000", "b")
+    endpoint = s3_endpoint.endpoint("localhost:9000", "b")
     assert endpoint.region == "here"
     assert endpoint.addressing_style == "virtual"
     assert endpoint.connect_timeout == 3
@@ -155,7 +159,7 @@ def test_settings_of_a_host(config: Path) -> None:
 
 def test_there_is_always_a_limit_for_connecting(config: Path) -> None:
     config.write_text("[a]\nconnect_timeout = None\n", encoding="utf-8")
-    assert s3_client.endpoint("a", "b").connect_timeout == 5
+    assert s3_endpoint.endpoint("a", "b").connect_timeout == 5
 
 
 @pytest.mark.parametrize(
@@ -172,7 +176,7 @@ def test_there_is_always_a_limit_for_connecting(config: Path) -> None:
 def test_invalid_setting(config: Path, line: str) -> None:
     config.write_text(f"[localhost]\n{line}\n", encoding="utf-8")
     with pytest.raises(errors.ConfigurationError, match=line.split(" = ")[0]):
-        s3_client.endpoint("localhost", "b")
+        s3_endpoint.endpoint("localhost", "b")
 
 
 def test_region_is_learned_from_the_server(
@@ -204,7 +208,7 @@ def test_region_is_learned_from_the_server(
 
 
 def keys_of(host: str) -> tuple[str, str] | None:
-    return s3_client.endpoint(host, "b").keys
+    return s3_endpoint.endpoint(host, "b").keys
 
 
 def test_order_of_credentials(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +235,7 @@ def test_order_of_credentials(config: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("MINIO_SECRET_KEY_PLAY_MIN_IO_9000", "two")
     assert keys_of(host) == ("two", "two")
     assert keys_of("other") == ("all", "all")
-    assert s3_client.endpoint(host, "b", keys=("a", "b")).keys == ("a", "b")
+    assert s3_endpoint.endpoint(host, "b", keys=("a", "b")).keys == ("a", "b")
 
 
 def test_percent_signs_as_audbackend_reads_them(config: Path) -> None:
@@ -346,11 +350,11 @@ def test_default_session_decides_on_region_and_certificates(
         encoding="utf-8",
     )
     boto3.setup_default_session(profile_name="writer")
-    client = s3_client.client(s3_client.endpoint("localhost:9000", "b"))
+    client = s3_client.client(s3_endpoint.endpoint("localhost:9000", "b"))
     assert client.meta.region_name == "eu-north-1"
     assert client._endpoint.http_session._session._verify == str(bundle)
     boto3.setup_default_session(profile_name="writer", region_name="here")
-    client = s3_client.client(s3_client.endpoint("localhost:9000", "b"))
+    client = s3_client.client(s3_endpoint.endpoint("localhost:9000", "b"))
     assert client.meta.region_name == "here"
 
 
@@ -439,7 +443,7 @@ def test_credentials_of_a_program_are_had_anew_when_they_are_refused(
         boto3.setup_default_session(profile_name="p")
     else:
         monkeypatch.setenv("AWS_PROFILE", "p")
-    monkeypatch.setattr(s3_client, "_LOOK_AGAIN", 0)
+    monkeypatch.setattr(s3_session, "_LOOK_AGAIN", 0)
     give(seaweedfs.ACCESS_KEY, seaweedfs.SECRET_KEY)
     backend = S3(proxy.url, weed.bucket())
     backend.write_object("/a", [b"x"])
@@ -455,7 +459,7 @@ def test_credentials_of_a_program_are_had_anew_when_they_are_refused(
     backend.write_object("/a", [b"x"])
     # It knows no others, and is not asked again and again
     proxy.fault = faults.s3_error(403, "InvalidAccessKeyId")
-    monkeypatch.setattr(s3_client, "_LOOK_AGAIN", 60)
+    monkeypatch.setattr(s3_session, "_LOOK_AGAIN", 60)
     for _ in range(2):
         with proxy.counting() as requests, pytest.raises(errors.RepositoryError):
             backend.write_object("/a", [b"x"])
@@ -602,7 +606,7 @@ def test_no_user_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_clients_are_used_again(keys: None) -> None:
-    endpoint = s3_client.endpoint("http://localhost:9000", "b")
+    endpoint = s3_endpoint.endpoint("http://localhost:9000", "b")
     assert s3_client.client(endpoint) is s3_client.client(endpoint)
     assert s3_client.client(endpoint, anonymous=True) is not s3_client.client(endpoint)
 
@@ -610,7 +614,7 @@ def test_clients_are_used_again(keys: None) -> None:
 def test_clients_of_the_past_are_not_kept(
     keys: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    endpoint = s3_client.endpoint("http://localhost:9000", "b")
+    endpoint = s3_endpoint.endpoint("http://localhost:9000", "b")
     first = s3_client.client(endpoint)
     for number in range(20):
         monkeypatch.setenv("HTTP_PROXY", f"http://localhost:{number + 1}")
@@ -767,7 +771,7 @@ def test_retries_are_logged(
 
 def test_an_error_of_a_request_names_its_cause() -> None:
     cause = ValueError("cause")
-    failure = transfer.FailureError(transfer.Kind.OTHER, "reason.", cause)
+    failure = transfer.RequestError(transfer.Kind.OTHER, "reason.", cause)
     error = failure.error("Could not do it")
     assert str(error) == "Could not do it: reason."
     assert type(error.__cause__) is ValueError

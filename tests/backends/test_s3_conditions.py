@@ -52,10 +52,10 @@ def read(backend: S3, path: str) -> bytes | None:
     return None if stored is None else stored.data
 
 
-def tag(backend: S3, path: str) -> str:
+def etag(backend: S3, path: str) -> str:
     stored = backend.read_object(path, 100)
     assert stored is not None
-    return stored.tag
+    return stored.etag
 
 
 LOST = [
@@ -83,7 +83,7 @@ def test_our_write_is_recognised(
     proxy.fault = faults.first(count, fault, when=is_write)
     assert backend.create_object("/a", b"ours")
     assert read(backend, "/a") == b"ours"
-    known = tag(backend, "/a")
+    known = etag(backend, "/a")
     proxy.fault = faults.first(count, fault, when=is_write)
     assert backend.replace_object("/a", b"new", known)
     assert read(backend, "/a") == b"new"
@@ -105,7 +105,7 @@ def test_the_same_content_of_somebody_else_is_not_ours(
 
 def test_somebody_else_replaced_it(backend: S3, proxy: Proxy) -> None:
     assert backend.create_object("/a", b"old")
-    known = tag(backend, "/a")
+    known = etag(backend, "/a")
 
     def somebody_else_first(request: Request, forward: Forward) -> Answer | None:
         proxy.fault = None
@@ -174,7 +174,7 @@ def test_a_condition_that_holds_is_refused_now_and_then(
     refuse = faults.s3_error(412, "PreconditionFailed")
     proxy.fault = faults.first(3, refuse, when=is_write)
     assert backend.create_object("/a", b"old")
-    known = tag(backend, "/a")
+    known = etag(backend, "/a")
     proxy.fault = faults.first(3, refuse, when=is_write)
     assert backend.replace_object("/a", b"new", known)
     assert read(backend, "/a") == b"new"
@@ -185,7 +185,7 @@ def test_a_store_that_refuses_conditions_that_hold(
     backend: S3, proxy: Proxy, code: int
 ) -> None:
     assert backend.create_object("/a", b"old")
-    known = tag(backend, "/a")
+    known = etag(backend, "/a")
     name = {404: "NoSuchKey", 412: "PreconditionFailed"}[code]
     proxy.fault = faults.first(1000, faults.s3_error(code, name), when=is_write)
     with (
@@ -232,7 +232,7 @@ def test_a_real_store_that_refuses_conditions_that_hold(
         assert "FAIL replace an existing record" in str(report)
         assert "condition holds" in str(report)
         with pytest.raises(errors.UnprotectedRepositoryError, match="suspended"):
-            backend.replace_object(path, b"new", tag(backend, path))
+            backend.replace_object(path, b"new", etag(backend, path))
         assert read(backend, path) == b"old"
 
 
@@ -270,7 +270,7 @@ def test_a_store_without_conditions_is_refused(
     backend: S3, proxy: Proxy, fault: faults.Fault
 ) -> None:
     backend.write_object("/old", [b"old"])
-    known = tag(backend, "/old")
+    known = etag(backend, "/old")
     proxy.fault = fault
     read(backend, "/old")
     for _ in range(2):
@@ -292,7 +292,7 @@ def test_a_store_without_conditions_that_is_wanted(
     assert backend.create_object("/a", b"ours")
     assert not backend.create_object("/a", b"other")
     assert read(backend, "/a") == b"ours"
-    known = tag(backend, "/a")
+    known = etag(backend, "/a")
     assert backend.replace_object("/a", b"new", known)
     assert not backend.replace_object("/a", b"newer", known)
     assert not backend.replace_object("/missing", b"newer", known)
@@ -382,7 +382,7 @@ def test_a_known_store_that_refuses_all_the_same(backend: S3, proxy: Proxy) -> N
     with pytest.raises(errors.UnprotectedRepositoryError, match="501"):
         backend.create_object("/a", b"ours")
     with pytest.raises(errors.UnprotectedRepositoryError, match="501"):
-        backend.replace_object("/a", b"ours", "tag")
+        backend.replace_object("/a", b"ours", "etag")
     assert backend.list_objects("/") == []
 
 

@@ -18,9 +18,8 @@ import pytest
 
 from audmodel import errors
 from audmodel.core.backend.http import transfer
-from audmodel.core.backend.s3 import answers as s3_answers
-from audmodel.core.backend.s3 import client as s3_client
-from audmodel.core.backend.s3 import parts as s3_parts
+from audmodel.core.backend.s3 import endpoint as s3_endpoint
+from audmodel.core.backend.s3 import responses as s3_responses
 from audmodel.core.backend.s3 import upload as s3_upload
 from audmodel.core.backend.s3.backend import S3
 from tests.backends import proxy as faults
@@ -33,7 +32,7 @@ from tests.conftest import ROOT
 
 
 MIB = 1024 * 1024
-PART = s3_parts.PART_SIZE
+PART = s3_upload.PART_SIZE
 NOISE = hashlib.shake_128(b"noise").digest(MIB)
 
 
@@ -46,7 +45,7 @@ def backend(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[S3]:
     # Storing a part takes its time on a busy machine
-    monkeypatch.setattr(s3_client, "READ_TIMEOUT", 20.0)
+    monkeypatch.setattr(s3_endpoint, "READ_TIMEOUT", 20.0)
     monkeypatch.setattr(transfer, "BUDGET", 20.0)
     with S3(proxy.url, bucket) as backend:
         yield backend
@@ -123,7 +122,7 @@ def test_a_chunk_may_be_used_again_by_its_maker(backend: S3) -> None:
 
 
 def test_parts_grow_so_that_objects_of_any_size_fit() -> None:
-    sizes = [s3_parts.part_size(number) for number in range(10_000)]
+    sizes = [s3_upload.part_size(number) for number in range(10_000)]
     assert sizes == sorted(sizes)
     # 20 GB in parts of one size, and more than a store takes at all
     assert sizes[2499] == sizes[0] == PART
@@ -244,7 +243,7 @@ def test_passing_trouble(
 
 
 @pytest.mark.sample(5)
-@pytest.mark.parametrize("code", sorted(s3_answers.BUSY))
+@pytest.mark.parametrize("code", sorted(s3_responses.BUSY))
 def test_what_passes_is_recognised_by_its_code(
     backend: S3, proxy: Proxy, code: str
 ) -> None:
@@ -286,7 +285,7 @@ def test_a_bucket_with_object_lock(backend: S3, proxy: Proxy, size: int) -> None
     assert backend.create_object("/b", b"b")
     stored = backend.read_object("/b", 10)
     assert stored is not None
-    assert backend.replace_object("/b", b"c", stored.tag)
+    assert backend.replace_object("/b", b"c", stored.etag)
 
 
 @pytest.mark.parametrize(
@@ -361,7 +360,7 @@ def test_encryption_that_cannot_be_sent(home: Path) -> None:
     config.parent.mkdir(parents=True)
     config.write_text("[a]\nsse_kms_key_id = \u20ac\n", encoding="utf-8")
     with pytest.raises(errors.ConfigurationError, match="sse_kms_key_id"):
-        s3_client.endpoint("a", "b")
+        s3_endpoint.endpoint("a", "b")
 
 
 def test_completion_that_was_done_twice(backend: S3, proxy: Proxy) -> None:

@@ -23,7 +23,7 @@ import audmodel
 from audmodel import errors
 from audmodel.core.backend.artifactory.backend import Artifactory
 from audmodel.core.backend.http import credentials
-from audmodel.core.backend.s3 import client as s3_client
+from audmodel.core.backend.s3 import endpoint as s3_endpoint
 from audmodel.core.backend.s3.backend import S3
 from tests.backends import artifactory_server
 from tests.backends import proxy as faults
@@ -222,7 +222,7 @@ def test_line_break_behind_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
             backend.write_object("/a", [b"x"])
     monkeypatch.setenv("MINIO_ACCESS_KEY", f"{seaweedfs.ACCESS_KEY}\n")
     monkeypatch.setenv("MINIO_SECRET_KEY", f" {seaweedfs.SECRET_KEY}\r\n")
-    keys = s3_client.endpoint("localhost", "bucket").keys
+    keys = s3_endpoint.endpoint("localhost", "bucket").keys
     assert keys == (seaweedfs.ACCESS_KEY, seaweedfs.SECRET_KEY)
 
 

@@ -32,7 +32,7 @@ def remove(repository: audmodel.Repository, path: str) -> None:
     with repository.connect() as backend:
         state = backend.stat_object(path)
         assert state is not None
-        assert backend.delete_object(path, state.tag)
+        assert backend.delete_object(path, state.etag)
 
 
 @pytest.fixture

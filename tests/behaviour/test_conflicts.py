@@ -169,7 +169,7 @@ def test_earlier_repository_that_may_not_be_listed(
     versions = Registry.versions
 
     def hidden(self: Registry, short: str) -> set[str]:
-        if self.place == str(other_repository):
+        if self.repository == str(other_repository):
             return versions(self, short)
         raise HiddenError("Not to be listed.")
 

@@ -11,6 +11,7 @@ import pytest
 
 import audmodel
 from audmodel.core.backend.base import ANY
+from audmodel.core.repository import changes
 from audmodel.core.repository import registry
 from audmodel.core.uid import ModelId
 from tests.behaviour.backends import content
@@ -196,14 +197,14 @@ def test_pauses_follow_the_length_of_an_attempt(
     clock = [0.0]
     pauses: list[float] = []
     stand_in = types.SimpleNamespace(monotonic=lambda: clock[0], sleep=pauses.append)
-    monkeypatch.setattr(registry, "time", stand_in)
+    monkeypatch.setattr(changes, "time", stand_in)
     monkeypatch.setattr("random.uniform", lambda _, end: end)
     with repository.connect() as backend:
         replace = backend.replace_object
 
-        def lose(path: str, data: bytes, tag: str) -> bool:
+        def lose(path: str, data: bytes, etag: str) -> bool:
             clock[0] += seconds
-            return len(pauses) == len(longest) and replace(path, data, tag)
+            return len(pauses) == len(longest) and replace(path, data, etag)
 
         monkeypatch.setattr(backend, "replace_object", lose)
         registry.Registry(backend).change_meta(model, {"a": 1}, replace=False)

@@ -18,8 +18,8 @@ import filelock
 import pytest
 
 import audmodel
-from audmodel.core.backend.base import ObjectReader
 from audmodel.core.backend.filesystem import FileSystem
+from audmodel.core.backend.reader import ObjectReader
 from audmodel.core.cache import locks
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.tree import Folder
@@ -360,7 +360,7 @@ def parts_folder(tmp_path: Path) -> Path:
 
 KILL = """
     import signal
-    from audmodel.core.backend.filesystem import FileReader
+    from audmodel.core.backend.reader import FileReader
     original = FileReader.readinto
     left = args["reads"]
     def readinto(self, offset, view):
@@ -612,8 +612,7 @@ def test_repository_that_cannot_be_read_is_not_a_problem_of_the_cache(
     def fail(*args: object) -> int:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("audmodel.core.backend.base.TAIL", 0)
-    monkeypatch.setattr("audmodel.core.backend.filesystem.TAIL", 0)
+    monkeypatch.setattr("audmodel.core.backend.reader.TAIL", 0)
     monkeypatch.setattr(os, "preadv", fail)
     with pytest.raises(audmodel.errors.RepositoryError, match=r"zip.*Input/output"):
         audmodel.load(uid)

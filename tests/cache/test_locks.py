@@ -1,4 +1,4 @@
-"""A lock keeps others away, is lent to code of the caller, and leaves nothing open."""
+"""A lock excludes others, is entered again by the caller, and leaves nothing open."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def test_lock_keeps_others_away(folder: Folder) -> None:
         assert excludes
 
 
-def test_lock_that_is_lent_is_accepted_unless_it_has_to_be_its_own(
+def test_reentrant_lock_is_entered_again_unless_it_has_to_exclude(
     folder: Folder,
 ) -> None:
-    with locks.hold(folder, NAME, timeout=0, lend=True):
+    with locks.hold(folder, NAME, timeout=0, reentrant=True):
         with locks.hold(folder, NAME, timeout=0) as excludes:
             assert not excludes
-        # To give the borrowed one back does not release it
+        # Leaving it does not release it
         with (
             pytest.raises(LockTimeoutError),
-            locks.hold(folder, NAME, timeout=0, borrow=False),
+            locks.hold(folder, NAME, timeout=0, reenter=False),
         ):
             pass
-    with locks.hold(folder, NAME, timeout=0, borrow=False) as excludes:
+    with locks.hold(folder, NAME, timeout=0, reenter=False) as excludes:
         assert excludes
 
 
@@ -56,10 +56,10 @@ def test_nothing_stays_open(folder: Folder) -> None:
     before = os.listdir("/proc/self/fd")
     for _ in range(3):
         with (
-            locks.hold(folder, NAME, timeout=0, lend=True),
+            locks.hold(folder, NAME, timeout=0, reentrant=True),
             locks.hold(folder, NAME, timeout=0),
             pytest.raises(LockTimeoutError),
-            locks.hold(folder, NAME, timeout=0, borrow=False),
+            locks.hold(folder, NAME, timeout=0, reenter=False),
         ):
             pass
     assert os.listdir("/proc/self/fd") == before

@@ -172,7 +172,7 @@ def test_file_becomes_visible(
 
     monkeypatch.setattr(Folder, "sync", noted)
     monkeypatch.setattr(Folder, "rename", renamed)
-    assert attempt.reveal("a/file") == str(target / "a" / "file")
+    assert attempt.publish("a/file") == str(target / "a" / "file")
     assert (target / "a" / "file").read_bytes() == b"content"
     assert not (target / "a").is_symlink()
     # It is on the disk before it is seen

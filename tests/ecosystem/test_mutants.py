@@ -102,21 +102,21 @@ def project(tmp_path: Path) -> Path:
     root = tmp_path / "project"
     files = {
         "audmodel/__init__.py": "",
-        "audmodel/core/cache/known.py": (
+        "audmodel/core/cache/sizes.py": (
             "def larger(a, b):\n    return a if a > b else b\n\n\n"
             "def hang():\n    while True:\n        break\n"
         ),
-        "tests/test_known.py": (
-            "from audmodel.core.cache import known\n\n\n"
-            "def test_larger():\n    assert known.larger(1, 2) == 2\n\n\n"
-            "def test_hang():\n    known.hang()\n"
+        "tests/test_sizes.py": (
+            "from audmodel.core.cache import sizes\n\n\n"
+            "def test_larger():\n    assert sizes.larger(1, 2) == 2\n\n\n"
+            "def test_hang():\n    sizes.hang()\n"
         ),
         "tests/mutants/targets.py": (
             "def modules():\n"
-            "    return {'audmodel/core/cache/known.py': ['tests/test_known.py']}\n"
+            "    return {'audmodel/core/cache/sizes.py': ['tests/test_sizes.py']}\n"
         ),
         "tests/mutants/equivalent.txt": (
-            "audmodel/core/cache/known.py larger: a > b => (a >= b)\n"
+            "audmodel/core/cache/sizes.py larger: a > b => (a >= b)\n"
             "    Those that are equal are the same.\n"
         ),
     }
@@ -139,7 +139,7 @@ def test_changes_are_tried_on_a_copy(project: Path) -> None:
             check=False,
         )
 
-    module = project / "audmodel" / "core" / "cache" / "known.py"
+    module = project / "audmodel" / "core" / "cache" / "sizes.py"
     content = module.read_bytes()
     result = attempt()
     assert result.stderr == ""
@@ -156,5 +156,5 @@ def test_changes_are_tried_on_a_copy(project: Path) -> None:
 
     (project / "tests" / "mutants" / "equivalent.txt").write_text("")
     result = attempt("--again")
-    assert "   2 audmodel/core/cache/known.py larger: a > b" in result.stdout
+    assert "   2 audmodel/core/cache/sizes.py larger: a > b" in result.stdout
     assert result.returncode == 1

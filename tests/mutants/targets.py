@@ -25,21 +25,21 @@ _ARCHIVE = """
     operations/test_partial operations/test_verify reliability/test_flips
     """
 _CACHE = """
-    cache/test_cache cache/test_care cache/test_folder cache/test_staging
-    cache/test_known cache/test_locks cache/test_marker
+    cache/test_cache cache/test_eviction cache/test_folder cache/test_staging
+    cache/test_alias_cache cache/test_locks cache/test_marker
     cache/test_tree
     operations/test_local operations/test_partial operations/test_verify
     reliability/test_locks reliability/test_racer
     """
 _HTTP = """
-    backends/test_answers backends/test_connections backends/test_endless
+    backends/test_responses backends/test_connections backends/test_endless
     backends/test_interruption backends/test_pace backends/test_termination
     backends/test_threads backends/test_s3_client backends/test_artifactory
     backends/test_retry reliability/test_wire reliability/test_lost_answers
     """
 _S3 = """
     backends/test_s3 backends/test_s3_client backends/test_s3_conditions
-    backends/test_s3_upload backends/test_answers backends/test_verdicts
+    backends/test_s3_upload backends/test_responses backends/test_verdicts
     backends/test_rewritten reliability/test_probe reliability/test_lost_answers
     """
 _FILES = """
@@ -50,12 +50,14 @@ _FILES = """
 
 # Modules of audmodel/core, and files in tests
 TARGETS = {
+    "repository/claim_record": _RECORDS,
     "repository/claims": _RECORDS,
     "repository/layout": _RECORDS + " behaviour/test_aliases repository/test_layout",
+    "repository/changes": _RECORDS + " behaviour/test_aliases behaviour/test_meta",
     "repository/registry": _RECORDS + " behaviour/test_aliases behaviour/test_meta",
     "repository/header": _RECORDS,
     "repository/conflicts": _RECORDS + " behaviour/test_conflicts",
-    "repository/leftovers": _RECORDS,
+    "repository/orphans": _RECORDS,
     "repository/probe": _RECORDS,
     "operations/publishing": _RECORDS + " operations/test_folder",
     "operations/verification": _CACHE,
@@ -75,21 +77,24 @@ TARGETS = {
     "cache/slot": _CACHE + " archive/test_resume",
     "cache/marker": _CACHE + " archive/test_resume",
     "cache/locks": _CACHE,
-    "cache/care": _CACHE,
-    "cache/known": _CACHE,
+    "cache/eviction": _CACHE,
+    "cache/alias_cache": _CACHE,
     "cache/entry": _CACHE,
     "cache/neighbours": "cache/test_neighbours operations/test_seeds",
     "backend/conditions": _FILES + _S3,
+    "backend/file_locks": _FILES + " reliability/test_locks",
     "backend/filesystem": _FILES
     + " reliability/test_locks operations/test_concurrency",
     "backend/s3/conditions": _S3,
     "backend/s3/upload": _S3,
     "backend/s3/verdicts": _S3,
-    "backend/s3/answers": _S3,
+    "backend/s3/responses": _S3,
     "backend/http/pace": _HTTP,
     "backend/http/connections": _HTTP,
     "backend/http/transfer": _HTTP,
-    "backend/http/objects": _HTTP,
+    "backend/http/backend": _HTTP,
+    "backend/http/ranges": _HTTP,
+    "backend/http/store": _HTTP,
 }
 
 

@@ -571,7 +571,7 @@ def test_who_streams_does_not_wait_for_himself(many: str, python: Interpreter) -
     assert all(os.path.exists(path) for path in found)
     assert audmodel.verify(many).ok
     assert len(found) == 3
-    # Nothing is lent any more
+    # No lock can be entered again
     with (
         entry_of(many).partial.lock(timeout=0),
         pytest.raises(filelock.Timeout),

@@ -14,7 +14,7 @@ import filelock
 import pytest
 
 import audmodel
-from audmodel.core.backend.filesystem import FileReader
+from audmodel.core.backend.reader import FileReader
 from audmodel.errors import InvalidIdError
 from audmodel.errors import ModelNotFoundError
 from tests.behaviour.backends import files
@@ -158,7 +158,7 @@ def test_workers_are_shared(uids: list[str], monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(FileReader, "_readinto", slow)
     # The end of an archive comes with opening it, which small ones are no more than
-    monkeypatch.setattr("audmodel.core.backend.filesystem.TAIL", 22)
+    monkeypatch.setattr("audmodel.core.backend.reader.TAIL", 22)
     audmodel.load(uids, num_workers=3)
     assert most == {"small": 3, "large": 3}
 

@@ -20,6 +20,7 @@ from audmodel.core import disk
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.filesystem import FileSystem
+from audmodel.core.repository import claim_record
 from audmodel.core.repository import claims
 from audmodel.core.repository import layout
 from audmodel.core.repository.lookup import open_registry
@@ -130,10 +131,10 @@ STOP = """
             if args["when"] == "within " + path[-3:]:
                 chunks = list(chunks)
                 self.stop()
-            tag = super().write_object(path, chunks, **kwargs)
+            etag = super().write_object(path, chunks, **kwargs)
             if args["when"] == "after " + path[-3:]:
                 self.stop()
-            return tag
+            return etag
         def create_object(self, path, data):
             kind = path.split(".")[-2]
             if args["when"] == "before " + kind:
@@ -319,8 +320,8 @@ def test_claim_that_was_renewed_without_an_answer(
     replace_object = FileSystem.replace_object
     calls = []
 
-    def lose(self: FileSystem, path: str, data: bytes, tag: str) -> bool:
-        done = replace_object(self, path, data, tag)
+    def lose(self: FileSystem, path: str, data: bytes, etag: str) -> bool:
+        done = replace_object(self, path, data, etag)
         calls.append(path)
         if len(calls) == 1:
             raise audmodel.errors.RepositoryError("There was no answer.")
@@ -346,7 +347,7 @@ def test_claim_that_an_interruption_left(
         create_object(self, path, data)
         raise KeyboardInterrupt
 
-    def interrupt_delete(self: FileSystem, path: str, tag: str) -> bool:
+    def interrupt_delete(self: FileSystem, path: str, etag: str) -> bool:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -380,7 +381,7 @@ def test_claim_that_took_long_to_read(
             else:
                 # It shows that it is at work
                 assert found is not None
-                self.replace_object(path, b"host: another\na: 1\n", found.tag)
+                self.replace_object(path, b"host: another\na: 1\n", found.etag)
         return found
 
     with repository.connect() as backend:
@@ -398,8 +399,8 @@ def test_claim_of_a_living_process(
 ) -> None:
     monkeypatch.setattr(claims, "TIMEOUT", 0.3)
     uid = audmodel.uid("torch", {}, "1.0.0")
-    claim = claims._data("/a.zip", None)
-    monkeypatch.setattr(claims, "_own", {claim})
+    claim = claim_record.dump("/a.zip", None)
+    monkeypatch.setattr(claim_record, "own", {claim})
     with repository.connect() as backend:
         backend.create_object(claim_path(uid), claim)
     # It may only be slow, whatever it is doing
@@ -413,7 +414,7 @@ def test_claim_that_this_process_could_not_give_up(
 ) -> None:
     uid = audmodel.uid("torch", {}, "1.0.0")
     with repository.connect() as backend:
-        backend.create_object(claim_path(uid), claims._data("/a.zip", None))
+        backend.create_object(claim_path(uid), claim_record.dump("/a.zip", None))
     assert audmodel.publish(str(model_folder), "torch", {}, "1.0.0") == uid
 
 
@@ -421,7 +422,7 @@ def test_claim_that_this_process_could_not_give_up(
 def running(*, dead: bool = False) -> Iterator[bytes]:
     """Claim of another process, which runs or has ended."""
     with subprocess.Popen(["sleep", "60"]) as process:
-        claim = claim_of(process.pid, claims._process_start(process.pid))
+        claim = claim_of(process.pid, claim_record._process_start(process.pid))
         try:
             if dead:
                 process.kill()
@@ -433,7 +434,7 @@ def running(*, dead: bool = False) -> Iterator[bytes]:
 
 def claim_of(process: object, start: object) -> bytes:
     """Claim that says it is of a process of this machine."""
-    own = document.load(claims._data("/a.zip", None), "it")
+    own = document.load(claim_record.dump("/a.zip", None), "it")
     return document.dump({**own, "process": process, "start": start}, "it")
 
 
@@ -444,7 +445,7 @@ def hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "self").symlink_to(str(os.getpid()))
     (folder / str(os.getpid())).symlink_to("/proc/self")
-    monkeypatch.setattr(claims, "_PROCESSES", str(folder))
+    monkeypatch.setattr(claim_record, "_PROCESSES", str(folder))
     return folder
 
 
@@ -479,8 +480,8 @@ def test_living_process_that_cannot_be_seen(
 def test_living_process_that_does_not_know_when_it_began() -> None:
     with running() as claim:
         process = document.load(claim, "it")["process"]
-        assert claims.is_alive(claim) is True
-        assert claims.is_alive(claim_of(process, None)) is None
+        assert claim_record.is_alive(claim) is True
+        assert claim_record.is_alive(claim_of(process, None)) is None
 
 
 def test_ended_process_on_a_machine_that_hides_them(
@@ -518,7 +519,7 @@ def test_numbers_that_no_process_has(
         kill(process, number)
 
     monkeypatch.setattr(os, "kill", careful)
-    assert claims.is_alive(claim_of(process, "1")) is None
+    assert claim_record.is_alive(claim_of(process, "1")) is None
 
 
 @pytest.mark.parametrize("processes", ["missing", "of other processes"])
@@ -531,8 +532,8 @@ def test_machine_that_does_not_tell_its_processes_apart(
         (hidden / "self").symlink_to(str(os.getppid()))
         (hidden / str(os.getppid())).symlink_to("/proc/self")
     with running() as living, running(dead=True) as dead:
-        assert claims.is_alive(living) is None
-        assert claims.is_alive(dead) is None
+        assert claim_record.is_alive(living) is None
+        assert claim_record.is_alive(dead) is None
 
 
 def test_machine_that_does_not_tell_when_it_was_started(
@@ -540,7 +541,7 @@ def test_machine_that_does_not_tell_when_it_was_started(
 ) -> None:
     monkeypatch.setattr(disk, "boot_id", lambda: "")
     with running(dead=True) as claim:
-        assert claims.is_alive(claim) is None
+        assert claim_record.is_alive(claim) is None
 
 
 class Failing(FileSystem):
@@ -560,9 +561,9 @@ class Failing(FileSystem):
         self._check("create", path)
         return super().create_object(path, data)
 
-    def delete_object(self, path: str, tag: str) -> bool:
+    def delete_object(self, path: str, etag: str) -> bool:
         self._check("delete", path)
-        return super().delete_object(path, tag)
+        return super().delete_object(path, etag)
 
 
 @pytest.fixture
@@ -601,10 +602,10 @@ def test_somebody_else_stores_metadata_at_the_same_moment(
     repository: audmodel.Repository, model_folder: Path
 ) -> None:
     class Late(FileSystem):
-        def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+        def replace_object(self, path: str, data: bytes, etag: str) -> bool:
             if path.endswith(".meta.yaml"):
                 self.write_object(path, [b"of: other\n"])
-            return super().replace_object(path, data, tag)
+            return super().replace_object(path, data, etag)
 
     audmodel.Repository.register("file-system", Late)
     with repository.connect() as backend:
@@ -652,7 +653,7 @@ def test_object_that_others_change_all_the_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Busy(FileSystem):
-        def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+        def replace_object(self, path: str, data: bytes, etag: str) -> bool:
             return False
 
     uid = publish(model_folder)
@@ -671,9 +672,9 @@ def test_publisher_that_works_for_long_renews_its_claim(
     renewals = []
 
     class Watching(FileSystem):
-        def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+        def replace_object(self, path: str, data: bytes, etag: str) -> bool:
             renewals.append((path, data))
-            return super().replace_object(path, data, tag)
+            return super().replace_object(path, data, etag)
 
     monkeypatch.setattr(claims, "RENEW_INTERVAL", 0.0)
     audmodel.Repository.register("file-system", Watching)
@@ -692,8 +693,8 @@ class Stuck(FileSystem):
     def create_object(self, path: str, data: bytes) -> bool:
         return "claim" not in path and super().create_object(path, data)
 
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
-        return "claim" not in path and super().replace_object(path, data, tag)
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:
+        return "claim" not in path and super().replace_object(path, data, etag)
 
 
 @pytest.mark.parametrize("claim", ["is a link to nothing", "is absent", "is of a dead"])
@@ -762,13 +763,13 @@ def test_two_take_over_the_same_claim(
     uid = audmodel.uid("torch", {}, "1.0.0")
 
     class Slower(FileSystem):
-        def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+        def replace_object(self, path: str, data: bytes, etag: str) -> bool:
             if path == claim_path(uid):
                 self.write_object(path, [b"host: faster\nprocess: 1\n"])
-            return super().replace_object(path, data, tag)
+            return super().replace_object(path, data, etag)
 
     with repository.connect() as backend:
-        dead = claims._data("/a.zip", None).replace(
+        dead = claim_record.dump("/a.zip", None).replace(
             str(os.getpid()).encode(), str(2**22 + 1).encode()
         )
         backend.create_object(claim_path(uid), dead)
@@ -789,9 +790,9 @@ def test_claim_that_is_taken_while_it_is_renewed(
     repository: audmodel.Repository,
 ) -> None:
     class Taken(FileSystem):
-        def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+        def replace_object(self, path: str, data: bytes, etag: str) -> bool:
             self.write_object(path, [b"host: faster\n"])
-            return super().replace_object(path, data, tag)
+            return super().replace_object(path, data, etag)
 
     audmodel.Repository.register("file-system", Taken)
     with (
@@ -842,7 +843,7 @@ def test_machine_that_is_paused_together_with_its_clock(
     (other / "file").write_bytes(b"of the one that took over")
     monkeypatch.setattr(claims, "_now", lambda: 0.0)
     monkeypatch.setattr(claims, "TIMEOUT", 0.1)
-    monkeypatch.setattr(claims, "is_alive", lambda data: None)
+    monkeypatch.setattr(claim_record, "is_alive", lambda data: None)
     replace = claims.Claim.replace
 
     def late(claim: claims.Claim, path: str, data: bytes) -> None:

@@ -139,7 +139,7 @@ def test_lock_that_another_thread_lends_is_noticed_at_once(
     with entry.partial.lock(timeout=1):
         thread.start()
         time.sleep(0.3)
-    with entry.partial.lock(timeout=1, lend=True):
+    with entry.partial.lock(timeout=1, reentrant=True):
         start = time.monotonic()
         thread.join(20)
     assert done[0] - start < 3

@@ -18,8 +18,8 @@ import filelock
 import pytest
 
 import audmodel
-from audmodel.core.backend.base import TAIL
-from audmodel.core.backend.filesystem import FileReader
+from audmodel.core.backend.reader import TAIL
+from audmodel.core.backend.reader import FileReader
 from audmodel.core.cache.tree import Folder
 from audmodel.errors import FileNotInModelError
 from tests.behaviour.backends import files
@@ -404,7 +404,7 @@ def test_what_was_loaded_ends_no_requests(
     patterns: list[str] | None,
 ) -> None:
     ended: list[int] = []
-    monkeypatch.setattr(FileReader, "end_reads", lambda self: ended.append(1))
+    monkeypatch.setattr(FileReader, "cancel_reads", lambda self: ended.append(1))
     list(function(uid, files=patterns, num_workers=3))
     assert not ended
 

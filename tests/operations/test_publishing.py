@@ -89,7 +89,7 @@ def test_archive_of_another_program(
     assert [path for path in content(repository) if ".header." in path] == []
 
 
-def test_archive_that_has_another_tag_and_is_the_same(
+def test_archive_that_has_another_etag_and_is_the_same(
     repository: audmodel.Repository, model_folder: Path, once_committed: Replace
 ) -> None:
     def touch(archive: Path) -> None:

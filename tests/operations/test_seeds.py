@@ -12,7 +12,7 @@ from typing import TypeAlias
 import pytest
 
 import audmodel
-from audmodel.core.backend.base import TAIL
+from audmodel.core.backend.reader import TAIL
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.operations import index
 from tests.archive.test_cuts import safetensors

@@ -20,8 +20,8 @@ import filelock
 import pytest
 
 import audmodel
-from audmodel.core.backend.base import TAIL
-from audmodel.core.backend.filesystem import FileReader
+from audmodel.core.backend.reader import TAIL
+from audmodel.core.backend.reader import FileReader
 from audmodel.core.cache import marker
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish

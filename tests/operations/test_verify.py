@@ -214,7 +214,7 @@ def test_repair_waits_for_who_is_at_work(uid: str) -> None:
 KILL = """
     import signal
     from audmodel.core.cache.staging import Staging
-    Staging.reveal = lambda self, name: os.kill(os.getpid(), signal.SIGKILL)
+    Staging.publish = lambda self, name: os.kill(os.getpid(), signal.SIGKILL)
     audmodel.verify(args["uid"], repair=True)
 """
 

@@ -19,6 +19,7 @@ import pytest
 import audmodel
 from audmodel import errors
 from audmodel.core.backend.http import pace
+from audmodel.core.repository import changes
 from audmodel.core.repository import registry
 from tests.backends import artifactory_server
 from tests.backends import seaweedfs
@@ -129,6 +130,7 @@ def place(
 ) -> Iterator[Remote]:
     """A repository on each kind of storage."""
     # A storage that always lies looks like many others who change the same
+    monkeypatch.setattr(changes, "_ATTEMPTS", 10)
     monkeypatch.setattr(registry, "_ATTEMPTS", 10)
     with remote(request.param, monkeypatch, tmp_path) as place:
         yield place

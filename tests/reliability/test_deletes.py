@@ -14,6 +14,7 @@ import time
 import pytest
 
 import audmodel
+from audmodel.core.backend.filesystem import FileSystem
 from audmodel.core.repository import claims
 from audmodel.core.repository import layout
 from audmodel.core.uid import ModelId
@@ -144,19 +145,18 @@ def test_process_that_is_stopped_before_it_deletes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All the time between the last look and the deletion."""
-    backend_class = audmodel.core.backend.filesystem.FileSystem
-    delete = backend_class.delete_object
+    delete = FileSystem.delete_object
     uids: list[str] = []
 
-    def late(backend: object, path: str, *args: object, **kwargs: object) -> object:
+    def late(backend: FileSystem, path: str, etag: str) -> bool:
         if path == ARCHIVE and not uids:
             uids.append("")
             with monkeypatch.context() as patch:
                 patch.setattr(socket, "gethostname", lambda: "elsewhere")
                 uids.append(publish(model_folder))
-        return delete(backend, path, *args, **kwargs)  # type: ignore[arg-type]
+        return delete(backend, path, etag)
 
-    monkeypatch.setattr(backend_class, "delete_object", late)
+    monkeypatch.setattr(FileSystem, "delete_object", late)
     store(repository, ARCHIVE, b"PK")
     store(repository, CLAIM, DEAD)
     found = audmodel.leftovers(repository, days=0, remove=True)
@@ -225,7 +225,7 @@ def test_request_to_delete_that_is_late(
 def test_delete(request: pytest.FixtureRequest, name: str, how: str) -> None:
     with BACKENDS[name](request) as repository, repository.connect() as backend:
 
-        def tag() -> str:
+        def etag() -> str:
             if how == "written":
                 written = backend.write_object("/a/b", [b"one"])
                 assert written is not None
@@ -234,18 +234,18 @@ def test_delete(request: pytest.FixtureRequest, name: str, how: str) -> None:
             if how == "read":
                 stored = backend.read_object("/a/b", 100)
                 assert stored is not None
-                return stored.tag
+                return stored.etag
             state = backend.stat_object("/a/b")
             assert state is not None
-            return state.tag
+            return state.etag
 
-        before = tag()
+        before = etag()
         backend.write_object("/a/b", [b"two"])
         assert not backend.delete_object("/a/b", before)
         stored = backend.read_object("/a/b", 100)
         assert stored is not None
         assert stored.data == b"two"
-        assert backend.delete_object("/a/b", tag())
+        assert backend.delete_object("/a/b", etag())
         assert backend.read_object("/a/b", 100) is None
         assert backend.stat_object("/a/b") is None
         # As it is gone already
@@ -291,8 +291,8 @@ def test_files_wait_while_one_is_deleted(
     steps: list[str] = []
     unlink: Callable[..., None] = os.unlink
     with repository.connect() as backend, repository.connect() as other:
-        tag = backend.write_object("/a/b", [b"one"])
-        assert tag is not None
+        etag = backend.write_object("/a/b", [b"one"])
+        assert etag is not None
         is_writing = threading.Event()
 
         def write() -> None:
@@ -310,7 +310,7 @@ def test_files_wait_while_one_is_deleted(
                 unlink(path, **kwargs)
 
             monkeypatch.setattr(os, "unlink", slow)
-            assert backend.delete_object("/a/b", tag)
+            assert backend.delete_object("/a/b", etag)
         assert steps == ["deleted", "written"]
         stored = backend.read_object("/a/b", 10)
         assert stored is not None

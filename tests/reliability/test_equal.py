@@ -31,7 +31,7 @@ from typing import Any
 import pytest
 
 import audmodel
-from audmodel.core.backend.base import TAIL
+from audmodel.core.backend.reader import TAIL
 from tests.behaviour.backends import BACKENDS
 from tests.behaviour.backends import files
 from tests.reliability.roads import CACHE

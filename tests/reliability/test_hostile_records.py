@@ -16,6 +16,7 @@ import pytest
 
 import audmodel
 from audmodel import errors
+from audmodel.core.repository import claim_record
 from audmodel.core.repository import claims
 from audmodel.core.repository import layout
 from audmodel.core.uid import ModelId
@@ -251,7 +252,7 @@ def test_numbers_that_nobody_can_show(
     monkeypatch.setattr(claims, "_POLL_INTERVAL", 0.05)
     uid = audmodel.uid("torch", {"of": "somebody"}, "1.0.0")
     claim = layout.record_path(ModelId(*uid.split("-")), "claim")
-    own = claims._data("/a.zip", None).decode().splitlines()
+    own = claim_record.dump("/a.zip", None).decode().splitlines()
     lines = "\n".join(
         f"process: {number}" if line.startswith("process") else line for line in own
     )

@@ -173,7 +173,7 @@ def is_empty_of_temporaries(place: Place) -> bool:
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-@pytest.mark.parametrize("state", ["empty", "resumed", "doubtful", "seeded"])
+@pytest.mark.parametrize("state", ["empty", "resumed", "unverified", "seeded"])
 def test_load(
     state: str,
     workers: int,
@@ -188,7 +188,7 @@ def test_load(
         shutil.copytree(place.models[0], staging)
         (staging / "large").write_bytes(bytes(4_500_000))
         (staging / "log" / "a").unlink()
-    elif state == "doubtful":
+    elif state == "unverified":
         audmodel.load(uid)
         marker = folder.with_name(".1.0.0.unsynced")
         marker.write_text("another start:" + marker.read_text().partition(":")[2])
@@ -203,8 +203,8 @@ def test_load(
     """
     absent = 0
     for _ in deaths.of("load", code, uid=uid, workers=workers):
-        doubtful = state == "doubtful" and folder.exists()
-        if doubtful and files(folder) != expected:
+        unverified = state == "unverified" and folder.exists()
+        if unverified and files(folder) != expected:
             # Not mended yet, but known
             assert "another start" in marker.read_text()
         elif folder.exists():

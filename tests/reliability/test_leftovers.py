@@ -21,6 +21,7 @@ import pytest
 import audmodel
 from audmodel.core.backend.filesystem import FileSystem
 from audmodel.core.backend.s3.backend import S3
+from audmodel.core.repository import claim_record
 from audmodel.core.repository import claims
 from audmodel.core.repository import layout
 from audmodel.core.uid import ModelId
@@ -62,10 +63,10 @@ def dead_claim(
     """Claim of a process of this machine that is gone."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    start = claims._process_start(os.getpid())
+    start = claim_record._process_start(os.getpid())
     assert start
     return (
-        claims._data(layout.archive_path(model, location), found)
+        claim_record.dump(layout.archive_path(model, location), found)
         .replace(f"process: {os.getpid()}".encode(), f"process: {process.pid}".encode())
         .replace(start.encode(), b"1")
     )
@@ -86,7 +87,7 @@ def leave(repository: audmodel.Repository) -> set[str]:
     return set(paths)
 
 
-def paths(found: list[audmodel.core.repository.leftovers.Leftover]) -> set[str]:
+def paths(found: list[audmodel.core.repository.orphans.Leftover]) -> set[str]:
     return {leftover.path for leftover in found}
 
 
@@ -103,15 +104,15 @@ def test_archive_that_was_there_is_known_again(
     with repository.connect() as backend:
         found = backend.stat_object(archive)
         assert found is not None
-        _, device, inode, rest = found.tag.split("-", 3)
+        _, device, inode, rest = found.etag.split("-", 3)
         if change == "machine":
-            tag = f"inode-{int(device) + 1}-{inode}-{rest}"
+            etag = f"inode-{int(device) + 1}-{inode}-{rest}"
         else:
-            tag = f"inode-{device}-{int(inode) + 1}-{rest}"
+            etag = f"inode-{device}-{int(inode) + 1}-{rest}"
         state = backend.stat_object(header)
         assert state is not None
-        backend.delete_object(header, state.tag)
-    store(repository, path_of(model, "claim"), dead_claim(model, "torch", tag))
+        backend.delete_object(header, state.etag)
+    store(repository, path_of(model, "claim"), dead_claim(model, "torch", etag))
     removed = audmodel.leftovers(repository, days=0, remove=True)
     assert [left.kind for left in removed if left.removed] == ["claim"]
     store(repository, header, stored)
@@ -176,8 +177,8 @@ def test_claims_of_the_living_and_of_others(
         path_of(DEAD, "claim"),
         path_of(ModelId("deadbeef", "2.0.0"), "claim"),
     )
-    living = claims._data("/a.zip", None)
-    monkeypatch.setattr(claims, "_own", {living})
+    living = claim_record.dump("/a.zip", None)
+    monkeypatch.setattr(claim_record, "own", {living})
     store(repository, mine, living)
     meta = path_of(DEAD, "meta")
     store(repository, meta, b"{}")
@@ -199,7 +200,7 @@ def test_claims_of_the_living_and_of_others(
     assert content(repository).keys() == {mine, meta, theirs, archive}
     # Until it stops to do so
     monkeypatch.undo()
-    monkeypatch.setattr(claims, "_own", {living})
+    monkeypatch.setattr(claim_record, "own", {living})
     monkeypatch.setattr(claims, "TIMEOUT", 0.2)
     monkeypatch.setattr(claims, "_POLL_INTERVAL", 0.05)
     found = audmodel.leftovers(repository, days=0, remove=True, unproven=True)
@@ -537,7 +538,7 @@ def test_header_that_was_deleted_by_mistake(
     with repository.connect() as backend:
         state = backend.stat_object(layout.archive_path(model, "torch"))
     assert state is not None
-    claim = dead_claim(model, location="torch", found=state.tag)
+    claim = dead_claim(model, location="torch", found=state.etag)
     store(repository, path_of(model, "claim"), claim)
     found = audmodel.leftovers(repository, days=days, remove=True)
     assert {left.kind for left in found if left.removed} == {"claim"}
@@ -633,7 +634,7 @@ def test_clock_of_the_cleaner(
         clock = SimpleNamespace(
             **{**vars(datetime), "datetime": SimpleNamespace(now=now)}
         )
-        monkeypatch.setattr("audmodel.core.repository.leftovers.datetime", clock)
+        monkeypatch.setattr("audmodel.core.repository.orphans.datetime", clock)
         assert audmodel.leftovers(repository, days=1, remove=True) == []
         assert len(audmodel.leftovers(repository, days=0)) == 1
 

@@ -19,7 +19,7 @@ import pytest
 import audmodel
 from audmodel.core.backend.artifactory import server as artifactory_server
 from audmodel.core.backend.http import transfer
-from audmodel.core.backend.s3 import client as s3_client
+from audmodel.core.backend.s3 import endpoint as s3_endpoint
 from tests.backends import artifactory_server as artifactory
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs
@@ -139,7 +139,7 @@ def test_a_fork_imports_anew_what_a_thread_imports_for_too_long(
     code = """
     import builtins, signal, threading
     from audmodel.core.process import forks
-    forks._PATIENCE = 0.1
+    forks._TIMEOUT = 0.1
     sys.path.insert(0, args["folder"])
     is_importing, is_forked = threading.Event(), threading.Event()
     def begun():
@@ -671,7 +671,7 @@ READ_TIMEOUT = 2.0
 def moving(
     request: pytest.FixtureRequest, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Moving]:
-    for module in (s3_client, artifactory_server):
+    for module in (s3_endpoint, artifactory_server):
         monkeypatch.setattr(module, "READ_TIMEOUT", READ_TIMEOUT)
     # In the same proportion as without tests
     monkeypatch.setattr(transfer, "BUDGET", 1.5 * READ_TIMEOUT)

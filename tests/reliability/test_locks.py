@@ -21,6 +21,7 @@ import pytest
 
 import audmodel
 from audmodel.core import disk
+from audmodel.core.backend import file_locks
 from audmodel.core.backend import filesystem
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
@@ -47,7 +48,7 @@ def test_killed_loader_delays_others_by_little(
     uid: str, python: Interpreter, cache: Path, model_folder: Path, tmp_path: Path
 ) -> None:
     code = """
-        from audmodel.core.backend.filesystem import FileReader
+        from audmodel.core.backend.reader import FileReader
         def readinto(self, offset, view):
             open(args["ready"], "w").close()
             time.sleep(600)
@@ -186,7 +187,7 @@ def stopped(
 def test_wait_for_a_locked_folder_ends(
     uid: str, stopped: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(filesystem, "_LOCK_TIMEOUT", 0.5)
+    monkeypatch.setattr(file_locks, "_TIMEOUT", 0.5)
     short, version = uid.split("-")
     stopped(f"_uid/{short}/{version}")
     start = time.monotonic()
@@ -215,7 +216,7 @@ def test_a_fork_does_not_keep_a_lock(uid: str, monkeypatch: pytest.MonkeyPatch) 
         children.append(child)
         replace(*args)
 
-    monkeypatch.setattr(filesystem, "_LOCK_TIMEOUT", 0.5)
+    monkeypatch.setattr(file_locks, "_TIMEOUT", 0.5)
     try:
         with monkeypatch.context() as patch:
             patch.setattr(os, "replace", fork)
@@ -237,7 +238,7 @@ def test_wait_for_the_lock_of_a_repository_ends(
         raise OSError(37, "No locks available")
 
     # Some network file systems lock files, but no folders
-    monkeypatch.setattr(filesystem, "_LOCK_TIMEOUT", 0.3)
+    monkeypatch.setattr(file_locks, "_TIMEOUT", 0.3)
     path = Path(repository.host, "models", ".lock")
     real = fcntl.flock
     with filelock.FileLock(path):
@@ -277,7 +278,7 @@ def test_repository_on_a_network_share(
         )
         assert is_shared(repository.host, str(mounts)) is expected
     assert not is_shared(repository.host, str(tmp_path / "absent"))
-    monkeypatch.setattr(filesystem, "_LOCK_TIMEOUT", 0.3)
+    monkeypatch.setattr(file_locks, "_TIMEOUT", 0.3)
     mounts.write_text(f"2 0 {number} / / rw - nfs host:/models rw\n")
     monkeypatch.setattr(disk, "is_shared", lambda path: is_shared(path, str(mounts)))
     with (

@@ -21,7 +21,7 @@ import pytest
 
 import audmodel
 from audmodel.core import disk
-from audmodel.core.backend.filesystem import FileReader
+from audmodel.core.backend.reader import FileReader
 from audmodel.core.cache import marker as marker_module
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish

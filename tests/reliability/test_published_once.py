@@ -17,6 +17,7 @@ import pytest
 
 import audmodel
 from audmodel.core.backend.filesystem import FileSystem
+from audmodel.core.repository import claim_record
 from audmodel.core.repository import claims
 from audmodel.core.repository import layout
 from audmodel.core.uid import ModelId
@@ -76,7 +77,7 @@ def dying(calls: int) -> Iterator[Callable[[], bool]]:
         with contextlib.suppress(DeathError):
             yield lambda: is_dead
     # What was not given up belongs to a process that has ended
-    claims._own.clear()
+    claim_record.own.clear()
 
 
 def deaths(act: Callable[[], object]) -> Iterator[None]:
@@ -164,24 +165,24 @@ def test_publisher_in_place_of_one_that_died(
             break
         empty(repository)
     lose(repository, loss)
-    tag = _tag(repository)
+    etag = _etag(repository)
     kept = 0
     for _ in deaths(lambda: publish(model_folder)):
         # Until its own archive is there, which publishing anew may replace
-        if _tag(repository) == tag:
+        if _etag(repository) == etag:
             kept += 1
             a_year_later(repository)
             check_recovery(repository, before, model_folder)
         restore(repository, before)
         lose(repository, loss)
-        tag = _tag(repository)
+        etag = _etag(repository)
     assert kept > 3
 
 
-def _tag(repository: audmodel.Repository) -> str:
+def _etag(repository: audmodel.Repository) -> str:
     with repository.connect() as backend:
         state = backend.stat_object(ARCHIVE)
-        return state.tag if state else ""
+        return state.etag if state else ""
 
 
 def test_repair(repository: audmodel.Repository, model_folder: Path) -> None:
@@ -235,10 +236,10 @@ def test_publisher_that_commits_while_a_cleaner_looks(
 
     def storing(method: Callable[..., str | None]) -> Callable[..., str | None]:
         def call(*args: Any, **kwargs: Any) -> str | None:
-            tag = method(*args, **kwargs)
+            etag = method(*args, **kwargs)
             has_stored.set()
             assert goes_on.wait(20)
-            return tag
+            return etag
 
         return call
 
@@ -263,7 +264,7 @@ def test_publisher_that_commits_while_a_cleaner_looks(
     monkeypatch.setattr(FileSystem, "write_object", write)
     for name in ("stat_object", "delete_object"):
         monkeypatch.setattr(FileSystem, name, mortal(getattr(FileSystem, name)))
-    monkeypatch.setattr(claims, "is_alive", lambda _: False)
+    monkeypatch.setattr(claim_record, "is_alive", lambda _: False)
     publisher.start()
     assert has_stored.wait(20)
     monkeypatch.setattr(claims, "claimed", late)

@@ -66,7 +66,7 @@ INTERRUPT = """
         return [os.waitstatus_to_exitcode(status), time.monotonic() - start]
     def slow(seconds):
         # As fast as a link, not as a disk
-        from audmodel.core.backend.filesystem import FileReader
+        from audmodel.core.backend.reader import FileReader
         original = FileReader._readinto
         def readinto(self, offset, view):
             time.sleep(seconds)

@@ -29,6 +29,7 @@ import audmodel
 from audmodel.core import disk
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.cache import marker as marker_module
+from audmodel.core.repository import claim_record
 from audmodel.core.repository import claims
 from tests.behaviour.backends import file_system
 from tests.behaviour.backends import files
@@ -127,11 +128,11 @@ class Steps(RuleBasedStateMachine):
             return call
 
         with pytest.MonkeyPatch.context() as patch:
-            data = claims._data
+            dump = claim_record.dump
             patch.setattr(
-                claims,
-                "_data",
-                lambda *args, **kwargs: data(*args, **kwargs).replace(
+                claim_record,
+                "dump",
+                lambda *args, **kwargs: dump(*args, **kwargs).replace(
                     b"\nstart: ", b"\nstart: x"
                 ),
             )

@@ -113,7 +113,7 @@ def whole_for_range(answer: Answer) -> None:
         answer.replace("Content-Range", None)
 
 
-def other_tag(answer: Answer) -> None:
+def other_etag(answer: Answer) -> None:
     if answer.header("ETag") is not None:
         answer.replace("ETag", '"0123456789abcdef0123456789abcdef"')
 
@@ -186,7 +186,7 @@ FAULTS: dict[str, Fault] = {
     "more than the range": changed(long_range),
     "other size of the object": changed(other_total),
     "whole object for a range": changed(whole_for_range),
-    "other tag": changed(other_tag),
+    "other etag": changed(other_etag),
     "swapped": changed(swap_ends),
     "zeros": changed(zeros),
     "flipped bit in the request": flip_request,

@@ -36,8 +36,8 @@ def test_other_processes_see_that_the_publisher_is_alive(
     registry: Registry, python: Interpreter
 ) -> None:
     code = """
-        from audmodel.core.repository import claims
-        return claims.is_alive(args["data"].encode())
+        from audmodel.core.repository import claim_record
+        return claim_record.is_alive(args["data"].encode())
     """
     with claims.claimed(registry, MODEL, ARCHIVE):
         stored = registry.backend.read_object(
@@ -54,18 +54,21 @@ def test_other_processes_see_that_the_publisher_is_alive(
 
 
 @pytest.mark.parametrize(
-    ("weakness", "unprotected"), [("conditions are ignored", False), ("", True)]
+    ("no_conditional_writes", "unprotected"),
+    [("conditions are ignored", False), ("", True)],
 )
 def test_claim_is_looked_at_where_writers_are_not_kept_apart(
     registry: Registry,
     monkeypatch: pytest.MonkeyPatch,
-    weakness: str,
+    no_conditional_writes: str,
     unprotected: bool,
 ) -> None:
     with claims.claimed(registry, MODEL, ARCHIVE) as claim:
         registry.backend.delete_object(layout.record_path(MODEL, "claim"), ANY)
         claim.fence()  # it was renewed a moment ago
-        monkeypatch.setattr(type(registry.backend), "weakness", weakness)
+        monkeypatch.setattr(
+            type(registry.backend), "no_conditional_writes", no_conditional_writes
+        )
         monkeypatch.setattr(registry.backend, "unprotected", unprotected)
         with pytest.raises(PublishConflictError):
             claim.fence()
@@ -79,7 +82,7 @@ def test_claim_is_not_renewed_after_its_block(
 
     def renew() -> None:
         started.set()
-        while not requests.ended():
+        while not requests.cancelled():
             time.sleep(0.01)
         time.sleep(0.2)  # to notice takes a while
         ended.append(True)

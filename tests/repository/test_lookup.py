@@ -15,7 +15,7 @@ import pytest
 
 import audmodel
 from audmodel.core.backend.filesystem import FileSystem
-from audmodel.core.repository import silence
+from audmodel.core.repository import outages
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.conftest import ROOT
@@ -151,13 +151,13 @@ def test_a_silent_host_is_asked_later_and_when_it_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     audmodel.config.REPOSITORIES = [repository, silent]
-    monkeypatch.setattr(silence, "REST", 0.1)
+    monkeypatch.setattr(outages, "SKIPPED", 0.1)
     for _ in range(2):
         with pytest.warns(UserWarning, match="left out"):
             assert not audmodel.exists("deadbeef-1.0.0")
         time.sleep(0.2)
     assert len(Silent.asked) == 2
-    monkeypatch.setattr(silence, "REST", 60)
+    monkeypatch.setattr(outages, "SKIPPED", 60)
     with pytest.warns(UserWarning, match="left out"):
         assert not audmodel.exists("deadbeef-1.0.0")
     assert len(Silent.asked) == 2
@@ -249,7 +249,7 @@ def test_process_ends_before_a_later_repository_answers(
     code = """
 import sys, threading, time
 import audmodel
-from audmodel.core.repository import silence
+from audmodel.core.repository import outages
 from audmodel.core.backend.filesystem import FileSystem
 
 asked = threading.Event()

@@ -11,7 +11,7 @@ import pytest
 
 import audmodel
 from audmodel.core.backend.filesystem import FileSystem
-from audmodel.core.repository import registry as module
+from audmodel.core.repository import changes
 from audmodel.core.repository.lookup import open_registry
 from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
@@ -60,11 +60,11 @@ def test_pauses_grow_while_others_are_faster(
     monkeypatch.setattr(FileSystem, "replace_object", lambda *args: False)
     with pytest.raises(RepositoryError, match="Try again later"):
         registry.set_alias("best", ModelId("12345678", "2.0.0"))
-    assert len(pauses) == module._ATTEMPTS
+    assert len(pauses) == changes._ATTEMPTS
     assert all(pause >= min(0.01 * 2**k, 1) for k, pause in enumerate(pauses))
 
 
 def test_clients_that_are_slow_get_room_for_an_attempt(pauses: list[float]) -> None:
     for attempt, duration in ((0, 0), (3, 0), (9, 0), (0, 30), (5, 30)):
-        module._pause(attempt, duration)
+        changes._pause(attempt, duration)
     assert pauses == [0.01, 0.08, 1, 30, 60]

@@ -12,8 +12,8 @@ import os
 from audmodel.core.api.arguments import cache_entry
 from audmodel.core.api.arguments import load_options
 from audmodel.core.cache.entry import CacheEntry
-from audmodel.core.errors import InvalidInputError
 from audmodel.core.operations.find import find
+from audmodel.core.process.workers import check_positive
 from audmodel.core.repository.repository import anchored
 
 
@@ -200,9 +200,7 @@ def stream(
 
     """
     options = load_options(files=files, num_workers=num_workers, timeout=timeout)
-    if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 1:
-        raise InvalidInputError(f"'ahead' has to be a positive integer, not {ahead!r}.")
-    options = dataclasses.replace(options, ahead=ahead)
+    options = dataclasses.replace(options, ahead=check_positive("ahead", ahead))
     entry = cache_entry(uid, cache_root)
 
     from audmodel.core.operations.local import Local
@@ -216,7 +214,7 @@ def stream(
         return _existing(entry, cached, lambda: fetch(find(entry)))
     found = find(entry)
     # The current folder may be another one when the first file is asked for
-    found = dataclasses.replace(found, place=anchored(found.place))
+    found = dataclasses.replace(found, repository=anchored(found.repository))
     return _existing(entry, fetch(found), lambda: fetch(found))
 
 
@@ -232,11 +230,11 @@ def _existing(
         with contextlib.closing(paths):
             for path in paths:
                 # It may be in another folder of the model by then
-                place = os.path.relpath(path, folder.path)
-                name = place.partition(os.sep)[2]
+                relative = os.path.relpath(path, folder.path)
+                name = relative.partition(os.sep)[2]
                 if name in given:
                     continue
-                if not folder.has(place):
+                if not folder.has(relative):
                     break
                 given.add(name)
                 yield path
@@ -252,7 +250,7 @@ def _stream(
     from audmodel.core.operations.local import Local
     from audmodel.core.progress import progress_bar
 
-    with found.entry.partial.lock(timeout=options.timeout, lend=True):
+    with found.entry.partial.lock(timeout=options.timeout, reentrant=True):
         # Another process may have loaded it while this one waited
         paths = Local(found.entry).paths(options.files)
         if paths is not None:

@@ -11,8 +11,8 @@ from audmodel.core.errors import AliasNotFoundError
 from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.operations.find import alias_target
 from audmodel.core.operations.find import find
-from audmodel.core.operations.find import places
 from audmodel.core.operations.find import resolve
+from audmodel.core.operations.find import searched
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository.config import cache_folder
 from audmodel.core.repository.repository import Repository
@@ -53,7 +53,7 @@ def aliases(
     from audmodel.core.repository.lookup import open_registry
 
     found = find(cache_entry(uid, cache_root), any_archive=True)
-    with open_registry(found.place) as registry:
+    with open_registry(found.repository) as registry:
         names = registry.listed_aliases(found.model)
     return sorted(name for name in names if alias_target(name) == found.model)
 
@@ -144,7 +144,7 @@ def resolve_alias(
         with contextlib.suppress(ModelNotFoundError):
             return str(resolve(Alias(alias), cache_folder(cache_root)))
     raise AliasNotFoundError(
-        f"An alias with name {alias[:150]!r} does not exist in {places()}."
+        f"An alias with name {alias[:150]!r} does not exist in {searched()}."
     )
 
 
@@ -191,6 +191,6 @@ def set_alias(
 
     ids.check_alias(alias)
     found = find(cache_entry(uid, cache_root), any_archive=True)
-    check_alias_found(alias, found.place)
-    with open_registry(found.place) as registry:
+    check_alias_found(alias, found.repository)
+    with open_registry(found.repository) as registry:
         registry.set_alias(alias, found.model)

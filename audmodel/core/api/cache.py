@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 
 from audmodel.core import uid as ids
-from audmodel.core.cache import care
+from audmodel.core.cache import eviction
 from audmodel.core.cache.results import CachedModel
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.errors import NotCachedError
@@ -38,7 +38,7 @@ def cached(*, cache_root: str | None = None) -> list[CachedModel]:
         [('3e120e8d-1.0.0', 16454)]
 
     """
-    return [found.model for found in care.find(cache_folder(cache_root))]
+    return [found.model for found in eviction.find(cache_folder(cache_root))]
 
 
 def remove_cached(uid: str, *, cache_root: str | None = None) -> list[CachedModel]:
@@ -78,13 +78,13 @@ def remove_cached(uid: str, *, cache_root: str | None = None) -> list[CachedMode
     wanted = parsed if isinstance(parsed, ShortId) else resolve(parsed, cache_root)
     items = [
         found
-        for found in care.find(cache_root)
+        for found in eviction.find(cache_root)
         if wanted in (found.entry.model, ShortId(found.entry.model.short))
     ]
     if not items:
         raise NotCachedError(f"The model '{uid}' is not in the cache '{cache_root}'.")
     for found in items:
-        care.remove(found)
+        eviction.remove(found)
     return [found.model for found in items]
 
 
@@ -142,4 +142,4 @@ def prune_cache(
         )
     if (max_age is not None and max_age < datetime.timedelta()) or (max_size or 0) < 0:
         raise InvalidInputError("'max_age' and 'max_size' must not be negative.")
-    return care.prune(cache_folder(cache_root), max_age, max_size, dry_run=dry_run)
+    return eviction.prune(cache_folder(cache_root), max_age, max_size, dry_run=dry_run)

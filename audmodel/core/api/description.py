@@ -1,4 +1,4 @@
-r"""The header of a model, and the place where the model is stored."""
+r"""The header of a model, and the repository that holds the model."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def repository(uid: str, *, cache_root: str | None = None) -> Repository:
         'models'
 
     """
-    return find(cache_entry(uid, cache_root), any_archive=True).place
+    return find(cache_entry(uid, cache_root), any_archive=True).repository
 
 
 def subgroup(uid: str, *, cache_root: str | None = None, verbose: bool = False) -> str:
@@ -257,7 +257,7 @@ def url(
             f"'type' has to be one of 'model', 'header', 'meta', not {type!r}."
         )
     found = find(cache_entry(uid, cache_root), any_archive=True)
-    with open_registry(found.place) as registry:
+    with open_registry(found.repository) as registry:
         if type == "model":
             path = layout.archive_path(found.model, found.header.location)
         else:

@@ -141,7 +141,7 @@ def models(
         raise TypeError(f"'params' has to be a dictionary, not {params!r}.")
     stored = document.stored_form(params or {}, "params")
     wanted = catalogue.Filter(name, subgroup, stored, alias, author)
-    places = None if repository is None else [check_type(repository)]
+    repositories = None if repository is None else [check_type(repository)]
     cache_root = cache_folder(cache_root)
     with progress_bar("Read models", verbose=verbose, unit="") as start_progress:
         found = each(
@@ -152,7 +152,7 @@ def models(
                 num_workers=num_workers,
                 start_progress=start_progress,
             ),
-            places,
+            repositories,
         )
     targets: dict[str, ModelId] = {}
     listed: dict[ModelId, Model] = {}
@@ -163,7 +163,7 @@ def models(
     names: dict[ModelId, list[str]] = {}
     for target_name, target in targets.items():
         names.setdefault(target, []).append(target_name)
-    for place, part in found:
+    for holder, part in found:
         for model, header in part.headers.items():
             aliases = sorted(names.get(model, []))
             if model not in listed and wanted.matches_alias(aliases):
@@ -176,7 +176,7 @@ def models(
                     header.author,
                     str(header.date),
                     aliases,
-                    place,
+                    holder,
                 )
     return _in_order(listed)
 

@@ -56,7 +56,7 @@ def meta(
         if known is None:
             raise
         return known
-    with open_registry(found.place) as registry:
+    with open_registry(found.repository) as registry:
         stored = registry.meta(found.model)
     data, content = stored if stored is not None else ({}, b"{}\n")
     found.entry.meta.keep(content)
@@ -121,7 +121,7 @@ def update_meta(
 
     document.dump(meta, "meta")
     found = find(cache_entry(uid, cache_root))
-    with open_registry(found.place) as registry:
+    with open_registry(found.repository) as registry:
         data, content = registry.change_meta(found.model, meta, replace=replace)
     found.entry.meta.keep(content)
     return data

@@ -11,7 +11,7 @@ from audmodel.core.repository.repository import check_type
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from audmodel.core.repository.audit import Finding
-    from audmodel.core.repository.leftovers import Leftover
+    from audmodel.core.repository.orphans import Leftover
     from audmodel.core.repository.probe import RepositoryReport
 
 
@@ -122,7 +122,7 @@ def check_repository(repository: Repository) -> RepositoryReport:
     with open_registry(check_type(repository)) as registry:
         backend = registry.backend
         return probe.RepositoryReport(
-            repr(repository), probe.probe(backend), backend.weakness
+            repr(repository), probe.probe(backend), backend.no_conditional_writes
         )
 
 
@@ -181,7 +181,7 @@ def leftovers(
         []
 
     """
-    from audmodel.core.repository import leftovers
+    from audmodel.core.repository import orphans
     from audmodel.core.repository.lookup import open_registry
 
     if isinstance(days, bool) or not isinstance(days, int):
@@ -189,4 +189,4 @@ def leftovers(
     if days < 0:
         raise InvalidInputError(f"'days' must not be negative, but is {days}.")
     with open_registry(check_type(repository)) as registry:
-        return leftovers.find(registry, remove=remove, days=days, unproven=unproven)
+        return orphans.find(registry, remove=remove, days=days, unproven=unproven)

@@ -25,9 +25,6 @@ def content(
         data: bytes from the header of the member on
         length: number of bytes, all of the member if it is ``None``
 
-    Returns:
-        the data
-
     Raises:
         ArchiveError: if the header contradicts the directory,
             or there are fewer bytes
@@ -68,7 +65,7 @@ def combine_crc(checksums: dict[str, int], job: MemberPart, crc: int) -> None:
     """
     member = job.member
     combined = isal_zlib.crc32_combine(
-        checksums.pop(member.name, 0), crc, job.part.raw_length
+        checksums.pop(member.name, 0), crc, job.part.uncompressed_size
     )
     if job.is_last:
         with naming(job):

@@ -47,9 +47,6 @@ def right_files(
         members: files that may be there
         num_workers: number of threads
 
-    Returns:
-        names of the files that are there and right
-
     """
     try:
         folder.status("")
@@ -96,7 +93,7 @@ def differences(
     checks = prefetch(_Check(folder), jobs, num_workers=num_workers)
     with contextlib.closing(checks):
         for (member, part), problem in zip(jobs, checks, strict=True):
-            size = member.size if part is None else part.raw_length
+            size = member.size if part is None else part.uncompressed_size
             progress(size)
             if problem is not None:
                 if member.name in found:
@@ -121,12 +118,7 @@ def _lacks_mode(folder: Target, member: format.Member) -> bool:
 
 
 class _Check:
-    r"""Read files, or parts of them, in buffers that are used again.
-
-    Args:
-        folder: folder that the files are in
-
-    """
+    r"""Read files, or parts of them, in buffers that are used again."""
 
     def __init__(self, folder: Target) -> None:
         self._folder = folder

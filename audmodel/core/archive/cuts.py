@@ -86,7 +86,7 @@ class Cuts:
 def _found(
     find: Callable[[str, Window], Iterable[Found]], file: InputFile
 ) -> list[Found]:
-    r"""What is found in a file, nothing if the file is in doubt."""
+    r"""What is found in a file, nothing if that is uncertain."""
     with contextlib.closing(Window(file)) as window:
         try:
             found = list(itertools.islice(find(file.name, window), _MAX_TENSORS + 1))

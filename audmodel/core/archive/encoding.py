@@ -67,9 +67,6 @@ def local_header_length(name: str, size: int) -> int:
 def record_length(name: str) -> int:
     r"""Largest length of the record of a member in the directory.
 
-    Args:
-        name: name of the member
-
     Returns:
         length in bytes
 

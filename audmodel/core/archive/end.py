@@ -10,6 +10,7 @@ from audmodel.core.archive import format
 from audmodel.core.archive import parsing
 from audmodel.core.archive.source import Content
 from audmodel.core.errors import ArchiveError
+from audmodel.core.ranges import Buffer
 
 
 # Bytes to read first, if the source comes without its last bytes
@@ -20,9 +21,6 @@ _MAX_EXPECTED = 1024 * format.KIB
 def read(source: Content) -> bytearray:
     r"""Read everything after the members of an archive.
 
-    Args:
-        source: the archive
-
     Returns:
         table of parts, directory, and end records
 
@@ -31,7 +29,7 @@ def read(source: Content) -> bytearray:
         RepositoryError: if the archive cannot be read
 
     """
-    tail: format.Buffer = source.tail
+    tail: Buffer = source.tail
     if not tail:
         count = min(source.size, _TAIL)
         tail = bytes(source.read(source.size - count, count))
@@ -78,7 +76,7 @@ def _expected_length(count: int) -> int:
     return min(max(_TAIL, count * format.PART.size), _MAX_EXPECTED)
 
 
-def _from(start: int, source: Content, tail: format.Buffer) -> bytearray:
+def _from(start: int, source: Content, tail: Buffer) -> bytearray:
     r"""Everything from a position to the end, of which the last bytes are known."""
     data = bytearray(source.size - start)
     known = min(len(tail), len(data))
@@ -89,7 +87,7 @@ def _from(start: int, source: Content, tail: format.Buffer) -> bytearray:
     return data
 
 
-def digest(data: format.Buffer) -> bytes:
+def digest(data: Buffer) -> bytes:
     r"""Digest of everything after the members of an archive.
 
     It identifies the whole archive,
@@ -98,15 +96,12 @@ def digest(data: format.Buffer) -> bytes:
     return blake3(data).digest()
 
 
-def parse(data: format.Buffer, size: int) -> format.Directory:
+def parse(data: Buffer, size: int) -> format.Directory:
     r"""Directory in the last bytes of an archive.
 
     Args:
         data: everything after the members
         size: size of the archive in bytes
-
-    Returns:
-        directory
 
     Raises:
         ArchiveError: if the directory is damaged,
@@ -122,7 +117,7 @@ def parse(data: format.Buffer, size: int) -> format.Directory:
     return parsing.parse_directory(table, rest[: where.length], where)
 
 
-def part_digests(data: format.Buffer, size: int) -> Iterator[bytes]:
+def part_digests(data: Buffer, size: int) -> Iterator[bytes]:
     r"""Digests of all parts of an archive, which takes less time than its directory.
 
     Args:

@@ -38,8 +38,8 @@ def part_crc(
     with _open(folder, member, any_size=any_size) as fd:
         if fd is None:
             return None
-        view = buffer(part.raw_length)
-        if os.preadv(fd, [view], part.raw_offset) != part.raw_length:
+        view = buffer(part.uncompressed_size)
+        if os.preadv(fd, [view], part.file_offset) != part.uncompressed_size:
             return None
     if blake3(view).digest() != part.digest:
         return None

@@ -16,10 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 import struct
 from typing import NamedTuple
-from typing import TypeAlias
 
-
-Buffer: TypeAlias = bytes | bytearray | memoryview
 
 STORED = 0
 DEFLATED = 8
@@ -84,16 +81,16 @@ class Part(NamedTuple):
     Args:
         offset: position of the first byte in the data of the member
         length: bytes in the archive
-        raw_offset: position of the first byte in the file
-        raw_length: bytes in the file
+        file_offset: position of the first byte in the file
+        uncompressed_size: bytes in the file
         digest: BLAKE3 digest of the bytes in the file
 
     """
 
     offset: int
     length: int
-    raw_offset: int
-    raw_length: int
+    file_offset: int
+    uncompressed_size: int
     digest: bytes
 
 
@@ -151,11 +148,11 @@ class Member:
     def parts(self) -> Iterable[Part]:
         r"""Parts of the member, which must have an index."""
         assert self.index is not None
-        offset = raw_offset = 0
-        for length, raw_length, digest in self.index.parts:
-            yield Part(offset, length, raw_offset, raw_length, digest)
+        offset = file_offset = 0
+        for length, uncompressed_size, digest in self.index.parts:
+            yield Part(offset, length, file_offset, uncompressed_size, digest)
             offset += length
-            raw_offset += raw_length
+            file_offset += uncompressed_size
 
 
 @dataclass(frozen=True, slots=True)

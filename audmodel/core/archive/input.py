@@ -49,9 +49,6 @@ class InputFile:
             path: path on the disk
             status: status of the file
 
-        Returns:
-            file
-
         """
         executable = bool(status.st_mode & stat.S_IXUSR)
         return cls(name, path, status.st_size, _identity(status), executable)

@@ -153,9 +153,6 @@ class MemberFile(io.RawIOBase):
     def readall(self) -> bytes:
         r"""Read all bytes up to the end of the file.
 
-        Returns:
-            the bytes
-
         Raises:
             ArchiveError: if a part is damaged
             OSError: if reading failed, and the position was not set since
@@ -237,9 +234,6 @@ class _FetchedParts:
             last: last part that is known to be needed
             goes_on: whether reading continues where it stopped before
 
-        Returns:
-            the part
-
         """
         if number in self._kept:
             self._kept.move_to_end(number)
@@ -267,7 +261,7 @@ class _FetchedParts:
             numbers,
             num_workers=self._num_workers,
             ahead=self._num_workers + 1,
-            on_abort=self._parts.end_reads,
+            on_abort=self._parts.cancel_reads,
         )
 
     def _take(self) -> memoryview:

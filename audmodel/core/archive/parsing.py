@@ -10,18 +10,16 @@ import struct
 from audmodel.core.archive import format
 from audmodel.core.archive.names import check_names
 from audmodel.core.errors import ArchiveError
+from audmodel.core.ranges import Buffer
 
 
-def find_directory(tail: format.Buffer, size: int) -> format.DirectoryRange:
+def find_directory(tail: Buffer, size: int) -> format.DirectoryRange:
     r"""Find the directory of an archive.
 
     Args:
         tail: the last bytes of the archive,
             at least ``END_SIZE`` if there are as many
         size: size of the archive in bytes
-
-    Returns:
-        position of the directory
 
     Raises:
         ArchiveError: if these are not the last bytes of a complete archive
@@ -52,7 +50,7 @@ def find_directory(tail: format.Buffer, size: int) -> format.DirectoryRange:
     return found
 
 
-def _find_directory64(tail: format.Buffer, size: int) -> format.DirectoryRange | None:
+def _find_directory64(tail: Buffer, size: int) -> format.DirectoryRange | None:
     locator_start = len(tail) - format.END.size - format.LOCATOR64.size
     if (
         locator_start < 0
@@ -91,7 +89,7 @@ def _directory_range(
     return format.DirectoryRange(offset, length, count)
 
 
-def table_start(data: format.Buffer, where: format.DirectoryRange, size: int) -> int:
+def table_start(data: Buffer, where: format.DirectoryRange, size: int) -> int:
     r"""Find the table of parts in front of the directory of an archive.
 
     Args:
@@ -116,7 +114,7 @@ def table_start(data: format.Buffer, where: format.DirectoryRange, size: int) ->
 
 
 def parse_directory(
-    table: format.Buffer, data: format.Buffer, where: format.DirectoryRange
+    table: Buffer, data: Buffer, where: format.DirectoryRange
 ) -> format.Directory:
     r"""Read the directory of an archive.
 
@@ -298,25 +296,25 @@ def _give_parts(indexed: list[tuple[format.Member, int, int]], table: bytes) -> 
 def _check_parts(
     member: format.Member, parts: tuple[tuple[int, int, bytes], ...]
 ) -> None:
-    size = sum(raw_length for _, raw_length, _ in parts)
+    size = sum(uncompressed_size for _, uncompressed_size, _ in parts)
     compressed_size = sum(length for length, _, _ in parts)
     if (size, compressed_size) != (member.size, member.compressed_size) or not all(
-        0 < raw_length <= format.MAX_PART_SIZE
-        and length <= _most(raw_length, member.method)
-        for length, raw_length, _ in parts
+        0 < uncompressed_size <= format.MAX_PART_SIZE
+        and length <= _most(uncompressed_size, member.method)
+        for length, uncompressed_size, _ in parts
     ):
         raise ArchiveError(f"the index of {member.name!r} does not add up")
 
 
-def _most(raw_length: int, method: int) -> int:
+def _most(uncompressed_size: int, method: int) -> int:
     r"""Largest length in an archive."""
     if method == format.STORED:
-        return raw_length
+        return uncompressed_size
     # Deflate grows by 5 bytes per 64 KiB at most, if it is done well
-    return raw_length + raw_length // 1000 + format.KIB
+    return uncompressed_size + uncompressed_size // 1000 + format.KIB
 
 
-def check_local_header(data: format.Buffer, member: format.Member) -> int:
+def check_local_header(data: Buffer, member: format.Member) -> int:
     r"""Compare the local header of a member with the directory.
 
     Args:

@@ -24,10 +24,6 @@ from audmodel.core.damage import until_intact
 def find_member(directory: format.Directory, name: str) -> Entry | None:
     r"""Find a file in an archive.
 
-    Args:
-        directory: directory of the archive
-        name: name of the file
-
     Returns:
         the file and the bytes that hold it,
         or ``None`` if there is no such file
@@ -44,9 +40,6 @@ def has_parts(member: format.Member) -> bool:
 
     A small one is a single part.
     A large one without index is verified when all of it has arrived.
-
-    Args:
-        member: the member
 
     Returns:
         whether its parts can be read
@@ -86,7 +79,7 @@ class MemberParts:
         if member.is_divided:
             parts = list(member_parts(member))
             self._jobs = [*parts]
-            self.starts = [job.part.raw_offset for job in parts]
+            self.starts = [job.part.file_offset for job in parts]
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -106,9 +99,6 @@ class MemberParts:
         It is fetched again if it is damaged.
 
         May be called by several threads at once.
-
-        Args:
-            number: number of the part
 
         Returns:
             bytes of the file
@@ -144,9 +134,9 @@ class MemberParts:
         view = memoryview(bytearray(length))
         return view if fill(seed, digest, view) else None
 
-    def end_reads(self) -> None:
+    def cancel_reads(self) -> None:
         r"""Let reads that are under way in other threads end, with an error."""
-        self._source.end_reads()
+        self._source.cancel_reads()
 
 
 def _verified(job: Entry | MemberPart, data: memoryview) -> memoryview:
@@ -160,7 +150,7 @@ def _part(job: MemberPart, data: memoryview) -> memoryview:
     part = job.part
     if job.number == 0:
         data = checks.content(job.member, data, part.length)
-    content = _inflated(job.member, data, part.raw_length, last=job.is_last)
+    content = _inflated(job.member, data, part.uncompressed_size, last=job.is_last)
     checks.check(part.digest, blake3(content).digest(), "digest")
     return content
 

@@ -53,7 +53,7 @@ class MemberPart(NamedTuple):
     @property
     def is_last(self) -> bool:
         r"""Whether it is the last part of the member."""
-        return self.part.raw_offset + self.part.raw_length == self.member.size
+        return self.part.file_offset + self.part.uncompressed_size == self.member.size
 
 
 class Stream(NamedTuple):
@@ -168,15 +168,7 @@ def runs(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 
 
 def finished_files(job: Job) -> list[str]:
-    r"""Names of the files that are complete after a job and all before it.
-
-    Args:
-        job: the job
-
-    Returns:
-        names
-
-    """
+    r"""Names of the files that are complete after a job and all before it."""
     if isinstance(job, Span):
         return [entry.member.name for entry in job.entries]
     if isinstance(job, MemberPart) and not job.is_last:
@@ -252,10 +244,6 @@ def batches(
 
 def stream_workers(jobs: list[Job], num_workers: int) -> int:
     r"""Number of workers that fetch each large member without index.
-
-    Args:
-        jobs: all jobs
-        num_workers: number of workers
 
     Returns:
         number of workers, at least one

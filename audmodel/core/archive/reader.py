@@ -23,7 +23,6 @@ from audmodel.core.archive import format
 from audmodel.core.archive import parsing
 from audmodel.core.archive.deflate import PIECE
 from audmodel.core.archive.deflate import Inflater
-from audmodel.core.archive.format import Buffer
 from audmodel.core.archive.plan import RANGE
 from audmodel.core.archive.plan import Entry
 from audmodel.core.archive.plan import Job
@@ -39,11 +38,12 @@ from audmodel.core.archive.plan import stream_workers
 from audmodel.core.archive.seeds import Seeds
 from audmodel.core.archive.seeds import fill
 from audmodel.core.archive.seeds import has_all
-from audmodel.core.archive.source import Ranges
 from audmodel.core.archive.source import Source
 from audmodel.core.archive.target import Target
 from audmodel.core.damage import until_intact
 from audmodel.core.errors import ArchiveError
+from audmodel.core.ranges import Buffer
+from audmodel.core.ranges import Ranges
 from audmodel.parallel import prefetch
 
 
@@ -180,7 +180,7 @@ class Extractor:
 
     def _cancel(self) -> None:
         self._cancelled.set()
-        self._source.end_reads()
+        self._source.cancel_reads()
 
     def _make_folders(self) -> None:
         folders = {
@@ -353,14 +353,14 @@ class Extractor:
         if self._resume:
             crc = existing.part_crc(self._target, member, part, self._buffer)
             if crc is not None:
-                self._progress(part.raw_length)
+                self._progress(part.uncompressed_size)
                 return crc
-        copy = self._from_seed(part.digest, part.raw_length)
+        copy = self._from_seed(part.digest, part.uncompressed_size)
         if copy is not None:
             with _closing(self._open(member)) as fd:
                 _set_size(fd, member.size)
-                _write(fd, copy, part.raw_offset)
-            self._progress_copied(part.raw_length)
+                _write(fd, copy, part.file_offset)
+            self._progress_copied(part.uncompressed_size)
             return isal_zlib.crc32(copy)
         data = self._fetch(ranges, job.start, job.stop)
         if part.offset == 0:
@@ -371,11 +371,11 @@ class Extractor:
             if member.method == format.STORED:
                 checks.check(part.digest, blake3(data).digest(), "digest")
                 crc = isal_zlib.crc32(data)
-                _write(fd, data, part.raw_offset)
+                _write(fd, data, part.file_offset)
             else:
-                inflater = Inflater(part.raw_length)
+                inflater = Inflater(part.uncompressed_size)
                 digest = blake3()
-                offset = part.raw_offset
+                offset = part.file_offset
                 for piece in inflater.feed(data):
                     digest.update(piece)
                     crc = isal_zlib.crc32(piece, crc)
@@ -383,7 +383,7 @@ class Extractor:
                     offset += len(piece)
                 inflater.finish(last=job.is_last)
                 checks.check(part.digest, digest.digest(), "digest")
-        self._progress(part.raw_length)
+        self._progress(part.uncompressed_size)
         return crc
 
     def _extract_stream(self, job: Stream) -> None:

@@ -62,7 +62,7 @@ def wanted(
         if member.is_divided:
             for job in member_parts(member):
                 if job.start < stop:
-                    found[job.part.digest] = job.part.raw_length
+                    found[job.part.digest] = job.part.uncompressed_size
         elif parsing.data_range(member, end)[0] < stop:
             found |= {digest: length for _, length, digest in member.index.parts}
     return found
@@ -85,7 +85,7 @@ def offered(
         if member.index is not None:
             for part in member.parts():
                 if part.digest in wanted:
-                    yield part.digest, member, part.raw_offset
+                    yield part.digest, member, part.file_offset
 
 
 def has_all(seeds: Seeds, member: format.Member) -> bool:

@@ -5,14 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from audmodel.core.archive.format import Buffer
-
-
-class Ranges(Protocol):
-    r"""Byte ranges of an archive."""
-
-    def readinto(self, offset: int, view: memoryview) -> None:
-        r"""Fill a buffer with the bytes from an offset on."""
+from audmodel.core.ranges import Buffer
+from audmodel.core.ranges import Ranges
 
 
 class Content(Ranges, Protocol):
@@ -34,7 +28,7 @@ class Source(Content, Protocol):
     def in_order(self, start: int, stop: int) -> AbstractContextManager[Ranges]:
         r"""Announce that bytes will be read in order."""
 
-    def end_reads(self) -> None:
+    def cancel_reads(self) -> None:
         r"""Cancel reads of other threads; they raise an error."""
 
     def forget_tail(self) -> None:

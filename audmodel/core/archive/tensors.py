@@ -51,10 +51,6 @@ _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 def find(name: str, file: Window) -> Iterator[Range]:
     r"""Tensors in a file.
 
-    Args:
-        name: name of the file
-        file: content of the file
-
     Yields:
         where they are
 

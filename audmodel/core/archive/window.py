@@ -15,9 +15,6 @@ _LENGTH = 64 * format.KIB
 class Window(Content):
     r"""Content of a file that goes into an archive.
 
-    Args:
-        file: the file
-
     Raises:
         FileChangedError: if the file is not the one that was scanned
         OSError: if it cannot be opened
@@ -42,9 +39,6 @@ class Window(Content):
             offset: position of the first byte
             length: number of bytes
             may_end: whether there may be fewer because the file ends
-
-        Returns:
-            the bytes
 
         Raises:
             ValueError: if they are not in the file

@@ -10,19 +10,17 @@ import datetime
 import hashlib
 import os
 import tempfile
-from typing import cast
 
 import audbackend
 
 from audmodel.core.backend.base import ANY
-from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.base import ObjectBackend
-from audmodel.core.backend.base import ObjectReader
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
-from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
-from audmodel.core.backend.filesystem import FileReader
+from audmodel.core.backend.reader import FileReader
+from audmodel.core.backend.reader import ObjectReader
+from audmodel.core.ranges import Buffer
 
 
 @contextmanager
@@ -46,7 +44,7 @@ def adapt(backend: audbackend.backend.Base) -> Iterator[ObjectBackend]:
         if isinstance(backend, ObjectBackend):
             yield backend
         else:
-            yield cast(ObjectBackend, _Adapter(backend))
+            yield _Adapter(backend)
     finally:
         with _translate_errors("close", repr(backend)):
             backend.close()
@@ -61,7 +59,7 @@ class _Copy(FileReader):
         return self.size
 
 
-class _Adapter:
+class _Adapter(ObjectBackend):
     r"""Methods of :class:`ObjectBackend` on top of whole files.
 
     Reading fetches the whole file.
@@ -74,22 +72,16 @@ class _Adapter:
 
     """
 
-    weakness = (
+    no_conditional_writes = (
         "The backend class can store and fetch files, but not create one only if it "
         "is absent, or replace it only if it is unchanged. "
         "Let only one process at a time publish, and change aliases and metadata."
     )
-    unprotected = False
-    has_late_writes = True
-    has_copies = False
     deletes_blindly = True
+    has_ranges = False
 
     def __init__(self, backend: audbackend.backend.Base) -> None:
         self._backend = backend
-
-    @property
-    def conditional(self) -> _Adapter:
-        return self
 
     def read_object(self, path: str, limit: int) -> StoredObject | None:
         if not self._exists(path):
@@ -107,18 +99,14 @@ class _Adapter:
                 data = stream.read()
         return StoredObject(data, hashlib.sha256(data).hexdigest())
 
-    def read_damaged(self, path: str, limit: int) -> StoredObject | None:
-        # Only audbackend itself checks the content
-        return self.read_object(path, limit)
-
     def create_object(self, path: str, data: bytes) -> bool:
         if self._exists(path):
             return False
         self.write_object(path, [data])
         return True
 
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
-        if not self._has_tag(path, tag):
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:
+        if not self._has_etag(path, etag):
             return False
         self.write_object(path, [data])
         return True
@@ -127,13 +115,13 @@ class _Adapter:
         if not self._exists(path):
             return None
         with _translate_errors("look up", path):
-            tag = f"md5-{self._backend.checksum(path)}"
-            return ObjectState(tag, _latest(str(self._backend.date(path))))
+            etag = f"md5-{self._backend.checksum(path)}"
+            return ObjectState(etag, _latest(str(self._backend.date(path))))
 
-    def delete_object(self, path: str, tag: str) -> bool:
+    def delete_object(self, path: str, etag: str) -> bool:
         if not self._exists(path):
             return True
-        if not self._has_tag(path, tag):
+        if not self._has_etag(path, etag):
             return False
         with _translate_errors("delete", path):
             self._backend.remove_file(path)
@@ -142,9 +130,6 @@ class _Adapter:
     def now(self) -> datetime.datetime:
         # The class has dates of files, but no clock
         return datetime.datetime.now(datetime.UTC)
-
-    def tag_of(self, data: bytes) -> str:
-        return hashlib.sha256(data).hexdigest()
 
     def list_objects(self, folder: str) -> list[str]:
         with _translate_errors("list", folder):
@@ -182,7 +167,7 @@ class _Adapter:
         num_workers: int = 1,
         before_commit: Callable[[], None] = lambda: None,
         replaces: str | None = ANY,
-        new_tag: bool = False,
+        new_etag: bool = False,
     ) -> str | None:
         digest = hashlib.md5(usedforsecurity=False)
         with tempfile.TemporaryDirectory(dir=tmp_root) as folder:
@@ -198,29 +183,16 @@ class _Adapter:
                 self._backend.put_file(file, path)
         return f"md5-{digest.hexdigest()}"
 
-    def write_requests(self, size: int) -> int:
-        return 1  # the class stores files
-
-    def list_uploads(self, prefix: str) -> list[Upload]:
-        return []  # the class has no method for it
-
     def object_url(self, path: str) -> str:
         host = str(self._backend.host).rstrip("/")
         return f"{host}/{self._backend.repository}{path}"
 
-    def _may_write(self, path: str, replaces: str | None) -> bool:
-        return self._has_tag(path, replaces) or not self._exists(path)
-
-    def _has_tag(self, path: str, tag: str | None) -> bool:
-        r"""Whether a file has an etag, or is absent if that is ``None``."""
-        if tag == ANY:
-            return True
-        found: ObjectState | StoredObject | None
-        if tag is not None and not tag.startswith("md5-"):
-            found = self.read_object(path, limit=2**62)
-        else:
-            found = self.stat_object(path)
-        return tag == (found.tag if found else None)
+    def _has_etag(self, path: str, etag: str | None) -> bool:
+        if etag is None or etag == ANY or etag.startswith("md5-"):
+            return super()._has_etag(path, etag)
+        # Etag of a small object that was read
+        stored = self.read_object(path, limit=2**62)
+        return stored is not None and stored.etag == etag
 
     def _exists(self, path: str) -> bool:
         with _translate_errors("look up", path):

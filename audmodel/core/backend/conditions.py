@@ -144,18 +144,18 @@ def _create(writer: Writer, path: str, count: int) -> tuple[bool, str, str]:
 
 
 def _replace(writer: Writer, path: str, count: int) -> tuple[bool, str, str]:
-    def meet(tag: str) -> tuple[list[bytes], bytes | None]:
+    def meet(etag: str) -> tuple[list[bytes], bytes | None]:
         return _meet(
-            writer, path, count, lambda data: writer.replace_object(path, data, tag)
+            writer, path, count, lambda data: writer.replace_object(path, data, etag)
         )
 
-    tag = writer.tag_of(_BEGIN)
-    winners, stored = meet(tag)
+    etag = writer.etag_of(_BEGIN)
+    winners, stored = meet(etag)
     if stored == _BEGIN:
-        # The storage may compute tags in another way
-        tag = _tag(writer, path)
-        winners, stored = meet(tag)
-    stale = writer.replace_object(path, b"stale", tag)
+        # The storage may compute etags in another way
+        etag = _etag(writer, path)
+        winners, stored = meet(etag)
+    stale = writer.replace_object(path, b"stale", etag)
     writer.delete_object(path, ANY)
     if stored == _BEGIN:
         return (
@@ -175,7 +175,7 @@ def _replace(writer: Writer, path: str, count: int) -> tuple[bool, str, str]:
 def _replace_missing(writer: Writer, path: str) -> tuple[bool, str, str]:
     writer.create_object(path, _BEGIN)
     writer.delete_object(path, ANY)
-    done = writer.replace_object(path, b"again", writer.tag_of(_BEGIN))
+    done = writer.replace_object(path, b"again", writer.etag_of(_BEGIN))
     if done or _content(writer, path) is not None:
         writer.delete_object(path, ANY)
         return False, "it was stored", "A publisher that lost its claim may continue."
@@ -235,9 +235,9 @@ def race(count: int, write: Callable[[bytes], bool]) -> list[bytes]:
         return [data for data in results if data is not None]
 
 
-def _tag(writer: Writer, path: str) -> str:
+def _etag(writer: Writer, path: str) -> str:
     stored = writer.read_object(path, _LIMIT)
-    return "" if stored is None else stored.tag
+    return "" if stored is None else stored.etag
 
 
 def _content(writer: Writer, path: str) -> bytes | None:

@@ -11,7 +11,7 @@ from audmodel.core.cache.tree import Folder
 
 
 # Seconds to wait for the lock of a small file
-_PATIENCE = 10
+_TIMEOUT = 10
 
 
 class Copy:
@@ -92,4 +92,4 @@ class Copy:
     def _lock(self) -> contextlib.AbstractContextManager[object]:
         if not self._has_lock:
             return contextlib.nullcontext()
-        return locks.hold(self._folder, f".{self._name}.lock", timeout=_PATIENCE)
+        return locks.hold(self._folder, f".{self._name}.lock", timeout=_TIMEOUT)

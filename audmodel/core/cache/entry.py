@@ -81,8 +81,8 @@ class CacheEntry:
 
     @property
     def is_complete(self) -> bool:
-        r"""Whether the model is in the cache, and nothing puts it in doubt."""
-        return self._has_whole() and self._marker.doubt() is None
+        r"""Whether the model is in the cache, and needs no check."""
+        return self._has_whole() and self._marker.unverified_head() is None
 
     def _has_whole(self) -> bool:
         r"""Whether there is the folder of the model.
@@ -96,9 +96,9 @@ class CacheEntry:
             return False
 
     @property
-    def is_doubtful(self) -> bool:
+    def needs_check(self) -> bool:
         r"""Whether all files have to be checked before the model is used."""
-        return self._marker.doubt() is not None
+        return self._marker.unverified_head() is not None
 
     def verify(self) -> bool:
         r"""Check a model that was loaded before the last reboot.
@@ -109,7 +109,7 @@ class CacheEntry:
             whether the model is in the cache as it was loaded
 
         """
-        head = self._marker.doubt()
+        head = self._marker.unverified_head()
         if head is None:
             return self.is_complete
         if not self._marker.is_right(head):

@@ -35,8 +35,8 @@ _FIRST_NOTICE = 2.0
 _NEXT_NOTICE = 30.0
 # Errors that say that a lock is held
 _HELD = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK}
-# Locks that this process holds, and whether they are lent to code of the caller,
-# which would otherwise wait for itself
+# Locks that this process holds, and whether its threads may enter them again,
+# which would otherwise wait for themselves
 _ours: dict[str, bool] = {}
 
 
@@ -50,8 +50,8 @@ def hold(
     name: str,
     *,
     timeout: float,
-    lend: bool = False,
-    borrow: bool = True,
+    reentrant: bool = False,
+    reenter: bool = True,
 ) -> Iterator[bool]:
     r"""Hold a lock.
 
@@ -61,14 +61,14 @@ def hold(
         folder: folder of the lock file
         name: name of the lock file
         timeout: seconds to wait, forever if negative
-        lend: whether code of the user runs inside the block,
+        reentrant: whether code of the user runs inside the block,
             so that no thread of this process waits for the lock
-        borrow: whether to accept a lock that this process has lent
+        reenter: whether to accept a reentrant lock that this process holds
 
     Yields:
         whether the lock excludes others:
         not every file system supports this,
-        and a borrowed lock does not
+        and a lock that is entered again does not
 
     Raises:
         LockTimeoutError: if the lock was not free in time
@@ -79,7 +79,7 @@ def hold(
     fd = None
     try:
         folder.make()
-        fd = _acquire(folder, name, timeout, borrow=borrow)
+        fd = _acquire(folder, name, timeout, reenter=reenter)
     except CacheBusyError:
         raise
     except OSError as error:
@@ -90,7 +90,7 @@ def hold(
         yield False
         return
     process = os.getpid()
-    _ours[path] = lend
+    _ours[path] = reentrant
     try:
         yield _keeps_others_away(folder, name)
     finally:
@@ -101,8 +101,8 @@ def hold(
         os.close(fd)
 
 
-def _acquire(folder: Folder, name: str, timeout: float, *, borrow: bool) -> int | None:
-    r"""Descriptor of a lock file that is locked, or ``None`` if it is borrowed."""
+def _acquire(folder: Folder, name: str, timeout: float, *, reenter: bool) -> int | None:
+    r"""Descriptor of a lock file that is locked, or ``None`` to enter it again."""
     path = os.path.join(folder.path, name)
     start = time.monotonic()
     notice = _FIRST_NOTICE
@@ -110,7 +110,7 @@ def _acquire(folder: Folder, name: str, timeout: float, *, borrow: bool) -> int 
         fd = _try(folder, name)
         if fd is not None:
             return fd
-        if borrow and _ours.get(path):
+        if reenter and _ours.get(path):
             return None
         waited = time.monotonic() - start
         if 0 <= timeout <= waited:

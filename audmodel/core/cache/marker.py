@@ -49,7 +49,7 @@ class Marker:
         self._name = name
         self._folder = parent.folder(folder)
 
-    def doubt(self) -> bytes | None:
+    def unverified_head(self) -> bytes | None:
         r"""First line, if the power may have failed since the load.
 
         Returns:
@@ -72,7 +72,7 @@ class Marker:
         since they are not part of the model.
 
         Args:
-            head: result of :meth:`doubt`
+            head: result of :meth:`unverified_head`
 
         Returns:
             whether the model is as it was loaded,

@@ -47,7 +47,7 @@ class Slot:
 
     @contextmanager
     def lock(
-        self, *, timeout: float, lend: bool = False, borrow: bool = True
+        self, *, timeout: float, reentrant: bool = False, reenter: bool = True
     ) -> Iterator[None]:
         r"""Keep other processes from filling the folder.
 
@@ -55,8 +55,8 @@ class Slot:
 
         Args:
             timeout: seconds to wait, forever if negative
-            lend: whether no thread of this process waits for it
-            borrow: whether to accept a lock that this process has lent
+            reentrant: whether no thread of this process waits for it
+            reenter: whether to accept a reentrant lock that this process holds
 
         Raises:
             LockTimeoutError: if the lock was not free in time
@@ -65,7 +65,7 @@ class Slot:
         """
         name = f".{self._name}.lock"
         with locks.hold(
-            self._parent, name, timeout=timeout, lend=lend, borrow=borrow
+            self._parent, name, timeout=timeout, reentrant=reentrant, reenter=reenter
         ) as is_alone:
             self._is_alone = is_alone
             try:
@@ -169,26 +169,21 @@ class Slot:
 
         """
         self._parent.make()
-        if self._marker is not None and self._marker.doubt() is not None:
+        if self._marker is not None and self._marker.unverified_head() is not None:
             # All of it that is right need not be fetched again
             self.set_aside()
         left: list[Folder] = []
         borrowed: list[Folder] = []
         if not private:
-            left = self._take_over()
+            left = self._acquire_attempts()
             for other in others:
-                borrowed += other.lend()
+                borrowed += other.acquire_attempts()
         name = self._new_attempt(private=private)
         self._parent.make_new(name, 0o700)
         return Staging(self._parent, name, self.folder, self._marker, left, borrowed)
 
     def attempts(self) -> list[Folder]:
-        r"""Folders of attempts to fill this one, running or not.
-
-        Returns:
-            folders
-
-        """
+        r"""Folders of attempts to fill this one, running or not."""
         prefix = f".{self._name}~"
         # Releases before 2.0 have one folder for attempts to load the whole model
         released = f"{self.folder.name}~"
@@ -200,9 +195,6 @@ class Slot:
 
     def is_left(self, attempt: Folder) -> bool:
         r"""Whether no process uses the folder of an attempt.
-
-        Args:
-            attempt: folder of an attempt
 
         Returns:
             whether the lock is held and excludes other processes,
@@ -239,21 +231,21 @@ class Slot:
     def tidy_if_free(self) -> None:
         r"""Remove folders that earlier attempts left, unless a process uses them."""
         if self.attempts():
-            with contextlib.suppress(CacheError), self.lock(timeout=0, borrow=False):
+            with contextlib.suppress(CacheError), self.lock(timeout=0, reenter=False):
                 self.tidy()
 
-    def lend(self) -> list[Folder]:
+    def acquire_attempts(self) -> list[Folder]:
         r"""Folders of attempts that ended early, for a load into another place.
 
         It does not wait for the lock, since they only save work.
         """
         if self.attempts():
-            with contextlib.suppress(CacheError), self.lock(timeout=0, borrow=False):
-                return self._take_over()
+            with contextlib.suppress(CacheError), self.lock(timeout=0, reenter=False):
+                return self._acquire_attempts()
         return []
 
-    def _take_over(self) -> list[Folder]:
-        r"""Take over the folders of attempts that ended early.
+    def _acquire_attempts(self) -> list[Folder]:
+        r"""Give the folders of attempts that ended early other names.
 
         As long as the lock is ours, no other process uses them.
         If locks are broken, that process finds its folder gone,

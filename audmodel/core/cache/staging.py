@@ -13,10 +13,10 @@ import os
 import stat
 from typing import NamedTuple
 
+from audmodel.core.cache.descriptors import is_own
 from audmodel.core.cache.marker import Marker
 from audmodel.core.cache.tree import Folder
 from audmodel.core.cache.tree import Item
-from audmodel.core.cache.tree import is_own
 from audmodel.core.errors import DiskFullError
 
 
@@ -207,14 +207,11 @@ class Staging:
         self.resumed = True
         folder.copy(name, self.folder, name, 0o777 if executable else 0o666)
 
-    def reveal(self, name: str) -> str:
+    def publish(self, name: str) -> str:
         r"""Make a file visible, as one step, beside those that are there.
 
         Args:
             name: name of the file, with ``'/'`` between folders
-
-        Returns:
-            path of the file
 
         Raises:
             FileNotFoundError: if the folder was taken away
@@ -252,10 +249,6 @@ def resumable_files(
     left: Iterable[Folder], expected: Container[str]
 ) -> dict[str, tuple[Item, Folder]]:
     r"""Files of attempts that ended early, from which a load continues.
-
-    Args:
-        left: folders of the attempts
-        expected: names of files
 
     Returns:
         file that has most, and its folder, by name

@@ -26,24 +26,21 @@ import stat
 import time
 from typing import NamedTuple
 
+from audmodel.core import disk
+from audmodel.core.cache import descriptors
+from audmodel.core.cache.descriptors import ATTEMPTS
+from audmodel.core.cache.descriptors import FILE
+from audmodel.core.cache.descriptors import FOLDER
 
-_FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
 # A folder on the way need not be readable
-_ON_THE_WAY = getattr(os, "O_PATH", os.O_RDONLY) | _FOLDER
-# A pipe or a device must not block, nor become the terminal of the process
-_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-# Attempts to make a file while other users put something in its way
-_ATTEMPTS = 100
+_ON_THE_WAY = getattr(os, "O_PATH", os.O_RDONLY) | FOLDER
 # Bytes that are copied at once
 _PIECE = 1 << 20
-# Errors that say that there is no file that this user may write to
-_IN_THE_WAY = {errno.EACCES, errno.EISDIR, errno.ELOOP, errno.EMLINK, errno.ENXIO}
 # Errors of opening what is no regular file
 _NOT_REGULAR = {errno.EINVAL, errno.ELOOP, errno.EMLINK, errno.ENXIO}
 # Names of other folders than those below one
 _ELSEWHERE = {"", ".", ".."}
-# Errors that say a file system cannot sync a folder
-_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 
 
 class Item(NamedTuple):
@@ -104,12 +101,7 @@ class Folder:
         return self._parts[-1]
 
     def folder(self, name: str) -> Folder:
-        r"""Folder below this one.
-
-        Args:
-            name: name of the folder
-
-        """
+        r"""Folder below this one."""
         return Folder(self._root, "/".join((*self._parts, name)), self._pin)
 
     def pinned(self) -> Folder:
@@ -136,9 +128,6 @@ class Folder:
     def size(self, name: str) -> int | None:
         r"""Bytes of a regular file.
 
-        Args:
-            name: name of the file
-
         Returns:
             number of bytes, or ``None`` if there is none
 
@@ -150,12 +139,7 @@ class Folder:
         return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def has(self, name: str) -> bool:
-        r"""Whether there is a file, a folder or anything else.
-
-        Args:
-            name: name of it
-
-        """
+        r"""Whether there is a file, a folder or anything else."""
         try:
             self.status(name)
         except OSError:
@@ -200,9 +184,6 @@ class Folder:
 
         Files and folders that vanish in the meantime are skipped.
 
-        Yields:
-            items
-
         """
         left = [""]
         while left:
@@ -227,9 +208,6 @@ class Folder:
     def open(self, name: str) -> int:
         r"""Open a regular file for reading.
 
-        Args:
-            name: name of the file
-
         Returns:
             file descriptor
 
@@ -239,7 +217,7 @@ class Folder:
         """
         with self._above(name) as (fd, last):
             try:
-                return _regular(os.open(last, os.O_RDONLY | _FILE, dir_fd=fd))
+                return descriptors.regular(os.open(last, os.O_RDONLY | FILE, dir_fd=fd))
             except OSError as error:
                 if error.errno not in _NOT_REGULAR:
                     raise
@@ -261,7 +239,7 @@ class Folder:
 
         """
         with self._above(name) as (fd, last):
-            return _open_own(fd, last, mode, os.fstat(fd).st_uid)
+            return descriptors.open_own(fd, last, mode, os.fstat(fd).st_uid)
 
     @contextmanager
     def opened(self, name: str) -> Iterator[Callable[[str, int], int]]:
@@ -278,7 +256,7 @@ class Folder:
         parts = [*self._parts, *(name.split("/") if name else ())]
         with self._opened(parts, _ON_THE_WAY) as fd:
             owner = os.fstat(fd).st_uid
-            yield lambda last, mode: _open_own(fd, last, mode, owner)
+            yield lambda last, mode: descriptors.open_own(fd, last, mode, owner)
 
     def open_shared(self, name: str, mode: int) -> int:
         r"""Open a regular file for reading and writing, or make it.
@@ -292,11 +270,13 @@ class Folder:
 
         """
         with self._above(name) as (fd, last):
-            for _ in range(_ATTEMPTS):
+            for _ in range(ATTEMPTS):
                 with contextlib.suppress(FileNotFoundError):
-                    return _regular(os.open(last, os.O_RDWR | _FILE, dir_fd=fd))
+                    return descriptors.regular(
+                        os.open(last, os.O_RDWR | FILE, dir_fd=fd)
+                    )
                 with contextlib.suppress(FileExistsError):
-                    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE
+                    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | FILE
                     file = os.open(last, flags, mode, dir_fd=fd)
                     with contextlib.suppress(PermissionError):
                         os.fchmod(file, mode)
@@ -320,10 +300,6 @@ class Folder:
     def read_start(self, name: str, limit: int) -> bytes | None:
         r"""First bytes of a file.
 
-        Args:
-            name: name of the file
-            limit: number of bytes
-
         Returns:
             bytes, or ``None`` if there is no file that can be read
 
@@ -343,7 +319,7 @@ class Folder:
 
         """
         with self._above(name) as (fd, last):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | FILE
             with open(os.open(last, flags, 0o666, dir_fd=fd), "wb") as file:
                 file.write(content)
                 file.flush()
@@ -391,7 +367,7 @@ class Folder:
                 raise
         for depth, part in enumerate(parts):
             with self._opened(parts[:depth]) as fd:
-                _make(fd, part, replace=replace)
+                descriptors.make(fd, part, replace=replace)
 
     def make_new(self, name: str, mode: int = 0o777) -> None:
         r"""Make a folder that must not exist.
@@ -420,14 +396,7 @@ class Folder:
             os.rename(old, new, src_dir_fd=source, dst_dir_fd=target)
 
     def link(self, name: str, folder: Folder, new_name: str) -> None:
-        r"""Give a file one more name.
-
-        Args:
-            name: name of the file
-            folder: folder of the new name
-            new_name: name in that folder
-
-        """
+        r"""Give a file one more name."""
         with (
             self._above(name) as (source, old),
             folder._above(new_name) as (target, new),
@@ -480,15 +449,10 @@ class Folder:
             contextlib.suppress(OSError, RecursionError),
             self._above(name) as (fd, last),
         ):
-            _remove(fd, last, ignore_errors=True)
+            descriptors.remove(fd, last, ignore_errors=True)
 
     def set_mode(self, mode: int) -> None:
-        r"""Change the permissions of the folder.
-
-        Args:
-            mode: permissions
-
-        """
+        r"""Change the permissions of the folder."""
         with self._opened() as fd:
             os.fchmod(fd, mode)
 
@@ -512,7 +476,7 @@ class Folder:
         fd = self.open(name)
         try:
             status = os.fstat(fd)
-            if not is_own(status, owner):
+            if not descriptors.is_own(status, owner):
                 raise PermissionError(errno.EPERM, "It may be in use elsewhere")
             mode = stat.S_IMODE(status.st_mode)
             os.fchmod(fd, mode | (mode & 0o444) >> 2)
@@ -527,7 +491,7 @@ class Folder:
         name = f".now~{secrets.token_hex(8)}"
         try:
             with self._above(name) as (fd, last):
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | FILE
                 file = os.open(last, flags, 0o600, dir_fd=fd)
                 try:
                     return os.fstat(file).st_mtime
@@ -538,12 +502,7 @@ class Folder:
             return time.time()
 
     def sync(self, name: str = "") -> None:
-        r"""Sync a file, or the names in this folder, to the disk.
-
-        Args:
-            name: name of the file
-
-        """
+        r"""Sync a file, or the names in this folder, to the disk."""
         if name:
             fd = self.open(name)
             try:
@@ -552,11 +511,7 @@ class Folder:
                 os.close(fd)
             return
         with self._opened() as fd:
-            try:
-                os.fsync(fd)
-            except OSError as error:
-                if error.errno not in _NO_SYNC:
-                    raise
+            disk.sync_open_folder(fd)
 
     # ------------------------------------------------------------ descriptors
 
@@ -599,11 +554,11 @@ class Folder:
         r"""Descriptor of a folder below the root."""
         flags = how if not parts else _ON_THE_WAY
         # The root is where the user wants it, links on the way to it included
-        fd = os.open(self._root, (flags | _FOLDER) & ~os.O_NOFOLLOW)
+        fd = os.open(self._root, (flags | FOLDER) & ~os.O_NOFOLLOW)
         try:
             for depth, part in enumerate(parts, start=1):
                 flags = how if depth == len(parts) else _ON_THE_WAY
-                below = os.open(part, flags | _FOLDER, dir_fd=fd)
+                below = os.open(part, flags | FOLDER, dir_fd=fd)
                 os.close(fd)
                 fd = below
                 if self._pin is not None and depth == self._pin[0]:
@@ -620,83 +575,3 @@ def _check_below(parts: Sequence[str]) -> None:
     r"""Raise an error if names lead out of the folder that they begin in."""
     if not _ELSEWHERE.isdisjoint(parts):
         raise OSError(errno.EINVAL, "The name leads out of its folder")
-
-
-def is_own(status: os.stat_result, owner: int) -> bool:
-    r"""Whether a file is like those that a user makes here, with no other name.
-
-    Args:
-        status: status of the file
-        owner: the user, which is that of the folder it is in,
-            since network shares may give all files to another one
-
-    """
-    return (
-        stat.S_ISREG(status.st_mode)
-        and status.st_mode & 0o7600 == 0o600
-        and status.st_nlink == 1
-        and status.st_uid == owner
-    )
-
-
-def _open_own(fd: int, name: str, mode: int, owner: int) -> int:
-    r"""Open a file for writing that a user has made, or make it."""
-    flags = os.O_WRONLY | os.O_CREAT | _FILE
-    failure: OSError = FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-    for _ in range(_ATTEMPTS):
-        try:
-            file = os.open(name, flags, mode, dir_fd=fd)
-            if is_own(os.fstat(file), owner):
-                return file
-            os.close(file)
-        except OSError as error:
-            if error.errno not in _IN_THE_WAY:
-                raise
-            failure = error
-        with contextlib.suppress(FileNotFoundError):
-            _remove(fd, name)
-    try:
-        raise failure
-    finally:
-        # An error that refers to itself by its traceback keeps all frames
-        del failure
-
-
-def _regular(fd: int) -> int:
-    r"""The same descriptor, if it is that of a regular file."""
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, "It is no regular file")
-    return fd
-
-
-def _make(fd: int, name: str, *, replace: bool) -> None:
-    r"""Make a folder unless there is one."""
-    try:
-        os.mkdir(name, dir_fd=fd)
-    except FileExistsError:
-        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-        if replace and not stat.S_ISDIR(status.st_mode):
-            os.unlink(name, dir_fd=fd)
-            os.mkdir(name, dir_fd=fd)
-
-
-def _remove(fd: int, name: str, *, ignore_errors: bool = False) -> None:
-    r"""Remove a file, or a folder and all that is in it.
-
-    Unlike :func:`shutil.rmtree` it never blocks on a pipe in place of a folder.
-    """
-    try:
-        os.unlink(name, dir_fd=fd)
-    except (IsADirectoryError, PermissionError) as error:
-        try:
-            below = os.open(name, os.O_RDONLY | _FOLDER, dir_fd=fd)
-        except NotADirectoryError:
-            raise error from None
-        try:
-            for inside in os.listdir(below):
-                with contextlib.suppress(*([OSError] if ignore_errors else [])):
-                    _remove(below, inside, ignore_errors=ignore_errors)
-        finally:
-            os.close(below)
-        os.rmdir(name, dir_fd=fd)

@@ -13,7 +13,7 @@ from blake3 import blake3
 from audmodel.core.archive import end
 from audmodel.core.archive import format
 from audmodel.core.backend.base import ObjectBackend
-from audmodel.core.backend.base import ObjectReader
+from audmodel.core.backend.reader import ObjectReader
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.root import write_error
 from audmodel.core.damage import until_intact
@@ -81,7 +81,7 @@ def open_archive(found: Found) -> Iterator[Archive]:
 
     """
     entry, header = found.entry, found.header
-    with open_registry(found.place) as registry:
+    with open_registry(found.repository) as registry:
         backend = registry.backend
         url = backend.object_url(layout.archive_path(entry.model, header.location))
         try:

@@ -11,14 +11,13 @@ from fnmatch import fnmatchcase
 from typing import Any
 from typing import TypeVar
 
-from audmodel.core.backend.errors import RepositoryError
-from audmodel.core.backend.errors import RepositoryUnreachableError
+from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.errors import InvalidDocumentError
-from audmodel.core.process.requests import prefetch_requests
 from audmodel.core.progress import StartProgress
 from audmodel.core.repository import header as header_module
 from audmodel.core.repository.header import Header
+from audmodel.core.repository.reading import read_records
 from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
@@ -73,21 +72,7 @@ def _includes(value: object, part: object) -> bool:
             repr(key) in items and _includes(items[repr(key)], item)
             for key, item in part.items()
         )
-    return _comparable(value) == _comparable(part)
-
-
-def _comparable(value: object) -> object:
-    r"""Form that is equal for values that make the same model ID, NaN included.
-
-    In an ID, ``1``, ``1.0`` and ``True`` are different values.
-    """
-    if isinstance(value, Mapping):
-        return {repr(key): _comparable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value), [_comparable(item) for item in value]
-    if isinstance(value, set):
-        return set(map(repr, value))
-    return repr(value)
+    return ids.comparable(value) == ids.comparable(part)
 
 
 @dataclass
@@ -197,18 +182,11 @@ def _read_all(
     problems: list[str],
 ) -> dict[Item, Record]:
     r"""Records that can be read."""
-
-    def attempt(item: Item) -> Record | None:
-        try:
-            return read(item)
-        except RepositoryUnreachableError:
-            raise  # nothing else can be read either
-        except (InvalidDocumentError, RepositoryError) as error:
-            problems.append(str(error))
-            return None
-
-    results = prefetch_requests(attempt, items, num_workers=num_workers)
-    with contextlib.closing(results):
-        records = zip(items, results, strict=True)
-        # Records that were removed in the meantime are no problem
-        return {item: record for item, record in records if record is not None}
+    found: dict[Item, Record] = {}
+    for item, record in read_records(read, items, num_workers=num_workers):
+        if isinstance(record, str):
+            problems.append(record)
+        # A record that was removed in the meantime is no problem
+        elif record is not None:
+            found[item] = record
+    return found

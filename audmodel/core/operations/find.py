@@ -34,13 +34,13 @@ class Found:
 
     Args:
         entry: its place in the cache
-        place: the repository
+        repository: the repository
         header: its header
 
     """
 
     entry: CacheEntry
-    place: Repository
+    repository: Repository
     header: Header
 
     @property
@@ -70,18 +70,18 @@ def resolve(uid: ModelId | ShortId | Alias, cache_root: str) -> ModelId:
     if isinstance(uid, ModelId):
         return uid
     from audmodel.core.backend.errors import OfflineError
-    from audmodel.core.cache import known
+    from audmodel.core.cache import alias_cache
 
     try:
         model = _look_up(uid)
     except OfflineError:
-        model = known.recall(cache_root, uid)
+        model = alias_cache.recall(cache_root, uid)
         if model is None:
             raise
         return model
     if model is None:
         raise ModelNotFoundError(missing_message(uid))
-    known.remember(cache_root, uid, model)
+    alias_cache.remember(cache_root, uid, model)
     return dataclasses.replace(model, found_by=uid)
 
 
@@ -124,14 +124,14 @@ def find(entry: CacheEntry, *, any_archive: bool = False) -> Found:
         raise ModelNotFoundError(
             f"{missing_message(model)}{_existing_versions(model.short)}"
         )
-    place, (header, content, url) = found
+    repository, (header, content, url) = found
     if entry.is_complete and not Local(entry).is_of(header.archive):
         if not any_archive:
-            raise other_archive(entry, place)
+            raise other_archive(entry, repository)
     else:
         entry.header.keep(content)
         entry.origin.keep(url.encode())
-    return Found(entry, place, header)
+    return Found(entry, repository, header)
 
 
 def _header(registry: Registry, model: ModelId) -> tuple[Header, bytes, str] | None:
@@ -140,17 +140,17 @@ def _header(registry: Registry, model: ModelId) -> tuple[Header, bytes, str] | N
     return None if found is None else (*found, registry.header_url(model))
 
 
-def other_archive(entry: CacheEntry, place: object) -> ArchiveMismatchError:
+def other_archive(entry: CacheEntry, repository: object) -> ArchiveMismatchError:
     r"""Error that says that a model in the cache is not the one of a repository.
 
     Args:
         entry: place in the cache
-        place: where the other one is
+        repository: where the other one is
 
     """
     return ArchiveMismatchError(
         f"The model '{entry.model}' in '{entry.whole.folder.path}' "
-        f"is not the one in {place}: it was deleted there and published again, "
+        f"is not the one in {repository}: it was deleted there and published again, "
         "or loaded from a repository that has another model of the same ID. "
         f"Remove it with audmodel.remove_cached('{entry.model}') "
         "to load the one of the repository."
@@ -248,13 +248,13 @@ def missing_message(uid: ModelId | ShortId | Alias) -> str:
     if isinstance(uid, ModelId) and isinstance(uid.found_by, Alias):
         return (
             f"The alias '{uid.found_by}' points to the model '{uid}', "
-            f"which does not exist in {places()}. "
+            f"which does not exist in {searched()}. "
             "Let it point to another model with audmodel.set_alias()."
         )
-    return f"A model with ID '{uid}' does not exist in {places()}."
+    return f"A model with ID '{uid}' does not exist in {searched()}."
 
 
-def places() -> str:
+def searched() -> str:
     r"""Names of the configured repositories, for messages."""
     if not config.REPOSITORIES:
         return "any repository, since none is configured"

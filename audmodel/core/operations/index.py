@@ -25,6 +25,7 @@ from audmodel.core.archive import end
 from audmodel.core.archive import format
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.errors import ArchiveError
+from audmodel.core.ranges import Buffer
 
 
 _SIZE = struct.Struct("<Q")
@@ -42,7 +43,7 @@ _MAX_MEMBERS = 100_000
 _parsed: dict[str, tuple[tuple[int, ...], format.Directory]] = {}
 
 
-def pack(data: format.Buffer, size: int) -> bytes:
+def pack(data: Buffer, size: int) -> bytes:
     r"""Content of the file that keeps the directory of an archive.
 
     Args:

@@ -252,9 +252,9 @@ def _load_some(
                 name = left[0].name
                 path = os.path.join(slot.folder.path, name)
                 if name in reused:
-                    path = staging.reveal(name)
+                    path = staging.publish(name)
                 elif name in wanted:
-                    path = staging.reveal(next(finished))
+                    path = staging.publish(next(finished))
                 left.popleft()
                 slot.touch()
                 yield path
@@ -319,7 +319,7 @@ def mend(
             # Should locks be broken: some files must not become a whole model
             raise FileNotFoundError(errno.ENOENT, "It was removed", slot.folder.path)
         for name in names:
-            staging.reveal(name)
+            staging.publish(name)
         staging.remove()
 
     try:

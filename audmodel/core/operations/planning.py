@@ -9,11 +9,9 @@ from audmodel.core.archive import comparing
 from audmodel.core.archive import encoding
 from audmodel.core.archive import end
 from audmodel.core.archive import format
-from audmodel.core.archive.forecast import forecast
-from audmodel.core.archive.writer import ArchiveWriter
-from audmodel.core.backend.base import TAIL
-from audmodel.core.backend.base import ObjectBackend
+from audmodel.core.archive.dry_run import dry_run
 from audmodel.core.backend.errors import RepositoryNotFoundError
+from audmodel.core.backend.reader import TAIL
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.slot import Slot
 from audmodel.core.cache.staging import is_reused
@@ -21,7 +19,6 @@ from audmodel.core.cache.staging import resumable_files
 from audmodel.core.cache.tree import Folder
 from audmodel.core.operations import seeds
 from audmodel.core.operations.archives import open_archive
-from audmodel.core.operations.base import open_base
 from audmodel.core.operations.find import find
 from audmodel.core.operations.loading import check_same
 from audmodel.core.operations.local import Local
@@ -31,12 +28,10 @@ from audmodel.core.operations.local import selected
 from audmodel.core.operations.options import LoadOptions
 from audmodel.core.operations.publication import Publication
 from audmodel.core.operations.results import Transfer
-from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository.config import is_embedded
 from audmodel.core.repository.conflicts import check_found
 from audmodel.core.repository.conflicts import check_free
 from audmodel.core.repository.lookup import open_registry
-from audmodel.core.repository.registry import Registry
 
 
 # Requests for header, claim and metadata, each looked at or stored,
@@ -67,7 +62,7 @@ def load(entry: CacheEntry, options: LoadOptions) -> Transfer:
         return Transfer(uid, 0, 0, 0, 0, exact=True)
     with open_archive(find(entry)) as archive:
         check_same(archive)
-        has_ranges = isinstance(archive.backend, ObjectBackend)
+        has_ranges = archive.backend.has_ranges
         directory, size = archive.directory, archive.reader.size
         is_other = archive.is_other
     files: Sequence[format.Member] = directory.files()
@@ -82,7 +77,7 @@ def load(entry: CacheEntry, options: LoadOptions) -> Transfer:
     known = comparing.right_files(other.folder, files, 1)
     # Files from before a power failure, or of another user,
     # are checked again by the load
-    is_exact = not entry.is_doubtful and all(
+    is_exact = not entry.needs_check and all(
         is_reused(other.folder, file.name, executable=file.executable)
         for file in files
         if file.name in known
@@ -94,13 +89,13 @@ def load(entry: CacheEntry, options: LoadOptions) -> Transfer:
     ranges = [(tail, size), *end.ranges(directory, size, size - tail)]
     names = {file.name for file in files}
     left = _left(entry.whole) + _left(entry.partial)
-    if patterns is None and entry.is_doubtful:
+    if patterns is None and entry.needs_check:
         left.append(entry.whole.folder)
     # A load of some files forgets those of another archive first
     folders = [other.folder if is_other else slot.folder, other.folder]
     found = remains(folders, files)
     found |= {name: at for name, (_, at) in resumable_files(left, names).items()}
-    expected = forecast(
+    expected = dry_run(
         directory,
         names,
         found.get if found else None,
@@ -144,44 +139,17 @@ def publish(publication: Publication) -> Transfer:
         total += encoding.local_header_length(file.name, file.size)
         total += encoding.record_length(file.name)
         total += format.PART.size * -(-file.size // format.PART_SIZE)
-    place = publication.repository
+    repository = publication.repository
     requests = _RECORDS + (_ALIAS if publication.alias else 0)
-    check_found(publication.model, publication.header, place)
+    check_found(publication.model, publication.header, repository)
     try:
-        with open_registry(place) as registry:
+        with open_registry(repository) as registry:
             check_free(registry, publication.model, publication.header)
-            total, count = _write(registry, publication, total)
-            requests += count
+            requests += registry.backend.write_requests(total)
     except RepositoryNotFoundError:
         # It is made when a model is published
-        if not is_embedded(place):
+        if not is_embedded(repository):
             raise
         requests += 1
     uid = str(publication.model)
     return Transfer(uid, len(files), raw, total, requests, exact=False)
-
-
-def _write(registry: Registry, publication: Publication, size: int) -> tuple[int, int]:
-    r"""Bytes and requests that store an archive.
-
-    Args:
-        registry: where it is stored
-        publication: what is to be published
-        size: estimated size of the archive
-
-    """
-    backend = registry.backend
-    opened = open_base(
-        registry, publication.base, publication.model, publication.size, is_dry=True
-    )
-    with opened as base:
-        if base is None:
-            return size, backend.write_requests(size)
-        # Which parts the base has is known only after they were read
-        writer = ArchiveWriter(
-            publication.files,
-            compression=publication.compression,
-            num_workers=check_num_workers(None),
-        )
-        with contextlib.closing(writer.pieces()) as pieces:
-            return backend.compose_requests(map(base.chunk, pieces))

@@ -20,7 +20,6 @@ from audmodel.core.repository.header import Header
 from audmodel.core.repository.repository import Repository
 from audmodel.core.repository.repository import check_type
 from audmodel.core.uid import ModelId
-from audmodel.core.uid import ShortId
 from audmodel.core.yaml import document
 
 
@@ -39,8 +38,6 @@ class Publication:
         tmp_root: folder for temporary files
         num_workers: number of threads
         repair: whether to store only the archive of an existing model
-        base: model whose archive may have parts that are the same,
-            or short ID of which the newest version counts
 
     """
 
@@ -54,7 +51,6 @@ class Publication:
     tmp_root: str | None
     num_workers: int
     repair: bool
-    base: ModelId | ShortId | None
 
     @property
     def size(self) -> int:
@@ -78,7 +74,6 @@ def prepare(
     tmp_root: str | None = None,
     num_workers: int = 1,
     repair: bool = False,
-    base: str | None = None,
 ) -> Publication:
     r"""Check everything that can be checked before something is stored.
 
@@ -93,7 +88,6 @@ def prepare(
         ConfigurationError: if no repository is configured
         InvalidDataError: if something cannot be stored
         InvalidFolderError: if the folder cannot be published
-        InvalidIdError: if ``base`` cannot be a model ID
         InvalidInputError: if another argument is not valid
 
     """
@@ -137,22 +131,7 @@ def prepare(
         _make_tmp_root(tmp_root) if tmp_root else None,
         num_workers,
         repair,
-        _base(base, model),
     )
-
-
-def _base(base: str | None, model: ModelId) -> ModelId | ShortId | None:
-    r"""Model, or short ID of the newest version, that a new model is based on."""
-    if base is None:
-        return None
-    if base == "newest":
-        return ShortId(model.short)
-    found = ids.parse(base)
-    if isinstance(found, ids.Alias):
-        raise InvalidInputError(
-            f"'base' has to be a model ID, 'newest' or None, not {base!r}."
-        )
-    return found
 
 
 def _author(author: object) -> str:

@@ -17,7 +17,6 @@ import dataclasses
 import logging
 import os
 import time
-from typing import TypeVar
 import warnings
 
 from audmodel.core import disk
@@ -25,7 +24,6 @@ from audmodel.core import uid as ids
 from audmodel.core.archive import end
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.base import ObjectBackend
-from audmodel.core.backend.errors import CopyError
 from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import WriteUncertainError
@@ -37,8 +35,6 @@ from audmodel.core.errors import ModelExistsError
 from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.errors import PublishConflictError
 from audmodel.core.home import expand_home
-from audmodel.core.operations.base import Base
-from audmodel.core.operations.base import open_base
 from audmodel.core.operations.publication import Publication
 from audmodel.core.process.termination import terminable
 from audmodel.core.progress import Progress
@@ -63,8 +59,6 @@ from audmodel.core.yaml import document
 
 logger = logging.getLogger("audmodel")
 
-Item = TypeVar("Item")
-
 
 def publish(publication: Publication, start_progress: StartProgress) -> None:
     r"""Publish a model, or store the archive of an existing one again.
@@ -88,16 +82,16 @@ def publish(publication: Publication, start_progress: StartProgress) -> None:
         WriteUncertainError: if something may be stored later
 
     """
-    place = publication.repository
-    if is_embedded(place):
-        _make_embedded(place)
+    repository = publication.repository
+    if is_embedded(repository):
+        _make_embedded(repository)
     if not publication.repair:
         if publication.alias:
-            check_alias_found(publication.alias, place)
-        check_found(publication.model, publication.header, place)
+            check_alias_found(publication.alias, repository)
+        check_found(publication.model, publication.header, repository)
         _warn_of_prerelease(publication.model.version)
     store = _repair if publication.repair else _publish
-    with open_registry(place) as registry:
+    with open_registry(repository) as registry:
         store(registry, publication, start_progress(publication.size))
 
 
@@ -111,9 +105,9 @@ def _warn_of_prerelease(version: str) -> None:
         )
 
 
-def _make_embedded(place: Repository) -> None:
+def _make_embedded(repository: Repository) -> None:
     r"""Make the folder of the repository that needs no configuration."""
-    folder = os.path.join(expand_home(place.host), place.name)
+    folder = os.path.join(expand_home(repository.host), repository.name)
     try:
         os.makedirs(folder, exist_ok=True)
         disk.sync_names(folder, expand_home("~"))
@@ -132,18 +126,19 @@ def _publish(registry: Registry, publication: Publication, progress: Progress) -
     check_free(registry, model, publication.header)
     path = layout.archive_path(model, publication.header.location)
     with terminable():
-        with (
-            open_base(registry, publication.base, model, publication.size) as base,
-            claimed(registry, model, path) as claim,
-        ):
+        with claimed(registry, model, path) as claim:
             # A publisher that was done just before stored an archive
-            if claim.left is not None or claim.is_taken_over:
+            if claim.left is not None or claim.is_replacement:
                 check_absent(registry, model)
-            if claim.is_taken_over:
+            writer = ArchiveWriter(
+                publication.files,
+                compression=publication.compression,
+                num_workers=publication.num_workers,
+                progress=progress,
+            )
+            if claim.is_replacement:
                 _abort_uploads(registry, path)
-            # The same parts would give the etag of what a dead publisher stored
-            known = None if claim.is_taken_over else base
-            archive = _Archive(registry.backend, path, publication, progress, known)
+            archive = _Archive(registry.backend, path, writer)
             try:
                 _store(publication, claim, archive)
             except PublishConflictError:
@@ -167,8 +162,8 @@ def _store(publication: Publication, claim: Claim, archive: _Archive) -> None:
     """
     with contextlib.ExitStack() as cleanup:
         cleanup.push(_discarding(claim, archive.path))
-        archive.store(claim)
-        cleanup.callback(claim.discard, archive.path, archive.tag)
+        archive.store(claim, publication)
+        cleanup.callback(claim.discard, archive.path, archive.etag)
         claim.begin_commit()
         meta = layout.record_path(publication.model, "meta")
         cleanup.push(_discarding(claim, meta))
@@ -217,7 +212,13 @@ def _repair(registry: Registry, publication: Publication, progress: Progress) ->
                 f"The header of '{model}' was replaced or removed in the meantime. "
                 "Nothing was stored. Try again if the archive still needs a repair."
             )
-        archive = _Archive(registry.backend, path, publication, progress)
+        writer = ArchiveWriter(
+            publication.files,
+            compression=publication.compression,
+            num_workers=publication.num_workers,
+            progress=progress,
+        )
+        archive = _Archive(registry.backend, path, writer)
 
         def check() -> None:
             if archive.identity != expected:
@@ -227,7 +228,7 @@ def _repair(registry: Registry, publication: Publication, progress: Progress) ->
                     "Nothing was stored."
                 )
 
-        archive.store(claim, check)
+        archive.store(claim, publication, check)
     _log("Repaired", registry, publication, archive, start)
 
 
@@ -243,7 +244,7 @@ def _log(
         "an archive of %d bytes, by %d worker(s).",
         what,
         publication.model,
-        registry.place,
+        registry.repository,
         time.monotonic() - start,
         len(publication.files),
         publication.size,
@@ -258,43 +259,29 @@ class _Archive:
     Args:
         backend: connection to the repository
         path: path of the archive
-        publication: what the archive is made of, and how
-        progress: called with the number of bytes read from files
-        base: archive of which the storage copies parts
+        writer: makes the archive
 
     """
 
     def __init__(
-        self,
-        backend: ObjectBackend,
-        path: str,
-        publication: Publication,
-        progress: Progress,
-        base: Base | None = None,
+        self, backend: ObjectBackend, path: str, writer: ArchiveWriter
     ) -> None:
         self._backend = backend
         self.path = path
-        self._publication = publication
-        self._progress = progress
-        self._base = base
-        self._writer = self._make_writer()
-        self.tag = ""
-
-    def _make_writer(self) -> ArchiveWriter:
-        return ArchiveWriter(
-            self._publication.files,
-            compression=self._publication.compression,
-            num_workers=self._publication.num_workers,
-            progress=self._progress,
-        )
+        self._writer = writer
+        self.etag = ""
 
     def store(
-        self, claim: Claim, before_commit: Callable[[], None] = lambda: None
+        self,
+        claim: Claim,
+        publication: Publication,
+        before_commit: Callable[[], None] = lambda: None,
     ) -> None:
-        r"""Store the archive, in place of what a dead publisher left.
+        r"""Store the archive, in repository of what a dead publisher left.
 
         Args:
             claim: claim of the model
+            publication: what is published, and how
             before_commit: called when the archive is complete and not visible yet
 
         Raises:
@@ -307,58 +294,30 @@ class _Archive:
             claim.fence()
             before_commit()
 
-        with claim.renewing() as check:
+        with (
+            claim.renewing() as check,
+            # Workers end with the upload, even if its error keeps a reference
+            contextlib.closing(_checked(self._writer, check)) as chunks,
+        ):
             try:
-                tag = self._write(claim, check, check_commit)
+                etag = self._backend.write_object(
+                    self.path,
+                    chunks,
+                    tmp_root=publication.tmp_root,
+                    num_workers=publication.num_workers,
+                    before_commit=check_commit,
+                    replaces=claim.left,
+                    new_etag=claim.is_replacement,
+                )
             except WriteUncertainError:
                 raise
             except RepositoryError:
                 # A publisher that took the claim over has removed the upload
                 claim.fence()
                 raise
-        if tag is None:
+        if etag is None:
             raise claim.conflict()
-        self.tag = tag
-
-    def _write(
-        self, claim: Claim, check: Callable[[], None], check_commit: Callable[[], None]
-    ) -> str | None:
-        r"""Write the archive, with parts of the base if the storage copies them."""
-        if self._base is not None:
-            try:
-                return self._compose(self._base, claim, check, check_commit)
-            except CopyError as error:
-                claim.fence()
-                logger.info("'%s' is sent as a whole: %s", self.path, error)
-                self._writer = self._make_writer()
-        # Workers end with the upload, even if its error keeps a reference
-        with contextlib.closing(_checked(self._writer, check)) as chunks:
-            return self._backend.write_object(
-                self.path,
-                chunks,
-                tmp_root=self._publication.tmp_root,
-                num_workers=self._publication.num_workers,
-                before_commit=check_commit,
-                replaces=claim.left,
-                new_tag=claim.is_taken_over,
-            )
-
-    def _compose(
-        self,
-        base: Base,
-        claim: Claim,
-        check: Callable[[], None],
-        check_commit: Callable[[], None],
-    ) -> str | None:
-        with contextlib.closing(_checked(self._writer.pieces(), check)) as pieces:
-            return self._backend.compose_object(
-                self.path,
-                map(base.chunk, pieces),
-                base.source,
-                num_workers=self._publication.num_workers,
-                before_commit=check_commit,
-                replaces=claim.left,
-            )
+        self.etag = etag
 
     @property
     def identity(self) -> ArchiveIdentity:
@@ -371,7 +330,7 @@ class _Archive:
             found = self._backend.stat_object(self.path)
         except HiddenError:
             return False  # it could be looked at
-        if found is None or found.tag == self.tag:
+        if found is None or found.etag == self.etag:
             return found is not None
         # Some storages change the etag of an object that stays the same
         with self._backend.open_object(self.path) as reader:
@@ -384,11 +343,11 @@ class _Archive:
 
 
 def _checked(
-    items: Iterable[Item], check: Callable[[], None]
-) -> Generator[Item, None, None]:
-    for item in items:
+    chunks: Iterable[bytes], check: Callable[[], None]
+) -> Generator[bytes, None, None]:
+    for chunk in chunks:
         check()
-        yield item
+        yield chunk
 
 
 def _discarding(claim: Claim, path: str) -> Callable[..., None]:
@@ -399,7 +358,8 @@ def _discarding(claim: Claim, path: str) -> Callable[..., None]:
     """
 
     def discard(_: object, error: BaseException | None, __: object) -> None:
-        if not isinstance(error, PublishConflictError) and not claim.is_in_doubt(error):
+        is_taken = isinstance(error, PublishConflictError)
+        if not is_taken and not claim.is_ambiguous(error):
             claim.discard(path)
 
     return discard
@@ -429,7 +389,7 @@ def _commit(
         # It names an archive that is not there
         stored = backend.read_object(path, document.MAX_BYTES)
         if stored is not None and stored.data == data:
-            backend.delete_object(path, stored.tag)
+            backend.delete_object(path, stored.etag)
         raise PublishConflictError(
             f"Another process stored an archive of '{model}' at the same moment, "
             "and the model was not published. "
@@ -464,7 +424,7 @@ def _replace_header(
     return (
         stored is not None
         and stored.data == found[1]
-        and registry.backend.replace_object(path, data, stored.tag)
+        and registry.backend.replace_object(path, data, stored.etag)
     )
 
 

@@ -18,7 +18,7 @@ from audmodel.core.archive import format
 from audmodel.core.archive import seeds
 from audmodel.core.archive.seeds import Seed
 from audmodel.core.archive.seeds import Seeds
-from audmodel.core.backend.base import TAIL
+from audmodel.core.backend.reader import TAIL
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.neighbours import others
 from audmodel.core.cache.neighbours import versions

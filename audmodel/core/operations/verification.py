@@ -130,8 +130,8 @@ def repair(found: Found, slot: Slot, options: LoadOptions) -> Verification:
         result, differences = verify(found.entry, archive.directory, options)
         if result.path != slot.folder.path:
             return result
-        is_doubtful = slot is found.entry.whole and found.entry.is_doubtful
-        if archive.is_other or is_doubtful:
+        needs_check = slot is found.entry.whole and found.entry.needs_check
+        if archive.is_other or needs_check:
             loading.replace(archive, slot, options)
             result = dataclasses.replace(result, extra=[])
         elif differences:

@@ -23,7 +23,7 @@ from typing import Any
 
 
 # Seconds to wait at most, should an import wait for the thread that forks
-_PATIENCE = 10.0
+_TIMEOUT = 10.0
 _PAUSE = 0.002
 # There is no public way to ask for the locks of modules, which live while in use
 _locks: dict[str, Callable[[], Any]] = getattr(_bootstrap, "_module_locks", {})
@@ -61,7 +61,7 @@ def _stop_imports() -> None:
     A thread that forks in the middle of an import does not wait,
     since others may wait for its import.
     """
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT
     while True:
         _lock.acquire()
         importing = set(_imported().values())

@@ -18,9 +18,6 @@ class lazy(Generic[T]):  # noqa: N801 - a decorator, like property
     which a process that is forked meanwhile has for ever.
     Here two threads may compute the same value.
 
-    Args:
-        compute: what computes the value
-
     """
 
     def __init__(self, compute: Callable[[Any], T]) -> None:

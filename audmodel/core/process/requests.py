@@ -42,23 +42,23 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class Requests:
-    r"""Requests of one or several threads that can be ended at once."""
+    r"""Requests of one or several threads that can be cancelled at once."""
 
     def __init__(self) -> None:
-        self._ended = threading.Event()
+        self._cancelled = threading.Event()
         self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
         self._inner: weakref.WeakSet[Requests] = weakref.WeakSet()
 
     @property
-    def ended(self) -> bool:
+    def cancelled(self) -> bool:
         r"""Whether no more requests are wanted."""
-        return self._ended.is_set()
+        return self._cancelled.is_set()
 
     @contextmanager
     def here(self) -> Iterator[None]:
-        r"""What the thread sends inside the block can be ended.
+        r"""What the thread sends inside the block can be cancelled.
 
-        It ends as well with the requests of a block around this one.
+        It is cancelled as well with the requests of a block around this one.
         """
         outer = current()
         if outer is not None and outer is not self:
@@ -70,48 +70,40 @@ class Requests:
             _local.requests = outer
 
     def adopt(self, inner: Requests) -> None:
-        r"""End other requests as well.
-
-        Args:
-            inner: other requests
-
-        """
+        r"""Cancel other requests as well."""
         with _lock:
             self._inner.add(inner)
-        if self.ended:
-            inner.end()
+        if self.cancelled:
+            inner.cancel()
 
-    def end(self) -> None:
-        r"""End all requests with an error, those of the future as well."""
-        self._ended.set()
+    def cancel(self) -> None:
+        r"""Let all requests fail, those of the future as well."""
+        self._cancelled.set()
         with _lock:
             inner = list(self._inner)
             for connection in list(self._connections):
                 # It may be used for something else by now
                 if connection.used_for() is self:
-                    connection.cut()
+                    connection.shut_down()
         for requests in inner:
-            requests.end()
+            requests.cancel()
 
     def take(self, connection: Any) -> None:
         r"""Use a connection.
-
-        Args:
-            connection: connection
 
         Raises:
             InterruptedError: if no more requests are wanted
 
         """
         with _lock:
-            if self.ended:
+            if self.cancelled:
                 raise InterruptedError("The request was cancelled.")
             self._connections.add(connection)
             connection.used_for = weakref.ref(self)
 
     def wait(self, seconds: float) -> None:
         r"""Do nothing for a while, unless no more requests are wanted."""
-        self._ended.wait(seconds)
+        self._cancelled.wait(seconds)
 
 
 def current() -> Requests | None:
@@ -120,10 +112,10 @@ def current() -> Requests | None:
     return found
 
 
-def ended() -> bool:
+def cancelled() -> bool:
     r"""Whether no more requests of this thread are wanted."""
     requests = current()
-    return requests is not None and requests.ended
+    return requests is not None and requests.cancelled
 
 
 def wait(seconds: float) -> None:
@@ -152,9 +144,6 @@ def prefetch_requests(
         num_workers: number of threads
         ahead: see :func:`audmodel.parallel.prefetch`
 
-    Returns:
-        generator of results
-
     """
     requests = Requests()
     outer = current()
@@ -166,7 +155,7 @@ def prefetch_requests(
             return function(item)
 
     return prefetch(
-        call, items, num_workers=num_workers, ahead=ahead, on_abort=requests.end
+        call, items, num_workers=num_workers, ahead=ahead, on_abort=requests.cancel
     )
 
 
@@ -179,9 +168,6 @@ def finish(function: Callable[[], Result]) -> Result:
 
     Args:
         function: sends requests that change something
-
-    Returns:
-        result of the function
 
     """
     if threading.current_thread() is not threading.main_thread():
@@ -209,7 +195,7 @@ def finish(function: Callable[[], Result]) -> Result:
         wait_for(done)
     except BaseException:
         if not done.wait(GRACE):
-            requests.end()
+            requests.cancel()
             # A thread that was not started, or looks for a host, does not end
             done.wait(_LATE)
         raise

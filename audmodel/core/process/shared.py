@@ -1,7 +1,8 @@
-r"""What all threads of a process use together, and its children must not."""
+r"""What all threads of a process use together."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from collections.abc import Hashable
 import os
@@ -21,19 +22,22 @@ class Shared(Generic[Value]):
 
     Args:
         most: number of values that are kept, those that were used last
+        inherited: whether a child process keeps the values
 
     """
 
-    def __init__(self, most: int = 16) -> None:
+    def __init__(self, most: int = 16, *, inherited: bool = False) -> None:
         self._most = most
-        self._values: dict[Hashable, Value] = {}
+        self._inherited = inherited
+        self._values: OrderedDict[Hashable, Value] = OrderedDict()
         self._start_anew()
         os.register_at_fork(after_in_child=self._start_anew)
 
     def _start_anew(self) -> None:
         # Another thread may have held the lock when the process was forked
         self._lock = threading.Lock()
-        self._values.clear()
+        if not self._inherited:
+            self._values.clear()
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
         r"""Value for a key, the same one as before if there is one.
@@ -42,17 +46,35 @@ class Shared(Generic[Value]):
             key: what it is made for
             make: makes it
 
-        Returns:
-            value
+        """
+        with self._lock:
+            if key not in self._values:
+                self._values[key] = make()
+            self._values.move_to_end(key)
+            if len(self._values) > self._most:
+                # Requests that still use it end first
+                self._values.popitem(last=False)
+            return self._values[key]
+
+    def put(self, key: Hashable, value: Value) -> None:
+        r"""Replace a value.
+
+        Args:
+            key: what the value was made for
+            value: new value
 
         """
         with self._lock:
-            value = self._values.pop(key) if key in self._values else make()
             self._values[key] = value
-            if len(self._values) > self._most:
-                # Requests that still use it end first
-                del self._values[next(iter(self._values))]
-            return value
+
+    def peek(self, key: Hashable) -> Value | None:
+        r"""Value for a key, ``None`` if there is none.
+
+        Args:
+            key: what it was made for
+
+        """
+        return self._values.get(key)
 
     def forget(self, key: Hashable, value: Value) -> None:
         r"""Make a new value the next time, unless that was done.

@@ -86,13 +86,13 @@ class _Ending:
         signal.default_int_handler(number, frame)
 
     def watch(self) -> None:
-        r"""End requests that take long after the last signal."""
+        r"""Cancel requests that take long after the last signal."""
         try:
             if self._signals.get():
                 while self._signals.get(timeout=GRACE):
                     pass
         except queue.Empty:
-            self.requests.end()
+            self.requests.cancel()
 
     def over(self) -> None:
         self._signals.put(False)

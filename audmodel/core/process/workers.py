@@ -18,9 +18,6 @@ def check_num_workers(num_workers: int | None) -> int:
         num_workers: number of workers,
             ``None`` chooses one for the machine
 
-    Returns:
-        number of workers
-
     Raises:
         InvalidInputError: if it is not a positive integer
 
@@ -28,22 +25,31 @@ def check_num_workers(num_workers: int | None) -> int:
     if num_workers is None:
         # Waiting for a link takes no core
         return min(16, 4 * (os.cpu_count() or 1))
-    if (
-        isinstance(num_workers, bool)
-        or not isinstance(num_workers, int)
-        or num_workers < 1
-    ):
-        raise InvalidInputError(
-            f"'num_workers' has to be a positive integer or None, not {num_workers!r}."
-        )
-    return num_workers
+    return check_positive("num_workers", num_workers, "a positive integer or None")
+
+
+def check_positive(name: str, value: int, allowed: str = "a positive integer") -> int:
+    r"""Raise an error if an argument is not a positive integer.
+
+    Args:
+        name: name of the argument
+        value: value that a user gave
+        allowed: what it may be, for the message
+
+    Returns:
+        ``value``
+
+    Raises:
+        InvalidInputError: if it is not a positive integer
+
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidInputError(f"'{name}' has to be {allowed}, not {value!r}.")
+    return value
 
 
 def start_thread(function: Callable[[], object]) -> bool:
     r"""Run a function in a thread that the end of the process does not wait for.
-
-    Args:
-        function: what to run
 
     Returns:
         ``False`` if the system allows no more threads,

@@ -12,18 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
-import contextlib
 from dataclasses import dataclass
 import logging
 from typing import TypeVar
 
-from audmodel.core.backend.errors import RepositoryError
-from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.errors import InvalidDocumentError
-from audmodel.core.process.requests import prefetch_requests
 from audmodel.core.progress import StartProgress
 from audmodel.core.repository import layout
 from audmodel.core.repository.header import Header
+from audmodel.core.repository.reading import read_records
 from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 
@@ -233,7 +230,7 @@ class _Audit:
                 logger.info(
                     "List of aliases of '%s' in %s rebuilt.",
                     model,
-                    self._registry.place,
+                    self._registry.repository,
                 )
             yield Finding(
                 layout.list_path(model),
@@ -261,19 +258,12 @@ class _Audit:
     ) -> list[tuple[Item, Record | str]]:
         r"""Records, or what is wrong with them."""
 
-        def attempt(item: Item) -> Record | str:
+        def counted(item: Item) -> Record:
             self._progress(1)
-            try:
-                return read(item)
-            except RepositoryUnreachableError:
-                raise  # nothing else can be read either
-            except (InvalidDocumentError, RepositoryError) as error:
-                return str(error)
+            return read(item)
 
         order = sorted(items, key=str)
-        results = prefetch_requests(attempt, order, num_workers=self._num_workers)
-        with contextlib.closing(results):
-            return list(zip(order, results, strict=True))
+        return read_records(counted, order, num_workers=self._num_workers)
 
 
 def _models(

@@ -15,24 +15,19 @@ from collections.abc import Iterator
 import contextlib
 from contextlib import contextmanager
 import logging
-import os
-import secrets
-import socket
 import threading
 import time
-from typing import Any
 
-from audmodel.core import disk
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import WriteUncertainError
-from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.errors import PublishConflictError
 from audmodel.core.process.requests import GRACE
 from audmodel.core.process.requests import Requests
 from audmodel.core.process.workers import start_thread
+from audmodel.core.repository import claim_record
 from audmodel.core.repository import layout
 from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
@@ -46,12 +41,6 @@ RENEW_INTERVAL = 10.0
 # A claim that was not renewed for so long was left by a dead publisher
 TIMEOUT = 60.0
 _POLL_INTERVAL = 1.0
-# Where the system describes processes
-_PROCESSES = "/proc"
-# States of processes that have ended
-_DEAD = {"Z", "X", "x"}
-# Claims of this process that it works under
-_own: set[bytes] = set()
 
 
 class Claim:
@@ -93,12 +82,12 @@ class Claim:
     def new_form(self) -> bytes:
         r"""Form in which the claim is going to be stored."""
         data = self._data()
-        _own.add(data)
+        claim_record.own.add(data)
         self._forms.add(data)
         return data
 
     def _data(self, *, is_left: bool = False) -> bytes:
-        return _data(
+        return claim_record.dump(
             self._archive,
             self._found,
             may_be_published=self._may_be_published,
@@ -111,18 +100,15 @@ class Claim:
         Args:
             data: claim of the dead publisher
 
-        Returns:
-            form
-
         """
-        if archive_of(data) == self._archive:
+        if claim_record.archive_of(data) == self._archive:
             # The dead publisher may have stored the archive that is there now
-            self._found = _found_by(data)
-            self._may_be_published |= _is_published_by(data)
+            self._found = claim_record.found_by(data)
+            self._may_be_published |= claim_record.is_published_by(data)
         return self.new_form()
 
     @property
-    def is_taken_over(self) -> bool:
+    def is_replacement(self) -> bool:
         r"""Whether it replaced the claim of a dead publisher."""
         return self.replaced is not None
 
@@ -153,31 +139,31 @@ class Claim:
             self._renew()
 
     def _renew(self) -> None:
-        tag = self._probable_tag()
+        etag = self._probable_etag()
         data = self.new_form()
-        if tag is None or not self._backend.replace_object(self._path, data, tag):
+        if etag is None or not self._backend.replace_object(self._path, data, etag):
             # The storage may compute etags in another way
             stored = self._stored()
             if stored is None:
                 raise self.conflict()
-            if not self._backend.replace_object(self._path, data, stored.tag):
+            if not self._backend.replace_object(self._path, data, stored.etag):
                 raise self.conflict()
-        _own.difference_update(self._forms - {data})
+        claim_record.own.difference_update(self._forms - {data})
         self._forms = {data}
         self._renewed = _now()
 
-    def _probable_tag(self) -> str | None:
+    def _probable_etag(self) -> str | None:
         r"""Etag of the claim, ``None`` if it may be stored in several forms."""
         if len(self._forms) != 1:
             return None
         [data] = self._forms
-        return self._backend.tag_of(data)
+        return self._backend.etag_of(data)
 
     @contextmanager
     def renewing(self) -> Iterator[Callable[[], None]]:
         r"""Renew the claim from time to time, however long the block takes.
 
-        Requests inside the block end if that fails.
+        Requests inside the block are cancelled if that fails.
 
         Yields:
             function that raises an error if it failed
@@ -199,7 +185,7 @@ class Claim:
                         self.renew()
                 except (PublishConflictError, RepositoryError) as error:
                     failures.append(error)
-                    requests.end()
+                    requests.cancel()
                 finally:
                     has_ended.set()
 
@@ -221,7 +207,7 @@ class Claim:
             finally:
                 is_over.set()
                 if has_thread and not has_ended.wait(GRACE):
-                    requests.end()
+                    requests.cancel()
                     has_ended.wait()
         check()
 
@@ -233,15 +219,15 @@ class Claim:
         """
         if self._age() > RENEW_INTERVAL:
             self.renew()
-        elif self._is_weak():
+        elif self._may_be_overwritten():
             self._look()
 
     def _look(self) -> None:
         if self._stored() is None:
             raise self.conflict()
 
-    def _is_weak(self) -> bool:
-        return bool(self._backend.weakness) or self._backend.unprotected
+    def _may_be_overwritten(self) -> bool:
+        return bool(self._backend.no_conditional_writes) or self._backend.unprotected
 
     def _stored(self) -> StoredObject | None:
         r"""The claim as it is stored, ``None`` if it is not ours any longer."""
@@ -257,10 +243,6 @@ class Claim:
         If another process takes the claim over in the meantime,
         then it changes the claim or the object, and nothing is replaced.
 
-        Args:
-            path: path of the object
-            data: content
-
         Raises:
             PublishConflictError: if another process stored it
 
@@ -270,39 +252,39 @@ class Claim:
         stored = self._backend.read_damaged(path, document.MAX_BYTES)
         # This machine may have been paused, so the age of the claim is not known
         self.renew()
-        if stored is None or not self._backend.replace_object(path, data, stored.tag):
+        if stored is None or not self._backend.replace_object(path, data, stored.etag):
             raise self.conflict()
 
-    def discard(self, path: str, tag: str | None = None) -> None:
+    def discard(self, path: str, etag: str | None = None) -> None:
         r"""Delete an object, unless it belongs to another process by now.
 
         It is called after an error, and raises none of its own.
 
         Args:
             path: path of the object
-            tag: etag of the object, by default of the one that is there
+            etag: etag of the object, by default of the one that is there
 
         """
         try:
-            if tag is None:
-                tag, _ = _look(self._backend, path)
+            if etag is None:
+                etag, _ = _look(self._backend, path)
             # No other publisher stored the object while the claim was ours
-            if tag is not None and self._stored() is not None:
-                self._backend.delete_object(path, tag)
+            if etag is not None and self._stored() is not None:
+                self._backend.delete_object(path, etag)
         except RepositoryError as error:
             logger.warning("Could not remove the orphan '%s': %s", path, error)
 
     def release(self) -> None:
         r"""Delete the claim if it is still ours."""
-        _own.difference_update(self._forms)
+        claim_record.own.difference_update(self._forms)
         try:
-            tag = self._probable_tag()
+            etag = self._probable_etag()
             # A storage that computes etags in another way did not delete it
-            if tag is not None and self._backend.delete_object(self._path, tag):
+            if etag is not None and self._backend.delete_object(self._path, etag):
                 return
             stored = self._stored()
             if stored is not None:
-                self._backend.delete_object(self._path, stored.tag)
+                self._backend.delete_object(self._path, stored.etag)
         except RepositoryError as error:
             logger.warning("Could not remove the claim '%s': %s", self._path, error)
 
@@ -312,17 +294,17 @@ class Claim:
         It no longer names the process,
         which may continue without publishing.
         """
-        _own.difference_update(self._forms)
+        claim_record.own.difference_update(self._forms)
         try:
             stored = self._stored()
             if stored is not None:
                 self._backend.replace_object(
-                    self._path, self._data(is_left=True), stored.tag
+                    self._path, self._data(is_left=True), stored.etag
                 )
         except RepositoryError as error:
             logger.warning("'%s' expires when this process ends: %s", self._path, error)
 
-    def is_in_doubt(self, error: BaseException | None) -> bool:
+    def is_ambiguous(self, error: BaseException | None) -> bool:
         r"""Whether a write may still be carried out after an error."""
         return self._backend.has_late_writes and isinstance(error, WriteUncertainError)
 
@@ -355,9 +337,6 @@ def claimed(
         may_be_published: whether the model may have a header,
             so that the claim proves no object to be an orphan
 
-    Yields:
-        claim
-
     Raises:
         PublishConflictError: if another process publishes it at the moment
         RepositoryError: if the claim cannot be stored
@@ -375,7 +354,7 @@ def claimed(
     failure: BaseException | None = None
     try:
         if not registry.backend.create_object(path, claim.new_form()):
-            claim.replaced = _take_over(registry, model, path, claim)
+            claim.replaced = _acquire(registry, model, path, claim)
             claim.left, _ = _look(registry.backend, archive)
     except BaseException:
         # It may have been stored in spite of the error
@@ -387,7 +366,7 @@ def claimed(
         failure = error
         raise
     finally:
-        if claim.is_in_doubt(failure):
+        if claim.is_ambiguous(failure):
             claim.leave()
         else:
             claim.release()
@@ -406,33 +385,10 @@ def _look(backend: ObjectBackend, path: str) -> tuple[str | None, bool]:
         state = backend.stat_object(path)
     except HiddenError:
         return None, True
-    return None if state is None else state.tag, False
+    return None if state is None else state.etag, False
 
 
-def _data(
-    archive: str,
-    found: str | None,
-    *,
-    may_be_published: bool = False,
-    is_left: bool = False,
-) -> bytes:
-    process = None if is_left else os.getpid()
-    return document.dump(
-        {
-            "id": secrets.token_hex(16),
-            "archive": archive,
-            "found": found,
-            "may_be_published": may_be_published,
-            "host": socket.gethostname(),
-            "space": _process_space(),
-            "process": process,
-            "start": process and _process_start(process),
-        },
-        "claim",
-    )
-
-
-def _take_over(
+def _acquire(
     registry: Registry, model: ModelId, path: str, claim: Claim
 ) -> bytes | None:
     r"""Take over the claim of a dead publisher, refuse if it is alive.
@@ -458,18 +414,18 @@ def _take_over(
                 return None
         elif seen is None or stored.data != seen.data:
             raise _busy(model, stored.data)
-        elif (alive := is_alive(stored.data)) is False or waited > TIMEOUT:
+        elif (alive := claim_record.is_alive(stored.data)) is False or waited > TIMEOUT:
             if alive:
                 raise _busy(model, stored.data)
             data = claim.new_form_after(stored.data)
-            if registry.backend.replace_object(path, data, stored.tag):
+            if registry.backend.replace_object(path, data, stored.etag):
                 return stored.data
         elif not announced:
             announced = True
             logger.warning(
                 "%s started to publish '%s'. "
                 "Waiting up to %.0f s to see whether it renews its claim.",
-                _publisher(stored.data),
+                claim_record.publisher(stored.data),
                 model,
                 TIMEOUT,
             )
@@ -487,66 +443,8 @@ def _take_over(
 
 def _busy(model: ModelId, data: bytes) -> PublishConflictError:
     return PublishConflictError(
-        f"{_publisher(data)} publishes '{model}' at the moment. "
+        f"{claim_record.publisher(data)} publishes '{model}' at the moment. "
         "Wait until it is done, or stop it."
-    )
-
-
-def _read_claim(data: bytes) -> dict[str, Any]:
-    try:
-        return document.load(data, "A claim")
-    except InvalidDocumentError:
-        return {}  # not a claim of ours, it expires like any other
-
-
-def archive_of(data: bytes) -> str | None:
-    r"""Path of the archive that a publisher stores.
-
-    Args:
-        data: stored form of its claim
-
-    Returns:
-        path, ``None`` if the claim does not name it
-
-    """
-    archive = _read_claim(data).get("archive")
-    return archive if isinstance(archive, str) else None
-
-
-def has_left(data: bytes, path: str, tag: str, backend: ObjectBackend) -> bool:
-    r"""Whether a publisher has stored an archive, and no header.
-
-    Args:
-        data: stored form of its claim
-        path: path of the archive
-        tag: etag of the archive
-        backend: where it is stored
-
-    Returns:
-        whether the archive was not there before,
-        and the publisher did not get so far as to store a header
-
-    """
-    if archive_of(data) != path or _is_published_by(data):
-        return False
-    found = _found_by(data)
-    return found is None or not backend.may_be_same(found, tag)
-
-
-def _found_by(data: bytes) -> str | None:
-    found = _read_claim(data).get("found")
-    return None if found is None else str(found)
-
-
-def _is_published_by(data: bytes) -> bool:
-    r"""Whether a publisher may have stored a header."""
-    return _read_claim(data).get("may_be_published") is not False
-
-
-def _publisher(data: bytes) -> str:
-    claim = _read_claim(data)
-    return (
-        f"Process {str(claim.get('process'))[:20]} on '{str(claim.get('host'))[:100]}'"
     )
 
 
@@ -554,83 +452,3 @@ def _now() -> float:
     r"""Seconds by a clock that runs even while the machine is asleep."""
     clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return time.clock_gettime(clock)
-
-
-def _process_space() -> str:
-    r"""ID of the boot and of the PID namespace.
-
-    Containers may have the host name of their machine,
-    but do not see its processes.
-
-    Returns:
-        ID, empty if it cannot be read
-
-    """
-    try:
-        # The container may see /proc of another PID namespace
-        if os.readlink(f"{_PROCESSES}/self") != str(os.getpid()):
-            return ""
-        space = os.readlink(f"{_PROCESSES}/self/ns/pid")
-    except OSError:
-        return ""
-    boot = disk.boot_id()
-    return f"{boot} {space}" if boot else ""
-
-
-def is_alive(data: bytes) -> bool | None:
-    r"""Whether the publisher runs on this machine.
-
-    Args:
-        data: stored form of its claim
-
-    Returns:
-        ``False`` if it ran here and is gone,
-        ``None`` if it cannot be told,
-        since it is on another machine, or hidden on this one
-
-    """
-    claim = _read_claim(data)
-    process = claim.get("process")
-    space = _process_space()
-    if (
-        not space
-        or claim.get("space") != space
-        or claim.get("host") != socket.gethostname()
-        # 0 and negative PIDs address process groups
-        or type(process) is not int
-        or process <= 0
-    ):
-        return None
-    if process == os.getpid():
-        # A claim of this process that it failed to delete counts as dead
-        return data in _own
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        pass  # process of another user, or not a valid PID
-    claimed_start, start = claim.get("start"), _process_start(process)
-    if claimed_start is None or start is None:
-        return None
-    # The PID may have been reused
-    return bool(start == claimed_start)
-
-
-def _process_start(process: int) -> str | None:
-    r"""When a process started.
-
-    Returns:
-        time, empty if it has ended,
-        or ``None`` if this cannot be seen
-
-    """
-    try:
-        path = f"{_PROCESSES}/{process}/stat"
-        with open(path, encoding="ascii", errors="replace") as file:
-            # The name of the program, in parentheses, may hold anything
-            fields = file.read().rpartition(")")[2].split()
-            # A zombie has ended, but was not reaped yet
-            return "" if fields[0] in _DEAD else fields[19]
-    except (OSError, IndexError):
-        return None

@@ -8,10 +8,8 @@ and several repositories are searched in their order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 import contextlib
 import logging
-from typing import Any
 import warnings
 
 from audmodel.core import uid as ids
@@ -52,16 +50,11 @@ def check_free(registry: Registry, model: ModelId, header: Header) -> None:
         _log_unknown(model, error)
 
 
-def check_found(model: ModelId, header: Header, place: Repository) -> None:
+def check_found(model: ModelId, header: Header, repository: Repository) -> None:
     r"""Raise an error if a model would not be found by its ID where it is published.
 
     Repositories that are searched later are not asked:
     a model is often published first where few see it.
-
-    Args:
-        model: ID of the model
-        header: its header
-        place: where it is to be published
 
     Raises:
         ModelExistsError: if a repository that is searched before has the model,
@@ -76,15 +69,16 @@ def check_found(model: ModelId, header: Header, place: Repository) -> None:
 
     def check(registry: Registry) -> None:
         exists = (
-            f"The model '{model}' exists in {registry.place}, which is searched before "
-            f"{place}, so that the new one would never be found. "
+            f"The model '{model}' exists in {registry.repository}, "
+            f"which is searched before {repository}, "
+            "so that the new one would never be found. "
             "Publish it under another version, or change the order of repositories. "
             "To make a mirror, copy all objects of a repository."
         )
         _check(registry, model, header, exists)
 
     try:
-        first(check, before(place))
+        first(check, before(repository))
     except OfflineError:
         return
     except (RepositoryUnreachableError, HiddenError) as error:
@@ -127,7 +121,7 @@ def _check(registry: Registry, model: ModelId, header: Header, exists: str) -> N
         with contextlib.suppress(InvalidDocumentError):
             found = registry.header(ModelId(model.short, version))
             if found is not None:
-                _check_same_model(model, header, found[0], registry.place)
+                _check_same_model(model, header, found[0], registry.repository)
                 return
 
 
@@ -139,12 +133,8 @@ def _log_unknown(model: ModelId, error: Exception) -> None:
     )
 
 
-def check_alias_found(alias: str, place: Repository) -> None:
+def check_alias_found(alias: str, repository: Repository) -> None:
     r"""Raise an error if an alias would never be found where it is set.
-
-    Args:
-        alias: name of the alias
-        place: where it is to be set
 
     Raises:
         InvalidInputError: if a repository that is searched before has such an alias
@@ -155,7 +145,7 @@ def check_alias_found(alias: str, place: Repository) -> None:
     from audmodel.core.repository.lookup import first
 
     try:
-        found = first(lambda registry: registry.alias(alias), before(place))
+        found = first(lambda registry: registry.alias(alias), before(repository))
     except HiddenError as error:
         warnings.warn(
             f"{error} Whether it holds the alias '{alias}' is not known.", stacklevel=3
@@ -163,15 +153,16 @@ def check_alias_found(alias: str, place: Repository) -> None:
         return
     if found is not None:
         raise InvalidInputError(
-            f"The alias '{alias}' exists in {found[0]}, which comes before {place}. "
+            f"The alias '{alias}' exists in {found[0]}, "
+            f"which comes before {repository}. "
             "Choose another name, or change the order of the repositories."
         )
 
 
-def before(place: Repository) -> list[Repository]:
+def before(repository: Repository) -> list[Repository]:
     r"""Repositories that are searched before one, none if it is not configured."""
     repositories = config.REPOSITORIES
-    position = repositories.index(place) if place in repositories else 0
+    position = repositories.index(repository) if repository in repositories else 0
     return repositories[:position]
 
 
@@ -210,27 +201,22 @@ def exists_message(model: ModelId) -> str:
 
 
 def _check_same_model(
-    model: ModelId, header: Header, other: Header, place: str
+    model: ModelId, header: Header, other: Header, repository: str
 ) -> None:
     names = (header.name, header.subgroup)
     # Parameters of earlier releases may be unreadable
     if names == (other.name, other.subgroup) and (
         isinstance(other.params, document.Unreadable)
-        or _in_order(document.stored_form(header.parameters, "params"))
-        == _in_order(other.parameters)
+        or ids.comparable(document.stored_form(header.parameters, "params"))
+        == ids.comparable(other.parameters)
     ):
         return
     raise ModelExistsError(
         f"The ID '{model}' cannot be used for {_description(header)}, "
         f"since by chance another model has the short ID '{model.short}' already: "
-        f"{_description(other)} of version {other.version} in {place}. "
+        f"{_description(other)} of version {other.version} in {repository}. "
         "Add a parameter, or choose another name."
     )
-
-
-def _in_order(params: Mapping[str, Any]) -> str:
-    r"""Text that is the same for the same values, NaN included."""
-    return repr(sorted(params.items()))
 
 
 def _description(header: Header) -> str:

@@ -111,9 +111,6 @@ def parse(content: bytes, model: ModelId, source: str) -> Header:
         model: ID of the model that it is the header of
         source: where it comes from, for messages
 
-    Returns:
-        the header
-
     Raises:
         InvalidDocumentError: if it is not the header of this model
 

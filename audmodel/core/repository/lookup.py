@@ -15,7 +15,7 @@ from typing import TypeVar
 import warnings
 
 from audmodel.core.process.workers import start_thread
-from audmodel.core.repository import silence
+from audmodel.core.repository import outages
 from audmodel.core.repository.config import check_backend
 from audmodel.core.repository.config import config
 from audmodel.core.repository.config import is_embedded
@@ -29,18 +29,12 @@ if TYPE_CHECKING:
     from audmodel.core.process.requests import Requests
 
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 @contextmanager
 def open_registry(repository: Repository) -> Iterator[Registry]:
     r"""Open the registry of a repository.
-
-    Args:
-        repository: the repository
-
-    Yields:
-        registry
 
     Raises:
         ConfigurationError: if its backend is not known
@@ -58,50 +52,47 @@ def configured() -> list[Repository]:
 
 
 def first(
-    question: Callable[[Registry], Answer | None],
+    query: Callable[[Registry], Result | None],
     repositories: Sequence[Repository] | None = None,
-) -> tuple[Repository, Answer] | None:
-    r"""First answer, in the order of the repositories.
+) -> tuple[Repository, Result] | None:
+    r"""First result, in the order of the repositories.
 
     Args:
-        question: asks one repository,
-            gives ``None`` if another one may have the answer
-        repositories: repositories to ask,
+        query: searches one repository,
+            returns ``None`` if another one may have the result
+        repositories: repositories to search,
             all that are configured if it is ``None``
 
     Returns:
-        repository and its answer,
+        repository and its result,
         or ``None`` if no repository has one
 
     Raises:
-        RepositoryError: if a repository that comes before the first answer
+        RepositoryError: if a repository that comes before the first result
             cannot be used,
             or none can be reached
 
     """
     if repositories is None:
         repositories = configured()
-    with contextlib.closing(_ask(repositories, question)) as answers:
-        for repository, answer in answers:
-            if answer is not None:
-                return repository, answer
+    with contextlib.closing(_results(repositories, query)) as results:
+        for repository, result in results:
+            if result is not None:
+                return repository, result
     return None
 
 
 def each(
-    question: Callable[[Registry], Answer | None],
+    query: Callable[[Registry], Result | None],
     repositories: Sequence[Repository] | None = None,
-) -> list[tuple[Repository, Answer]]:
-    r"""Answers of several repositories, in their order.
+) -> list[tuple[Repository, Result]]:
+    r"""Results of several repositories, in their order.
 
     Args:
-        question: asks one repository,
-            gives ``None`` if it has no answer
-        repositories: repositories to ask,
+        query: searches one repository,
+            returns ``None`` if it has no result
+        repositories: repositories to search,
             all that are configured if it is ``None``
-
-    Returns:
-        repositories and their answers
 
     Raises:
         RepositoryError: if a repository cannot be used,
@@ -110,41 +101,43 @@ def each(
     """
     if repositories is None:
         repositories = configured()
-    answers = _ask(repositories, question)
-    return [(place, answer) for place, answer in answers if answer is not None]
+    results = _results(repositories, query)
+    return [
+        (repository, result) for repository, result in results if result is not None
+    ]
 
 
-def _ask(
+def _results(
     repositories: Sequence[Repository],
-    question: Callable[[Registry], Answer | None],
-) -> Generator[tuple[Repository, Answer | None], None, None]:
-    r"""Answers of repositories in their order, with remote ones asked at once.
+    query: Callable[[Registry], Result | None],
+) -> Generator[tuple[Repository, Result | None], None, None]:
+    r"""Results of repositories in their order, with remote ones searched at once.
 
     A repository that cannot be reached is skipped with a warning,
     unless all of them are.
     So is one whose host did not respond a moment ago,
-    unless it is at another address now, or there is no other one to ask.
+    unless it is at another address now, or there is no other one.
     A remote one while ``AUDMODEL_OFFLINE`` is set,
-    and one that does not say whether it has the answer,
-    is an error, unless another one has the answer.
+    and one that does not say whether it has the result,
+    is an error, unless another one has the result.
     """
     from audmodel.core.backend.errors import HiddenError
     from audmodel.core.backend.errors import OfflineError
     from audmodel.core.backend.errors import RepositoryNotFoundError
     from audmodel.core.backend.errors import RepositoryUnreachableError
 
-    may_rest = any(not silence.rest(repository) for repository in repositories)
+    may_skip = any(not outages.skipped_for(repository) for repository in repositories)
 
-    def ask(repository: Repository) -> Answer | None:
-        rest = silence.rest(repository)
-        if rest and may_rest and not silence.has_moved(repository):
+    def search(repository: Repository) -> Result | None:
+        seconds = outages.skipped_for(repository)
+        if seconds and may_skip and not outages.has_moved(repository):
             raise RepositoryUnreachableError(
                 f"{repository} did not respond a moment ago, "
-                f"and is tried again in {rest:.0f} s."
+                f"and is tried again in {seconds:.0f} s."
             )
         try:
-            with silence.noticed(repository), open_registry(repository) as found:
-                return question(found)
+            with outages.recorded(repository), open_registry(repository) as found:
+                return query(found)
         except RepositoryNotFoundError:
             # It is made when a model is published
             if is_embedded(repository):
@@ -153,7 +146,7 @@ def _ask(
 
     unreachable: list[RepositoryUnreachableError] = []
     unknown: list[OfflineError | HiddenError] = []
-    with contextlib.closing(_run(repositories, ask)) as results:
+    with contextlib.closing(_run(repositories, search)) as results:
         for repository, result in results:
             try:
                 yield repository, result()
@@ -164,16 +157,16 @@ def _ask(
                 if len(unreachable) == len(repositories):
                     raise
                 warnings.warn(f"{error} It is left out.", stacklevel=2)
-    # No repository that gave an answer has it, but one of the others may
+    # No repository that was searched has it, but one of the others may
     if unknown:
         raise unknown[0]
 
 
 def _run(
     repositories: Sequence[Repository],
-    ask: Callable[[Repository], Answer | None],
-) -> Generator[tuple[Repository, Callable[[], Answer | None]], None, None]:
-    r"""Functions that give or wait for the answer of each repository."""
+    search: Callable[[Repository], Result | None],
+) -> Generator[tuple[Repository, Callable[[], Result | None]], None, None]:
+    r"""Functions that get or wait for the result of each repository."""
     position = 0
     # Folders respond at once, and may save requests to the others
     while position < len(repositories) and (
@@ -181,63 +174,63 @@ def _run(
         or position == len(repositories) - 1
     ):
         repository = repositories[position]
-        yield repository, partial(ask, repository)
+        yield repository, partial(search, repository)
         position += 1
     remaining = repositories[position:]
     if remaining:
         from audmodel.core.process.requests import Requests
 
         requests = Requests()
-        answers = [_Awaited(partial(ask, each), requests) for each in remaining]
-        for repository, awaited in zip(remaining, answers, strict=True):
+        waiting = [_Awaited(partial(search, each), requests) for each in remaining]
+        for repository, awaited in zip(remaining, waiting, strict=True):
             yield repository, awaited.result
 
 
-class _Awaited(Generic[Answer]):
-    r"""The answer of one repository, which is asked in a thread.
+class _Awaited(Generic[Result]):
+    r"""The result of one repository, which is searched in a thread.
 
-    A lookup that has its answer does not wait for a host that is down,
+    A lookup that has its result does not wait for a host that is down,
     nor does the end of the process.
 
     Args:
-        ask: gives the answer
-        requests: what the repositories are asked
+        search: gets the result
+        requests: requests to the repositories
 
     """
 
-    def __init__(self, ask: Callable[[], Answer | None], requests: Requests) -> None:
+    def __init__(self, search: Callable[[], Result | None], requests: Requests) -> None:
         from concurrent.futures import Future
 
-        future: Future[Answer | None] = Future()
-        self._ask = ask
+        future: Future[Result | None] = Future()
+        self._search = search
         self._requests = requests
-        has_thread = start_thread(partial(_answer, ask, requests, future))
+        has_thread = start_thread(partial(_deliver, search, requests, future))
         self._future = future if has_thread else None
 
-    def result(self) -> Answer | None:
-        r"""Wait for the answer, or for what went wrong."""
+    def result(self) -> Result | None:
+        r"""Wait for the result, or for what went wrong."""
         from audmodel.parallel.waiting import result_of
 
         if self._future is None:
-            return self._ask()
+            return self._search()
         try:
             return result_of(self._future)
         except BaseException:
-            # A lookup that is interrupted wants none of the answers
+            # A lookup that is interrupted wants none of the results
             if not self._future.done():
-                self._requests.end()
+                self._requests.cancel()
             raise
 
 
-def _answer(
-    ask: Callable[[], Answer | None],
+def _deliver(
+    search: Callable[[], Result | None],
     requests: Requests,
-    future: Future[Answer | None],
+    future: Future[Result | None],
 ) -> None:
     try:
         with requests.here():
-            future.set_result(ask())
-    # It is raised where the answer is waited for
+            future.set_result(search())
+    # It is raised where the result is waited for
     except BaseException as error:  # noqa: BLE001
         future.set_exception(error)
     finally:

@@ -10,7 +10,6 @@ it holds all aliases of the model, and maybe some that have moved on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -18,8 +17,6 @@ import contextlib
 import copy
 from functools import partial
 import logging
-import random
-import time
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -28,6 +25,8 @@ from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.errors import InvalidIdError
 from audmodel.core.repository import header as header_module
 from audmodel.core.repository import layout
+from audmodel.core.repository.changes import change_document
+from audmodel.core.repository.changes import merge
 from audmodel.core.repository.header import Header
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
@@ -37,13 +36,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from audmodel.core.backend.base import ObjectBackend
-    from audmodel.core.backend.base import ObjectReader
-    from audmodel.core.backend.base import StoredObject
+    from audmodel.core.backend.reader import ObjectReader
 
 
 logger = logging.getLogger("audmodel")
 
-# Attempts to change an object that other processes change at the same time
+# Attempts to let a list agree with an alias that other processes move
 _ATTEMPTS = 100
 
 
@@ -52,21 +50,22 @@ class Registry:
 
     Args:
         backend: connection to the repository
-        place: the repository, as text for messages
+        repository: the repository, as text for messages
 
     """
 
-    def __init__(self, backend: ObjectBackend, place: str = "") -> None:
+    def __init__(self, backend: ObjectBackend, repository: str = "") -> None:
         self.backend = backend
-        self.place = place
+        self.repository = repository
+
+    def _read(self, path: str) -> bytes | None:
+        stored = self.backend.read_object(path, document.MAX_BYTES)
+        return None if stored is None else stored.data
 
     # ------------------------------------------------------------ models
 
     def header(self, model: ModelId) -> tuple[Header, bytes] | None:
         r"""Header of a model.
-
-        Args:
-            model: ID of the model
 
         Returns:
             header and its stored form,
@@ -77,20 +76,13 @@ class Registry:
             RepositoryError: if it cannot be read
 
         """
-        path = layout.record_path(model, "header")
-        stored = self.backend.read_object(path, document.MAX_BYTES)
-        if stored is None:
+        data = self._read(layout.record_path(model, "header"))
+        if data is None:
             return None
-        source = f"The header of model {model}"
-        return header_module.parse(stored.data, model, source), stored.data
+        return header_module.parse(data, model, f"The header of model {model}"), data
 
     def header_url(self, model: ModelId) -> str:
-        r"""Where the header of a model is, which no other repository has as well.
-
-        Args:
-            model: ID of the model
-
-        """
+        r"""Where the header of a model is, which no other repository has as well."""
         return self.backend.object_url(layout.record_path(model, "header"))
 
     def versions(self, short: str) -> set[str]:
@@ -153,9 +145,6 @@ class Registry:
     def meta(self, model: ModelId) -> tuple[dict[str, Any], bytes] | None:
         r"""Metadata of a model.
 
-        Args:
-            model: ID of the model
-
         Returns:
             metadata and its stored form,
             or ``None`` if there is none
@@ -165,12 +154,10 @@ class Registry:
             RepositoryError: if it cannot be read
 
         """
-        path = layout.record_path(model, "meta")
-        stored = self.backend.read_object(path, document.MAX_BYTES)
-        if stored is None:
+        data = self._read(layout.record_path(model, "meta"))
+        if data is None:
             return None
-        source = f"The metadata of model {model}"
-        return document.load(stored.data, source), stored.data
+        return document.load(data, f"The metadata of model {model}"), data
 
     def change_meta(
         self, model: ModelId, meta: Mapping[str, Any], *, replace: bool
@@ -199,11 +186,13 @@ class Registry:
         path = layout.record_path(model, "meta")
         source = f"The metadata of model {model}"
         rebuild = dict if replace else None
-        result = self._change(path, change, "meta", source, rebuild=rebuild)
+        result = change_document(
+            self.backend, path, change, "meta", source, rebuild=rebuild
+        )
         logger.info(
             "Metadata of '%s' in %s %s: %s.",
             model,
-            self.place,
+            self.repository,
             "replaced" if replace else "changed",
             ", ".join(map(repr, meta)) or "no fields",
         )
@@ -214,9 +203,6 @@ class Registry:
     def alias(self, name: str) -> ModelId | None:
         r"""Model that an alias points to.
 
-        Args:
-            name: name of the alias
-
         Returns:
             ID of the model,
             or ``None`` if there is no such alias
@@ -226,9 +212,10 @@ class Registry:
             RepositoryError: if it cannot be read
 
         """
-        path = layout.alias_path(name)
-        stored = self.backend.read_object(path, document.MAX_BYTES)
-        return None if stored is None else _target(stored.data, name)
+        data = self._read(layout.alias_path(name))
+        if data is None:
+            return None
+        return _target(document.load(data, f"The alias '{name}'"), name)
 
     def alias_names(self) -> list[str]:
         r"""Names of all aliases.
@@ -246,9 +233,6 @@ class Registry:
     def listed_aliases(self, model: ModelId) -> list[str]:
         r"""Aliases that may point to a model.
 
-        Args:
-            model: ID of the model
-
         Returns:
             all aliases that point to it,
             and maybe some that did so before
@@ -258,12 +242,11 @@ class Registry:
             RepositoryError: if it cannot be read
 
         """
-        path = layout.list_path(model)
-        stored = self.backend.read_object(path, document.MAX_BYTES)
-        if stored is None:
+        data = self._read(layout.list_path(model))
+        if data is None:
             return []
         source = f"The list of aliases of {model}"
-        return _names(document.load(stored.data, source), source)
+        return _names(document.load(data, source), source)
 
     def set_alias(self, name: str, model: ModelId, *, is_new: bool = False) -> None:
         r"""Let an alias point to a model.
@@ -284,20 +267,22 @@ class Registry:
             RepositoryError: if a record cannot be read or written
 
         """
-        self._list_alias(model, name, is_new=is_new)
+        self._change_list(model, add=[name], is_new=is_new)
         previous: list[ModelId] = []
 
         def change(current: dict[str, Any]) -> dict[str, Any]:
             previous.clear()
             # An alias that names no model is in no list
             with contextlib.suppress(InvalidDocumentError):
-                previous.append(_target_of(current, name))
+                previous.append(_target(current, name))
             return {"uid": str(model)}
 
         path, source = layout.alias_path(name), f"The alias '{name}'"
-        self._change(path, change, "alias", source, is_new=is_new, rebuild=dict)
+        change_document(
+            self.backend, path, change, "alias", source, is_new=is_new, rebuild=dict
+        )
         before = str(previous[0]) if previous else "nothing"
-        logger.info("Alias '%s' in %s: %s -> %s.", name, self.place, before, model)
+        logger.info("Alias '%s' in %s: %s -> %s.", name, self.repository, before, model)
         for other in previous:
             if other != model:
                 self._settle(other, name)
@@ -317,13 +302,7 @@ class Registry:
             RepositoryError: if a record cannot be read or written
 
         """
-        path, source = layout.list_path(model), f"The list of aliases of {model}"
-
-        def change(current: dict[str, Any]) -> dict[str, Any]:
-            return {"aliases": sorted({*_names(current, source)})}
-
-        rebuild = partial(self._recount, model)
-        self._change(path, change, "alias", source, rebuild=rebuild)
+        self._change_list(model)
         for name in names:
             self._settle(model, name)
 
@@ -345,27 +324,33 @@ class Registry:
             if listed is wanted:
                 return
             if wanted:
-                self._list_alias(model, name)
+                self._change_list(model, add=[name])
             else:
-                self._unlist_alias(model, name)
+                self._change_list(model, remove=[name])
 
-    def _list_alias(self, model: ModelId, name: str, *, is_new: bool = False) -> None:
-        path, source = layout.list_path(model), f"The list of aliases of {model}"
-
-        def change(current: dict[str, Any]) -> dict[str, Any]:
-            return {"aliases": sorted({*_names(current, source), name})}
-
-        rebuild = partial(self._recount, model)
-        self._change(path, change, "alias", source, is_new=is_new, rebuild=rebuild)
-
-    def _unlist_alias(self, model: ModelId, name: str) -> None:
-        path, source = layout.list_path(model), f"The list of aliases of {model}"
+    def _change_list(
+        self,
+        model: ModelId,
+        *,
+        add: Iterable[str] = (),
+        remove: Iterable[str] = (),
+        is_new: bool = False,
+    ) -> None:
+        source = f"The list of aliases of {model}"
 
         def change(current: dict[str, Any]) -> dict[str, Any]:
-            return {"aliases": sorted({*_names(current, source)} - {name})}
+            names = {*_names(current, source), *add}
+            return {"aliases": sorted(names.difference(remove))}
 
-        rebuild = partial(self._recount, model)
-        self._change(path, change, "alias", source, rebuild=rebuild)
+        change_document(
+            self.backend,
+            layout.list_path(model),
+            change,
+            "alias",
+            source,
+            is_new=is_new,
+            rebuild=partial(self._recount, model),
+        )
 
     def _recount(self, model: ModelId) -> dict[str, Any]:
         r"""List of aliases of a model, made from the aliases themselves."""
@@ -379,118 +364,8 @@ class Registry:
                     names.append(name)
         return {"aliases": names}
 
-    # ------------------------------------------------------------ change
 
-    def _change(
-        self,
-        path: str,
-        change: Callable[[dict[str, Any]], dict[str, Any]],
-        label: str,
-        source: str,
-        *,
-        is_new: bool = False,
-        rebuild: Callable[[], dict[str, Any]] | None = None,
-    ) -> tuple[dict[str, Any], bytes]:
-        r"""Read, change and write a document, and lose no concurrent change.
-
-        Args:
-            path: path of the document
-            change: gives the new content for the current one,
-                called again if another process was faster
-            label: what the content is, for messages
-            source: what the document is, for messages
-            is_new: whether to try without reading first
-            rebuild: gives the content if the stored one is damaged,
-                which is an error if it is not given
-
-        Returns:
-            new content and its stored form
-
-        """
-        from audmodel.core.backend.errors import HiddenError
-        from audmodel.core.backend.errors import RepositoryError
-
-        for attempt in range(_ATTEMPTS):
-            start = time.monotonic()
-            stored = None
-            if attempt or not is_new:
-                # If the record is hidden, try to create it
-                with contextlib.suppress(HiddenError):
-                    stored = self._read(path, may_be_damaged=rebuild is not None)
-            try:
-                changed = change(_content(stored, source))
-            except InvalidDocumentError:
-                if rebuild is None:
-                    raise
-                changed = change(rebuild())
-            data = document.dump(changed, label)
-            if self._replace(path, data, stored):
-                return changed, data
-            if attempt or not is_new:
-                _pause(attempt, time.monotonic() - start)
-        raise RepositoryError(
-            f"{source} could not be changed, since other processes changed it "
-            f"during each of {_ATTEMPTS} attempts. Try again later."
-        )
-
-    def _read(self, path: str, *, may_be_damaged: bool) -> StoredObject | None:
-        if may_be_damaged:
-            return self.backend.read_damaged(path, document.MAX_BYTES)
-        return self.backend.read_object(path, document.MAX_BYTES)
-
-    def _replace(self, path: str, data: bytes, stored: StoredObject | None) -> bool:
-        r"""Store a document, unless another process changed it since it was read."""
-        if stored is None:
-            return self.backend.create_object(path, data)
-        if stored.data == data and not stored.is_damaged:
-            return True
-        return self.backend.replace_object(path, data, stored.tag)
-
-
-def _pause(attempt: int, duration: float) -> None:
-    r"""Wait before a document is changed again.
-
-    Clients whose attempts take long also pause for long,
-    since a client that is slower than the pauses of others always loses.
-    """
-    longest = max(min(0.01 * 2**attempt, 1), duration * min(2**attempt, 2))
-    time.sleep(random.uniform(0, longest))  # noqa: S311
-
-
-def _content(stored: StoredObject | None, source: str) -> dict[str, Any]:
-    if stored is None:
-        return {}
-    if stored.is_damaged:
-        raise InvalidDocumentError(f"{source} is damaged.")
-    return document.load(stored.data, source)
-
-
-def merge(current: dict[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
-    r"""Merge two dictionaries, level by level.
-
-    Args:
-        current: dictionary that is extended
-        update: new or changed fields
-
-    Returns:
-        merged copy
-
-    """
-    merged = dict(current)
-    for key, value in update.items():
-        known = merged.get(key)
-        if isinstance(known, dict) and isinstance(value, Mapping):
-            merged[key] = merge(known, value)
-        else:
-            merged[key] = copy.deepcopy(value)
-    return merged
-
-
-def _target(content: bytes, name: str) -> ModelId:
-    return _target_of(document.load(content, f"The alias '{name}'"), name)
-
-
-def _target_of(data: dict[str, Any], name: str) -> ModelId:
+def _target(data: dict[str, Any], name: str) -> ModelId:
     target = data.get("uid")
     model = None
     if isinstance(target, str):

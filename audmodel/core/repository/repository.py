@@ -48,8 +48,8 @@ class Repository:
     r"""Place where models are stored.
 
     It has an attribute for each argument.
-    Repositories are equal if they are the same place.
-    Different spellings of a place are equal:
+    Repositories are equal if they are the same storage.
+    Different spellings of one are equal:
     links, ``'~'``, relative paths, and slashes at the end of folders,
     schemes, default ports, case of host names,
     and regions of AWS are resolved before the comparison.
@@ -117,9 +117,9 @@ class Repository:
 
     @property
     def _identity(self) -> tuple[str, ...]:
-        from audmodel.core.repository import place
+        from audmodel.core.repository import identity
 
-        return place.identity(_kind(self.backend), self.host, self.name)
+        return identity.identity(_kind(self.backend), self.host, self.name)
 
     @classmethod
     def register(cls, backend_name: str, backend_class: type) -> None:
@@ -224,15 +224,15 @@ def server_name(repository: Repository) -> str | None:
         or if nothing is known about its kind of storage
 
     """
-    from audmodel.core.repository import place
+    from audmodel.core.repository import identity
 
-    return place.server_name(_kind(repository.backend), repository.host)
+    return identity.server_name(_kind(repository.backend), repository.host)
 
 
 def _is_server(backend: str) -> bool:
-    from audmodel.core.repository import place
+    from audmodel.core.repository import identity
 
-    return place.is_server(_kind(backend))
+    return identity.is_server(_kind(backend))
 
 
 def _kind(backend: str) -> object:

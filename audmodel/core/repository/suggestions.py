@@ -31,7 +31,7 @@ def similar_model(text: str) -> str:
         known.update(map(str, models), (model.short for model in models))
         known.update(registry.alias_names())
 
-    for place in config.REPOSITORIES:
+    for repository in config.REPOSITORIES:
         with contextlib.suppress(AudmodelError):
-            each(names, [place])
+            each(names, [repository])
     return "" if text in known else did_you_mean(text, known)

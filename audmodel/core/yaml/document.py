@@ -13,14 +13,8 @@ and all errors of a document raise the same typed error.
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
-import datetime
-import itertools
-import numbers
-import re
 from typing import Any
 from typing import cast
 
@@ -28,36 +22,23 @@ import yaml
 
 from audmodel.core.errors import InvalidDataError
 from audmodel.core.errors import InvalidDocumentError
+from audmodel.core.yaml import checks
 from audmodel.core.yaml import python_tags
+from audmodel.core.yaml.checks import MAX_BYTES as MAX_BYTES
+from audmodel.core.yaml.checks import TUPLE_TAG
+from audmodel.core.yaml.checks import YAML_TAG
+from audmodel.core.yaml.plain import Plain
+from audmodel.core.yaml.plain import is_same
+from audmodel.core.yaml.plain import is_simple
 
 
-MAX_BYTES = 4 * 1024 * 1024
-MAX_EXPANSION = 16 * MAX_BYTES
-MAX_DEPTH = 64
-MAX_NODES = 200_000
 # Python writes numbers of up to 4300 digits
 MAX_NUMBER = 4400
-# libyaml compares each of these directives with all before
-MAX_TAG_DIRECTIVES = 1000
 # A dictionary of fewer keys is fast with any keys
 _FEW_KEYS = 1000
 
-_YAML_TAG = "tag:yaml.org,2002:"
-_TUPLE_TAG = f"{_YAML_TAG}python/tuple"
-_FLOAT_TAG = f"{_YAML_TAG}float"
-_INT_TAG = f"{_YAML_TAG}int"
-_TAGS = {
-    _TUPLE_TAG,
-    *python_tags.TAGS,
-    *(
-        f"{_YAML_TAG}{name}"
-        for name in (
-            "binary bool float int map merge null omap pairs seq set str timestamp"
-        ).split()
-    ),
-}
-
-
+_FLOAT_TAG = f"{YAML_TAG}float"
+_INT_TAG = f"{YAML_TAG}int"
 # The C classes are missing if PyYAML was built without libyaml
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -100,7 +81,7 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
         return number
 
 
-_Loader.add_constructor(_TUPLE_TAG, _Loader.construct_tuple)
+_Loader.add_constructor(TUPLE_TAG, _Loader.construct_tuple)
 _Loader.add_constructor(_FLOAT_TAG, _Loader.construct_number)
 _Loader.add_constructor(_INT_TAG, _Loader.construct_number)
 for _tag, _constructor in python_tags.CONSTRUCTORS.items():
@@ -116,14 +97,14 @@ class _FastDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignor
 
 
 def _represent_tuple(dumper: Any, data: tuple[Any, ...]) -> yaml.Node:
-    return cast(yaml.Node, dumper.represent_sequence(_TUPLE_TAG, data))
+    return cast(yaml.Node, dumper.represent_sequence(TUPLE_TAG, data))
 
 
 def _represent_set(dumper: Any, data: set[Any]) -> yaml.Node:
     # The order of a set differs from one process to the next
     items = sorted(data, key=lambda item: (type(item).__name__, repr(item)))
     return cast(
-        yaml.Node, dumper.represent_mapping(f"{_YAML_TAG}set", dict.fromkeys(items))
+        yaml.Node, dumper.represent_mapping(f"{YAML_TAG}set", dict.fromkeys(items))
     )
 
 
@@ -160,9 +141,6 @@ def dump(data: Mapping[str, object], label: str, *, depth: int = 0) -> bytes:
         label: name of the argument, for messages
         depth: levels that the document will have around ``data``
 
-    Returns:
-        content of the document
-
     Raises:
         InvalidDataError: if ``data`` is no dictionary,
             holds objects,
@@ -198,8 +176,8 @@ def _write(
             f"'{label}' has to be a dictionary, not {type(data).__name__}."
         )
     try:
-        plain = _Plain(label).convert(data, label, depth)
-        dumper: Any = _FastDumper if _is_simple(plain) else _Dumper
+        plain = Plain(label).convert(data, label, depth)
+        dumper: Any = _FastDumper if is_simple(plain) else _Dumper
         text = yaml.dump(plain, Dumper=dumper, sort_keys=False)
         content = text.encode("ascii")
         # Only documents that can be read again are written
@@ -211,7 +189,7 @@ def _write(
         raise InvalidDataError(
             f"'{label}' cannot be stored: {_reason(error)}."
         ) from error
-    if not _is_same(plain, stored):
+    if not is_same(plain, stored):
         raise InvalidDataError(
             f"'{label}' cannot be stored, since reading it gives other values."
         )
@@ -235,110 +213,6 @@ def show(data: Mapping[str, object], *, ascii_only: bool = False) -> str:
         data, Dumper=_Shown, sort_keys=False, allow_unicode=not ascii_only
     )
     return text
-
-
-class _Plain:
-    r"""Makes values with the same content of Python's own types.
-
-    Args:
-        label: name of the argument, for messages
-
-    """
-
-    def __init__(self, label: str) -> None:
-        self._label = label
-        self._count = 0
-
-    def convert(self, value: Any, where: str, depth: int) -> Any:
-        self._count += 1
-        if self._count > MAX_NODES:
-            raise InvalidDataError(
-                f"'{self._label}' has more than {MAX_NODES} values, "
-                "keys of dictionaries included."
-            )
-        if value is None or type(value) in _PLAIN_TYPES:
-            return value
-        if isinstance(value, Mapping | list | tuple | set | frozenset):
-            if depth >= MAX_DEPTH:
-                raise InvalidDataError(
-                    f"'{self._label}' is nested too deep, more than {MAX_DEPTH} levels."
-                )
-            return self._collection(value, where, depth + 1)
-        if isinstance(value, str):
-            return str.__str__(value)
-        for kind, plain in _NUMBERS:
-            if isinstance(value, kind):
-                return plain(value)
-        raise InvalidDataError(
-            f"{where} is of type {type(value).__name__} and cannot be stored. "
-            "Use strings, numbers, dates, times, paths, "
-            "and lists, tuples, sets, or dictionaries of them."
-        )
-
-    def _collection(self, value: Any, where: str, depth: int) -> Any:
-        if isinstance(value, Mapping):
-            return {
-                self.convert(key, where, depth): self.convert(
-                    item, f"{where}[{key!r}]", depth
-                )
-                for key, item in value.items()
-            }
-        items = [self.convert(item, where, depth) for item in value]
-        if isinstance(value, list | tuple):
-            return items if isinstance(value, list) else tuple(items)
-        return set(items)
-
-
-# From the narrowest kind on
-_NUMBERS: tuple[tuple[type, type], ...] = (
-    (numbers.Integral, int),
-    (numbers.Real, float),
-    (numbers.Complex, complex),
-)
-_PLAIN_TYPES = {
-    bool,
-    int,
-    float,
-    str,
-    bytes,
-    datetime.date,
-    datetime.datetime,
-    *python_tags.TYPES,
-}
-# libyaml writes other texts, long and empty keys, and keys that are
-# no scalars in another way than PyYAML, which earlier releases used
-_SIMPLE_TEXT = re.compile(r"[ -~]*")
-_SIMPLE_KEY = re.compile(r"[ -~]{1,100}")
-
-
-def _is_simple(value: Any, pattern: re.Pattern[str] = _SIMPLE_TEXT) -> bool:
-    r"""Whether libyaml writes the same bytes for a plain value as PyYAML."""
-    if isinstance(value, str):
-        return pattern.fullmatch(value) is not None
-    if isinstance(value, dict):
-        return all(
-            isinstance(key, str) and _is_simple(key, _SIMPLE_KEY) and _is_simple(item)
-            for key, item in value.items()
-        )
-    if isinstance(value, list | tuple):
-        return all(map(_is_simple, value))
-    return value is None or type(value) in (bool, int, float, datetime.date)
-
-
-def _is_same(value: Any, other: Any) -> bool:
-    r"""Whether two plain values are of the same types and equal."""
-    if type(value) is not type(other):
-        return False
-    if isinstance(value, dict):
-        return _is_same(list(value.items()), list(other.items()))
-    if isinstance(value, list | tuple):
-        return len(value) == len(other) and all(map(_is_same, value, other))
-    if isinstance(value, float) and value == 0:
-        return repr(value) == repr(other)
-    if isinstance(value, datetime.datetime):
-        return bool(value.isoformat() == other.isoformat())
-    # Not a number does not equal itself
-    return bool(value == other) or repr(value) == repr(other)
 
 
 @dataclass(frozen=True)
@@ -378,14 +252,14 @@ def load(content: bytes, source: str, *, optional: str | None = None) -> dict[st
             f"the {MAX_BYTES} that a document may have."
         )
     try:
-        _check_directives(content)
-        _check_events(content)
+        checks.check_directives(content)
+        checks.check_events(content, _Loader)
         loader = _Loader(content)
         try:
             node = loader.get_single_node()
             if node is None:
                 return {}
-            _check_expansion(node)
+            checks.check_expansion(node)
             apart = _take_out(node, optional)
             data = _construct(loader, node)
             if apart is not None and isinstance(data, dict):
@@ -421,7 +295,7 @@ def _take_out(root: yaml.Node, name: str | None) -> yaml.Node | None:
 
 
 def _construct(loader: Any, node: yaml.Node) -> Any:
-    _check_tags(node)
+    checks.check_tags(node)
     return loader.construct_document(node)
 
 
@@ -435,100 +309,3 @@ def _construct_if_possible(loader: Any, node: yaml.Node) -> Any:
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return text[:300]
-
-
-def _check_directives(content: bytes) -> None:
-    r"""Refuse thousands of ``%TAG`` directives, which take quadratic time."""
-    if content.count(b"%") <= MAX_TAG_DIRECTIVES:
-        return
-    has_mark = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    text = content.decode("utf-16" if has_mark else "utf-8", "replace")
-    lines = (line.lstrip("\ufeff") for line in text.splitlines())
-    if sum(line.startswith("%TAG") for line in lines) > MAX_TAG_DIRECTIVES:
-        raise yaml.YAMLError(f"more than {MAX_TAG_DIRECTIVES} tags are declared")
-
-
-def _check_events(content: bytes) -> None:
-    r"""Refuse great depth and many values before anything is built."""
-    depth = 0
-    for number, event in enumerate(yaml.parse(content, Loader=_Loader)):
-        if number > 2 * MAX_NODES:
-            raise yaml.YAMLError(f"more than {MAX_NODES} values")
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > MAX_DEPTH:
-            raise yaml.YAMLError(f"nested more than {MAX_DEPTH} times")
-
-
-def _check_tags(root: yaml.Node) -> None:
-    r"""Refuse foreign tags before anything is constructed."""
-    nodes, seen = [root], {id(root)}
-    while nodes:
-        node = nodes.pop()
-        if node.tag not in _TAGS:
-            raise yaml.YAMLError(f"tag {str(node.tag)[:100]!r} is not allowed")
-        for item in _items(node):
-            if id(item) not in seen:
-                seen.add(id(item))
-                nodes.append(item)
-
-
-def _items(node: yaml.Node) -> Iterable[yaml.Node]:
-    if isinstance(node, yaml.ScalarNode):
-        return ()
-    if isinstance(node, yaml.MappingNode):
-        return itertools.chain.from_iterable(node.value)
-    items: list[yaml.Node] = node.value
-    return items
-
-
-def _check_keys(node: yaml.Node) -> None:
-    r"""Refuse a mapping that has a key twice."""
-    if not isinstance(node, yaml.MappingNode):
-        return
-    seen: set[tuple[str, str]] = set()
-    for name, _ in node.value:
-        if isinstance(name, yaml.ScalarNode):
-            if (name.tag, name.value) in seen:
-                raise yaml.YAMLError(f"key {name.value[:100]!r} occurs twice")
-            seen.add((name.tag, name.value))
-
-
-def _check_expansion(root: yaml.Node) -> None:
-    r"""Refuse references that expand to too much, or to themselves.
-
-    A document may refer to the same value several times.
-    A value counts once for each reference,
-    since a program that walks through the data visits it as often.
-    """
-    sizes: dict[int, tuple[int, int]] = {}
-    open_nodes: set[int] = set()
-
-    def measure(node: yaml.Node) -> tuple[int, int]:
-        key = id(node)
-        if key in sizes:
-            return sizes[key]
-        if key in open_nodes:
-            raise yaml.YAMLError("a value refers to itself")
-        if isinstance(node, yaml.ScalarNode):
-            return 1, len(node.value)
-        open_nodes.add(key)
-        _check_keys(node)
-        values, length = 1, 0
-        for item in _items(node):
-            more, longer = measure(item)
-            values += more
-            length += longer
-        for count, most, what in (
-            (values, MAX_NODES, "values"),
-            (length, MAX_EXPANSION, "characters"),
-        ):
-            if count > most:
-                raise yaml.YAMLError(f"references expand to more than {most} {what}")
-        open_nodes.discard(key)
-        sizes[key] = values, length
-        return sizes[key]
-
-    measure(root)

@@ -292,9 +292,6 @@ def represent(dumper: Any, value: Any) -> yaml.Node:
         dumper: dumper of the document
         value: value of one of the types
 
-    Returns:
-        the node
-
     """
     if isinstance(value, complex):
         return cast(yaml.Node, _Representer.represent_complex(dumper, value))

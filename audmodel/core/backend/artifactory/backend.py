@@ -14,7 +14,6 @@ import tempfile
 from typing import IO
 from typing import TYPE_CHECKING
 from typing import Any
-from urllib.parse import urlsplit
 
 from audmodel.core.backend.artifactory import server as artifactory_requests
 from audmodel.core.backend.artifactory.server import LARGEST_JSON
@@ -22,19 +21,20 @@ from audmodel.core.backend.artifactory.server import MIB
 from audmodel.core.backend.artifactory.server import Checksums
 from audmodel.core.backend.artifactory.server import Server
 from audmodel.core.backend.base import ANY
-from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.host import without_login
 from audmodel.core.backend.http import credentials
-from audmodel.core.backend.http.objects import CHUNK
-from audmodel.core.backend.http.objects import Answer
-from audmodel.core.backend.http.objects import RemoteBackend
-from audmodel.core.backend.http.transfer import FailureError
+from audmodel.core.backend.http.backend import CHUNK
+from audmodel.core.backend.http.backend import RemoteBackend
+from audmodel.core.backend.http.store import ObjectResponse
 from audmodel.core.backend.http.transfer import Kind
+from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import server_time
+from audmodel.core.backend.http.urls import server
 from audmodel.core.errors import ConfigurationError
+from audmodel.core.ranges import Buffer
 
 
 if TYPE_CHECKING:
@@ -62,11 +62,12 @@ class Artifactory(RemoteBackend):
 
     """
 
-    weakness = (
+    no_conditional_writes = (
         "Artifactory has no conditional writes. "
         "Let publishers use an account that may deploy but not overwrite archives, "
         "see the documentation on backends, or let only one publish at a time."
     )
+    deletes_blindly = True
 
     def __init__(
         self,
@@ -83,18 +84,18 @@ class Artifactory(RemoteBackend):
         if authentication is None:
             authentication = credentials.artifactory_credentials(host)
         if authentication is not None:
-            credentials.hide(authentication[1])
+            credentials.register_secrets(authentication[1])
             credentials.check(f"The credentials for {host!r}", *authentication)
         self._store: Server = Server(self._url, repository, authentication)
 
     # ------------------------------------------------------------ small objects
 
-    def _has_checksum(self, answer: Answer) -> bool:
-        return _CHECKSUM in answer.headers
+    def _has_checksum(self, response: ObjectResponse) -> bool:
+        return _CHECKSUM in response.headers
 
-    def _checked(self, answer: Answer, data: bytes) -> StoredObject:
+    def _checked(self, response: ObjectResponse, data: bytes) -> StoredObject:
         digest = hashlib.sha256(data).hexdigest()
-        expected = answer.headers.get(_CHECKSUM)
+        expected = response.headers.get(_CHECKSUM)
         return StoredObject(data, digest, expected not in (None, digest))
 
     def create_object(self, path: str, data: bytes) -> bool:  # noqa: D102
@@ -103,7 +104,7 @@ class Artifactory(RemoteBackend):
             return False
         try:
             self._deploy_small(path, data)
-        except FailureError as failure:
+        except RequestError as failure:
             # An account that may not overwrite is refused
             # if another client was faster, or if a response was lost
             stored = self.read_object(path, limit=LARGEST_JSON)
@@ -114,9 +115,9 @@ class Artifactory(RemoteBackend):
             ) from failure
         return True
 
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:  # noqa: D102
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:  # noqa: D102
         current = self.read_damaged(path, limit=LARGEST_JSON)
-        if current is None or current.tag != tag:
+        if current is None or current.etag != etag:
             return False
         self._put(path, data)
         return True
@@ -136,22 +137,18 @@ class Artifactory(RemoteBackend):
                 "the response has no checksum, or no time."
             ) from None
 
-    def delete_object(self, path: str, tag: str) -> bool:  # noqa: D102
+    def delete_object(self, path: str, etag: str) -> bool:  # noqa: D102
         def attempt() -> bool:
             # Another process may have stored a new one since the last attempt
-            if not self._has_tag(path, tag):
+            if not self._has_etag(path, etag):
                 return self.stat_object(path) is None
             self._store.send("DELETE", self.object_url(path)).close()
             return True
 
         try:
             return self._store.repeat("delete", path, attempt, (Kind.ABSENT,))
-        except FailureError:
+        except RequestError:
             return True
-
-    @property
-    def deletes_blindly(self) -> bool:  # noqa: D102
-        return True
 
     def now(self) -> datetime.datetime:  # noqa: D102
         what = f"Could not get the time of '{self._url}'"
@@ -165,9 +162,6 @@ class Artifactory(RemoteBackend):
 
     # ------------------------------------------------------------ listing
 
-    def list_objects(self, folder: str) -> list[str]:  # noqa: D102
-        return list(self.object_sizes(folder))
-
     def object_sizes(self, folder: str) -> Mapping[str, int | None]:  # noqa: D102
         url = f"{self._store.storage_url(folder)}?list&deep=1&listFolders=0"
         try:
@@ -179,7 +173,7 @@ class Artifactory(RemoteBackend):
                 # Some editions lack this call, and anonymous users may not use it
                 expected=(Kind.ABSENT, Kind.DENIED, Kind.OTHER),
             )
-        except FailureError as failure:
+        except RequestError as failure:
             found = [] if failure.kind is Kind.ABSENT else self._walk(folder)
             return dict.fromkeys(found)
         return {
@@ -199,17 +193,17 @@ class Artifactory(RemoteBackend):
     def _children(self, folder: str) -> list[tuple[str, bool]]:
         r"""Names in a folder, and whether they are of folders."""
         try:
-            answer = self._store.call(
+            response = self._store.call(
                 "list",
                 folder,
                 lambda: self._store.send("GET", self._store.storage_url(folder)),
                 body=True,
             )
-        except FailureError:
+        except RequestError:
             return []
         children = [
             (str(child["uri"]).strip("/"), _is_folder(child))
-            for child in answer.get("children", [])
+            for child in response.get("children", [])
         ]
         # A folder that is its own child has no end
         return [
@@ -229,7 +223,7 @@ class Artifactory(RemoteBackend):
         num_workers: int = 1,
         before_commit: Callable[[], None] = lambda: None,
         replaces: str | None = ANY,
-        new_tag: bool = False,
+        new_etag: bool = False,
     ) -> str | None:
         remaining = iter(chunks)
         pieces: list[Buffer] = []
@@ -245,7 +239,7 @@ class Artifactory(RemoteBackend):
                 return None
             data = b"".join(pieces)
             self._put(path, data)
-            return self.tag_of(data)
+            return self.etag_of(data)
         # The checksums are sent before the content,
         # but are known only after all of it was made.
         # The file has no name, and vanishes with the process
@@ -260,20 +254,10 @@ class Artifactory(RemoteBackend):
             self._put_large(path, file, checksums)
             return checksums.sha256
 
-    def _may_write(self, path: str, replaces: str | None) -> bool:
-        return self._has_tag(path, replaces) or not self._exists(path)
-
-    def _has_tag(self, path: str, tag: str | None) -> bool:
-        r"""Whether an object has an etag, or is absent if that is ``None``."""
-        if tag == ANY:
-            return True
-        found = self.stat_object(path)
-        return tag == (found.tag if found else None)
-
     def _put(self, path: str, data: bytes) -> None:
         try:
             self._deploy_small(path, data)
-        except FailureError as failure:
+        except RequestError as failure:
             raise failure.error(f"Could not store '{self.object_url(path)}'") from (
                 failure
             )
@@ -301,11 +285,11 @@ class Artifactory(RemoteBackend):
                     checksums,
                     lambda: self._deploy_request(path, by_checksum, b""),
                 )
-            except FailureError as failure:
+            except RequestError as failure:
                 if failure.kind is not Kind.ABSENT:
                     raise
                 self._deploy(path, checksums, send)
-        except FailureError as failure:
+        except RequestError as failure:
             raise failure.error(f"Could not store '{self.object_url(path)}'") from (
                 failure
             )
@@ -319,11 +303,11 @@ class Artifactory(RemoteBackend):
         r"""Store an object, and make sure that it arrived undamaged.
 
         Raises:
-            FailureError: if the server refuses it
+            RequestError: if the server refuses it
             RepositoryError: if it cannot be stored
 
         """
-        answer = self._store.call(
+        response = self._store.call(
             "store",
             path,
             send,
@@ -331,10 +315,10 @@ class Artifactory(RemoteBackend):
             expected=(Kind.ABSENT, Kind.DENIED),
             is_write=True,
         )
-        if not checksums.match(answer.get("checksums", {})):
+        if not checksums.match(response.get("checksums", {})):
             stored = self.stat_object(path)
             if stored is not None:
-                self.delete_object(path, stored.tag)
+                self.delete_object(path, stored.etag)
             raise RepositoryError(
                 f"Could not store '{self.object_url(path)}': "
                 "its checksum on the server differs."
@@ -362,7 +346,7 @@ class Artifactory(RemoteBackend):
                 lambda: self._store.send("GET", self._store.storage_url(path)),
                 body=True,
             )
-        except FailureError as failure:
+        except RequestError as failure:
             raise self._missing(path) from failure
 
     def _checksum(self, path: str) -> str:
@@ -382,7 +366,7 @@ class Artifactory(RemoteBackend):
         url = self._store.management_url()
         try:
             self._store.send(method, url, json=settings).close()
-        except FailureError as failure:
+        except RequestError as failure:
             raise failure.error(
                 f"Could not {action} the repository '{self.repository}'"
             ) from failure
@@ -402,27 +386,14 @@ class Artifactory(RemoteBackend):
         with open(src_path, "rb") as file:
             self.write_object(dst_path, iter(lambda: file.read(CHUNK), b""))
 
-    def _remove_file(self, path: str) -> None:
-        self.delete_object(path, self._existing_state(path).tag)
-
     def _size(self, path: str) -> int:
         return int(self._description(path)["size"])
 
 
 def _base_url(host: str) -> str:
-    if "@" in host:
-        # The URL appears in messages
-        raise ConfigurationError(
-            "The host of a repository must not hold credentials, "
-            "see the documentation on authentication for their place."
-        )
     url = host if "://" in host else f"https://{host}"
-    try:
-        parts = urlsplit(url)
-        valid = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid or parts.scheme not in ("http", "https") or parts.query:
+    parts = server(url)
+    if parts is None or parts.scheme not in ("http", "https") or parts.query:
         raise ConfigurationError(f"{host!r} is not the URL of a server.")
     return url.rstrip("/")
 

@@ -16,28 +16,29 @@ from typing import ClassVar
 from typing import cast
 from urllib.parse import quote
 
-from audmodel.core.backend.base import Buffer
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.http import connections
 from audmodel.core.backend.http import credentials
 from audmodel.core.backend.http.agent import user_agent
-from audmodel.core.backend.http.objects import Answer
-from audmodel.core.backend.http.objects import Store
+from audmodel.core.backend.http.causes import translated
 from audmodel.core.backend.http.reasons import FULL
 from audmodel.core.backend.http.reasons import TOO_LARGE
 from audmodel.core.backend.http.reasons import message_of
 from audmodel.core.backend.http.reasons import not_reached
 from audmodel.core.backend.http.reasons import not_trusted
 from audmodel.core.backend.http.reasons import said
+from audmodel.core.backend.http.store import ObjectResponse
+from audmodel.core.backend.http.store import Store
+from audmodel.core.backend.http.transfer import AMBIGUOUS_STATUS
 from audmodel.core.backend.http.transfer import BUSY_STATUS
-from audmodel.core.backend.http.transfer import LOST_STATUS
-from audmodel.core.backend.http.transfer import FailureError
 from audmodel.core.backend.http.transfer import Kind
+from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import Stream
 from audmodel.core.backend.http.transfer import read_body
 from audmodel.core.backend.http.transfer import unsendable
 from audmodel.core.process import requests as interruption
 from audmodel.core.process.shared import Shared
+from audmodel.core.ranges import Buffer
 
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ _MEANINGS = {
     401: (Kind.DENIED, _REFUSED),
     403: (Kind.DENIED, _DENIED),
     # The checksums of what was sent and received differ
-    409: (Kind.LOST, "the server answered 409."),
+    409: (Kind.AMBIGUOUS, "the server responded with 409."),
     413: (Kind.OTHER, TOO_LARGE),
     416: (Kind.RANGE, "the object does not have these bytes (416)."),
     507: (Kind.OTHER, FULL),
@@ -133,7 +134,7 @@ class Server(Store):
     """
 
     # Requests to Artifactory have no conditions
-    other_tag = Kind.CONDITION
+    other_etag = Kind.CONDITION
 
     def __init__(
         self, url: str, repository: str, login: tuple[str, str] | None
@@ -177,7 +178,7 @@ class Server(Store):
             response, to be closed
 
         Raises:
-            FailureError: if it fails
+            RequestError: if it fails
 
         """
         from requests.exceptions import RequestException
@@ -195,23 +196,16 @@ class Server(Store):
                 **arguments,
             )
 
-        failure = None
-        try:
-            answer = request() if method == "GET" else interruption.finish(request)
-        except (RequestException, ValueError) as error:
-            failure = _unanswered(error, self._url)
-        if failure is not None:
-            try:
-                # Outside of the handler, as the frames below know secrets
-                raise self.failed(failure)
-            finally:
-                # An error that refers to itself by its traceback keeps all frames
-                del failure
+        response = translated(
+            request if method == "GET" else lambda: interruption.finish(request),
+            (RequestException, ValueError),
+            lambda error: self.failed(_no_response(error, self._url)),
+        )
         self.reached = True
-        if 200 <= answer.status_code < 300:
-            return answer
-        with contextlib.closing(answer):
-            raise self.failed(_answered(answer, anonymous=self._login is None))
+        if 200 <= response.status_code < 300:
+            return response
+        with contextlib.closing(response):
+            raise self.failed(_failure_of(response, anonymous=self._login is None))
 
     def distrust(self) -> None:  # noqa: D102
         self._session().trust.withdraw()
@@ -241,36 +235,33 @@ class Server(Store):
             expected: failures that the caller handles
             is_write: whether it stores something
 
-        Returns:
-            body of the response
-
         Raises:
-            FailureError: if it fails as expected
+            RequestError: if it fails as expected
             RepositoryError: if the request fails
 
         """
 
         def attempt() -> dict[str, Any]:
-            with contextlib.closing(send()) as answer:
-                return _json(answer, required=body)
+            with contextlib.closing(send()) as response:
+                return _json(response, required=body)
 
         return self.repeat(action, path, attempt, expected, is_write=is_write)
 
     @contextmanager
     def get(  # noqa: D102
-        self, path: str, bytes_: str = "", tag: str = ""
-    ) -> Iterator[Answer]:
+        self, path: str, bytes_: str = "", etag: str = ""
+    ) -> Iterator[ObjectResponse]:
         headers = {"Range": bytes_} if bytes_ else {}
         with contextlib.closing(
             self.send("GET", self.url(path), headers=headers)
         ) as found:
             # It may have redirected to another server that has the content
             if not any(map(_is_marked, [*found.history, found])):
-                raise FailureError(
+                raise RequestError(
                     Kind.OTHER, _NOT_ARTIFACTORY.format(found.status_code)
                 )
             stream: Stream = found.raw
-            yield Answer(found.status_code, found.headers, stream)
+            yield ObjectResponse(found.status_code, found.headers, stream)
 
     def found_absent(self) -> None:  # noqa: D102
         # Once per process
@@ -278,23 +269,23 @@ class Server(Store):
         if key in _known_repositories:
             return
         what = f"Could not find the repository '{self._url}/{self._repository}'"
-        retry = self.retry()
-        while True:
+
+        def attempt() -> None:
             try:
                 self.send("GET", self.storage_url("/")).close()
-            except FailureError as failure:
+            except RequestError as failure:
                 if failure.kind is Kind.ABSENT:
                     raise RepositoryNotFoundError(
                         f"{what}: it does not exist. "
                         "Create it, or correct name and host.",
                         failure.cause,
                     ) from failure
-                if failure.is_transient:
-                    retry.pause(failure, what)
-                    continue
                 # An account without access to the repository may still read objects
-            _known_repositories.add(key)
-            return
+                if failure.is_transient:
+                    raise
+
+        self.retry().run(attempt, what)
+        _known_repositories.add(key)
 
 
 def _make_session(url: str, login: tuple[str, str] | None) -> _Session:
@@ -351,29 +342,29 @@ def _make_session(url: str, login: tuple[str, str] | None) -> _Session:
     return session
 
 
-def _answered(answer: requests.Response, *, anonymous: bool) -> FailureError:
+def _failure_of(response: requests.Response, *, anonymous: bool) -> RequestError:
     r"""What a response other than success means."""
     from requests.exceptions import HTTPError
 
-    after = answer.headers.get("Retry-After", "")
-    body = _body(answer)
-    kind, reason = _meaning(answer, body, anonymous=anonymous)
-    words = said(message_of(body), answer.headers.get("X-Request-Id", ""))
-    cause = HTTPError(f"{answer.status_code} {answer.reason}")
-    return FailureError(
+    after = response.headers.get("Retry-After", "")
+    body = _body(response)
+    kind, reason = _meaning(response, body, anonymous=anonymous)
+    words = said(message_of(body), response.headers.get("X-Request-Id", ""))
+    cause = HTTPError(f"{response.status_code} {response.reason}")
+    return RequestError(
         kind, f"{reason}{words}", cause, float(after) if after.isdecimal() else 0.0
     )
 
 
 def _meaning(
-    answer: requests.Response, body: bytes, *, anonymous: bool
+    response: requests.Response, body: bytes, *, anonymous: bool
 ) -> tuple[Kind, str]:
-    status = answer.status_code
-    if status in BUSY_STATUS | LOST_STATUS:
-        kind = Kind.BUSY if status in BUSY_STATUS else Kind.LOST
-        return kind, f"the server answered {status}."
+    status = response.status_code
+    if status in BUSY_STATUS | AMBIGUOUS_STATUS:
+        kind = Kind.BUSY if status in BUSY_STATUS else Kind.AMBIGUOUS
+        return kind, f"the server responded with {status}."
     if status == 404:
-        if _is_artifactory(answer, body):
+        if _is_artifactory(response, body):
             return Kind.ABSENT, "there is no such object (404)."
         return Kind.OTHER, _NOT_ARTIFACTORY.format(status)
     if status in (401, 403) and anonymous:
@@ -381,22 +372,22 @@ def _meaning(
             f"access is denied ({status}), and no credentials were found. "
             f"Looked in {credentials.artifactory_places()}."
         )
-    return _MEANINGS.get(status, (Kind.OTHER, f"the server answered {status}."))
+    return _MEANINGS.get(status, (Kind.OTHER, f"the server responded with {status}."))
 
 
-def _body(answer: requests.Response) -> bytes:
+def _body(response: requests.Response) -> bytes:
     r"""Body of an error response, empty if it cannot be read."""
     from urllib3.exceptions import HTTPError
 
     try:
-        return read_body(answer.raw, LARGEST_ERROR) or b""
+        return read_body(response.raw, LARGEST_ERROR) or b""
     except (HTTPError, ValueError, OSError):
         return b""
 
 
-def _is_artifactory(answer: requests.Response, body: bytes) -> bool:
+def _is_artifactory(response: requests.Response, body: bytes) -> bool:
     r"""Whether a response is from Artifactory, and not from a proxy."""
-    if _is_marked(answer):
+    if _is_marked(response):
         return True
     try:
         data = json.loads(body)
@@ -405,15 +396,15 @@ def _is_artifactory(answer: requests.Response, body: bytes) -> bool:
     return isinstance(data, dict) and isinstance(data.get("errors"), list)
 
 
-def _is_marked(answer: requests.Response) -> bool:
+def _is_marked(response: requests.Response) -> bool:
     r"""Whether a response has HTTP headers that only Artifactory sends."""
     return any(
         name.lower().startswith(("x-artifactory-", "x-checksum-", "x-jfrog-"))
-        for name in answer.headers
+        for name in response.headers
     )
 
 
-def _unanswered(error: Exception, url: str) -> FailureError:
+def _no_response(error: Exception, url: str) -> RequestError:
     r"""What it means that there was no response."""
     from requests import exceptions
     from urllib3.exceptions import MaxRetryError
@@ -429,40 +420,37 @@ def _unanswered(error: Exception, url: str) -> FailureError:
         is_proxy = isinstance(error, exceptions.ProxyError)
         return not_reached(error, url, proxy=is_proxy)
     if isinstance(error, exceptions.InvalidSchema | exceptions.TooManyRedirects):
-        return FailureError(
+        return RequestError(
             Kind.OTHER, "the server redirects to another server, or in a circle.", error
         )
     if isinstance(error, ValueError):
         return unsendable(error)
-    return FailureError(
-        Kind.LOST, f"there was no response ({type(error).__name__}).", error
+    return RequestError(
+        Kind.AMBIGUOUS, f"there was no response ({type(error).__name__}).", error
     )
 
 
-def _json(answer: requests.Response, *, required: bool) -> dict[str, Any]:
+def _json(response: requests.Response, *, required: bool) -> dict[str, Any]:
     r"""Body of a response."""
     from urllib3.exceptions import HTTPError
 
-    failure = None
-    length = Answer(answer.status_code, answer.headers, answer.raw).length
+    length = ObjectResponse(response.status_code, response.headers, response.raw).length
     if length is not None and length > LARGEST_JSON:
-        raise FailureError(Kind.OTHER, f"the response has {length} bytes.")
-    try:
-        body = read_body(answer.raw, LARGEST_JSON)
-        if body is None:
-            raise FailureError(Kind.OTHER, "the response is too long.")
-        data = json.loads(body)
-    except (HTTPError, ValueError, RecursionError, OSError) as error:
-        if not required:
-            return {}
-        failure = FailureError(Kind.LOST, "the response was truncated.", error)
-    if failure is not None:
-        try:
-            # Outside of the handler, as the frames below know secrets
-            raise failure
-        finally:
-            # An error that refers to itself by its traceback keeps all frames
-            del failure
+        raise RequestError(Kind.OTHER, f"the response has {length} bytes.")
+    kinds = (HTTPError, ValueError, RecursionError, OSError)
+
+    def load() -> Any:
+        with contextlib.suppress(*(() if required else kinds)):
+            body = read_body(response.raw, LARGEST_JSON)
+            if body is None:
+                raise RequestError(Kind.OTHER, "the response is too long.")
+            return json.loads(body)
+        return {}
+
+    def meaning(error: Exception) -> RequestError:
+        return RequestError(Kind.AMBIGUOUS, "the response was truncated.", error)
+
+    data = translated(load, kinds, meaning)
     return data if isinstance(data, dict) else {}
 
 

@@ -9,12 +9,47 @@ Tools that collect errors record all of this.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import re
 import traceback
 from types import FrameType
 from typing import Any
+from typing import TypeVar
 
 from audmodel.core.backend.http import credentials
+
+
+Result = TypeVar("Result")
+
+
+def translated(
+    call: Callable[[], Result],
+    kinds: tuple[type[Exception], ...],
+    meaning: Callable[[Exception], Exception],
+) -> Result:
+    r"""Result of a call, with errors of ours in place of those of libraries.
+
+    They do not refer to those as context, whose frames know secrets.
+
+    Args:
+        call: function to call
+        kinds: errors of libraries that it may raise
+        meaning: returns the error to raise in place of one of them
+
+    Returns:
+        result of ``call``
+
+    """
+    try:
+        return call()
+    except kinds as error:
+        failure = meaning(error)
+    try:
+        # Outside of the handler, so that it has no context
+        raise failure
+    finally:
+        # An error that refers to itself by its traceback keeps all frames
+        del failure
 
 
 def without_secrets(error: Exception) -> Exception:

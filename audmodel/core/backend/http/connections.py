@@ -11,8 +11,8 @@ from typing import cast
 
 from audmodel.core.backend.http import pace
 from audmodel.core.process.requests import Requests
+from audmodel.core.process.requests import cancelled
 from audmodel.core.process.requests import current
-from audmodel.core.process.requests import ended
 
 
 class Trust:
@@ -74,10 +74,10 @@ class _Guarded(pace.Connection):
         self._socket = self.sock
         self._process = os.getpid()
         self._opened = time.monotonic()
-        if ended():
-            self.cut()
+        if cancelled():
+            self.shut_down()
 
-    def cut(self) -> None:
+    def shut_down(self) -> None:
         r"""Shut the socket down, so that blocked reads fail."""
         # That of a parent process is still in use there
         if self._socket is not None and self._process == os.getpid():

@@ -26,7 +26,7 @@ _LOGGERS = (
     "botocore.utils",
     "urllib3.connectionpool",
 )
-_HIDDEN = "***"
+_REDACTED = "***"
 # Shorter secrets protect nothing, and are part of many words
 _SHORTEST = 4
 
@@ -115,9 +115,6 @@ def existing_bundle(path: str, what: str) -> str:
         path: path of the file
         what: what names it, for messages
 
-    Returns:
-        path
-
     Raises:
         ConfigurationError: if there is no such file
 
@@ -201,9 +198,6 @@ def boolean(value: str, what: str) -> bool:
     Args:
         value: the setting, empty means off
         what: what it is, for messages
-
-    Returns:
-        whether it is on
 
     Raises:
         ConfigurationError: if it is neither
@@ -295,9 +289,9 @@ class _Redaction(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
-        hidden = redact(message)
-        if hidden != message:
-            record.msg = hidden
+        redacted = redact(message)
+        if redacted != message:
+            record.msg = redacted
             record.args = None
         return True
 
@@ -308,21 +302,18 @@ _redaction = _Redaction()
 def redact(text: str) -> str:
     r"""Text without the secrets that are known.
 
-    Args:
-        text: any text
-
     Returns:
         text with ``***`` in place of the secrets
 
     """
     # One secret may be the beginning of another
     for secret in sorted(_redaction.secrets, key=len, reverse=True):
-        text = text.replace(secret, _HIDDEN)
+        text = text.replace(secret, _REDACTED)
     return text
 
 
-def hide(*secrets: str | None) -> None:
-    r"""Keep secrets out of the logs of botocore and urllib3.
+def register_secrets(*secrets: str | None) -> None:
+    r"""Redact secrets in the logs of botocore and urllib3 from now on.
 
     Args:
         secrets: what must not appear

@@ -127,12 +127,7 @@ class Connection:
             sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT)
 
     def send(self, data: Any) -> None:
-        r"""Send a part of a request.
-
-        Args:
-            data: the part
-
-        """
+        r"""Send a part of a request."""
         if not isinstance(data, bytes | bytearray | memoryview):
             # A file comes here piece by piece
             super().send(data)  # type: ignore[misc]

@@ -8,8 +8,8 @@ import re
 import socket
 
 from audmodel.core.backend.http import credentials
-from audmodel.core.backend.http.transfer import FailureError
 from audmodel.core.backend.http.transfer import Kind
+from audmodel.core.backend.http.transfer import RequestError
 
 
 FULL = "the storage is full, or its quota is used up. Make room, or ask for more."
@@ -52,9 +52,6 @@ def said(message: str, request: str = "") -> str:
 def message_of(body: bytes) -> str:
     r"""Explanation in the body of a response, empty if there is none.
 
-    Args:
-        body: body of the response
-
     Returns:
         message of JSON as Artifactory sends it, or title of a web page
 
@@ -72,7 +69,7 @@ def message_of(body: bytes) -> str:
     return found if isinstance(found, str) else ""
 
 
-def not_reached(error: Exception, url: str, *, proxy: bool = False) -> FailureError:
+def not_reached(error: Exception, url: str, *, proxy: bool = False) -> RequestError:
     r"""Why a server was not reached.
 
     Args:
@@ -98,10 +95,10 @@ def not_reached(error: Exception, url: str, *, proxy: bool = False) -> FailureEr
         )
     else:
         reason = "the server cannot be reached."
-    return FailureError(Kind.NOT_REACHED, reason, error)
+    return RequestError(Kind.NOT_REACHED, reason, error)
 
 
-def not_trusted(error: Exception) -> FailureError:
+def not_trusted(error: Exception) -> RequestError:
     r"""Why a connection cannot be used.
 
     Args:
@@ -118,7 +115,7 @@ def not_trusted(error: Exception) -> FailureError:
         )
     else:
         reason = f"the TLS connection failed: {error}"
-    return FailureError(Kind.OTHER, reason, error)
+    return RequestError(Kind.OTHER, reason, error)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -3,6 +3,7 @@ r"""Failures, retries and bodies of requests to any storage behind HTTP."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Container
 from collections.abc import Mapping
 import contextlib
 import datetime
@@ -12,15 +13,19 @@ import logging
 import random
 import time
 from typing import Protocol
+from typing import TypeVar
 
 from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.backend.errors import WriteUncertainError
+from audmodel.core.backend.http.causes import translated
 from audmodel.core.backend.http.causes import without_secrets
 from audmodel.core.process import requests as interruption
 
+
+Result = TypeVar("Result")
 
 logger = logging.getLogger("audmodel")
 
@@ -37,7 +42,7 @@ _PROGRESS = 256 * 1024
 _PIECE = 256 * 1024
 
 # Responses after which the outcome is unknown, and those after which nothing was done
-LOST_STATUS = frozenset({408, 500, 502, 504})
+AMBIGUOUS_STATUS = frozenset({408, 500, 502, 504})
 BUSY_STATUS = frozenset({425, 429, 503})
 
 
@@ -56,13 +61,13 @@ class Kind(enum.Enum):
     # The server was not reached, so nothing was done
     NOT_REACHED = enum.auto()
     # There was no response, so the outcome is unknown
-    LOST = enum.auto()
+    AMBIGUOUS = enum.auto()
     # The server is overloaded
     BUSY = enum.auto()
     OTHER = enum.auto()
 
 
-class FailureError(Exception):
+class RequestError(Exception):
     r"""A request failed.
 
     Args:
@@ -90,21 +95,18 @@ class FailureError(Exception):
     @property
     def is_transient(self) -> bool:
         r"""Whether the same request may succeed the next time."""
-        return self.kind in (Kind.NOT_REACHED, Kind.LOST, Kind.BUSY)
+        return self.kind in (Kind.NOT_REACHED, Kind.AMBIGUOUS, Kind.BUSY)
 
-    def as_busy(self, *kinds: Kind) -> FailureError:
+    def as_busy(self, *kinds: Kind) -> RequestError:
         r"""The same failure, as a transient one if it is of one of some kinds.
 
         Args:
             kinds: kinds that count as transient
 
-        Returns:
-            failure
-
         """
         if self.kind not in kinds:
             return self
-        return FailureError(Kind.BUSY, self.reason, self.cause, self.retry_after)
+        return RequestError(Kind.BUSY, self.reason, self.cause, self.retry_after)
 
     def error(self, what: str) -> RepositoryError:
         r"""The error that users see.
@@ -112,15 +114,12 @@ class FailureError(Exception):
         Args:
             what: what was tried, e.g. ``"Could not read 'https://...'"``
 
-        Returns:
-            error
-
         """
         classes: dict[Kind, type[RepositoryError]] = {
             Kind.NO_REPOSITORY: RepositoryNotFoundError,
             Kind.HIDDEN: HiddenError,
             Kind.NOT_REACHED: RepositoryUnreachableError,
-            Kind.LOST: RepositoryUnreachableError,
+            Kind.AMBIGUOUS: RepositoryUnreachableError,
             Kind.BUSY: RepositoryUnreachableError,
         }
         error = classes.get(self.kind, RepositoryError)(
@@ -130,7 +129,7 @@ class FailureError(Exception):
         return error
 
 
-def unsendable(error: Exception) -> FailureError:
+def unsendable(error: Exception) -> RequestError:
     r"""Failure of a request that could not even be made.
 
     The error may quote an HTTP header, or the URL of a proxy, with a secret.
@@ -139,11 +138,8 @@ def unsendable(error: Exception) -> FailureError:
     Args:
         error: error of the library that sends requests
 
-    Returns:
-        failure
-
     """
-    return FailureError(
+    return RequestError(
         Kind.OTHER,
         f"the request cannot be sent ({type(error).__name__}). "
         "Check host, credentials and proxy.",
@@ -156,9 +152,6 @@ def uncertain(what: str, error: RepositoryError) -> WriteUncertainError:
     Args:
         what: what was tried
         error: why the outcome could not be found out
-
-    Returns:
-        error
 
     """
     return WriteUncertainError(
@@ -174,9 +167,6 @@ def server_time(headers: Mapping[str, str], what: str) -> datetime.datetime:
     Args:
         headers: HTTP headers of a response, with names in lower case
         what: what was tried
-
-    Returns:
-        time
 
     Raises:
         RepositoryError: if the response does not tell
@@ -212,7 +202,36 @@ class Retry:
             self._reached = True
             self._start = time.monotonic()
 
-    def pause(self, failure: FailureError, what: str) -> None:
+    def run(
+        self,
+        attempt: Callable[[], Result],
+        what: str,
+        expected: Container[Kind] = (),
+    ) -> Result:
+        r"""Repeat a request until it succeeds, or the budget is spent.
+
+        Args:
+            attempt: sends the request once
+            what: what is tried, for messages
+            expected: failures that the caller handles
+
+        Returns:
+            result of ``attempt``
+
+        Raises:
+            RequestError: if it fails as expected
+            RepositoryError: if it fails
+
+        """
+        while True:
+            try:
+                return attempt()
+            except RequestError as failure:
+                if failure.kind in expected:
+                    raise
+                self.pause(failure, what)
+
+    def pause(self, failure: RequestError, what: str) -> None:
         r"""Wait before the next attempt.
 
         Args:
@@ -240,7 +259,7 @@ class Retry:
             hopeless
             or not failure.is_transient
             or elapsed + seconds > BUDGET
-            or interruption.ended()
+            or interruption.cancelled()
         ):
             raise failure.error(what)
         logger.info("%s: %s Trying again in %.1f s.", what, failure.reason, seconds)
@@ -270,17 +289,14 @@ def fill(
         received: called with numbers of bytes that arrived
 
     Raises:
-        FailureError: if the body ends early,
+        RequestError: if the body ends early,
             the connection breaks, or hardly anything arrives
 
     """
     from urllib3.exceptions import HTTPError
 
-    position = 0
-    failure = FailureError(
-        Kind.LOST, "the data ended early.", EOFError("the connection was closed")
-    )
-    try:
+    def read() -> int:
+        position = 0
         while position < len(view):
             data = stream.read1(min(_PIECE, len(view) - position))
             if not data:
@@ -288,29 +304,25 @@ def fill(
             view[position : position + len(data)] = data
             position += len(data)
             received(len(data))
-    except (HTTPError, OSError) as error:
-        failure = cut_off(error)
-    try:
-        if position < len(view):
-            # Outside of the handler, as the frames below know secrets
-            raise failure
-    finally:
-        # An error that refers to itself by its traceback keeps all frames
-        del failure
+        return position
+
+    if translated(read, (HTTPError, OSError), truncated) < len(view):
+        raise RequestError(
+            Kind.AMBIGUOUS,
+            "the data ended early.",
+            EOFError("the connection was closed"),
+        )
 
 
-def cut_off(error: Exception) -> FailureError:
+def truncated(error: Exception) -> RequestError:
     r"""Failure of a request whose response ends early.
 
     Args:
         error: error of the library that reads the body
 
-    Returns:
-        failure
-
     """
-    return FailureError(
-        Kind.LOST, f"the data ended early ({type(error).__name__}).", error
+    return RequestError(
+        Kind.AMBIGUOUS, f"the data ended early ({type(error).__name__}).", error
     )
 
 

@@ -7,39 +7,31 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import datetime
-from functools import partial
 import hashlib
 import re
 from typing import Any
 
 from audmodel.core.backend.base import ANY
-from audmodel.core.backend.base import Buffer
-from audmodel.core.backend.base import Chunk
-from audmodel.core.backend.base import Copying
-from audmodel.core.backend.base import CopySource
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.base import Upload
-from audmodel.core.backend.errors import CopyRefusedError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.host import without_login
-from audmodel.core.backend.http.objects import CHUNK
-from audmodel.core.backend.http.objects import Answer
-from audmodel.core.backend.http.objects import RemoteBackend
-from audmodel.core.backend.http.transfer import FailureError
+from audmodel.core.backend.http.backend import CHUNK
+from audmodel.core.backend.http.backend import RemoteBackend
+from audmodel.core.backend.http.store import ObjectResponse
+from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import server_time
-from audmodel.core.backend.s3 import client as s3_client
-from audmodel.core.backend.s3 import copying as s3_copying
+from audmodel.core.backend.s3 import endpoint as s3_endpoint
 from audmodel.core.backend.s3 import upload as s3_upload
 from audmodel.core.backend.s3.conditions import ConditionalWrites
-from audmodel.core.backend.s3.parts import CopiedPart
-from audmodel.core.backend.s3.parts import parts_of
 from audmodel.core.backend.s3.requests import CHECKSUM
 from audmodel.core.backend.s3.requests import OWNER
 from audmodel.core.backend.s3.requests import Bucket
 from audmodel.core.backend.s3.requests import key_of
 from audmodel.core.backend.s3.requests import md5
 from audmodel.core.errors import ConfigurationError
+from audmodel.core.ranges import Buffer
 
 
 _MD5 = re.compile("[0-9a-f]{32}")
@@ -59,8 +51,6 @@ class S3(RemoteBackend):
 
     """
 
-    has_copies = True
-
     def __init__(
         self,
         host: str,
@@ -79,32 +69,32 @@ class S3(RemoteBackend):
                 f"A repository on S3 is a whole bucket, and {repository!r} is not one. "
                 f"Use the bucket {bucket!r}, or one of its own for {folder!r}."
             )
-        endpoint = s3_client.endpoint(
+        endpoint = s3_endpoint.endpoint(
             host, repository, keys=authentication, secure=secure
         )
         self._store: Bucket = Bucket(endpoint, repository)
         self._writes = ConditionalWrites(self._store)
 
-    def _has_checksum(self, answer: Answer) -> bool:
-        expected = answer.headers.get(f"x-amz-meta-{CHECKSUM}", "")
+    def _has_checksum(self, response: ObjectResponse) -> bool:
+        expected = response.headers.get(f"x-amz-meta-{CHECKSUM}", "")
         return _MD5.fullmatch(expected) is not None
 
-    def _checked(self, answer: Answer, data: bytes) -> StoredObject:
-        expected = answer.headers.get(f"x-amz-meta-{CHECKSUM}", "")
+    def _checked(self, response: ObjectResponse, data: bytes) -> StoredObject:
+        expected = response.headers.get(f"x-amz-meta-{CHECKSUM}", "")
         is_damaged = _MD5.fullmatch(expected) is not None and md5(data) != expected
-        return StoredObject(data, answer.tag, is_damaged)
+        return StoredObject(data, response.etag, is_damaged)
 
     def create_object(self, path: str, data: bytes) -> bool:  # noqa: D102
         return self._writes.create(path, data, unprotected=self.unprotected)
 
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:  # noqa: D102
-        return self._writes.replace(path, data, tag, unprotected=self.unprotected)
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:  # noqa: D102
+        return self._writes.replace(path, data, etag, unprotected=self.unprotected)
 
     def stat_object(self, path: str) -> ObjectState | None:  # noqa: D102
         return self._writes.stat_object(path)
 
-    def delete_object(self, path: str, tag: str) -> bool:  # noqa: D102
-        return self._writes.delete_object(path, tag)
+    def delete_object(self, path: str, etag: str) -> bool:  # noqa: D102
+        return self._writes.delete_object(path, etag)
 
     @property
     def deletes_blindly(self) -> bool:  # noqa: D102
@@ -115,15 +105,12 @@ class S3(RemoteBackend):
         what = f"Could not get the time of '{self._store.endpoint.url}'"
         return server_time(response["ResponseMetadata"]["HTTPHeaders"], what)
 
-    def tag_of(self, data: bytes) -> str:  # noqa: D102
-        return self._writes.tag_of(data)
+    def etag_of(self, data: bytes) -> str:  # noqa: D102
+        return self._writes.etag_of(data)
 
     @property
     def conditional(self) -> ConditionalWrites:  # noqa: D102
         return self._writes
-
-    def list_objects(self, folder: str) -> list[str]:  # noqa: D102
-        return list(self.object_sizes(folder))
 
     def object_sizes(self, folder: str) -> Mapping[str, int | None]:  # noqa: D102
         entries = self._list(folder, "Contents")
@@ -138,79 +125,34 @@ class S3(RemoteBackend):
         num_workers: int = 1,
         before_commit: Callable[[], None] = lambda: None,
         replaces: str | None = ANY,
-        new_tag: bool = False,
+        new_etag: bool = False,
     ) -> str | None:
+        def put(data: bytes) -> str | None:
+            if replaces == ANY:
+                self._store.put(path, data)
+                done = True
+            elif replaces is None:
+                done = self.create_object(path, data)
+            else:
+                done = self.replace_object(path, data, replaces) or (
+                    self.stat_object(path) is None and self.create_object(path, data)
+                )
+            return self.etag_of(data) if done else None
+
         return s3_upload.store(
             self._store,
             path,
             chunks,
-            partial(self._put_small, path, replaces),
+            put,
             num_workers=num_workers,
             before_commit=before_commit,
             replaces=replaces,
             is_alone=True,
-            new_tag=new_tag,
+            new_etag=new_etag,
         )
-
-    def copying(  # noqa: D102
-        self, source: CopySource, *, is_dry: bool = False
-    ) -> Copying:
-        return s3_copying.of(self._store, source, is_dry=is_dry)
-
-    def test_copying(self, source: CopySource) -> Copying:  # noqa: D102
-        return s3_copying.test(self._store, source)
-
-    def compose_object(  # noqa: D102
-        self,
-        path: str,
-        chunks: Iterable[Chunk],
-        source: CopySource,
-        *,
-        num_workers: int = 1,
-        before_commit: Callable[[], None] = lambda: None,
-        replaces: str | None = ANY,
-    ) -> str | None:
-        try:
-            return s3_upload.store(
-                self._store,
-                path,
-                chunks,
-                partial(self._put_small, path, replaces),
-                num_workers=num_workers,
-                before_commit=before_commit,
-                replaces=replaces,
-                is_alone=True,
-                source=source,
-                has_digests=self.copying(source) is Copying.ALL,
-            )
-        except CopyRefusedError:
-            s3_copying.refused(self._store, source)
-            raise
-
-    def _put_small(self, path: str, replaces: str | None, data: bytes) -> str | None:
-        r"""Store an object by one request, and return its etag if that was done."""
-        if replaces == ANY:
-            self._store.put(path, data)
-            done = True
-        elif replaces is None:
-            done = self.create_object(path, data)
-        else:
-            done = self.replace_object(path, data, replaces) or (
-                self.stat_object(path) is None and self.create_object(path, data)
-            )
-        return self.tag_of(data) if done else None
 
     def write_requests(self, size: int) -> int:  # noqa: D102
         return s3_upload.num_requests(size)
-
-    def compose_requests(  # noqa: D102
-        self, chunks: Iterable[Chunk]
-    ) -> tuple[int, int]:
-        sizes = [
-            0 if isinstance(part, CopiedPart) else len(part)
-            for part in parts_of(chunks)
-        ]
-        return sum(sizes), s3_upload.num_requests_of(len(sizes))
 
     def list_uploads(self, prefix: str) -> list[Upload]:  # noqa: D102
         return s3_upload.uploads(self._store, prefix)
@@ -221,7 +163,7 @@ class S3(RemoteBackend):
     def _list(self, folder: str, what: str, **arguments: Any) -> Iterator[Any]:
         token: dict[str, str] = {}
         while True:
-            answer = self._store.require(
+            response = self._store.require(
                 "list",
                 folder,
                 "list_objects_v2",
@@ -229,9 +171,9 @@ class S3(RemoteBackend):
                 **arguments,
                 **token,
             )
-            yield from answer.get(what, [])
-            following = answer.get("NextContinuationToken")
-            if not answer.get("IsTruncated") or not following:
+            yield from response.get(what, [])
+            following = response.get("NextContinuationToken")
+            if not response.get("IsTruncated") or not following:
                 return
             if token.get("ContinuationToken") == following:
                 raise RepositoryError(
@@ -244,10 +186,10 @@ class S3(RemoteBackend):
 
     def _head(self, path: str) -> dict[str, Any]:
         r"""Headers and metadata of an object that has to exist."""
-        answer = self._store.head(path)
-        if answer is None:
+        response = self._store.head(path)
+        if response is None:
             raise self._missing(path)
-        return answer
+        return response
 
     def _checksum(self, path: str) -> str:
         checksum = self._head(path).get("Metadata", {}).get(CHECKSUM)
@@ -265,7 +207,7 @@ class S3(RemoteBackend):
             arguments["CreateBucketConfiguration"] = {"LocationConstraint": region}
         try:
             self._store.send("create_bucket", **arguments)
-        except FailureError as failure:
+        except RequestError as failure:
             what = f"Could not create the bucket '{self.repository}'"
             raise failure.error(what) from failure
 
@@ -296,12 +238,9 @@ class S3(RemoteBackend):
 
             def put(data: bytes) -> str:
                 self._store.put(dst_path, data, checksum)
-                return self.tag_of(data)
+                return self.etag_of(data)
 
             s3_upload.store(self._store, dst_path, chunks, put, checksum=checksum)
-
-    def _remove_file(self, path: str) -> None:
-        self.delete_object(path, self._existing_state(path).tag)
 
     def _size(self, path: str) -> int:
         return int(self._head(path)["ContentLength"])

@@ -3,12 +3,8 @@ r"""Conditional writes to a bucket, and tests whether they work."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Iterator
-import contextlib
-import os
 import re
 import secrets
-import threading
 from urllib.parse import urlsplit
 
 from audmodel.core.backend import conditions
@@ -18,8 +14,9 @@ from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import UnprotectedRepositoryError
-from audmodel.core.backend.http.transfer import FailureError
+from audmodel.core.backend.errors import WriteUncertainError
 from audmodel.core.backend.http.transfer import Kind
+from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import uncertain
 from audmodel.core.backend.s3 import verdicts
 from audmodel.core.backend.s3.requests import WRITE_ID
@@ -28,6 +25,7 @@ from audmodel.core.backend.s3.requests import key_of
 from audmodel.core.backend.s3.requests import md5
 from audmodel.core.backend.s3.requests import put_arguments
 from audmodel.core.backend.s3.verdicts import Verdict
+from audmodel.core.process.shared import Shared
 
 
 _REFUSED = (Kind.ABSENT, Kind.CONDITION)
@@ -36,8 +34,7 @@ _REFUSED = (Kind.ABSENT, Kind.CONDITION)
 _REFUSALS = 4
 _DELETE = "delete what is another one"
 # By URL and bucket, as finding out takes many requests
-_known: dict[tuple[str, str], Verdict] = {}
-_lock = threading.Lock()
+_verdicts: Shared[Verdict] = Shared(most=1000, inherited=True)
 # Storages that need no test. AmazonS3 and MinIO as server names do not suffice:
 # other storages use them as well, and so did MinIO before it honoured conditions
 _AWS = re.compile(r"[a-z0-9.-]+\.amazonaws\.com(\.cn)?")
@@ -46,22 +43,8 @@ _SERVERS = re.compile(r"SeaweedFS .*\b(4\.(1[89]|[2-9]\d)|[5-9]\.\d+)")
 _COMPARES_DELETES = re.compile(r"SeaweedFS .*\b(4\.(4[89]|[5-9]\d)|[5-9]\.\d+)")
 
 
-def _start_anew() -> None:
-    global _lock
-    # Another thread may have held it when the process was forked
-    _lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_start_anew)
-
-
 class ConditionalWrites:
-    r"""Writes to a bucket that succeed only under a condition.
-
-    Args:
-        bucket: the bucket
-
-    """
+    r"""Writes to a bucket that succeed only under a condition."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
@@ -74,9 +57,6 @@ class ConditionalWrites:
             data: content
             unprotected: whether to write without condition
                 if the storage has no conditional writes
-
-        Returns:
-            whether it was stored
 
         Raises:
             RepositoryError: if it cannot be stored
@@ -94,19 +74,16 @@ class ConditionalWrites:
         return True
 
     def replace(
-        self, path: str, data: bytes, tag: str, *, unprotected: bool = False
+        self, path: str, data: bytes, etag: str, *, unprotected: bool = False
     ) -> bool:
         r"""Store an object in place of one with an etag.
 
         Args:
             path: path of the object
             data: content
-            tag: etag of the object that is there
+            etag: etag of the object that is there
             unprotected: whether to write without condition
                 if the storage has no conditional writes
-
-        Returns:
-            whether it was stored
 
         Raises:
             RepositoryError: if it cannot be stored
@@ -114,11 +91,11 @@ class ConditionalWrites:
             WriteUncertainError: if the outcome is unknown
 
         """
-        done = self._attempt(unprotected, lambda: self.replace_object(path, data, tag))
+        done = self._attempt(unprotected, lambda: self.replace_object(path, data, etag))
         if done is not None:
             return done
-        answer = self._bucket.head(path)
-        if answer is None or answer.get("ETag") != tag:
+        response = self._bucket.head(path)
+        if response is None or response.get("ETag") != etag:
             return False
         self._bucket.put(path, data)
         return True
@@ -129,19 +106,19 @@ class ConditionalWrites:
         r"""Store an object if it is absent, with ``If-None-Match``."""
         return self._put("create", path, data, IfNoneMatch="*")
 
-    def replace_object(self, path: str, data: bytes, tag: str) -> bool:
+    def replace_object(self, path: str, data: bytes, etag: str) -> bool:
         r"""Replace an object if it is unchanged, with ``If-Match``."""
-        return self._put("replace", path, data, IfMatch=tag)
+        return self._put("replace", path, data, IfMatch=etag)
 
     def read_object(self, path: str, limit: int) -> StoredObject | None:
         r"""Content of a small object."""
         whole = self._bucket.read("read", path, limit)
         if whole is None or whole.data is None:
             return None
-        return StoredObject(whole.data, whole.answer.tag)
+        return StoredObject(whole.data, whole.response.etag)
 
-    def tag_of(self, data: bytes) -> str:
-        r"""Tag that a small object probably has."""
+    def etag_of(self, data: bytes) -> str:
+        r"""Etag that a small object probably has."""
         return f'"{md5(data)}"'
 
     def stat_object(self, path: str) -> ObjectState | None:
@@ -151,26 +128,26 @@ class ConditionalWrites:
             return None
         return ObjectState(str(found["ETag"]), found["LastModified"])
 
-    def delete_object(self, path: str, tag: str) -> bool:
+    def delete_object(self, path: str, etag: str) -> bool:
         r"""Delete an object if it is unchanged, if the storage supports conditions."""
 
         def attempt() -> bool:
-            if tag != ANY and self.deletes_blindly:
+            if etag != ANY and self.deletes_blindly:
                 # A later attempt may find the object of another process
                 found = self.stat_object(path)
-                if found is None or found.tag != tag:
+                if found is None or found.etag != etag:
                     return found is None
             self._bucket.send("delete_object", Key=key_of(path), **condition)
             return True
 
-        condition = {} if tag == ANY else {"IfMatch": tag}
+        condition = {} if etag == ANY else {"IfMatch": etag}
 
         try:
             expected = (Kind.ABSENT, Kind.CONDITION, Kind.UNSUPPORTED)
             return self._bucket.repeat("delete", path, attempt, expected)
-        except FailureError as failure:
+        except RequestError as failure:
             found = self.stat_object(path)
-            if found is None or found.tag != tag:
+            if found is None or found.etag != etag:
                 return found is None
             if failure.kind is not Kind.UNSUPPORTED:
                 what = f"Could not delete '{self._bucket.url(path)}'"
@@ -180,8 +157,8 @@ class ConditionalWrites:
     @property
     def deletes_blindly(self) -> bool:
         r"""Whether the storage may delete an object with another etag."""
-        known = _known.get(self._key)
-        if known is not None and known.compares_deletes:
+        verdict = _verdicts.peek(self._key)
+        if verdict is not None and verdict.compares_deletes:
             return False
         return self._deletes_blindly_by_name()
 
@@ -208,57 +185,64 @@ class ConditionalWrites:
         refusals = 0
         write_id = secrets.token_hex(16)
         arguments = put_arguments(path, data, **{WRITE_ID: write_id})
-        retry = self._bucket.retry()
-        in_doubt = False
-        while True:
+        ambiguous = False
+
+        def attempt() -> bool:
+            nonlocal refusals, ambiguous
             try:
                 self._bucket.send("put_object", **arguments, **condition)
-            except FailureError as failure:
-                refusal = failure
-            else:
-                return True
-            if refusal.kind is Kind.UNSUPPORTED:
-                raise conditions.UnsupportedError(refusal.reason) from refusal
-            in_doubt = in_doubt or refusal.kind is Kind.LOST
-            if refusal.kind is not Kind.NOT_REACHED:
-                outcome = self._outcome(
-                    path, write_id, refusal, condition, in_doubt=in_doubt
-                )
-                if outcome is not None:
-                    return outcome
-            if refusal.kind in _REFUSED:
-                refusals += 1
-                if refusals == _REFUSALS and not in_doubt:
-                    raise conditions.UnsupportedError(_holds(action, refusal))
-            refusal = refusal.as_busy(Kind.CONFLICT, *_REFUSED)
-            with _doubts(what) if in_doubt else contextlib.nullcontext():
-                retry.pause(refusal, what)
+            except RequestError as refusal:
+                if refusal.kind is Kind.UNSUPPORTED:
+                    raise conditions.UnsupportedError(refusal.reason) from refusal
+                ambiguous = ambiguous or refusal.kind is Kind.AMBIGUOUS
+                if refusal.kind is not Kind.NOT_REACHED:
+                    outcome = self._outcome(
+                        path, write_id, refusal, condition, ambiguous=ambiguous
+                    )
+                    if outcome is not None:
+                        return outcome
+                refusals += refusal.kind in _REFUSED
+                if refusals == _REFUSALS and not ambiguous:
+                    reason = _holds(action, refusal)
+                    raise conditions.UnsupportedError(reason) from refusal
+                raise refusal.as_busy(Kind.CONFLICT, *_REFUSED) from refusal.cause
+            return True
+
+        try:
+            return self._bucket.retry().run(attempt, what)
+        except WriteUncertainError:
+            raise
+        except RepositoryError as error:
+            if ambiguous:
+                # A write on its way may still arrive
+                raise uncertain(what, error) from error
+            raise
 
     def _outcome(
         self,
         path: str,
         write_id: str,
-        refusal: FailureError,
+        refusal: RequestError,
         condition: dict[str, str],
         *,
-        in_doubt: bool,
+        ambiguous: bool,
     ) -> bool | None:
         r"""Whether a write was done, ``None`` if it may be sent again."""
         refused = refusal.kind in _REFUSED
         if not refused and not refusal.as_busy(Kind.CONFLICT).is_transient:
             return None
         try:
-            answer = self._bucket.head(path) or {}
+            response = self._bucket.head(path) or {}
         except RepositoryError as error:
-            if isinstance(error, HiddenError) and refused and not in_doubt:
+            if isinstance(error, HiddenError) and refused and not ambiguous:
                 return False
-            if refusal.kind is Kind.BUSY and not in_doubt:
+            if refusal.kind is Kind.BUSY and not ambiguous:
                 raise
             what = f"Could not look up '{self._bucket.url(path)}'"
             raise uncertain(what, error) from error
-        if answer.get("Metadata", {}).get(WRITE_ID) == write_id:
+        if response.get("Metadata", {}).get(WRITE_ID) == write_id:
             return True
-        holds = answer.get("ETag") == condition.get("IfMatch")
+        holds = response.get("ETag") == condition.get("IfMatch")
         return None if holds else False
 
     # ------------------------------------------------------------ support
@@ -276,20 +260,19 @@ class ConditionalWrites:
 
         """
         # Concurrent writers test it only once
-        with _lock:
-            if self._key not in _known:
-                _known[self._key] = self._verdict(unprotected)
-        if not _known[self._key].wrong:
+        verdict = _verdicts.get(self._key, lambda: self._verdict(unprotected))
+        if not verdict.wrong:
             try:
                 return write()
             except conditions.UnsupportedError as error:
                 # The name of the server promised more
-                _known[self._key] = Verdict(str(error), compares_deletes=False)
+                verdict = Verdict(str(error), compares_deletes=False)
+                _verdicts.put(self._key, verdict)
         if not unprotected:
             raise UnprotectedRepositoryError(
                 f"The storage at '{self._bucket.endpoint.url}' "
                 f"has no conditional writes for '{self._bucket.name}' "
-                f"({_known[self._key].wrong}): "
+                f"({verdict.wrong}): "
                 "concurrent publishers could overwrite each other. "
                 "Nothing was stored. Use another storage. "
                 "Or make sure that only one process at a time publishes there "
@@ -311,13 +294,13 @@ class ConditionalWrites:
         if self._is_known_store():
             return Verdict("", compares_deletes=not self._deletes_blindly_by_name())
         store = *self._key, self._bucket.server
-        known = verdicts.recall(*store)
+        earlier = verdicts.recall(*store)
         # The address may belong to another server by now
-        if known is not None and not known.wrong and self._refuses():
-            return known
+        if earlier is not None and not earlier.wrong and self._refuses():
+            return earlier
         # A fault may have been mended, which matters only without 'unprotected'
-        if known is not None and known.wrong and unprotected:
-            return known
+        if earlier is not None and earlier.wrong and unprotected:
+            return earlier
         failed = {check.name: check.seen for check in self._test() if not check.ok}
         is_blind = failed.pop(_DELETE, None) is not None
         wrong = "; ".join(f"{name}: {seen}" for name, seen in failed.items())
@@ -348,7 +331,7 @@ class ConditionalWrites:
         self._bucket.put(path, b"kept")
         try:
             self._bucket.send("delete_object", Key=key_of(path), IfMatch='"0"')
-        except FailureError as failure:
+        except RequestError as failure:
             return (
                 failure.kind is Kind.CONDITION and self._bucket.head(path) is not None
             )
@@ -384,26 +367,17 @@ class _Quick(ConditionalWrites):
                 lambda: self._bucket.send("put_object", **arguments),
                 expected,
             )
-        except FailureError as failure:
+        except RequestError as failure:
             if failure.kind is Kind.UNSUPPORTED:
                 raise conditions.UnsupportedError(failure.reason) from failure
             return False
         return True
 
 
-def _holds(action: str, refusal: FailureError) -> str:
+def _holds(action: str, refusal: RequestError) -> str:
     return (
         f"it refuses to {action} an object whose condition holds, "
         f"{_REFUSALS} times in a row: {refusal.reason} "
         "Some storages do so while versioning of the bucket is suspended, "
         "or behind a proxy that changes headers"
     )
-
-
-@contextlib.contextmanager
-def _doubts(what: str) -> Iterator[None]:
-    r"""Say in an error that a write on its way may still arrive."""
-    try:
-        yield
-    except RepositoryError as error:
-        raise uncertain(what, error) from error

@@ -58,12 +58,6 @@ def core(session: Any) -> Any:
     That of boto3 does not say which certificates are configured,
     and looks for credentials only once.
 
-    Args:
-        session: session of boto3
-
-    Returns:
-        session of botocore
-
     """
     return session._session  # noqa: SLF001
 
@@ -88,9 +82,6 @@ def descriptions(path: str | None) -> Any:
 
     Args:
         path: folders with further descriptions
-
-    Returns:
-        loader of botocore
 
     """
     from botocore.loaders import create_loader
@@ -136,9 +127,6 @@ def pool_classes(client: Any) -> dict[str, Any]:
     All managers of connections of the client share this dictionary,
     and botocore accepts no other connection classes.
 
-    Args:
-        client: client
-
     Returns:
         classes of urllib3
 
@@ -151,9 +139,6 @@ def pool_classes(client: Any) -> dict[str, Any]:
 
 def http_session(client: Any) -> Any:
     r"""Session that sends the requests of a client.
-
-    Args:
-        client: client
 
     Returns:
         session, with ``send(request)`` and ``close()``
@@ -181,9 +166,6 @@ def leave_body(request: Any) -> bool:
 
     botocore would read a body of any length.
 
-    Args:
-        request: request of botocore
-
     Returns:
         whether it would have been left anyway
 
@@ -209,12 +191,6 @@ def stream(body: Any) -> Stream:
 
     The stream of botocore waits for as many bytes as it is asked for,
     for ever if they come one by one.
-
-    Args:
-        body: body of botocore
-
-    Returns:
-        body of urllib3
 
     """
     return cast(Stream, body._raw_stream)  # noqa: SLF001

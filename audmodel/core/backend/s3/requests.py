@@ -12,13 +12,15 @@ import mimetypes
 from typing import Any
 
 from audmodel.core.backend.http import credentials
-from audmodel.core.backend.http.objects import Answer
-from audmodel.core.backend.http.objects import Store
-from audmodel.core.backend.http.transfer import FailureError
+from audmodel.core.backend.http.causes import translated
+from audmodel.core.backend.http.store import ObjectResponse
+from audmodel.core.backend.http.store import Store
 from audmodel.core.backend.http.transfer import Kind
-from audmodel.core.backend.s3 import answers as s3_answers
+from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.s3 import client as s3_client
 from audmodel.core.backend.s3 import private as s3_private
+from audmodel.core.backend.s3 import responses as s3_responses
+from audmodel.core.backend.s3.endpoint import Endpoint
 from audmodel.core.process.requests import finish
 
 
@@ -33,14 +35,10 @@ _REQUIRED = {
     "list_objects_v2": "IsTruncated",
     "put_object": "ETag",
     "upload_part": "ETag",
-    "upload_part_copy": "CopyPartResult",
 }
 
 # Those that say how an object is encrypted
 _STORING = {"copy_object", "create_multipart_upload", "put_object"}
-
-# One of many, of which none is visible yet
-_PARTS = {"upload_part", "upload_part_copy"}
 
 # Names of metadata of objects
 CHECKSUM = "checksum"
@@ -57,7 +55,7 @@ class Bucket(Store):
 
     """
 
-    def __init__(self, endpoint: s3_client.Endpoint, name: str) -> None:
+    def __init__(self, endpoint: Endpoint, name: str) -> None:
         super().__init__()
         self.endpoint = endpoint
         self.name = name
@@ -84,69 +82,66 @@ class Bucket(Store):
             operation: name of a method of the client of botocore
             arguments: its arguments, without the bucket
 
-        Returns:
-            answer
-
         Raises:
             ConfigurationError: if the configuration of botocore cannot be used
-            FailureError: if it fails
+            RequestError: if it fails
 
         """
         if operation in _STORING:
             arguments.update(self.endpoint.encryption)
         is_read = operation.startswith(("get_", "head_", "list_"))
-        if not is_read and operation not in _PARTS:
+        if not is_read and operation != "upload_part":
             return finish(
                 lambda: self._send(operation, arguments, anonymous=self._anonymous)
             )
         try:
             return self._send(operation, arguments, anonymous=self._anonymous)
-        except FailureError as failure:
+        except RequestError as failure:
             # Public objects can be read even with credentials for another place
             if (
                 self._anonymous
                 or self.endpoint.keys is not None
                 or not is_read
-                or not s3_answers.is_about_credentials(failure)
+                or not s3_responses.is_about_credentials(failure)
             ):
                 raise
             try:
-                answer = self._send(operation, arguments, anonymous=True)
-            except FailureError as second:
+                response = self._send(operation, arguments, anonymous=True)
+            except RequestError as second:
                 if second.kind is not Kind.ABSENT:
                     raise failure from None
                 self._anonymous = True
                 raise
             self._anonymous = True
-            return answer
+            return response
 
     def _send(
         self, operation: str, arguments: dict[str, Any], *, anonymous: bool
     ) -> dict[str, Any]:
         client = s3_client.client(self.endpoint, anonymous=anonymous)
         try:
-            return self._ask(client, operation, arguments)
-        except FailureError as failure:
-            if anonymous or not s3_answers.is_about_credentials(failure):
+            return self._send_with(client, operation, arguments)
+        except RequestError as failure:
+            if anonymous or not s3_responses.is_about_credentials(failure):
                 raise
             renewed = s3_client.renewed(self.endpoint, client)
             if renewed is None:
                 raise
         # A request that is refused changes nothing
-        return self._ask(renewed, operation, arguments)
+        return self._send_with(renewed, operation, arguments)
 
-    def _ask(
+    def _send_with(
         self, client: Any, operation: str, arguments: dict[str, Any]
     ) -> dict[str, Any]:
         self._client = client
         with s3_client.closing_on_error(client):
-            return self._answer(client, operation, arguments)
+            return self._response(client, operation, arguments)
 
     def distrust(self) -> None:  # noqa: D102
         if self._client is not None:
             s3_client.distrust(self._client)
 
-    def _answer(
+    def _response(
         self, client: Any, operation: str, arguments: dict[str, Any]
     ) -> dict[str, Any]:
         from botocore.exceptions import BotoCoreError
@@ -154,36 +149,34 @@ class Bucket(Store):
         from botocore.parsers import ResponseParserError
         from urllib3.exceptions import HTTPError
 
-        failure = None
-        try:
-            answer: dict[str, Any] = getattr(client, operation)(
-                Bucket=self.name, **arguments
-            )
-        except ClientError as error:
-            self._answered(error.response)
-            failure = self._refused(client, error)
-        except (BotoCoreError, HTTPError, ResponseParserError) as error:
-            failure = s3_answers.unanswered(error, self.endpoint.url)
-        except FailureError as error:
-            # It comes from inside of botocore
-            failure = FailureError(error.kind, error.reason)
-        except ValueError:
-            # A header holds something else than the number or date it should
-            failure = FailureError(Kind.LOST, "the response is not valid.")
-        if failure is not None:
-            try:
-                # Outside of the handlers, as the frames below know secrets
-                raise self.failed(failure)
-            finally:
-                # An error that refers to itself by its traceback keeps all frames
-                del failure
-        self._answered(answer)
-        if _REQUIRED.get(operation, "ResponseMetadata") not in answer:
-            raise FailureError(Kind.LOST, "the response is incomplete.")
-        return answer
+        lost = (BotoCoreError, HTTPError, ResponseParserError)
 
-    def _refused(self, client: Any, error: Any) -> FailureError:
-        failure = s3_answers.answered(error)
+        def meaning(error: Exception) -> RequestError:
+            if isinstance(error, ClientError):
+                self._arrived(error.response)
+                failure = self._refused(client, error)
+            elif isinstance(error, lost):
+                failure = s3_responses.no_response(error, self.endpoint.url)
+            elif isinstance(error, RequestError):
+                # It comes from inside of botocore
+                failure = RequestError(error.kind, error.reason)
+            else:
+                # A header holds something else than the number or date it should
+                failure = RequestError(Kind.AMBIGUOUS, "the response is not valid.")
+            return self.failed(failure)
+
+        response: dict[str, Any] = translated(
+            lambda: getattr(client, operation)(Bucket=self.name, **arguments),
+            (ClientError, *lost, RequestError, ValueError),
+            meaning,
+        )
+        self._arrived(response)
+        if _REQUIRED.get(operation, "ResponseMetadata") not in response:
+            raise RequestError(Kind.AMBIGUOUS, "the response is incomplete.")
+        return response
+
+    def _refused(self, client: Any, error: Any) -> RequestError:
+        failure = s3_responses.failure_of(error)
         is_denied = failure.kind in (Kind.DENIED, Kind.HIDDEN)
         if is_denied and s3_client.is_anonymous(client):
             failure.reason = (
@@ -192,9 +185,9 @@ class Bucket(Store):
             )
         return failure
 
-    def _answered(self, answer: Any) -> None:
+    def _arrived(self, response: Any) -> None:
         self.reached = True
-        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         self.server = str(headers.get("server", ""))
 
     def call(
@@ -209,10 +202,10 @@ class Bucket(Store):
             arguments: its arguments, without the bucket
 
         Returns:
-            answer
+            response
 
         Raises:
-            FailureError: if the object is absent, or not as expected
+            RequestError: if the object is absent, or not as expected
             RepositoryError: if the request fails
 
         """
@@ -235,7 +228,7 @@ class Bucket(Store):
             arguments: its arguments, without the bucket
 
         Returns:
-            answer
+            response
 
         Raises:
             RepositoryError: if the request fails
@@ -243,22 +236,22 @@ class Bucket(Store):
         """
         try:
             return self.call(action, path, operation, **arguments)
-        except FailureError as failure:
+        except RequestError as failure:
             raise failure.error(f"Could not {action} '{self.url(path)}'") from failure
 
     @contextmanager
     def get(  # noqa: D102
-        self, path: str, bytes_: str = "", tag: str = ""
-    ) -> Iterator[Answer]:
+        self, path: str, bytes_: str = "", etag: str = ""
+    ) -> Iterator[ObjectResponse]:
         arguments = {"Key": key_of(path)}
         if bytes_:
             arguments["Range"] = bytes_
-        if tag:
-            arguments["IfMatch"] = tag
+        if etag:
+            arguments["IfMatch"] = etag
         found = self.send("get_object", **arguments)
         with contextlib.closing(found["Body"]) as body:
             metadata = found["ResponseMetadata"]
-            yield Answer(
+            yield ObjectResponse(
                 metadata["HTTPStatusCode"],
                 metadata["HTTPHeaders"],
                 s3_private.stream(body),
@@ -267,11 +260,8 @@ class Bucket(Store):
     def head(self, path: str) -> dict[str, Any] | None:
         r"""Headers and metadata of an object.
 
-        Args:
-            path: path of the object
-
         Returns:
-            answer, ``None`` if there is no such object
+            response, ``None`` if there is no such object
 
         Raises:
             RepositoryError: if the request fails
@@ -284,7 +274,7 @@ class Bucket(Store):
                 lambda: self.send("head_object", Key=key_of(path)),
                 (Kind.ABSENT, Kind.DENIED, Kind.HIDDEN),
             )
-        except FailureError as failure:
+        except RequestError as failure:
             if failure.kind is Kind.ABSENT:
                 return None
             # A response without body does not say why
@@ -314,7 +304,7 @@ class Bucket(Store):
                 (Kind.ABSENT, Kind.CONDITION, Kind.RANGE),
                 is_write=True,
             )
-        except FailureError as failure:
+        except RequestError as failure:
             raise failure.error(what) from failure
 
 
@@ -328,9 +318,6 @@ def put_arguments(
         data: content
         checksum: MD5 of the content, if it is known
         metadata: more metadata
-
-    Returns:
-        arguments
 
     """
     return {
@@ -346,12 +333,6 @@ def body_arguments(data: bytes) -> dict[str, Any]:
 
     With a checksum the storage refuses content that was damaged in transit.
     Buckets with object lock demand one, and all storages know this one.
-
-    Args:
-        data: content
-
-    Returns:
-        arguments
 
     """
     digest = hashlib.md5(data, usedforsecurity=False).digest()

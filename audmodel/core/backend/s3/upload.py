@@ -3,6 +3,7 @@ r"""Store a large object in parts while it is made."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
@@ -13,24 +14,12 @@ import secrets
 from typing import Any
 
 from audmodel.core.backend.base import ANY
-from audmodel.core.backend.base import Chunk
-from audmodel.core.backend.base import CopyableChunk
-from audmodel.core.backend.base import CopySource
 from audmodel.core.backend.base import Upload
-from audmodel.core.backend.errors import CopyError
-from audmodel.core.backend.errors import CopyRefusedError
 from audmodel.core.backend.errors import RepositoryError
-from audmodel.core.backend.errors import RepositoryUnreachableError
-from audmodel.core.backend.errors import WriteUncertainError
-from audmodel.core.backend.http.transfer import FailureError
 from audmodel.core.backend.http.transfer import Kind
+from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import uncertain
-from audmodel.core.backend.s3 import answers as s3_answers
-from audmodel.core.backend.s3.parts import MIB
-from audmodel.core.backend.s3.parts import PART_SIZE
-from audmodel.core.backend.s3.parts import CopiedPart
-from audmodel.core.backend.s3.parts import part_size
-from audmodel.core.backend.s3.parts import parts_of
+from audmodel.core.backend.s3 import responses as s3_responses
 from audmodel.core.backend.s3.requests import CHECKSUM
 from audmodel.core.backend.s3.requests import OWNER
 from audmodel.core.backend.s3.requests import WRITE_ID
@@ -41,10 +30,18 @@ from audmodel.core.backend.s3.requests import key_of
 from audmodel.core.backend.s3.requests import user
 from audmodel.core.process.requests import finish
 from audmodel.core.process.requests import prefetch_requests
+from audmodel.core.ranges import Buffer
 
 
 logger = logging.getLogger("audmodel")
 
+MIB = 1024 * 1024
+
+# Size of an object that is stored by one request, and of parts of larger ones
+PART_SIZE = 8 * MIB
+# An object has 10,000 parts at most.
+# Some storages want parts of one size, so the size grows late
+PARTS_OF_ONE_SIZE = 2500
 _QUOTE = '"'
 # Attempts to remove parts, of which one may still be on its way
 _ABORTS = 5
@@ -55,7 +52,7 @@ AMEND_SIZE = 1024 * MIB
 def store(
     bucket: Bucket,
     path: str,
-    chunks: Iterable[Chunk],
+    chunks: Iterable[Buffer],
     put: Callable[[bytes], str | None],
     *,
     num_workers: int = 1,
@@ -63,9 +60,7 @@ def store(
     before_commit: Callable[[], None] = lambda: None,
     replaces: str | None = ANY,
     is_alone: bool = False,
-    new_tag: bool = False,
-    source: CopySource | None = None,
-    has_digests: bool = False,
+    new_etag: bool = False,
 ) -> str | None:
     r"""Store an object of any size.
 
@@ -80,84 +75,29 @@ def store(
         replaces: etag of the object that it may replace if there is one,
             ``None`` if there must be none, on storages that support conditions
         is_alone: whether no other process can store it at the same time
-        new_tag: whether it gets another etag than the same content had before.
+        new_etag: whether it gets another etag than the same content had before.
             Etags are made of the digests of parts
-        source: object that has the bytes of copyable chunks
-        has_digests: whether etags of copied parts are digests of their bytes
 
     Returns:
         etag of the object, ``None`` if another one is there
 
     Raises:
-        CopyError: if bytes of ``source`` cannot be copied
         RepositoryError: if it cannot be stored
         WriteUncertainError: if it may be stored later
 
     """
     smallest = PART_SIZE
-    if new_tag:
+    if new_etag:
         smallest += secrets.randbelow(MIB)
-    upload = _Upload(bucket, path, checksum, replaces, is_alone=is_alone)
-    upload.source = source
-    # A copy would have the etag of an object that was stored in one piece
-    upload.may_amend = not new_tag
-    parts = parts_of(upload.hashed(chunks), smallest, hashing=has_digests)
-    with contextlib.closing(parts):
-        head = list(itertools.islice(parts, 1)) or [b""]
-        if len(head[0]) < PART_SIZE:
-            # A part that is followed by a copied one may be as small
-            head += itertools.islice(parts, 1)
-        first = head[0]
-        is_small = len(head) == 1 and len(first) < PART_SIZE and not new_tag
-        if is_small and isinstance(first, bytes):
+    with contextlib.closing(parts_of(chunks, smallest)) as parts:
+        first = next(parts, b"")
+        if len(first) < PART_SIZE and not new_etag:
             before_commit()
             return put(first)
-        return upload.run(itertools.chain(head, parts), num_workers, before_commit)
-
-
-def copy_part(
-    bucket: Bucket,
-    source: CopySource,
-    part: CopiedPart,
-    **upload: Any,
-) -> str:
-    r"""Let the storage copy a part of an upload.
-
-    Args:
-        bucket: where both objects are
-        source: object to copy from
-        part: which bytes
-        upload: key and ID of the upload, and number of the part
-
-    Returns:
-        etag of the part
-
-    Raises:
-        CopyError: if it is not copied, or another etag shows
-            that it has other bytes
-
-    """
-    try:
-        answer = bucket.require(
-            "copy",
-            source.path,
-            "upload_part_copy",
-            CopySource={"Bucket": bucket.name, "Key": key_of(source.path)},
-            CopySourceRange=f"bytes={part.start}-{part.stop - 1}",
-            CopySourceIfMatch=source.tag,
-            **upload,
-        )
-    except RepositoryUnreachableError as error:
-        raise CopyError(str(error), error) from error
-    except RepositoryError as error:
-        raise CopyRefusedError(str(error), error) from error
-    tag = str(answer["CopyPartResult"].get("ETag", ""))
-    if part.md5 is not None and tag.strip(_QUOTE) != part.md5:
-        raise CopyError(
-            f"Could not copy '{bucket.url(source.path)}': bytes {part.start} to "
-            f"{part.stop - 1} are not what they should be, as their etag shows."
-        )
-    return tag
+        upload = _Upload(bucket, path, checksum, replaces, is_alone=is_alone)
+        # A copy would have the etag of an object that was stored in one piece
+        upload.may_amend = not new_etag
+        return upload.run(itertools.chain([first], parts), num_workers, before_commit)
 
 
 def uploads(bucket: Bucket, prefix: str) -> list[Upload]:
@@ -167,9 +107,6 @@ def uploads(bucket: Bucket, prefix: str) -> list[Upload]:
         bucket: where to look
         prefix: what their paths begin with
 
-    Returns:
-        uploads
-
     Raises:
         RepositoryError: if they cannot be listed
 
@@ -177,7 +114,7 @@ def uploads(bucket: Bucket, prefix: str) -> list[Upload]:
     found = []
     marker: dict[str, str] = {}
     while True:
-        answer = bucket.require(
+        response = bucket.require(
             "list",
             prefix,
             "list_multipart_uploads",
@@ -186,14 +123,14 @@ def uploads(bucket: Bucket, prefix: str) -> list[Upload]:
         )
         found += [
             Upload(f"/{entry['Key']}", entry["UploadId"], entry["Initiated"])
-            for entry in answer.get("Uploads", [])
+            for entry in response.get("Uploads", [])
         ]
         following = {
-            "KeyMarker": answer.get("NextKeyMarker", ""),
-            "UploadIdMarker": answer.get("NextUploadIdMarker", ""),
+            "KeyMarker": response.get("NextKeyMarker", ""),
+            "UploadIdMarker": response.get("NextUploadIdMarker", ""),
         }
         # A server that gives the same page again ends the listing
-        if not answer.get("IsTruncated") or following == marker:
+        if not response.get("IsTruncated") or following == marker:
             return found
         marker = following
 
@@ -218,18 +155,60 @@ def abort(bucket: Bucket, path: str, upload: str) -> None:
     for _ in range(_ABORTS):
         try:
             bucket.send("abort_multipart_upload", **arguments)
-        except FailureError as failure:
+        except RequestError as failure:
             # It may be gone by now
-            if s3_answers.code_of(failure.cause) == "NoSuchUpload":
+            if s3_responses.code_of(failure.cause) == "NoSuchUpload":
                 return
             raise failure.error(what) from failure
         try:
             parts = bucket.send("list_parts", **arguments).get("Parts")
-        except FailureError:
+        except RequestError:
             return  # the credentials may not permit it
         if not parts:
             return
     raise RepositoryError(f"{what}: the server does not delete them.")
+
+
+def parts_of(
+    chunks: Iterable[Buffer], smallest: int = PART_SIZE
+) -> Generator[bytes, None, None]:
+    r"""Chunks of any size as parts of the size they are stored in.
+
+    Args:
+        chunks: content, in order
+        smallest: size of the first part
+
+    """
+    number = 0
+    room = part_size(number, smallest)
+    pieces: list[Buffer] = []
+    for chunk in chunks:
+        view = memoryview(chunk if isinstance(chunk, bytes) else bytes(chunk))
+        while len(view) >= room:
+            yield b"".join([*pieces, view[:room]])
+            pieces = []
+            view = view[room:]
+            number += 1
+            room = part_size(number, smallest)
+        if len(view):
+            pieces.append(view)
+            room -= len(view)
+    if pieces:
+        yield b"".join(pieces)
+
+
+def part_size(number: int, smallest: int = PART_SIZE) -> int:
+    r"""Size of a part of a large object.
+
+    Args:
+        number: number of the part, from 0
+        smallest: size of the first part
+
+    Returns:
+        size in bytes
+
+    """
+    return int(smallest * 4 ** (number // PARTS_OF_ONE_SIZE))
 
 
 def num_requests(size: int) -> int:
@@ -246,19 +225,6 @@ def num_requests(size: int) -> int:
     while size > 0:
         size -= part_size(parts)
         parts += 1
-    return num_requests_of(parts)
-
-
-def num_requests_of(parts: int) -> int:
-    r"""Number of requests that store an object.
-
-    Args:
-        parts: number of its parts
-
-    Returns:
-        number of requests if nothing goes wrong
-
-    """
     # An upload in parts is begun and completed, and the object gets its checksum
     return parts + 3 if parts > 1 else 1
 
@@ -277,8 +243,6 @@ class _Upload:
 
     #: Whether the checksum may be added by a copy
     may_amend = True
-    #: Object that has the bytes of copied parts
-    source: CopySource | None = None
 
     def __init__(
         self,
@@ -297,32 +261,15 @@ class _Upload:
         if replaces is None:
             self._condition = {"IfNoneMatch": "*"}
         self._is_alone = is_alone
-        self._in_doubt = False
+        self._ambiguous = False
         self._write_id = secrets.token_hex(16)
         self._upload = {"Key": key_of(path)}
         self._digest = hashlib.md5(usedforsecurity=False)
         self._size = 0
 
-    def hashed(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-        r"""Compute size and checksum of the content.
-
-        Args:
-            chunks: content, in order
-
-        Yields:
-            the same chunks
-
-        """
-        for chunk in chunks:
-            data = chunk.data if isinstance(chunk, CopyableChunk) else chunk
-            self._size += len(data)
-            if self._wants_checksum:
-                self._digest.update(data)
-            yield chunk
-
     def run(
         self,
-        parts: Iterator[bytes | CopiedPart],
+        parts: Iterator[bytes],
         num_workers: int,
         before_commit: Callable[[], None],
     ) -> str | None:
@@ -336,25 +283,24 @@ class _Upload:
             finish(self._begin)
             stored = prefetch_requests(
                 self._store,
-                enumerate(parts, start=1),
+                self._numbered(parts),
                 num_workers=num_workers,
                 ahead=num_workers + 1,
             )
             with contextlib.closing(stored):
-                tags = list(stored)
+                etags = list(stored)
             before_commit()
-            complete = self._complete if self.source is None else self._compose
-            tag = complete(tags)
+            etag = self._complete(etags)
         except BaseException:
             self._abort(self._upload.get("UploadId"))
             raise
         finally:
             self._abort_forgotten()
-        if tag is None:
+        if etag is None:
             self._abort(self._upload["UploadId"])
         elif self._wants_checksum:
-            tag = self._amend(tag)
-        return tag
+            etag = self._amend(etag)
+        return etag
 
     @property
     def _wants_checksum(self) -> bool:
@@ -368,29 +314,30 @@ class _Upload:
 
         def attempt() -> str:
             try:
-                answer = self._bucket.send(
+                response = self._bucket.send(
                     "create_multipart_upload",
                     ContentType=content_type(self._path),
                     Metadata=metadata,
                     **self._upload,
                 )
-            except FailureError as failure:
-                self._in_doubt = self._in_doubt or failure.kind is Kind.LOST
+            except RequestError as failure:
+                self._ambiguous = self._ambiguous or failure.kind is Kind.AMBIGUOUS
                 raise
-            return str(answer["UploadId"])
+            return str(response["UploadId"])
 
         upload = self._bucket.repeat("store", self._path, attempt, ())
         self._upload["UploadId"] = upload
 
-    def _store(self, job: tuple[int, bytes | CopiedPart]) -> dict[str, Any]:
+    def _numbered(self, parts: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
+        for number, part in enumerate(parts, start=1):
+            self._size += len(part)
+            if self._wants_checksum:
+                self._digest.update(part)
+            yield number, part
+
+    def _store(self, job: tuple[int, bytes]) -> dict[str, Any]:
         number, part = job
-        if isinstance(part, CopiedPart):
-            assert self.source is not None
-            tag = copy_part(
-                self._bucket, self.source, part, PartNumber=number, **self._upload
-            )
-            return {"PartNumber": number, "ETag": tag}
-        answer = self._bucket.require(
+        response = self._bucket.require(
             "store",
             self._path,
             "upload_part",
@@ -398,19 +345,7 @@ class _Upload:
             **body_arguments(part),
             **self._upload,
         )
-        return {"PartNumber": number, "ETag": answer["ETag"]}
-
-    def _compose(self, parts: list[dict[str, Any]]) -> str | None:
-        r"""Make an object visible that has copied parts.
-
-        Some storages refuse it then, as they want parts of one size.
-        """
-        try:
-            return self._complete(parts)
-        except (RepositoryUnreachableError, WriteUncertainError):
-            raise
-        except RepositoryError as error:
-            raise CopyRefusedError(str(error), error) from error
+        return {"PartNumber": number, "ETag": response["ETag"]}
 
     def _complete(self, parts: list[dict[str, Any]]) -> str | None:
         r"""Make the object visible.
@@ -425,20 +360,20 @@ class _Upload:
         """
         what = f"Could not store '{self._bucket.url(self._path)}'"
         retry = self._bucket.retry()
-        in_doubt = False
+        ambiguous = False
         while True:
             try:
-                answer = self._bucket.send(
+                response = self._bucket.send(
                     "complete_multipart_upload",
                     MultipartUpload={"Parts": parts},
                     **self._upload,
                     **self._condition,
                 )
-                return str(answer["ETag"])
-            except FailureError as failure:
+                return str(response["ETag"])
+            except RequestError as failure:
                 refusal = failure
-            in_doubt = in_doubt or refusal.kind is Kind.LOST
-            is_gone = s3_answers.code_of(refusal.cause) == "NoSuchUpload"
+            ambiguous = ambiguous or refusal.kind is Kind.AMBIGUOUS
+            is_gone = s3_responses.code_of(refusal.cause) == "NoSuchUpload"
             refused = bool(self._condition) and refusal.kind is Kind.CONDITION
             if is_gone or refused:
                 # The response to an earlier attempt may have been lost
@@ -459,7 +394,7 @@ class _Upload:
             except RepositoryError as error:
                 # An error that refers to itself by its traceback keeps all frames
                 del refusal
-                if not in_doubt:
+                if not ambiguous:
                     raise
                 return self._settle(what, error)
 
@@ -502,7 +437,7 @@ class _Upload:
 
         Its response may have been lost.
         """
-        if not self._is_alone or not self._in_doubt:
+        if not self._is_alone or not self._ambiguous:
             return
         try:
             found = uploads(self._bucket, self._path)
@@ -514,7 +449,7 @@ class _Upload:
             if upload.path == self._path and upload.id != known:
                 self._abort(upload.id)
 
-    def _amend(self, tag: str) -> str:
+    def _amend(self, etag: str) -> str:
         r"""Add the checksum, which was not known when the object was begun.
 
         Nothing here needs it,
@@ -527,21 +462,21 @@ class _Upload:
 
         """
         try:
-            answer = self._bucket.send(
+            response = self._bucket.send(
                 "copy_object",
                 CopySource={"Bucket": self._bucket.name, "Key": self._upload["Key"]},
-                CopySourceIfMatch=tag,
+                CopySourceIfMatch=etag,
                 MetadataDirective="REPLACE",
                 Metadata={CHECKSUM: self._digest.hexdigest(), OWNER: user()},
                 ContentType=content_type(self._path),
                 Key=self._upload["Key"],
             )
-        except FailureError as failure:
+        except RequestError as failure:
             logger.info(
                 "'%s' has no checksum in its metadata: %s",
                 self._bucket.url(self._path),
                 failure.reason,
             )
-            return tag
-        changed = str(answer.get("CopyObjectResult", {}).get("ETag", tag))
+            return etag
+        changed = str(response.get("CopyObjectResult", {}).get("ETag", etag))
         return f'"{changed.strip(_QUOTE)}"'

@@ -250,7 +250,7 @@ def _locked(found: Found) -> Iterator[None]:
     try:
         with (
             entry.whole.lock(timeout=0),
-            entry.partial.lock(timeout=0, borrow=False),
+            entry.partial.lock(timeout=0, reenter=False),
         ):
             if model.unfinished and not any(
                 slot.is_left(found.folder) for slot in slots

@@ -24,8 +24,8 @@ from audmodel.core.backend.artifactory.backend import Artifactory
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.http import credentials
 from audmodel.core.backend.http import transfer
-from audmodel.core.backend.s3 import client as s3_client
-from audmodel.core.backend.s3 import parts as s3_parts
+from audmodel.core.backend.s3 import endpoint as s3_endpoint
+from audmodel.core.backend.s3 import upload as s3_upload
 from audmodel.core.backend.s3.backend import S3
 from tests.backends import artifactory_server
 from tests.backends import proxy as faults
@@ -86,7 +86,7 @@ class Row:
 
 
 def rows() -> list[Row]:
-    with (ROOT / "docs" / "answers.csv").open(encoding="utf-8", newline="") as file:
+    with (ROOT / "docs" / "responses.csv").open(encoding="utf-8", newline="") as file:
         return [Row(*row) for row in list(csv.reader(file))[1:]]
 
 
@@ -99,16 +99,16 @@ REQUESTS: dict[str, Callable[[Request], bool]] = {
 }
 
 
-def attempt(backend: ObjectBackend, request: str, tag: str) -> object:
+def attempt(backend: ObjectBackend, request: str, etag: str) -> object:
     """Do what sends such a request."""
     if request == "read":
         return backend.read_object("/a", 100)
     if request == "replace":
-        assert backend.replace_object("/a", b"new", tag)
+        assert backend.replace_object("/a", b"new", etag)
     elif request == "store":
         backend.write_object("/a", [b"new"])
     else:
-        backend.write_object("/a", [bytes(s3_parts.PART_SIZE)])
+        backend.write_object("/a", [bytes(s3_upload.PART_SIZE)])
     return True
 
 
@@ -128,13 +128,13 @@ def check(backend: ObjectBackend, proxy: Proxy, row: Row) -> None:
 
     proxy.fault = faults.first(count, row.answer, when=is_meant)
     if row.outcome == "absent":
-        assert attempt(backend, row.request, stored.tag) is None
+        assert attempt(backend, row.request, stored.etag) is None
     elif row.outcome == "repeated":
-        assert attempt(backend, row.request, stored.tag)
+        assert attempt(backend, row.request, stored.etag)
         assert len(seen) == 3
     else:
         with pytest.raises(errors.RepositoryError) as info:
-            attempt(backend, row.request, stored.tag)
+            attempt(backend, row.request, stored.etag)
         public = [kind.__name__ for kind in type(info.value).__mro__]
         assert next(name for name in public if name in errors.__all__) == row.outcome
         message = str(info.value)
@@ -150,7 +150,7 @@ def check(backend: ObjectBackend, proxy: Proxy, row: Row) -> None:
 
 @pytest.fixture(autouse=True)
 def time_to_store_parts(hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_client, "READ_TIMEOUT", 20.0)
+    monkeypatch.setattr(s3_endpoint, "READ_TIMEOUT", 20.0)
     monkeypatch.setattr(transfer, "BUDGET", 20.0)
 
 

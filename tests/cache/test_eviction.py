@@ -15,7 +15,7 @@ import filelock
 import pytest
 
 import audmodel
-from audmodel.core.cache import care
+from audmodel.core.cache import eviction
 from audmodel.core.cache.tree import Folder
 from audmodel.errors import CacheBusyError
 from audmodel.errors import CacheError
@@ -283,7 +283,7 @@ def test_remove_by_alias(uids: list[str]) -> None:
 
 
 LOADING = """
-    from audmodel.core.backend.filesystem import FileReader
+    from audmodel.core.backend.reader import FileReader
     original = FileReader.readinto
     def readinto(self, offset, view):
         open(args["ready"], "w").close()
@@ -455,42 +455,28 @@ def test_prune_another_cache(uids: list[str], tmp_path: Path) -> None:
 # Clocks and other processes ------------------------------------------------
 
 
+@pytest.mark.parametrize("limit", ["age", "size"])
 def test_use_since_the_cache_was_listed(
-    uids: list[str], monkeypatch: pytest.MonkeyPatch
+    uids: list[str], size: int, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     roots = [audmodel.load(uid) for uid in uids]
     for hours, root in enumerate(roots):
         used(root, hours=10 - hours)
-    find = care.find
+    find = eviction.find
 
-    def late(root: str) -> list[care.Found]:
+    def late(root: str) -> list[eviction.Found]:
         found = find(root)
         # Another process loads it just now
         os.utime(roots[0])
         return found
 
-    monkeypatch.setattr(care, "find", late)
-    removed = audmodel.prune_cache(max_age=3600)
+    monkeypatch.setattr(eviction, "find", late)
+    removed = audmodel.prune_cache(
+        max_age=3600 if limit == "age" else None,
+        max_size=size if limit == "size" else None,
+    )
     assert [model.uid for model in removed] == uids[1:]
     assert in_cache() == [uids[0]]
-
-
-def test_use_since_the_cache_was_listed_counts_for_the_size(
-    uids: list[str], size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    roots = [audmodel.load(uid) for uid in uids]
-    for hours, root in enumerate(roots):
-        used(root, hours=10 - hours)
-    find = care.find
-
-    def late(root: str) -> list[care.Found]:
-        found = find(root)
-        os.utime(roots[0])
-        return found
-
-    monkeypatch.setattr(care, "find", late)
-    removed = audmodel.prune_cache(max_size=size)
-    assert [model.uid for model in removed] == uids[1:]
 
 
 @pytest.mark.parametrize("wrong", [-(10**8), 10**8])

@@ -24,7 +24,7 @@ from audmodel.core.archive.target import Target
 
 
 @dataclass(frozen=True)
-class Forecast:
+class DryRun:
     r"""What extracting members of an archive takes.
 
     Args:
@@ -38,13 +38,13 @@ class Forecast:
     copied: int
 
 
-def forecast(
+def dry_run(
     directory: format.Directory,
     only: Container[str],
     left: Callable[[str], Target | None] | None,
     seeds: Seeds,
     num_workers: int,
-) -> Forecast:
+) -> DryRun:
     r"""What extracting members of an archive takes.
 
     Args:
@@ -71,7 +71,7 @@ def forecast(
         if isinstance(group[0], MemberPart) and found:
             found = [(found[0][0], found[-1][1])]
         ranges += found
-    return Forecast(ranges, look.copied)
+    return DryRun(ranges, look.copied)
 
 
 class _Look:
@@ -126,7 +126,7 @@ class _Look:
             is not None
         ):
             return True
-        return self._has_seed(part.digest, part.raw_length)
+        return self._has_seed(part.digest, part.uncompressed_size)
 
     def _is_left(self, member: format.Member) -> bool:
         folder = self._left(member.name)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from audmodel.core.cache import known
+from audmodel.core.cache import alias_cache
 from audmodel.core.uid import Alias
 from audmodel.core.uid import ModelId
 
@@ -28,9 +28,9 @@ ALIAS = Alias("best")
 )
 def test_what_was_remembered(tmp_path: Path, content: str, is_known: bool) -> None:
     (tmp_path / ".best.resolved").write_text(content)
-    found = known.recall(str(tmp_path), ALIAS)
+    found = alias_cache.recall(str(tmp_path), ALIAS)
     assert found == (ModelId("12345678", "1.0.0") if is_known else None)
 
 
 def test_nothing_was_remembered(tmp_path: Path) -> None:
-    assert known.recall(str(tmp_path), ALIAS) is None
+    assert alias_cache.recall(str(tmp_path), ALIAS) is None

@@ -15,13 +15,13 @@ from audmodel.core.repository.repository import server_name
 
 
 # Seconds for which a host is skipped
-REST = 60.0
+SKIPPED = 60.0
 # Seconds that are spent on finding out whether a host is at another address
-_PATIENCE = 1.0
+_RESOLVE_TIMEOUT = 1.0
 
 
 @dataclass
-class _Silence:
+class _Outage:
     r"""What is known of a host that did not respond.
 
     Args:
@@ -35,21 +35,18 @@ class _Silence:
     addresses: set[str] | None
 
 
-_silent: dict[str, _Silence] = {}
+_outages: dict[str, _Outage] = {}
 
 
-def rest(repository: Repository) -> float:
+def skipped_for(repository: Repository) -> float:
     r"""Seconds for which a host is skipped if another one may respond.
-
-    Args:
-        repository: repository on the host
 
     Returns:
         seconds, ``0`` if it is not skipped
 
     """
-    found = _silent.get(repository.host)
-    return 0 if found is None else max(0, found.since + REST - time.monotonic())
+    found = _outages.get(repository.host)
+    return 0 if found is None else max(0, found.since + SKIPPED - time.monotonic())
 
 
 def has_moved(repository: Repository) -> bool:
@@ -58,14 +55,11 @@ def has_moved(repository: Repository) -> bool:
     If a name server gives only some of many addresses each time,
     the host has moved only if all of them are new.
 
-    Args:
-        repository: repository on the host
-
     Returns:
         whether it may respond
 
     """
-    found = _silent.get(repository.host)
+    found = _outages.get(repository.host)
     before = None if found is None else found.addresses
     if found is None or before is None:
         return False
@@ -76,13 +70,8 @@ def has_moved(repository: Repository) -> bool:
 
 
 @contextmanager
-def noticed(repository: Repository) -> Iterator[None]:
-    r"""Remember whether a host responds inside the block.
-
-    Args:
-        repository: repository on the host
-
-    """
+def recorded(repository: Repository) -> Iterator[None]:
+    r"""Remember whether a host responds inside the block."""
     from audmodel.core.backend.errors import OfflineError
     from audmodel.core.backend.errors import RepositoryUnreachableError
     from audmodel.core.process import requests as interruption
@@ -93,30 +82,27 @@ def noticed(repository: Repository) -> Iterator[None]:
         raise
     except RepositoryUnreachableError:
         # An interrupted request says nothing about the host
-        if not interruption.ended():
+        if not interruption.cancelled():
             _note(repository)
         raise
-    _silent.pop(repository.host, None)
+    _outages.pop(repository.host, None)
 
 
 def forget() -> None:
     r"""Skip no host any longer."""
-    _silent.clear()
+    _outages.clear()
 
 
 def _note(repository: Repository) -> None:
     addresses = _addresses(repository)
-    before = _silent.get(repository.host)
+    before = _outages.get(repository.host)
     if addresses is not None and before is not None:
         addresses |= before.addresses or set()
-    _silent[repository.host] = _Silence(time.monotonic(), addresses)
+    _outages[repository.host] = _Outage(time.monotonic(), addresses)
 
 
 def _addresses(repository: Repository) -> set[str] | None:
     r"""Addresses that a host has at the moment.
-
-    Args:
-        repository: repository on the host
 
     Returns:
         addresses, none if its name is not known,
@@ -126,18 +112,18 @@ def _addresses(repository: Repository) -> set[str] | None:
     name = server_name(repository)
     if name is None:
         return None
-    found: queue.SimpleQueue[set[str]] = queue.SimpleQueue()
+    resolved: queue.SimpleQueue[set[str]] = queue.SimpleQueue()
 
     def resolve() -> None:
         try:
-            answers = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
-            answers = []
-        found.put({str(answer[4][0]) for answer in answers})
+            found = []
+        resolved.put({str(each[4][0]) for each in found})
 
     if not start_thread(resolve):
         return None
     try:
-        return found.get(timeout=_PATIENCE)
+        return resolved.get(timeout=_RESOLVE_TIMEOUT)
     except queue.Empty:
         return None

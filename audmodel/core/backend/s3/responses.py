@@ -10,10 +10,10 @@ from audmodel.core.backend.http.reasons import TOO_LARGE
 from audmodel.core.backend.http.reasons import not_reached
 from audmodel.core.backend.http.reasons import not_trusted
 from audmodel.core.backend.http.reasons import said
+from audmodel.core.backend.http.transfer import AMBIGUOUS_STATUS
 from audmodel.core.backend.http.transfer import BUSY_STATUS
-from audmodel.core.backend.http.transfer import LOST_STATUS
-from audmodel.core.backend.http.transfer import FailureError
 from audmodel.core.backend.http.transfer import Kind
+from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import unsendable
 
 
@@ -101,7 +101,7 @@ _LISTS = ("ListObjectsV2",)
 _WRITES = ("CopyObject", "CreateMultipartUpload", "PutObject")
 
 
-def answered(error: Any) -> FailureError:
+def failure_of(error: Any) -> RequestError:
     r"""What a response other than success means."""
     metadata = error.response.get("ResponseMetadata", {})
     after = metadata.get("HTTPHeaders", {}).get("retry-after", "")
@@ -110,7 +110,7 @@ def answered(error: Any) -> FailureError:
     if message in (code_of(error), "Access Denied", "Access Denied."):
         message = ""
     request = str(metadata.get("RequestId", ""))
-    return FailureError(
+    return RequestError(
         kind,
         f"{reason}{said(message, request)}",
         error,
@@ -142,7 +142,7 @@ def _meaning(error: Any) -> tuple[Kind, str]:
         return kind, FULL
     if status == 413:
         return kind, TOO_LARGE
-    return kind, f"the server answered {status} {code or 'without a reason'}."
+    return kind, f"the server responded with {status} {code or 'without a reason'}."
 
 
 def _kind(operation: str, status: int, code: str) -> Kind:
@@ -152,8 +152,8 @@ def _kind(operation: str, status: int, code: str) -> Kind:
         return Kind.OTHER if has_body and code != "NoSuchKey" else Kind.ABSENT
     if status in BUSY_STATUS or code in BUSY:
         return Kind.BUSY
-    if status in LOST_STATUS:
-        return Kind.LOST
+    if status in AMBIGUOUS_STATUS:
+        return Kind.AMBIGUOUS
     return _KINDS.get(status, Kind.OTHER)
 
 
@@ -198,7 +198,7 @@ def _elsewhere(error: Any) -> str:
     )
 
 
-def unanswered(error: Exception, url: str = "") -> FailureError:
+def no_response(error: Exception, url: str = "") -> RequestError:
     r"""What it means that there was no response."""
     from botocore import exceptions
 
@@ -221,19 +221,19 @@ def unanswered(error: Exception, url: str = "") -> FailureError:
         | exceptions.SSOError
         | exceptions.TokenRetrievalError,
     ):
-        return FailureError(
+        return RequestError(
             Kind.DENIED,
             f"the credentials could not be loaded ({type(error).__name__}).",
             error,
         )
     if isinstance(error, exceptions.ValidationError | exceptions.ParamValidationError):
-        return FailureError(Kind.OTHER, str(error), error)
+        return RequestError(Kind.OTHER, str(error), error)
     if isinstance(error, exceptions.HTTPClientError):
         inner = error.kwargs.get("error")
         if isinstance(inner, ValueError):
             return unsendable(inner)
-    return FailureError(
-        Kind.LOST, f"there was no response ({type(error).__name__}).", error
+    return RequestError(
+        Kind.AMBIGUOUS, f"there was no response ({type(error).__name__}).", error
     )
 
 
@@ -244,9 +244,9 @@ def code_of(error: Exception | None) -> str:
     return code if re.fullmatch("[A-Za-z][A-Za-z0-9._-]{0,63}", code) else ""
 
 
-def is_about_credentials(failure: FailureError) -> bool:
+def is_about_credentials(failure: RequestError) -> bool:
     r"""Whether the credentials are refused, and not only this access."""
     if failure.kind is not Kind.DENIED:
         return False
-    had_answer = getattr(failure.cause, "response", None) is not None
-    return not had_answer or code_of(failure.cause) not in ("", "AccessDenied")
+    had_response = getattr(failure.cause, "response", None) is not None
+    return not had_response or code_of(failure.cause) not in ("", "AccessDenied")

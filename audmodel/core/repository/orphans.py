@@ -25,6 +25,7 @@ from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.errors import PublishConflictError
+from audmodel.core.repository import claim_record
 from audmodel.core.repository import claims
 from audmodel.core.repository import layout
 from audmodel.core.repository.registry import Registry
@@ -131,13 +132,12 @@ def find(
             if candidate.found.kind != "alias" and (candidate.found.proven or unproven)
         ]
         removed = _remove(registry, chosen)
-        for leftover in sorted(removed, key=lambda leftover: leftover.path):
-            logger.info("Removed '%s' from %s.", leftover.path, registry.place)
+        for orphan in sorted(removed, key=lambda orphan: orphan.path):
+            logger.info("Removed '%s' from %s.", orphan.path, registry.repository)
         found = [
-            dataclasses.replace(leftover, removed=leftover in removed)
-            for leftover in found
+            dataclasses.replace(orphan, removed=orphan in removed) for orphan in found
         ]
-    return sorted(found, key=lambda leftover: leftover.path)
+    return sorted(found, key=lambda orphan: orphan.path)
 
 
 def _now(registry: Registry, remove: bool) -> datetime.datetime:
@@ -170,9 +170,9 @@ def _remove_of(
     r"""Remove the orphans of one model, unless it is being published."""
     backend = registry.backend
     stored = backend.read_object(layout.record_path(model, "claim"), document.MAX_BYTES)
-    if stored is not None and claims.is_alive(stored.data):
+    if stored is not None and claim_record.is_alive(stored.data):
         return set()
-    archive = (stored and claims.archive_of(stored.data)) or group[0].archive
+    archive = (stored and claim_record.archive_of(stored.data)) or group[0].archive
     removed = set()
     try:
         # The claim keeps publishers away
@@ -190,7 +190,7 @@ def _remove_of(
                 if candidate.remove():
                     removed.add(candidate.found)
     except PublishConflictError:
-        return {leftover for leftover in removed if leftover.kind != "claim"}
+        return {orphan for orphan in removed if orphan.kind != "claim"}
     return removed
 
 
@@ -246,29 +246,31 @@ class _Search:
         state = self._backend.stat_object(path)
         if state is None:
             return  # it is gone by now
-        proven = self._is_proven(path, kind, model, state.tag)
+        proven = self._is_proven(path, kind, model, state.etag)
         yield _Candidate(
             Leftover(path, kind, _name(model), _day(state.time), proven=proven),
             state.time,
             model,
             path,
             self._claims.get(model) if model else None,
-            partial(self._backend.delete_object, path, state.tag),
+            partial(self._backend.delete_object, path, state.etag),
         )
 
-    def _is_proven(self, path: str, kind: str, model: ModelId | None, tag: str) -> bool:
+    def _is_proven(
+        self, path: str, kind: str, model: ModelId | None, etag: str
+    ) -> bool:
         if kind in ("claim", "probe"):
             return True
         claim = self._claims.get(model) if model else None
         return (
             kind == "archive"
             and claim is not None
-            and claims.has_left(claim, path, tag, self._backend)
+            and claim_record.has_left(claim, path, etag, self._backend)
         )
 
     def _claim(self, path: str, model: ModelId) -> Iterator[_Candidate]:
         stored = self._backend.read_object(path, document.MAX_BYTES)
-        if stored is None or claims.is_alive(stored.data):
+        if stored is None or claim_record.is_alive(stored.data):
             return
         self._claims[model] = stored.data
         for candidate in self._object(path, "claim", model):
@@ -282,7 +284,7 @@ class _Search:
             return
         claim = self._claims.get(model) if model else None
         proven = upload.is_dead or (
-            claim is not None and claims.archive_of(claim) == upload.path
+            claim is not None and claim_record.archive_of(claim) == upload.path
         )
 
         def abort() -> bool:

@@ -309,7 +309,7 @@ def test_slow_upload(
                     conflicts.append(info.value)
         return forward()
 
-    monkeypatch.setattr("audmodel.core.backend.s3.client.READ_TIMEOUT", 20.0)
+    monkeypatch.setattr("audmodel.core.backend.s3.endpoint.READ_TIMEOUT", 20.0)
     proxy.fault = fault
     uid = publish(folders[0], repository=behind, num_workers=4)
     assert conflicts
@@ -326,7 +326,7 @@ def test_upload_ends_when_the_claim_is_lost(
 ) -> None:
     behind, direct = places
     monkeypatch.setattr(claims, "RENEW_INTERVAL", 0.2)
-    monkeypatch.setattr("audmodel.core.backend.s3.client.READ_TIMEOUT", 60.0)
+    monkeypatch.setattr("audmodel.core.backend.s3.endpoint.READ_TIMEOUT", 60.0)
     monkeypatch.setattr("audmodel.core.backend.http.transfer.BUDGET", 60.0)
     (folders[0] / "file").write_bytes(secrets.token_bytes(20_000_000))
 

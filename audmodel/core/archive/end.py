@@ -124,9 +124,6 @@ def part_digests(data: Buffer, size: int) -> Iterator[bytes]:
         data: everything after the members
         size: size of the archive in bytes
 
-    Yields:
-        digests
-
     Raises:
         ArchiveError: if the directory is damaged
 

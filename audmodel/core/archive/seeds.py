@@ -89,13 +89,7 @@ def offered(
 
 
 def has_all(seeds: Seeds, member: format.Member) -> bool:
-    r"""Whether there is a seed for all bytes of a member.
-
-    Args:
-        seeds: the seeds
-        member: the member
-
-    """
+    r"""Whether there is a seed for all bytes of a member."""
     if not seeds or member.index is None:
         return False
     return all(digest in seeds for _, _, digest in member.index.parts)

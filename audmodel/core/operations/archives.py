@@ -67,12 +67,6 @@ def open_archive(found: Found) -> Iterator[Archive]:
     The copy for another archive stays, since files in the cache may belong to it.
     Errors inside the block name the archive.
 
-    Args:
-        found: the model
-
-    Yields:
-        archive
-
     Raises:
         ArchiveError: if the archive is missing, damaged,
             or not the one that was published
@@ -107,9 +101,6 @@ def find_directory(entry: CacheEntry) -> format.Directory:
 
     Args:
         entry: place of the model in the cache
-
-    Returns:
-        directory
 
     Raises:
         ArchiveError: if the archive is missing, damaged,

@@ -58,9 +58,6 @@ def resolve(uid: ModelId | ShortId | Alias, cache_root: str) -> ModelId:
         uid: any kind of ID
         cache_root: cache folder that keeps results of lookups
 
-    Returns:
-        model ID
-
     Raises:
         InvalidDocumentError: if an alias does not name a model ID
         ModelNotFoundError: if the model does not exist
@@ -98,9 +95,6 @@ def find(entry: CacheEntry, *, any_archive: bool = False) -> Found:
     Args:
         entry: its place in the cache
         any_archive: whether the model in the cache may be of another archive
-
-    Returns:
-        the model
 
     Raises:
         ArchiveMismatchError: if the model in the cache is of another archive
@@ -163,9 +157,6 @@ def find_header(entry: CacheEntry) -> Header:
     Args:
         entry: place of the model in the cache
 
-    Returns:
-        header
-
     Raises:
         InvalidDocumentError: if the header of the model is not valid
         ModelNotFoundError: if the model does not exist
@@ -207,9 +198,6 @@ def find_versions(short: str) -> list[str]:
 def alias_target(name: str) -> ModelId | None:
     r"""Model that an alias points to in the first repository that has it.
 
-    Args:
-        name: name of the alias
-
     Returns:
         ID of the model, or ``None`` if there is no such alias
 
@@ -240,9 +228,6 @@ def missing_message(uid: ModelId | ShortId | Alias) -> str:
 
     Args:
         uid: ID that does not exist
-
-    Returns:
-        message
 
     """
     if isinstance(uid, ModelId) and isinstance(uid.found_by, Alias):

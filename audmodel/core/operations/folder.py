@@ -21,9 +21,6 @@ def scan(root: str) -> list[InputFile]:
     links to files stand for the content they link to,
     empty folders are left out.
 
-    Args:
-        root: path of the folder
-
     Returns:
         files sorted by name
 

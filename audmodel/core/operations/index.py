@@ -50,9 +50,6 @@ def pack(data: Buffer, size: int) -> bytes:
         data: everything after the members of the archive
         size: size of the archive in bytes
 
-    Returns:
-        content of the file
-
     """
     body = _SIZE.pack(size) + data
     return blake3(body).digest() + body

@@ -273,9 +273,6 @@ def _load_some(
 def check_same(archive: Archive) -> None:
     r"""Raise an error if the model in the cache is that of another archive.
 
-    Args:
-        archive: the archive
-
     Raises:
         ArchiveMismatchError: if it is
 

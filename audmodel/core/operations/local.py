@@ -175,9 +175,6 @@ class Local:
     def slot_of(self, name: str) -> Slot | None:
         r"""Place of a file.
 
-        Args:
-            name: name of the file
-
         Returns:
             place, or ``None`` if the file is not in the cache
 
@@ -221,14 +218,6 @@ def selected(
     directory: format.Directory, patterns: Sequence[str], model: ModelId
 ) -> list[format.Member]:
     r"""Files that match patterns, in the order of the archive.
-
-    Args:
-        directory: directory of the archive
-        patterns: which files
-        model: ID of the model
-
-    Returns:
-        files
 
     Raises:
         FileNotInModelError: if a pattern matches no file

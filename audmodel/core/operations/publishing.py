@@ -403,9 +403,6 @@ def _replace_header(
 ) -> bool:
     r"""Replace a header that does not name the archive.
 
-    Returns:
-        whether it was replaced
-
     Raises:
         PublishConflictError: if another publisher took the claim over
 

@@ -81,9 +81,6 @@ def _listed(
 def slot_of(entry: CacheEntry) -> Slot:
     r"""Place of a model in the cache: of the whole, or of some of its files.
 
-    Args:
-        entry: place in the cache
-
     Returns:
         folder that exists
 

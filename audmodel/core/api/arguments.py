@@ -35,7 +35,8 @@ def cache_entry(uid: str, cache_root: str | None) -> CacheEntry:
         RepositoryError: if a repository cannot be used
 
     """
-    return cache_entries([uid], cache_root)[0]
+    root = cache_folder(cache_root)
+    return CacheEntry(root, resolve(ids.parse(uid), root))
 
 
 def cache_entries(uids: Sequence[str], cache_root: str | None) -> list[CacheEntry]:

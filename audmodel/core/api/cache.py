@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 
 from audmodel.core import uid as ids
-from audmodel.core.cache import eviction
 from audmodel.core.cache.results import CachedModel
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.errors import NotCachedError
@@ -38,6 +37,8 @@ def cached(*, cache_root: str | None = None) -> list[CachedModel]:
         [('3e120e8d-1.0.0', 16454)]
 
     """
+    from audmodel.core.cache import eviction
+
     return [found.model for found in eviction.find(cache_folder(cache_root))]
 
 
@@ -73,6 +74,8 @@ def remove_cached(uid: str, *, cache_root: str | None = None) -> list[CachedMode
         []
 
     """
+    from audmodel.core.cache import eviction
+
     parsed = ids.parse(uid)
     cache_root = cache_folder(cache_root)
     wanted = parsed if isinstance(parsed, ShortId) else resolve(parsed, cache_root)
@@ -126,6 +129,8 @@ def prune_cache(
         ['3e120e8d-1.0.0']
 
     """
+    from audmodel.core.cache import eviction
+
     if isinstance(max_age, int | float) and not isinstance(max_age, bool):
         try:
             max_age = datetime.timedelta(seconds=max_age)

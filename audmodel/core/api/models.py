@@ -14,10 +14,13 @@ from audmodel.core.api.arguments import cache_entry
 from audmodel.core.api.arguments import load_options
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.operations.find import find
-from audmodel.core.operations.options import LoadOptions
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository.repository import Repository
 
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from audmodel.core.operations.options import LoadOptions
 
 logger = logging.getLogger("audmodel")
 

@@ -114,7 +114,7 @@ def cache_folder(root: str | None) -> str:
         absolute path
 
     """
-    return os.path.abspath(expand_home(root or default_cache_root()))
+    return os.path.abspath(expand_home(root)) if root else default_cache_root()
 
 
 def reuses_parts() -> bool:

@@ -134,6 +134,40 @@ def test_load(
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_load_with_another_version_in_the_cache(
+    operation: str,
+    repository: audmodel.Repository,
+    model: Path,
+    cache: Path,
+    tmp_path: Path,
+    tracer: Tracer,
+    torture: int,
+    count: Count,
+) -> None:
+    first = audmodel.load(publish(model))
+    kept = files(first)
+    (model / "new").write_bytes(b"new" * 100_000)
+    uid = publish(model, version="2.0.0")
+    folder = cache.joinpath(*uid.split("-"))
+    shutil.copytree(cache, tmp_path / "kept")
+    failed = 0
+    for inject, _ in faults(tracer, OPERATIONS[operation], torture, uid=uid):
+        shutil.rmtree(cache)
+        shutil.copytree(tmp_path / "kept", cache)
+        run = tracer.run(OPERATIONS[operation], inject=inject, uid=uid)
+        count("faults of the disk: load beside another version, next one whole", 1)
+        if run.error is not None:
+            failed += 1
+            names_what_failed(run, repository, cache)
+            assert not folder.exists(), inject
+        assert audmodel.load(uid, timeout=1) == str(folder)
+        assert files(folder) == files(model)
+        assert files(first) == kept
+    assert failed
+
+
+@pytest.mark.thorough
 def test_load_some_files(
     repository: audmodel.Repository,
     model: Path,

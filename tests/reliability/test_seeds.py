@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+import contextlib
 import os
 from pathlib import Path
 import random
 import shutil
+import threading
 
 import pytest
 
@@ -14,6 +17,8 @@ import audmodel
 from audmodel.core.archive import reader
 from audmodel.core.archive.seeds import Seed
 from audmodel.core.archive.seeds import fill
+from audmodel.core.backend.reader import TAIL
+from tests.archive.test_cuts import safetensors
 from tests.archive.tools import make_folder
 from tests.archive.tools import noise
 from tests.archive.tools import read_folder
@@ -185,3 +190,101 @@ def test_directory_of_a_stranger(case: Case) -> None:
     shutil.rmtree(folder / "3.0.0")
     os.mkfifo(folder / "3.0.0")
     case.load(2)
+
+
+def test_source_is_loaded_and_removed_meanwhile(
+    case: Case, torture: int, count: Callable[[str, int], None]
+) -> None:
+    done = threading.Event()
+
+    def disturb() -> None:
+        while not done.is_set():
+            with contextlib.suppress(audmodel.errors.CacheBusyError):
+                audmodel.remove_cached(case.first)
+            audmodel.load(case.first)
+
+    rounds = 100 * torture or 8
+    with ThreadPoolExecutor(1) as executor:
+        other = executor.submit(disturb)
+        try:
+            for _ in range(rounds):
+                case.load(2)
+                case.forget()
+        finally:
+            done.set()
+        other.result()
+    count("loads while the model that is copied from comes and goes", rounds)
+
+
+# Random edits ----------------------------------------------------------------
+
+
+def edited(files: dict[str, bytes], chance: random.Random) -> dict[str, bytes]:
+    """Files of which some were changed, moved, joined, or removed."""
+    result = dict(files)
+    for _ in range(chance.randrange(1, 5)):
+        name = chance.choice(sorted(result))
+        content = result[name]
+        position = chance.randrange(len(content) + 1)
+        kind = chance.choice(["change", "insert", "cut", "rename", "copy", "join"])
+        if kind == "change":
+            length = min(100, len(content) - position)
+            content = (
+                content[:position]
+                + chance.randbytes(length)
+                + content[position + length :]
+            )
+        elif kind == "insert":
+            content = content[:position] + chance.randbytes(50) + content[position:]
+        elif kind == "cut":
+            content = content[:position]
+        elif kind == "join":
+            content += result[chance.choice(sorted(result))]
+        elif kind == "rename":
+            del result[name]
+        if kind in ("rename", "copy"):
+            name = f"{chance.randrange(10)}/{chance.randrange(10**6)}.bin"
+        result[name] = content[: 20 * MIB]
+    return result
+
+
+def test_random_edits(
+    repository: audmodel.Repository,
+    tmp_path: Path,
+    chance: random.Random,
+    torture: int,
+    count: Callable[[str, int], None],
+    fetched: list[int],
+) -> None:
+    """What is loaded after other versions is what was published, and as planned."""
+    tensors = [chance.randbytes(chance.randrange(1, 2 * MIB)) for _ in range(8)]
+    files = {
+        "model.safetensors": safetensors(*tensors)[0],
+        "large.bin": chance.randbytes(9 * MIB),
+        "empty": b"",
+        **{f"{n}/small.bin": chance.randbytes(n * 50_000) for n in range(10)},
+    }
+    audmodel.load(publish(make_folder(tmp_path / "0", files), version="0.0.1"))
+    base = files
+    rounds = 100 * torture or 6
+    for number in range(1, rounds + 1):
+        files = edited(files, chance)
+        if sum(map(len, files.values())) > 60 * MIB:
+            files = edited(base, chance)
+        root = make_folder(tmp_path / str(number), files)
+        compression = chance.choice([0, 1, 9])
+        uid = publish(root, version=f"{number}.0.0", compression=compression)
+        num_workers = chance.choice([1, 3])
+        plan = audmodel.plan_load(uid, num_workers=num_workers)
+        fetched.clear()
+        assert read_folder(audmodel.load(uid, num_workers=num_workers)) == files
+        tail = min(TAIL, plan.bytes)
+        assert plan.exact
+        assert plan.bytes == sum(fetched) + tail
+        shutil.rmtree(root)
+        if number > 3:
+            old = f"{number - 3}.0.0"
+            audmodel.remove_cached(uid.replace(f"{number}.0.0", old))
+            [archive] = Path(repository.host).rglob(f"*-{old}.zip")
+            archive.unlink()
+    count("loads after random edits of other versions: right, as planned", rounds)

@@ -244,7 +244,9 @@ def _load_some(
         staging = slot.stage(whole, private=private)
         files = [member for member in left if member.name in missing]
         wanted = {member.name for member in files}
-        reused = _take_over(archive, staging, files, right, whole.folder, slot.folder)
+        reused = _fill_from_cache(
+            archive, staging, files, right, whole.folder, slot.folder
+        )
         progress(sum(member.size for member in files if member.name in reused))
         extracting = extractor(archive, staging, wanted - reused, options, progress)
         with contextlib.closing(extracting.files()) as finished:
@@ -310,7 +312,9 @@ def mend(
     def attempt(*, private: bool) -> None:
         names = {member.name for member in members}
         staging = slot.stage(other, private=private)
-        reused = _take_over(archive, staging, members, right, other.folder, slot.folder)
+        reused = _fill_from_cache(
+            archive, staging, members, right, other.folder, slot.folder
+        )
         extractor(archive, staging, names - reused, options, progress).run()
         if not slot.folder.exists():
             # Should locks be broken: some files must not become a whole model
@@ -328,7 +332,7 @@ def mend(
         attempt(private=True)
 
 
-def _take_over(
+def _fill_from_cache(
     archive: Archive,
     staging: Staging,
     members: Sequence[format.Member],

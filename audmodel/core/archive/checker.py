@@ -56,7 +56,7 @@ class Checker(Extractor):
         checksums: dict[str, int] = {}
         results = prefetch(
             self._check_job,
-            self._jobs,
+            self._schedule.jobs,
             num_workers=self._num_workers,
             on_abort=self._cancel,
         )

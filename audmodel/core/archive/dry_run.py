@@ -12,11 +12,9 @@ from audmodel.core.archive import format
 from audmodel.core.archive.deflate import PIECE
 from audmodel.core.archive.plan import Job
 from audmodel.core.archive.plan import MemberPart
+from audmodel.core.archive.plan import Schedule
 from audmodel.core.archive.plan import Span
-from audmodel.core.archive.plan import batches
-from audmodel.core.archive.plan import plan
 from audmodel.core.archive.plan import runs
-from audmodel.core.archive.plan import stream_workers
 from audmodel.core.archive.seeds import Seeds
 from audmodel.core.archive.seeds import fill
 from audmodel.core.archive.seeds import has_all
@@ -59,15 +57,17 @@ def dry_run(
         what is fetched, and what is copied
 
     """
-    jobs = plan(directory, only)
-    workers = stream_workers(jobs, num_workers)
-    groups = [[job] for job in jobs]
-    if left is None:
-        groups = list(batches(jobs, num_workers, seeds))
+    schedule = Schedule(
+        directory, only, num_workers, resume=left is not None, seeded=seeds
+    )
     look = _Look(left or (lambda _: None), seeds)
     ranges = []
-    for group in groups:
-        found = [bounds for job in group for bounds in look.ranges(job, workers)]
+    for group in schedule.groups():
+        found = [
+            bounds
+            for job in group
+            for bounds in look.ranges(job, schedule.stream_workers)
+        ]
         if isinstance(group[0], MemberPart) and found:
             found = [(found[0][0], found[-1][1])]
         ranges += found

@@ -258,3 +258,47 @@ def _length(job: Job, seeded: Container[bytes]) -> int:
     if not isinstance(job, MemberPart) or job.part.digest in seeded:
         return 0
     return job.stop - job.start
+
+
+class Schedule:
+    r"""Which requests extract an archive, and which of them a worker makes.
+
+    Args:
+        directory: directory of the archive
+        only: names of the members to extract, all of them if it is ``None``
+        num_workers: number of workers
+        ahead: largest number of files that are begun
+            before the caller asks for them,
+            bound by the number of requests alone if it is ``None``
+        resume: whether some parts may be there already
+        seeded: digests of parts that are not fetched
+
+    """
+
+    def __init__(
+        self,
+        directory: format.Directory,
+        only: Container[str] | None,
+        num_workers: int,
+        *,
+        ahead: int | None = None,
+        resume: bool = False,
+        seeded: Container[bytes] = frozenset(),
+    ) -> None:
+        self._num_workers = num_workers
+        self._resume = resume
+        self._seeded = seeded
+        self.jobs = plan(directory, only)
+        self.ahead: int | None = None
+        r"""Largest number of groups that are begun ahead."""
+        if ahead is not None:
+            self.ahead = min(2 * num_workers, ahead)
+            self.jobs = split(self.jobs, ahead // self.ahead)
+        self.stream_workers = stream_workers(self.jobs, num_workers)
+
+    def groups(self) -> Iterable[list[Job]]:
+        r"""Jobs that one worker does one after the other."""
+        if self._resume:
+            # Only some parts may be missing of what an earlier attempt left
+            return [[job] for job in self.jobs]
+        return batches(self.jobs, self._num_workers, self._seeded)

@@ -27,14 +27,11 @@ from audmodel.core.archive.plan import RANGE
 from audmodel.core.archive.plan import Entry
 from audmodel.core.archive.plan import Job
 from audmodel.core.archive.plan import MemberPart
+from audmodel.core.archive.plan import Schedule
 from audmodel.core.archive.plan import Span
 from audmodel.core.archive.plan import Stream
-from audmodel.core.archive.plan import batches
 from audmodel.core.archive.plan import finished_files
-from audmodel.core.archive.plan import plan
 from audmodel.core.archive.plan import runs
-from audmodel.core.archive.plan import split
-from audmodel.core.archive.plan import stream_workers
 from audmodel.core.archive.seeds import Seeds
 from audmodel.core.archive.seeds import fill
 from audmodel.core.archive.seeds import has_all
@@ -111,12 +108,14 @@ class Extractor:
         self._seeds = seeds or {}
         self._progress = progress
         self._copied = copied
-        self._jobs = plan(directory, only)
-        self._ahead = None
-        if ahead is not None:
-            self._ahead = min(2 * num_workers, ahead)
-            self._jobs = split(self._jobs, ahead // self._ahead)
-        self._stream_workers = stream_workers(self._jobs, num_workers)
+        self._schedule = Schedule(
+            directory,
+            only,
+            num_workers,
+            ahead=ahead,
+            resume=resume,
+            seeded=self._seeds,
+        )
         self._cancelled = threading.Event()
         self._failure: BaseException = _CancelledError()
         self._local = threading.local()
@@ -160,12 +159,9 @@ class Extractor:
         checksums: dict[str, int] = {}
         results = prefetch(
             self._run_batch,
-            # Only some parts may be missing of what an earlier attempt left
-            [[job] for job in self._jobs]
-            if self._resume
-            else batches(self._jobs, self._num_workers, self._seeds),
+            self._schedule.groups(),
             num_workers=self._num_workers,
-            ahead=self._ahead,
+            ahead=self._schedule.ahead,
             on_abort=self._cancel,
         )
         try:
@@ -448,7 +444,7 @@ class Extractor:
 
     def _fetched(self, job: Stream) -> Generator[memoryview, None, None]:
         r"""Bytes of a member, in order, each valid until the next ones are taken."""
-        workers = self._stream_workers
+        workers = self._schedule.stream_workers
         ahead = workers + 2
         size = RANGE if workers > 1 else PIECE
         # One more than are fetched ahead, which is the one that is in use

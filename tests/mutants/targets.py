@@ -13,7 +13,7 @@ _RECORDS = """
     operations/test_concurrency reliability/test_damaged_records
     reliability/test_deletes reliability/test_hostile_records
     reliability/test_late_writes reliability/test_leftovers reliability/test_locks
-    reliability/test_lost_answers reliability/test_probe
+    reliability/test_lost_responses reliability/test_probe
     repository/test_claims repository/test_header repository/test_leftovers
     repository/test_registry operations/test_publishing
     """
@@ -35,12 +35,12 @@ _HTTP = """
     backends/test_responses backends/test_connections backends/test_endless
     backends/test_interruption backends/test_pace backends/test_termination
     backends/test_threads backends/test_s3_client backends/test_artifactory
-    backends/test_retry reliability/test_wire reliability/test_lost_answers
+    backends/test_retry reliability/test_wire reliability/test_lost_responses
     """
 _S3 = """
     backends/test_s3 backends/test_s3_client backends/test_s3_conditions
     backends/test_s3_upload backends/test_responses backends/test_verdicts
-    backends/test_rewritten reliability/test_probe reliability/test_lost_answers
+    backends/test_rewritten reliability/test_probe reliability/test_lost_responses
     """
 _FILES = """
     backends/test_adapter backends/test_bytes backends/test_damage

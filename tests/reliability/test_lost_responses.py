@@ -1,4 +1,4 @@
-"""An answer that is lost is no conflict."""
+"""A response that is lost is no conflict."""
 
 from __future__ import annotations
 

@@ -218,3 +218,66 @@ def test_architecture_shows_all_rooms() -> None:
     table = page.partition(".. list-table:: Rooms")[2].partition("\n\n\n")[0]
     shown = re.findall(r"^    \* - ``(.+)``$", table, flags=re.MULTILINE)
     assert sorted(shown) == sorted(name for name in KNOWS if "__" not in name)
+
+
+# Where text of users, or of records, becomes an ID, and where a folder is chosen
+CALLERS = {
+    "core/uid.parse": """
+        cli/models core/api core/cache/alias_cache core/repository/registry
+        """,
+    "core/repository/config.cache_folder": "core/api",
+}
+
+
+def uses(text: str, function: str) -> bool:
+    """Whether a file uses a function of a module, however it imports it."""
+    module, _, name = f"audmodel/{function}".replace("/", ".").rpartition(".")
+    package, _, last = module.rpartition(".")
+    tree = ast.parse(text)
+    known = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == package
+        for alias in node.names
+        if alias.name == last
+    }
+    return (module, name) in imported_names(text) or any(
+        isinstance(node, ast.Attribute)
+        and node.attr == name
+        and ast.unparse(node.value) in {module, *known}
+        for node in ast.walk(tree)
+    )
+
+
+def users(function: str, files: dict[str, str]) -> set[str]:
+    """Files that use a function and need not."""
+    allowed = set(CALLERS[function].split())
+    return {
+        file
+        for file, text in files.items()
+        if uses(text, function) and allowed.isdisjoint((file, room_of(file)))
+    }
+
+
+@pytest.mark.parametrize("function", CALLERS)
+def test_arguments_become_objects_where_they_arrive(function: str) -> None:
+    files = sources()
+    assert users(function, files) == set()
+    needed = [file for file, text in files.items() if uses(text, function)]
+    assert set(CALLERS[function].split()) <= {*needed, *map(room_of, needed)}
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        ("core/uid.parse", "from audmodel.core import uid as ids\nids.parse('a')"),
+        ("core/uid.parse", "from audmodel.core.uid import parse"),
+        ("core/uid.parse", "import audmodel.core.uid\naudmodel.core.uid.parse('a')"),
+        (
+            "core/repository/config.cache_folder",
+            "def f():\n from audmodel.core.repository.config import cache_folder",
+        ),
+    ],
+)
+def test_use_elsewhere_is_found(function: str, text: str) -> None:
+    assert users(function, {"core/operations/find": text}) == {"core/operations/find"}

@@ -17,8 +17,10 @@ from audmodel.core.archive.plan import plan
 from audmodel.core.archive.reader import Extractor
 from audmodel.core.archive.seeds import Seed
 from audmodel.core.cache.tree import Folder
+from audmodel.core.errors import ArchiveError
 from tests.archive.tools import MIB
 from tests.archive.tools import MemorySource
+from tests.archive.tools import flip
 from tests.archive.tools import make_folder
 from tests.archive.tools import noise
 from tests.archive.tools import parse
@@ -175,6 +177,37 @@ def test_only_bytes_that_were_verified_are_written(
     source = MemorySource(case.archive, tail=0)
     Extractor(source, case.directory, Folder(str(case.target)), seeds=case.seeds).run()
     assert read_folder(case.target) == FILES
+
+
+def test_damaged_bytes_beside_seeds_are_fetched_again(case: Case) -> None:
+    places = case.seeds
+    [small] = [d for d, seed in places.items() if seed.name == "other/run.sh"]
+    [large] = [d for d, seed in places.items() if seed[1:] == ("other/a.bin", PART + 1)]
+    del places[small], places[large]
+    source = MemorySource(
+        case.archive,
+        tail=0,
+        change=lambda number, _, data: flip(data, 1000) if number in (0, 3) else data,
+    )
+    copied: list[int] = []
+    target = Folder(str(case.target))
+    Extractor(source, case.directory, target, seeds=places, copied=copied.append).run()
+    assert read_folder(case.target) == FILES
+    # Both were fetched twice, with the tail, which is empty, in between
+    assert len([length for _, length in source.requests if length]) == 4
+    # Each is copied, and counted, once
+    assert sum(copied) == sum(map(len, FILES.values())) - PART - len(FILES["run.sh"])
+
+
+@pytest.mark.parametrize("name", ["a.bin", "run.sh"])
+def test_checksum_of_a_file_that_contradicts_its_digests(case: Case, name: str) -> None:
+    for member in case.directory.members:
+        if member.name == name:
+            member.crc ^= 1
+    source = MemorySource(case.archive, tail=0)
+    target = Folder(str(case.target))
+    with pytest.raises(ArchiveError, match=name):
+        Extractor(source, case.directory, target, seeds=case.seeds).run()
 
 
 def test_what_follows_a_gap_is_fetched_alone(tmp_path: Path) -> None:

@@ -181,6 +181,20 @@ def test_all_functions(
     assert fetched == [MIB] * (2 if function is repair else 1)
 
 
+@pytest.mark.parametrize("num_workers", [1, 4])
+def test_other_model_is_removed_while_a_file_is_read(
+    uid: str, num_workers: int, fetched: list[int]
+) -> None:
+    with audmodel.open(uid, "a.bin", num_workers=num_workers) as file:
+        fetched.clear()
+        content = file.read(100)
+        assert fetched == []
+        audmodel.remove_cached(uid.replace("2.0.0", "1.0.0"))
+        content += file.read()
+    assert content == CHANGED["a.bin"]
+    assert sum(fetched) > 4 * MIB
+
+
 @pytest.mark.parametrize("version", ["1.0.0", "2.0.0"])
 def test_model_of_another_name(
     published: Publish, version: str, fetched: list[int]

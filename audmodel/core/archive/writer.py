@@ -3,6 +3,7 @@ r"""Write an archive as a stream, compressed by several workers."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Generator
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from audmodel.core.archive import end
 from audmodel.core.archive import format
 from audmodel.core.archive.cuts import Cuts
 from audmodel.core.archive.input import InputFile
+from audmodel.core.archive.pieces import Piece
+from audmodel.core.archive.pieces import part_key
 from audmodel.core.errors import FileChangedError
 from audmodel.parallel import prefetch
 
@@ -53,16 +56,16 @@ class _Encoded:
     r"""What a worker made of a batch or a part.
 
     Args:
-        data: bytes for the archive
+        pieces: pieces of the archive
         members: members of a batch,
-            with header offsets relative to the start of ``data``
+            with header offsets relative to the start of the first piece
         part: length in the archive, length in the file, and digest of a part
         crc: CRC-32 of the content of a part
         uncompressed_size: bytes read from files
 
     """
 
-    data: bytes
+    pieces: tuple[Piece, ...]
     members: tuple[format.Member, ...]
     part: tuple[int, int, bytes]
     crc: int
@@ -109,6 +112,23 @@ class ArchiveWriter:
         r"""Digest that stands for the archive, known after the last byte."""
 
     def __iter__(self) -> Iterator[bytes]:
+        for pieces in self._groups():
+            yield _joined(pieces)
+
+    def pieces(self) -> Generator[Piece, None, None]:
+        r"""Pieces of the archive in order, once.
+
+        Yields:
+            pieces, with keys by which another archive may know them
+
+        Raises:
+            FileChangedError: if a file changes in the meantime
+
+        """
+        for pieces in self._groups():
+            yield from pieces
+
+    def _groups(self) -> Iterator[tuple[Piece, ...]]:
         members: list[format.Member] = []
         large: _LargeMember | None = None
         encoded = prefetch(self._encode, self._jobs(), num_workers=self._num_workers)
@@ -117,16 +137,17 @@ class ArchiveWriter:
                 for member in result.members:
                     member.header_offset += self.size
                 members += result.members
-                yield self._count(result.data)
+                yield self._count(*result.pieces)
             else:
                 if large is None:
                     large = _LargeMember(job, self.size)
-                    yield self._count(large.header)
+                    yield self._count(_record(large.header))
                 large.add(result)
-                yield self._count(result.data)
+                yield self._count(*result.pieces)
                 if job.is_last:
                     members.append(large.member)
-                    yield self._count(encoding.data_descriptor(large.member))
+                    descriptor = encoding.data_descriptor(large.member)
+                    yield self._count(_record(descriptor))
                     large = None
             self._progress(result.uncompressed_size)
         # A file may change after it was read as well
@@ -134,11 +155,11 @@ class ArchiveWriter:
             file.check_unchanged()
         tail = encoding.tail(members, self.size)
         self.digest = end.digest(tail)
-        yield self._count(tail)
+        yield self._count(Piece(tail))
 
-    def _count(self, data: bytes) -> bytes:
-        self.size += len(data)
-        return data
+    def _count(self, *pieces: Piece) -> tuple[Piece, ...]:
+        self.size += sum(len(piece.data) for piece in pieces)
+        return pieces
 
     def _jobs(self) -> Iterator[_Job]:
         batch: list[InputFile] = []
@@ -173,16 +194,12 @@ class ArchiveWriter:
         data = raw
         if job.method == format.DEFLATED:
             data = deflate.deflate(raw, self._level, last=job.is_last)
-        return _Encoded(
-            data,
-            (),
-            (len(data), len(raw), blake3(raw).digest()),
-            isal_zlib.crc32(raw),
-            len(raw),
-        )
+        part = (len(data), len(raw), blake3(raw).digest())
+        piece = _part(job.method, data, part, last=job.is_last)
+        return _Encoded((piece,), (), part, isal_zlib.crc32(raw), len(raw))
 
     def _encode_batch(self, batch: _Batch) -> _Encoded:
-        pieces: list[bytes] = []
+        pieces: list[Piece] = []
         members = []
         position = uncompressed_size = 0
         for file in batch.files:
@@ -190,12 +207,15 @@ class ArchiveWriter:
             method, data = self._encode_small(raw)
             member = _small_member(file, method, raw, data, position)
             header = encoding.local_header(member)
-            pieces += [header, data]
+            pieces.append(_record(header))
+            if member.index is not None and member.index.parts:
+                part = member.index.parts[0]
+                pieces.append(_part(method, data, part, last=True))
             members.append(member)
             position += len(header) + len(data)
             uncompressed_size += len(raw)
         return _Encoded(
-            b"".join(pieces), tuple(members), (0, 0, b""), 0, uncompressed_size
+            tuple(pieces), tuple(members), (0, 0, b""), 0, uncompressed_size
         )
 
     def _encode_small(self, raw: bytes) -> tuple[int, bytes]:
@@ -251,6 +271,28 @@ class _LargeMember:
             file.executable,
             index,
         )
+
+
+def _joined(pieces: tuple[Piece, ...]) -> bytes:
+    if len(pieces) == 1:
+        return pieces[0].data
+    return b"".join(piece.data for piece in pieces)
+
+
+def _record(data: bytes) -> Piece:
+    r"""Header or data descriptor, which is its own key.
+
+    An archive of another program may have other values in fields
+    that its directory does not repeat.
+    """
+    return Piece(data, data)
+
+
+def _part(
+    method: int, data: bytes, part: tuple[int, int, bytes], *, last: bool
+) -> Piece:
+    key = part_key(method, part, last=last)
+    return Piece(data, key, is_certain=method == format.STORED)
 
 
 def _small_member(

@@ -22,6 +22,7 @@ _SHARED = {
     *("9p", "afs", "beegfs", "ceph", "cifs", "gfs2", "glusterfs", "gpfs", "lustre"),
     *("nfs", "nfs4", "ocfs2", "orangefs", "panfs", "smb3", "smbfs", "virtiofs"),
 }
+_SMB = {"cifs", "smb3"}
 # Errors that say a file system cannot sync a folder
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 
@@ -129,19 +130,40 @@ def is_shared(path: str, mounts: str = "/proc/self/mountinfo") -> bool:
         whether it is known to be on a network file system
 
     """
+    kind, _ = _mount(path, mounts)
+    return kind in _SHARED or kind.partition(".")[0] == "fuse"
+
+
+def has_server_copies(path: str, mounts: str = "/proc/self/mountinfo") -> bool:
+    r"""Whether the server of a file system copies bytes from file to file.
+
+    Args:
+        path: path of a folder
+        mounts: path of a file as described in :manpage:`proc(5)`
+
+    Returns:
+        whether it is known to do so
+
+    """
+    kind, options = _mount(path, mounts)
+    return kind in _SMB or (kind == "nfs4" and "vers=4.2" in options)
+
+
+def _mount(path: str, mounts: str) -> tuple[str, list[str]]:
+    r"""Type and options of a file system, empty if they are not known."""
     device = os.stat(path).st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
     try:
         with open(mounts, encoding="utf-8", errors="replace") as file:
             lines = file.read().splitlines()
     except OSError:
-        return False
+        return "", []
     for line in lines:
         mount, _, file_system = line.partition(" - ")
         if mount.split()[2:3] == [wanted]:
-            kind = file_system.partition(" ")[0]
-            return kind in _SHARED or kind.partition(".")[0] == "fuse"
-    return False
+            kind, *rest = file_system.split(" ")
+            return kind, rest[-1].split(",") if rest else []
+    return "", []
 
 
 def open_file(path: str, flags: int) -> int:

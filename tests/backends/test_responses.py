@@ -25,7 +25,7 @@ from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.http import credentials
 from audmodel.core.backend.http import transfer
 from audmodel.core.backend.s3 import endpoint as s3_endpoint
-from audmodel.core.backend.s3 import upload as s3_upload
+from audmodel.core.backend.s3 import parts as s3_parts
 from audmodel.core.backend.s3.backend import S3
 from tests.backends import artifactory_server
 from tests.backends import proxy as faults
@@ -108,7 +108,7 @@ def attempt(backend: ObjectBackend, request: str, etag: str) -> object:
     elif request == "store":
         backend.write_object("/a", [b"new"])
     else:
-        backend.write_object("/a", [bytes(s3_upload.PART_SIZE)])
+        backend.write_object("/a", [bytes(s3_parts.PART_SIZE)])
     return True
 
 

@@ -19,6 +19,7 @@ import pytest
 from audmodel import errors
 from audmodel.core.backend.http import transfer
 from audmodel.core.backend.s3 import endpoint as s3_endpoint
+from audmodel.core.backend.s3 import parts as s3_parts
 from audmodel.core.backend.s3 import responses as s3_responses
 from audmodel.core.backend.s3 import upload as s3_upload
 from audmodel.core.backend.s3.backend import S3
@@ -32,7 +33,7 @@ from tests.conftest import ROOT
 
 
 MIB = 1024 * 1024
-PART = s3_upload.PART_SIZE
+PART = s3_parts.PART_SIZE
 NOISE = hashlib.shake_128(b"noise").digest(MIB)
 
 
@@ -122,7 +123,7 @@ def test_a_chunk_may_be_used_again_by_its_maker(backend: S3) -> None:
 
 
 def test_parts_grow_so_that_objects_of_any_size_fit() -> None:
-    sizes = [s3_upload.part_size(number) for number in range(10_000)]
+    sizes = [s3_parts.part_size(number) for number in range(10_000)]
     assert sizes == sorted(sizes)
     # 20 GB in parts of one size, and more than a store takes at all
     assert sizes[2499] == sizes[0] == PART

@@ -22,6 +22,10 @@ import hashlib
 from typing import ClassVar
 from typing import Protocol
 
+from audmodel.core.backend.copies import Chunk
+from audmodel.core.backend.copies import CopyableChunk
+from audmodel.core.backend.copies import Copying
+from audmodel.core.backend.copies import CopySource
 from audmodel.core.backend.errors import DamagedObjectError
 from audmodel.core.backend.reader import ObjectReader
 from audmodel.core.ranges import Buffer
@@ -113,6 +117,8 @@ class ObjectBackend(abc.ABC):
     #: Why concurrent writers may overwrite each other,
     #: empty if the storage has conditional writes
     no_conditional_writes: ClassVar[str] = ""
+    #: Whether the storage may copy bytes from one object into another
+    has_copies: ClassVar[bool] = False
     #: Whether to write even without conditional writes
     unprotected = False
     #: Whether a write without a response may still be carried out later
@@ -372,6 +378,71 @@ class ObjectBackend(abc.ABC):
 
         """
 
+    def copying(self, source: CopySource, *, is_dry: bool = False) -> Copying:
+        r"""Which bytes of an object :meth:`compose_object` can copy.
+
+        Args:
+            source: object to copy from
+            is_dry: whether nothing may be stored to find it out
+
+        Returns:
+            which chunks may be copyable ones
+
+        """
+        return Copying.NOTHING
+
+    def test_copying(self, source: CopySource) -> Copying:
+        r"""Find out anew which bytes :meth:`compose_object` can copy.
+
+        Args:
+            source: object to copy from, of more than 5 MiB,
+                since some storages do not copy ranges of smaller ones
+
+        Returns:
+            which chunks may be copyable ones
+
+        Raises:
+            CopyRefusedError: if the storage refuses
+            WrongCopyError: if it copies other bytes
+            RepositoryError: if a request fails
+
+        """
+        return self.copying(source)
+
+    def compose_object(
+        self,
+        path: str,
+        chunks: Iterable[Chunk],
+        source: CopySource,
+        *,
+        num_workers: int = 1,
+        before_commit: Callable[[], None] = lambda: None,
+        replaces: str | None = ANY,
+    ) -> str | None:
+        r"""Write an object, and let the storage copy bytes of another one.
+
+        See :meth:`write_object` for the other arguments.
+
+        Args:
+            path: path of the object
+            chunks: content, in order
+            source: object that has the bytes of copyable chunks
+            num_workers: number of parallel uploads
+            before_commit: called right before the object becomes visible
+            replaces: etag of the object that it may replace
+
+        Returns:
+            etag of the object, or ``None`` if it was not written,
+            since another object is there
+
+        Raises:
+            CopyError: if bytes cannot be copied, or are not those of a chunk
+            RepositoryError: if the object cannot be written
+            WriteUncertainError: if it may be written later
+
+        """
+        raise NotImplementedError  # copying() says so
+
     def write_requests(self, size: int) -> int:
         r"""Number of requests that it takes to write an object.
 
@@ -383,6 +454,22 @@ class ObjectBackend(abc.ABC):
 
         """
         return 1
+
+    def compose_requests(self, chunks: Iterable[Chunk]) -> tuple[int, int]:
+        r"""What it takes to write an object with :meth:`compose_object`.
+
+        Args:
+            chunks: content, in order
+
+        Returns:
+            number of bytes to send,
+            and number of requests if nothing goes wrong
+
+        """
+        sent = (
+            0 if isinstance(chunk, CopyableChunk) else len(chunk) for chunk in chunks
+        )
+        return sum(sent), 1
 
     def list_uploads(self, prefix: str) -> list[Upload]:
         r"""Uploads of objects that were begun and not completed.

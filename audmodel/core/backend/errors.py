@@ -56,6 +56,18 @@ class HiddenError(RepositoryError):
     r"""The repository does not say whether an object exists."""
 
 
+class CopyError(RepositoryError):
+    r"""Bytes of another object could not be copied, and nothing was written."""
+
+
+class CopyRefusedError(CopyError):
+    r"""The storage refused to copy bytes of another object."""
+
+
+class WrongCopyError(CopyRefusedError):
+    r"""The storage copied other bytes than it was asked for."""
+
+
 class DamagedObjectError(RepositoryError):
     r"""The content of an object differs from what was stored.
 

@@ -15,15 +15,21 @@ import logging
 import os
 import re
 import tempfile
+from typing import TypeVar
 
 import audbackend
 
 from audmodel.core import disk
+from audmodel.core.backend import file_copies
 from audmodel.core.backend import file_locks
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.base import Upload
+from audmodel.core.backend.copies import Chunk
+from audmodel.core.backend.copies import Copying
+from audmodel.core.backend.copies import CopySource
+from audmodel.core.backend.errors import CopyError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.errors import WriteUncertainError
@@ -34,6 +40,8 @@ from audmodel.core.ranges import Buffer
 
 
 logger = logging.getLogger("audmodel")
+
+Item = TypeVar("Item")
 
 # File that becomes an object when it is complete
 _TEMPORARY = re.compile(r"\.(?P<name>.+)~[0-9a-f]{16}")
@@ -46,6 +54,7 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
 
     # Writes are done when the call to the operating system returns
     has_late_writes = False
+    has_copies = True
 
     def __init__(self, host: str, repository: str) -> None:
         super().__init__(os.path.expanduser(host), repository)
@@ -69,7 +78,7 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
         with self._translate_errors("create", path):
             target = self._expand(path)
             # Not checked before: what dead writers left is removed even if it exists
-            with self._temporary(target, [data]) as (temporary, _):
+            with self._temporary(target, [data], file_copies.write) as (temporary, _):
                 try:
                     if not disk.link(temporary, target):
                         self._move(temporary, target, None)
@@ -86,7 +95,7 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
             if not _has_etag(target, etag):
                 return False
             with (
-                self._temporary(target, [data]) as (temporary, _),
+                self._temporary(target, [data], file_copies.write) as (temporary, _),
                 file_locks.exclusive(os.path.dirname(target), self._root),
             ):
                 if not _has_etag(target, etag):
@@ -173,7 +182,8 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
             return
         with file:
             with self._translate_errors("read", path):
-                reader = FileReader(file, self._expand(path))
+                etag = _identity(os.fstat(file.fileno()))
+                reader = FileReader(file, self._expand(path), etag)
             yield reader
 
     def write_object(  # noqa: D102
@@ -187,9 +197,19 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
         replaces: str | None = ANY,
         new_etag: bool = False,
     ) -> str | None:
+        return self._store(path, chunks, file_copies.write, before_commit, replaces)
+
+    def _store(
+        self,
+        path: str,
+        chunks: Iterable[Item],
+        write: Callable[[int, Item], None],
+        before_commit: Callable[[], None],
+        replaces: str | None,
+    ) -> str | None:
         failures: list[OSError] = []
 
-        def content() -> Iterator[Buffer]:
+        def content() -> Iterator[Item]:
             try:
                 yield from chunks
             except OSError as error:
@@ -198,7 +218,7 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
 
         target = self._expand(path)
         try:
-            with self._temporary(target, content()) as (temporary, fd):
+            with self._temporary(target, content(), write) as (temporary, fd):
                 before_commit()
                 etag = _identity(os.fstat(fd))
                 try:
@@ -213,6 +233,45 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
                 raise
         self._sync_name(target)
         return etag
+
+    def copying(  # noqa: D102
+        self, source: CopySource, *, is_dry: bool = False
+    ) -> Copying:
+        target = self._expand(source.path)
+        with contextlib.suppress(OSError), self._source(source) as fd:
+            if fd is not None and file_copies.pays(fd, os.path.dirname(target)):
+                return Copying.CERTAIN
+        return Copying.NOTHING
+
+    def compose_object(  # noqa: D102
+        self,
+        path: str,
+        chunks: Iterable[Chunk],
+        source: CopySource,
+        *,
+        num_workers: int = 1,
+        before_commit: Callable[[], None] = lambda: None,
+        replaces: str | None = ANY,
+    ) -> str | None:
+        with self._source(source) as fd:
+            if fd is None:
+                raise CopyError(f"'{self._expand(source.path)}' was replaced.")
+            copies = file_copies.FileCopies(fd, self._root)
+            return self._store(path, chunks, copies.write, before_commit, replaces)
+
+    @contextmanager
+    def _source(self, source: CopySource) -> Iterator[int | None]:
+        r"""File that bytes are copied from, ``None`` if it is another one by now."""
+        try:
+            file = open(  # noqa: SIM115
+                self._expand(source.path), "rb", opener=disk.open_file
+            )
+        except OSError:
+            yield None
+            return
+        with file:
+            is_same = _identity(os.fstat(file.fileno())) == source.etag
+            yield file.fileno() if is_same else None
 
     def list_uploads(self, prefix: str) -> list[Upload]:  # noqa: D102
         uploads = []
@@ -268,7 +327,10 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
 
     @contextmanager
     def _temporary(
-        self, target: str, chunks: Iterable[Buffer]
+        self,
+        target: str,
+        chunks: Iterable[Item],
+        write: Callable[[int, Item], None],
     ) -> Iterator[tuple[str, int]]:
         r"""Complete, durable file in the folder of the target, removed at the end."""
         folder, name = os.path.split(target)
@@ -278,7 +340,7 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
         path, fd = file_locks.create_locked(folder, prefix)
         try:
             for chunk in chunks:
-                _write(fd, memoryview(chunk))
+                write(fd, chunk)
             os.fsync(fd)
             # Some file systems say only when a file is closed
             # that they cannot store it
@@ -324,11 +386,6 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
                 "Create it, or correct the repository's host and name.",
                 FileNotFoundError(errno.ENOENT, "No such folder", self._root),
             )
-
-
-def _write(fd: int, view: memoryview) -> None:
-    while len(view):
-        view = view[os.write(fd, view) :]
 
 
 def _check_link(path: str) -> None:

@@ -28,11 +28,13 @@ class ObjectReader(abc.ABC):
     Args:
         size: size of the object in bytes
         tail: the last bytes of the object
+        etag: etag of the object, empty if it is not known
 
     """
 
-    def __init__(self, size: int, tail: bytes) -> None:
+    def __init__(self, size: int, tail: bytes, etag: str = "") -> None:
         self.size = size
+        self.etag = etag
         self.tail = tail
         # Each thread counts what it receives, as a lock may be held during a fork
         self._received: dict[int, int] = {}
@@ -141,12 +143,12 @@ class FileReader(ObjectReader):
 
     """
 
-    def __init__(self, file: IO[bytes], path: str) -> None:
+    def __init__(self, file: IO[bytes], path: str, etag: str = "") -> None:
         self._fd = file.fileno()
         self._path = path
         size = os.fstat(self._fd).st_size
         length = min(TAIL, size)
-        super().__init__(size, os.pread(self._fd, length, size - length))
+        super().__init__(size, os.pread(self._fd, length, size - length), etag)
 
     def _readinto(self, offset: int, view: memoryview) -> None:
         while len(view):

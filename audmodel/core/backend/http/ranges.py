@@ -87,10 +87,9 @@ class RemoteReader(ObjectReader):
         etag: str,
         condition: str,
     ) -> None:
-        super().__init__(size, tail)
+        super().__init__(size, tail, etag)
         self.store = store
         self.path = path
-        self.etag = etag
         self.condition = condition
         self.requests = Requests()
 

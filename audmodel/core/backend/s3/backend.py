@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import datetime
+from functools import partial
 import hashlib
 import re
 from typing import Any
@@ -15,6 +16,10 @@ from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.base import Upload
+from audmodel.core.backend.copies import Chunk
+from audmodel.core.backend.copies import Copying
+from audmodel.core.backend.copies import CopySource
+from audmodel.core.backend.errors import CopyRefusedError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.host import without_login
 from audmodel.core.backend.http.backend import CHUNK
@@ -22,9 +27,12 @@ from audmodel.core.backend.http.backend import RemoteBackend
 from audmodel.core.backend.http.store import ObjectResponse
 from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import server_time
+from audmodel.core.backend.s3 import copying as s3_copying
 from audmodel.core.backend.s3 import endpoint as s3_endpoint
 from audmodel.core.backend.s3 import upload as s3_upload
 from audmodel.core.backend.s3.conditions import ConditionalWrites
+from audmodel.core.backend.s3.parts import CopiedPart
+from audmodel.core.backend.s3.parts import parts_of
 from audmodel.core.backend.s3.requests import CHECKSUM
 from audmodel.core.backend.s3.requests import OWNER
 from audmodel.core.backend.s3.requests import Bucket
@@ -50,6 +58,8 @@ class S3(RemoteBackend):
             and on if it is not found there
 
     """
+
+    has_copies = True
 
     def __init__(
         self,
@@ -127,23 +137,11 @@ class S3(RemoteBackend):
         replaces: str | None = ANY,
         new_etag: bool = False,
     ) -> str | None:
-        def put(data: bytes) -> str | None:
-            if replaces == ANY:
-                self._store.put(path, data)
-                done = True
-            elif replaces is None:
-                done = self.create_object(path, data)
-            else:
-                done = self.replace_object(path, data, replaces) or (
-                    self.stat_object(path) is None and self.create_object(path, data)
-                )
-            return self.etag_of(data) if done else None
-
         return s3_upload.store(
             self._store,
             path,
             chunks,
-            put,
+            partial(self._put_small, path, replaces),
             num_workers=num_workers,
             before_commit=before_commit,
             replaces=replaces,
@@ -151,8 +149,65 @@ class S3(RemoteBackend):
             new_etag=new_etag,
         )
 
+    def copying(  # noqa: D102
+        self, source: CopySource, *, is_dry: bool = False
+    ) -> Copying:
+        return s3_copying.of(self._store, source, is_dry=is_dry)
+
+    def test_copying(self, source: CopySource) -> Copying:  # noqa: D102
+        return s3_copying.test(self._store, source)
+
+    def compose_object(  # noqa: D102
+        self,
+        path: str,
+        chunks: Iterable[Chunk],
+        source: CopySource,
+        *,
+        num_workers: int = 1,
+        before_commit: Callable[[], None] = lambda: None,
+        replaces: str | None = ANY,
+    ) -> str | None:
+        try:
+            return s3_upload.store(
+                self._store,
+                path,
+                chunks,
+                partial(self._put_small, path, replaces),
+                num_workers=num_workers,
+                before_commit=before_commit,
+                replaces=replaces,
+                is_alone=True,
+                source=source,
+                has_digests=self.copying(source) is Copying.ALL,
+            )
+        except CopyRefusedError:
+            s3_copying.refused(self._store, source)
+            raise
+
+    def _put_small(self, path: str, replaces: str | None, data: bytes) -> str | None:
+        r"""Store an object by one request, and return its etag if that was done."""
+        if replaces == ANY:
+            self._store.put(path, data)
+            done = True
+        elif replaces is None:
+            done = self.create_object(path, data)
+        else:
+            done = self.replace_object(path, data, replaces) or (
+                self.stat_object(path) is None and self.create_object(path, data)
+            )
+        return self.etag_of(data) if done else None
+
     def write_requests(self, size: int) -> int:  # noqa: D102
         return s3_upload.num_requests(size)
+
+    def compose_requests(  # noqa: D102
+        self, chunks: Iterable[Chunk]
+    ) -> tuple[int, int]:
+        sizes = [
+            0 if isinstance(part, CopiedPart) else len(part)
+            for part in parts_of(chunks)
+        ]
+        return sum(sizes), s3_upload.num_requests_of(len(sizes))
 
     def list_uploads(self, prefix: str) -> list[Upload]:  # noqa: D102
         return s3_upload.uploads(self._store, prefix)

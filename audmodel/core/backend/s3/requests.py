@@ -35,10 +35,14 @@ _REQUIRED = {
     "list_objects_v2": "IsTruncated",
     "put_object": "ETag",
     "upload_part": "ETag",
+    "upload_part_copy": "CopyPartResult",
 }
 
 # Those that say how an object is encrypted
 _STORING = {"copy_object", "create_multipart_upload", "put_object"}
+
+# One of many, of which none is visible yet
+_PARTS = {"upload_part", "upload_part_copy"}
 
 # Names of metadata of objects
 CHECKSUM = "checksum"
@@ -90,7 +94,7 @@ class Bucket(Store):
         if operation in _STORING:
             arguments.update(self.endpoint.encryption)
         is_read = operation.startswith(("get_", "head_", "list_"))
-        if not is_read and operation != "upload_part":
+        if not is_read and operation not in _PARTS:
             return finish(
                 lambda: self._send(operation, arguments, anonymous=self._anonymous)
             )

@@ -3,7 +3,6 @@ r"""Store a large object in parts while it is made."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
@@ -15,11 +14,23 @@ from typing import Any
 
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import Upload
+from audmodel.core.backend.copies import Chunk
+from audmodel.core.backend.copies import CopyableChunk
+from audmodel.core.backend.copies import CopySource
+from audmodel.core.backend.errors import CopyError
+from audmodel.core.backend.errors import CopyRefusedError
 from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.errors import RepositoryUnreachableError
+from audmodel.core.backend.errors import WriteUncertainError
 from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import uncertain
 from audmodel.core.backend.s3 import responses as s3_responses
+from audmodel.core.backend.s3.parts import MIB
+from audmodel.core.backend.s3.parts import PART_SIZE
+from audmodel.core.backend.s3.parts import CopiedPart
+from audmodel.core.backend.s3.parts import part_size
+from audmodel.core.backend.s3.parts import parts_of
 from audmodel.core.backend.s3.requests import CHECKSUM
 from audmodel.core.backend.s3.requests import OWNER
 from audmodel.core.backend.s3.requests import WRITE_ID
@@ -30,18 +41,10 @@ from audmodel.core.backend.s3.requests import key_of
 from audmodel.core.backend.s3.requests import user
 from audmodel.core.process.requests import finish
 from audmodel.core.process.requests import prefetch_requests
-from audmodel.core.ranges import Buffer
 
 
 logger = logging.getLogger("audmodel")
 
-MIB = 1024 * 1024
-
-# Size of an object that is stored by one request, and of parts of larger ones
-PART_SIZE = 8 * MIB
-# An object has 10,000 parts at most.
-# Some storages want parts of one size, so the size grows late
-PARTS_OF_ONE_SIZE = 2500
 _QUOTE = '"'
 # Attempts to remove parts, of which one may still be on its way
 _ABORTS = 5
@@ -52,7 +55,7 @@ AMEND_SIZE = 1024 * MIB
 def store(
     bucket: Bucket,
     path: str,
-    chunks: Iterable[Buffer],
+    chunks: Iterable[Chunk],
     put: Callable[[bytes], str | None],
     *,
     num_workers: int = 1,
@@ -61,6 +64,8 @@ def store(
     replaces: str | None = ANY,
     is_alone: bool = False,
     new_etag: bool = False,
+    source: CopySource | None = None,
+    has_digests: bool = False,
 ) -> str | None:
     r"""Store an object of any size.
 
@@ -77,11 +82,14 @@ def store(
         is_alone: whether no other process can store it at the same time
         new_etag: whether it gets another etag than the same content had before.
             Etags are made of the digests of parts
+        source: object that has the bytes of copyable chunks
+        has_digests: whether etags of copied parts are digests of their bytes
 
     Returns:
         etag of the object, ``None`` if another one is there
 
     Raises:
+        CopyError: if bytes of ``source`` cannot be copied
         RepositoryError: if it cannot be stored
         WriteUncertainError: if it may be stored later
 
@@ -89,15 +97,67 @@ def store(
     smallest = PART_SIZE
     if new_etag:
         smallest += secrets.randbelow(MIB)
-    with contextlib.closing(parts_of(chunks, smallest)) as parts:
-        first = next(parts, b"")
-        if len(first) < PART_SIZE and not new_etag:
+    upload = _Upload(bucket, path, checksum, replaces, is_alone=is_alone)
+    upload.source = source
+    # A copy would have the etag of an object that was stored in one piece
+    upload.may_amend = not new_etag
+    parts = parts_of(upload.hashed(chunks), smallest, hashing=has_digests)
+    with contextlib.closing(parts):
+        head = list(itertools.islice(parts, 1)) or [b""]
+        if len(head[0]) < PART_SIZE:
+            # A part that is followed by a copied one may be as small
+            head += itertools.islice(parts, 1)
+        first = head[0]
+        is_small = len(head) == 1 and len(first) < PART_SIZE and not new_etag
+        if is_small and isinstance(first, bytes):
             before_commit()
             return put(first)
-        upload = _Upload(bucket, path, checksum, replaces, is_alone=is_alone)
-        # A copy would have the etag of an object that was stored in one piece
-        upload.may_amend = not new_etag
-        return upload.run(itertools.chain([first], parts), num_workers, before_commit)
+        return upload.run(itertools.chain(head, parts), num_workers, before_commit)
+
+
+def copy_part(
+    bucket: Bucket,
+    source: CopySource,
+    part: CopiedPart,
+    **upload: Any,
+) -> str:
+    r"""Let the storage copy a part of an upload.
+
+    Args:
+        bucket: where both objects are
+        source: object to copy from
+        part: which bytes
+        upload: key and ID of the upload, and number of the part
+
+    Returns:
+        etag of the part
+
+    Raises:
+        CopyError: if it is not copied, or another etag shows
+            that it has other bytes
+
+    """
+    try:
+        response = bucket.require(
+            "copy",
+            source.path,
+            "upload_part_copy",
+            CopySource={"Bucket": bucket.name, "Key": key_of(source.path)},
+            CopySourceRange=f"bytes={part.start}-{part.stop - 1}",
+            CopySourceIfMatch=source.etag,
+            **upload,
+        )
+    except RepositoryUnreachableError as error:
+        raise CopyError(str(error), error) from error
+    except RepositoryError as error:
+        raise CopyRefusedError(str(error), error) from error
+    etag = str(response["CopyPartResult"].get("ETag", ""))
+    if part.md5 is not None and etag.strip(_QUOTE) != part.md5:
+        raise CopyError(
+            f"Could not copy '{bucket.url(source.path)}': bytes {part.start} to "
+            f"{part.stop - 1} are not what they should be, as their etag shows."
+        )
+    return etag
 
 
 def uploads(bucket: Bucket, prefix: str) -> list[Upload]:
@@ -169,48 +229,6 @@ def abort(bucket: Bucket, path: str, upload: str) -> None:
     raise RepositoryError(f"{what}: the server does not delete them.")
 
 
-def parts_of(
-    chunks: Iterable[Buffer], smallest: int = PART_SIZE
-) -> Generator[bytes, None, None]:
-    r"""Chunks of any size as parts of the size they are stored in.
-
-    Args:
-        chunks: content, in order
-        smallest: size of the first part
-
-    """
-    number = 0
-    room = part_size(number, smallest)
-    pieces: list[Buffer] = []
-    for chunk in chunks:
-        view = memoryview(chunk if isinstance(chunk, bytes) else bytes(chunk))
-        while len(view) >= room:
-            yield b"".join([*pieces, view[:room]])
-            pieces = []
-            view = view[room:]
-            number += 1
-            room = part_size(number, smallest)
-        if len(view):
-            pieces.append(view)
-            room -= len(view)
-    if pieces:
-        yield b"".join(pieces)
-
-
-def part_size(number: int, smallest: int = PART_SIZE) -> int:
-    r"""Size of a part of a large object.
-
-    Args:
-        number: number of the part, from 0
-        smallest: size of the first part
-
-    Returns:
-        size in bytes
-
-    """
-    return int(smallest * 4 ** (number // PARTS_OF_ONE_SIZE))
-
-
 def num_requests(size: int) -> int:
     r"""Number of requests that store an object.
 
@@ -225,6 +243,19 @@ def num_requests(size: int) -> int:
     while size > 0:
         size -= part_size(parts)
         parts += 1
+    return num_requests_of(parts)
+
+
+def num_requests_of(parts: int) -> int:
+    r"""Number of requests that store an object.
+
+    Args:
+        parts: number of its parts
+
+    Returns:
+        number of requests if nothing goes wrong
+
+    """
     # An upload in parts is begun and completed, and the object gets its checksum
     return parts + 3 if parts > 1 else 1
 
@@ -243,6 +274,8 @@ class _Upload:
 
     #: Whether the checksum may be added by a copy
     may_amend = True
+    #: Object that has the bytes of copied parts
+    source: CopySource | None = None
 
     def __init__(
         self,
@@ -267,9 +300,26 @@ class _Upload:
         self._digest = hashlib.md5(usedforsecurity=False)
         self._size = 0
 
+    def hashed(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+        r"""Compute size and checksum of the content.
+
+        Args:
+            chunks: content, in order
+
+        Yields:
+            the same chunks
+
+        """
+        for chunk in chunks:
+            data = chunk.data if isinstance(chunk, CopyableChunk) else chunk
+            self._size += len(data)
+            if self._wants_checksum:
+                self._digest.update(data)
+            yield chunk
+
     def run(
         self,
-        parts: Iterator[bytes],
+        parts: Iterator[bytes | CopiedPart],
         num_workers: int,
         before_commit: Callable[[], None],
     ) -> str | None:
@@ -283,14 +333,15 @@ class _Upload:
             finish(self._begin)
             stored = prefetch_requests(
                 self._store,
-                self._numbered(parts),
+                enumerate(parts, start=1),
                 num_workers=num_workers,
                 ahead=num_workers + 1,
             )
             with contextlib.closing(stored):
                 etags = list(stored)
             before_commit()
-            etag = self._complete(etags)
+            complete = self._complete if self.source is None else self._compose
+            etag = complete(etags)
         except BaseException:
             self._abort(self._upload.get("UploadId"))
             raise
@@ -328,15 +379,14 @@ class _Upload:
         upload = self._bucket.repeat("store", self._path, attempt, ())
         self._upload["UploadId"] = upload
 
-    def _numbered(self, parts: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
-        for number, part in enumerate(parts, start=1):
-            self._size += len(part)
-            if self._wants_checksum:
-                self._digest.update(part)
-            yield number, part
-
-    def _store(self, job: tuple[int, bytes]) -> dict[str, Any]:
+    def _store(self, job: tuple[int, bytes | CopiedPart]) -> dict[str, Any]:
         number, part = job
+        if isinstance(part, CopiedPart):
+            assert self.source is not None
+            etag = copy_part(
+                self._bucket, self.source, part, PartNumber=number, **self._upload
+            )
+            return {"PartNumber": number, "ETag": etag}
         response = self._bucket.require(
             "store",
             self._path,
@@ -346,6 +396,18 @@ class _Upload:
             **self._upload,
         )
         return {"PartNumber": number, "ETag": response["ETag"]}
+
+    def _compose(self, parts: list[dict[str, Any]]) -> str | None:
+        r"""Make an object visible that has copied parts.
+
+        Some storages refuse it then, as they want parts of one size.
+        """
+        try:
+            return self._complete(parts)
+        except (RepositoryUnreachableError, WriteUncertainError):
+            raise
+        except RepositoryError as error:
+            raise CopyRefusedError(str(error), error) from error
 
     def _complete(self, parts: list[dict[str, Any]]) -> str | None:
         r"""Make the object visible.

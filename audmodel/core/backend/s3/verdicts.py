@@ -22,6 +22,8 @@ import time
 # Seconds after which it is found out again
 _LIFETIME = 30 * 24 * 3600
 _LARGEST = 8192
+# What copies are good for is kept in a file of its own
+_COPYING = "copying"
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,7 @@ def recall(*store: str) -> Verdict | None:
         verdict, ``None`` if nothing is known
 
     """
-    path = _path(store)
-    try:
-        data = json.loads(_read(path)) if path else None
-    except (OSError, ValueError, RecursionError):
-        return None
-    if not isinstance(data, dict) or data.get("store") != list(store):
-        return None
+    data = _load(store)
     wrong, compares = data.get("wrong"), data.get("compares_deletes")
     if not isinstance(wrong, str) or not isinstance(compares, bool):
         return None
@@ -70,8 +66,49 @@ def remember(verdict: Verdict, *store: str) -> None:
         store: URL, bucket and server, which identify it
 
     """
+    _save(store, asdict(verdict))
+
+
+def recall_copying(*store: str) -> str | None:
+    r"""What a storage was found to copy.
+
+    Args:
+        store: URL, bucket and server, which identify it
+
+    Returns:
+        name of what it copies, ``None`` if nothing is known
+
+    """
+    copying = _load((*store, _COPYING)).get("copying")
+    return copying if isinstance(copying, str) else None
+
+
+def remember_copying(copying: str, *store: str) -> None:
+    r"""Keep what a storage copies, if there is a home folder for it.
+
+    Args:
+        copying: name of what it copies
+        store: URL, bucket and server, which identify it
+
+    """
+    _save((*store, _COPYING), {"copying": copying})
+
+
+def _load(store: tuple[str, ...]) -> dict[str, object]:
+    r"""What is kept about a storage, empty if there is nothing valid."""
     path = _path(store)
-    data = json.dumps({"store": store, **asdict(verdict)}).encode()
+    try:
+        data = json.loads(_read(path)) if path else None
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(data, dict) or data.get("store") != list(store):
+        return {}
+    return data
+
+
+def _save(store: tuple[str, ...], content: dict[str, object]) -> None:
+    path = _path(store)
+    data = json.dumps({"store": store, **content}).encode()
     if not path or len(data) > _LARGEST:
         return
     folder = os.path.dirname(path)

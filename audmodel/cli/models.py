@@ -66,6 +66,13 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
         "from the same folder",
     )
     parser.add_argument(
+        "--base",
+        metavar="UID|newest|none",
+        default="newest",
+        help="model of the same repository from which an S3 storage copies parts, "
+        "by default the newest version of the model",
+    )
+    parser.add_argument(
         "--tmp-root",
         metavar="FOLDER",
         help="folder for temporary files, "
@@ -91,6 +98,7 @@ def _publish(args: argparse.Namespace) -> Result:
         "meta": values.read_values(args.meta),
         "subgroup": args.subgroup,
         "repository": repository,
+        "base": None if args.base == "none" else args.base,
     }
     if args.dry_run:
         return _plan([audmodel.plan_publish(*model, **options)])

@@ -210,14 +210,18 @@ def test_load(workers: int, deaths: Deaths) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("workers", [1, 4])
-def test_publish(workers: int, deaths: Deaths) -> None:
+@pytest.mark.parametrize("has_base", [False, True])
+def test_publish(workers: int, has_base: bool, deaths: Deaths) -> None:
     place = deaths.place
     roots = [place.model(8_000_000) for _ in range(2)]
     expected = [files(root) for root in roots]
+    base = publish(roots[0], params={}, version=place.version()) if has_base else None
     # Several parts
     code = """
         from audmodel.core.backend.s3 import upload as s3_upload
+        from audmodel.core.operations import base
         s3_upload.PART_SIZE = 5 << 20
+        base._LARGE = 1000
         return audmodel.publish(
             args["root"],
             "torch",
@@ -227,12 +231,18 @@ def test_publish(workers: int, deaths: Deaths) -> None:
             meta={"of": 0},
             alias=f"best-{args['version']}",
             num_workers=args["workers"],
+            base=args["base"],
         )
     """
     absent = 0
 
     def prepare() -> dict[str, Any]:
-        return {"root": str(roots[0]), "version": place.version(), "workers": workers}
+        return {
+            "root": str(roots[0]),
+            "version": place.version(),
+            "workers": workers,
+            "base": base,
+        }
 
     for was_killed, arguments in deaths.of(code, prepare):
         version = arguments["version"]

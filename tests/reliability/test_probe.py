@@ -49,6 +49,7 @@ def test_good_store(request: pytest.FixtureRequest, name: str) -> None:
         assert f"1 of {conditions.RACERS} concurrent writers succeeded" in str(report)
         assert repr(repository) in str(report)
         assert "FAIL" not in str(report)
+        assert report.checks[-1].name == "copy a range of a large object"
         assert content(repository) == {}
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Sequence
+from typing import Literal
 
 from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.errors import InvalidInputError
 from audmodel.core.operations.find import resolve
 from audmodel.core.operations.options import LoadOptions
 from audmodel.core.process.workers import check_num_workers
@@ -56,6 +58,35 @@ def cache_entries(uids: Sequence[str], cache_root: str | None) -> list[CacheEntr
         if uid not in entries:
             entries[uid] = CacheEntry(root, resolve(ids.parse(uid), root))
     return [entries[uid] for uid in uids]
+
+
+def base_model(
+    base: str | None,
+) -> ids.ModelId | ids.ShortId | Literal["newest"] | None:
+    r"""Model that has parts of the same content as one that is published.
+
+    Args:
+        base: ID with or without version, ``'newest'``, or ``None``
+
+    Returns:
+        parsed ID
+
+    Raises:
+        TypeError: if ``base`` is not a string
+        InvalidIdError: if ``base`` cannot be a model ID
+        InvalidInputError: if it is an alias
+
+    """
+    if base is None:
+        return None
+    if base == "newest":
+        return "newest"
+    found = ids.parse(base)
+    if isinstance(found, ids.Alias):
+        raise InvalidInputError(
+            f"'base' has to be a model ID, 'newest' or None, not {base!r}."
+        )
+    return found
 
 
 def load_options(

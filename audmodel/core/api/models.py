@@ -9,6 +9,7 @@ import datetime
 import logging
 from typing import overload
 
+from audmodel.core.api.arguments import base_model
 from audmodel.core.api.arguments import cache_entries
 from audmodel.core.api.arguments import cache_entry
 from audmodel.core.api.arguments import load_options
@@ -176,6 +177,7 @@ def publish(
     num_workers: int | None = 1,
     verbose: bool = False,
     repair: bool = False,
+    base: str | None = "newest",
 ) -> str:
     r"""Publish a model.
 
@@ -218,6 +220,14 @@ def publish(
             since it was lost or damaged, see :func:`audmodel.audit_repository`.
             Folder and ``compression`` have to be those of the publication;
             the records of the model do not change
+        base: model in the same repository that has parts of the same content,
+            as ID with or without version.
+            The storage copies such parts, and they are not sent.
+            ``'newest'`` stands for the newest version
+            of the model that is published,
+            ``None`` for no model: everything is sent.
+            What is stored does not depend on it.
+            It is not used below 32 MiB, and with ``repair``
 
     Returns:
         model ID
@@ -235,11 +245,13 @@ def publish(
             that cannot be stored
         InvalidFolderError: if ``root`` holds no files,
             or something that cannot be published
+        InvalidIdError: if ``base`` cannot be a model ID
         InvalidInputError: if another argument is not valid
         ModelExistsError: if the repository, or one that is searched before,
             holds the model already,
             or another model with the same short ID
-        ModelNotFoundError: if, with ``repair``, the model was not published
+        ModelNotFoundError: if the repository does not hold the ``base``,
+            or if, with ``repair``, the model was not published
         PublishConflictError: if another process publishes the model
         RepositoryError: if the repository cannot be used
 
@@ -273,6 +285,7 @@ def publish(
         tmp_root=tmp_root,
         num_workers=num_workers,
         repair=repair,
+        base=base_model(base),
     )
     with progress_bar(f"Publish {planned.model}", verbose=verbose) as start_progress:
         publishing.publish(planned, start_progress)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 import datetime
 
+from audmodel.core.api.arguments import base_model
 from audmodel.core.api.arguments import cache_entry
 from audmodel.core.api.arguments import load_options
 from audmodel.core.operations.results import Transfer
@@ -82,13 +83,16 @@ def plan_publish(
     date: datetime.date | str | None = None,
     meta: Mapping[str, object] | None = None,
     subgroup: str | None = None,
+    base: str | None = "newest",
 ) -> Transfer:
     r"""What :func:`audmodel.publish` would send.
 
     The arguments and the folder are checked as for publishing,
     and nothing is stored.
-    Files are not compressed for this,
-    so bytes and requests are estimated as if files did not shrink.
+    If there is a model that has parts of the same content,
+    files are read and compressed to find out what would be sent.
+    Otherwise they are not,
+    and bytes and requests are estimated as if files did not shrink.
 
     Args:
         root: folder that holds the files of the model,
@@ -103,6 +107,7 @@ def plan_publish(
         date: date of publication
         meta: metadata
         subgroup: subgroup of the model
+        base: model that may have parts of the same content
 
     Returns:
         files and bytes that would be read,
@@ -113,14 +118,17 @@ def plan_publish(
         TypeError: if an argument is of the wrong type
         ConfigurationError: if the configuration cannot be used,
             or names no repository
+        FileChangedError: if a file changes in the meantime
         InvalidDataError: if ``params``, ``meta`` or ``author`` hold something
             that cannot be stored
         InvalidFolderError: if ``root`` holds no files,
             or something that cannot be published
+        InvalidIdError: if ``base`` cannot be a model ID
         InvalidInputError: if another argument is not valid
         ModelExistsError: if the repository, or one that is searched before,
             holds the model already,
             or another model with the same short ID
+        ModelNotFoundError: if the repository does not hold the ``base``
         RepositoryError: if the repository cannot be used
 
     Examples:
@@ -149,5 +157,6 @@ def plan_publish(
         date=date,
         meta=meta,
         subgroup=subgroup,
+        base=base_model(base),
     )
     return planning.publish(planned)

@@ -10,6 +10,7 @@ from audmodel.core.archive import encoding
 from audmodel.core.archive import end
 from audmodel.core.archive import format
 from audmodel.core.archive.dry_run import dry_run
+from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.reader import TAIL
 from audmodel.core.cache.entry import CacheEntry
@@ -19,6 +20,7 @@ from audmodel.core.cache.staging import resumable_files
 from audmodel.core.cache.tree import Folder
 from audmodel.core.operations import seeds
 from audmodel.core.operations.archives import open_archive
+from audmodel.core.operations.base import open_base
 from audmodel.core.operations.find import find
 from audmodel.core.operations.loading import check_same
 from audmodel.core.operations.local import Local
@@ -28,10 +30,12 @@ from audmodel.core.operations.local import selected
 from audmodel.core.operations.options import LoadOptions
 from audmodel.core.operations.publication import Publication
 from audmodel.core.operations.results import Transfer
+from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository.config import is_embedded
 from audmodel.core.repository.conflicts import check_found
 from audmodel.core.repository.conflicts import check_free
 from audmodel.core.repository.lookup import open_registry
+from audmodel.core.repository.registry import Registry
 
 
 # Requests for header, claim and metadata, each looked at or stored,
@@ -145,7 +149,8 @@ def publish(publication: Publication) -> Transfer:
     try:
         with open_registry(repository) as registry:
             check_free(registry, publication.model, publication.header)
-            requests += registry.backend.write_requests(total)
+            total, count = _write(registry, publication, total)
+            requests += count
     except RepositoryNotFoundError:
         # It is made when a model is published
         if not is_embedded(repository):
@@ -153,3 +158,29 @@ def publish(publication: Publication) -> Transfer:
         requests += 1
     uid = str(publication.model)
     return Transfer(uid, len(files), raw, total, requests, exact=False)
+
+
+def _write(registry: Registry, publication: Publication, size: int) -> tuple[int, int]:
+    r"""Bytes and requests that store an archive.
+
+    Args:
+        registry: where it is stored
+        publication: what is to be published
+        size: estimated size of the archive
+
+    """
+    backend = registry.backend
+    opened = open_base(
+        registry, publication.base, publication.model, publication.size, is_dry=True
+    )
+    with opened as base:
+        if base is None:
+            return size, backend.write_requests(size)
+        # Which parts the base has is known only after they were read
+        writer = ArchiveWriter(
+            publication.files,
+            compression=publication.compression,
+            num_workers=check_num_workers(None),
+        )
+        with contextlib.closing(writer.pieces()) as pieces:
+            return backend.compose_requests(map(base.chunk, pieces))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 import datetime
 import os
+from typing import Literal
 
 from audmodel.core import uid as ids
 from audmodel.core.archive.input import InputFile
@@ -20,6 +21,7 @@ from audmodel.core.repository.header import Header
 from audmodel.core.repository.repository import Repository
 from audmodel.core.repository.repository import check_type
 from audmodel.core.uid import ModelId
+from audmodel.core.uid import ShortId
 from audmodel.core.yaml import document
 
 
@@ -38,6 +40,8 @@ class Publication:
         tmp_root: folder for temporary files
         num_workers: number of threads
         repair: whether to store only the archive of an existing model
+        base: model whose archive may have parts that are the same,
+            or short ID of which the newest version counts
 
     """
 
@@ -51,6 +55,7 @@ class Publication:
     tmp_root: str | None
     num_workers: int
     repair: bool
+    base: ModelId | ShortId | None
 
     @property
     def size(self) -> int:
@@ -74,6 +79,7 @@ def prepare(
     tmp_root: str | None = None,
     num_workers: int = 1,
     repair: bool = False,
+    base: ModelId | ShortId | Literal["newest"] | None = None,
 ) -> Publication:
     r"""Check everything that can be checked before something is stored.
 
@@ -131,6 +137,7 @@ def prepare(
         _make_tmp_root(tmp_root) if tmp_root else None,
         num_workers,
         repair,
+        ShortId(model.short) if base == "newest" else base,
     )
 
 

@@ -17,6 +17,7 @@ import dataclasses
 import logging
 import os
 import time
+from typing import TypeVar
 import warnings
 
 from audmodel.core import disk
@@ -24,6 +25,7 @@ from audmodel.core import uid as ids
 from audmodel.core.archive import end
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.base import ObjectBackend
+from audmodel.core.backend.errors import CopyError
 from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import WriteUncertainError
@@ -35,6 +37,8 @@ from audmodel.core.errors import ModelExistsError
 from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.errors import PublishConflictError
 from audmodel.core.home import expand_home
+from audmodel.core.operations.base import Base
+from audmodel.core.operations.base import open_base
 from audmodel.core.operations.publication import Publication
 from audmodel.core.process.termination import terminable
 from audmodel.core.progress import Progress
@@ -58,6 +62,8 @@ from audmodel.core.yaml import document
 
 
 logger = logging.getLogger("audmodel")
+
+Item = TypeVar("Item")
 
 
 def publish(publication: Publication, start_progress: StartProgress) -> None:
@@ -126,19 +132,18 @@ def _publish(registry: Registry, publication: Publication, progress: Progress) -
     check_free(registry, model, publication.header)
     path = layout.archive_path(model, publication.header.location)
     with terminable():
-        with claimed(registry, model, path) as claim:
+        with (
+            open_base(registry, publication.base, model, publication.size) as base,
+            claimed(registry, model, path) as claim,
+        ):
             # A publisher that was done just before stored an archive
             if claim.left is not None or claim.is_replacement:
                 check_absent(registry, model)
-            writer = ArchiveWriter(
-                publication.files,
-                compression=publication.compression,
-                num_workers=publication.num_workers,
-                progress=progress,
-            )
             if claim.is_replacement:
                 _abort_uploads(registry, path)
-            archive = _Archive(registry.backend, path, writer)
+            # The same parts would give the etag of what a dead publisher stored
+            known = None if claim.is_replacement else base
+            archive = _Archive(registry.backend, path, publication, progress, known)
             try:
                 _store(publication, claim, archive)
             except PublishConflictError:
@@ -162,7 +167,7 @@ def _store(publication: Publication, claim: Claim, archive: _Archive) -> None:
     """
     with contextlib.ExitStack() as cleanup:
         cleanup.push(_discarding(claim, archive.path))
-        archive.store(claim, publication)
+        archive.store(claim)
         cleanup.callback(claim.discard, archive.path, archive.etag)
         claim.begin_commit()
         meta = layout.record_path(publication.model, "meta")
@@ -212,13 +217,7 @@ def _repair(registry: Registry, publication: Publication, progress: Progress) ->
                 f"The header of '{model}' was replaced or removed in the meantime. "
                 "Nothing was stored. Try again if the archive still needs a repair."
             )
-        writer = ArchiveWriter(
-            publication.files,
-            compression=publication.compression,
-            num_workers=publication.num_workers,
-            progress=progress,
-        )
-        archive = _Archive(registry.backend, path, writer)
+        archive = _Archive(registry.backend, path, publication, progress)
 
         def check() -> None:
             if archive.identity != expected:
@@ -228,7 +227,7 @@ def _repair(registry: Registry, publication: Publication, progress: Progress) ->
                     "Nothing was stored."
                 )
 
-        archive.store(claim, publication, check)
+        archive.store(claim, check)
     _log("Repaired", registry, publication, archive, start)
 
 
@@ -259,29 +258,43 @@ class _Archive:
     Args:
         backend: connection to the repository
         path: path of the archive
-        writer: makes the archive
+        publication: what the archive is made of, and how
+        progress: called with the number of bytes read from files
+        base: archive of which the storage copies parts
 
     """
 
     def __init__(
-        self, backend: ObjectBackend, path: str, writer: ArchiveWriter
+        self,
+        backend: ObjectBackend,
+        path: str,
+        publication: Publication,
+        progress: Progress,
+        base: Base | None = None,
     ) -> None:
         self._backend = backend
         self.path = path
-        self._writer = writer
+        self._publication = publication
+        self._progress = progress
+        self._base = base
+        self._writer = self._make_writer()
         self.etag = ""
 
+    def _make_writer(self) -> ArchiveWriter:
+        return ArchiveWriter(
+            self._publication.files,
+            compression=self._publication.compression,
+            num_workers=self._publication.num_workers,
+            progress=self._progress,
+        )
+
     def store(
-        self,
-        claim: Claim,
-        publication: Publication,
-        before_commit: Callable[[], None] = lambda: None,
+        self, claim: Claim, before_commit: Callable[[], None] = lambda: None
     ) -> None:
-        r"""Store the archive, in repository of what a dead publisher left.
+        r"""Store the archive, in place of what a dead publisher left.
 
         Args:
             claim: claim of the model
-            publication: what is published, and how
             before_commit: called when the archive is complete and not visible yet
 
         Raises:
@@ -294,21 +307,9 @@ class _Archive:
             claim.fence()
             before_commit()
 
-        with (
-            claim.renewing() as check,
-            # Workers end with the upload, even if its error keeps a reference
-            contextlib.closing(_checked(self._writer, check)) as chunks,
-        ):
+        with claim.renewing() as check:
             try:
-                etag = self._backend.write_object(
-                    self.path,
-                    chunks,
-                    tmp_root=publication.tmp_root,
-                    num_workers=publication.num_workers,
-                    before_commit=check_commit,
-                    replaces=claim.left,
-                    new_etag=claim.is_replacement,
-                )
+                etag = self._write(claim, check, check_commit)
             except WriteUncertainError:
                 raise
             except RepositoryError:
@@ -318,6 +319,46 @@ class _Archive:
         if etag is None:
             raise claim.conflict()
         self.etag = etag
+
+    def _write(
+        self, claim: Claim, check: Callable[[], None], check_commit: Callable[[], None]
+    ) -> str | None:
+        r"""Write the archive, with parts of the base if the storage copies them."""
+        if self._base is not None:
+            try:
+                return self._compose(self._base, claim, check, check_commit)
+            except CopyError as error:
+                claim.fence()
+                logger.info("'%s' is sent as a whole: %s", self.path, error)
+                self._writer = self._make_writer()
+        # Workers end with the upload, even if its error keeps a reference
+        with contextlib.closing(_checked(self._writer, check)) as chunks:
+            return self._backend.write_object(
+                self.path,
+                chunks,
+                tmp_root=self._publication.tmp_root,
+                num_workers=self._publication.num_workers,
+                before_commit=check_commit,
+                replaces=claim.left,
+                new_etag=claim.is_replacement,
+            )
+
+    def _compose(
+        self,
+        base: Base,
+        claim: Claim,
+        check: Callable[[], None],
+        check_commit: Callable[[], None],
+    ) -> str | None:
+        with contextlib.closing(_checked(self._writer.pieces(), check)) as pieces:
+            return self._backend.compose_object(
+                self.path,
+                map(base.chunk, pieces),
+                base.source,
+                num_workers=self._publication.num_workers,
+                before_commit=check_commit,
+                replaces=claim.left,
+            )
 
     @property
     def identity(self) -> ArchiveIdentity:
@@ -343,11 +384,11 @@ class _Archive:
 
 
 def _checked(
-    chunks: Iterable[bytes], check: Callable[[], None]
-) -> Generator[bytes, None, None]:
-    for chunk in chunks:
+    items: Iterable[Item], check: Callable[[], None]
+) -> Generator[Item, None, None]:
+    for item in items:
         check()
-        yield chunk
+        yield item
 
 
 def _discarding(claim: Claim, path: str) -> Callable[..., None]:

@@ -9,6 +9,10 @@ from audmodel.core.backend import conditions
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.conditions import Check
+from audmodel.core.backend.copies import Copying
+from audmodel.core.backend.copies import CopySource
+from audmodel.core.backend.errors import CopyRefusedError
+from audmodel.core.backend.errors import WrongCopyError
 from audmodel.core.backend.reader import TAIL
 from audmodel.core.errors import AudmodelError
 from audmodel.core.repository import layout
@@ -16,6 +20,13 @@ from audmodel.core.yaml import document
 
 
 _OBJECTS = 8
+# Some storages do not copy ranges of objects below 5 MiB
+_COPIED = 6 * 1024 * 1024
+_COPYING = {
+    Copying.NOTHING: "it saves nothing here, so new versions are stored as a whole",
+    Copying.CERTAIN: "all bytes were right",
+    Copying.ALL: "all bytes were right, and their etag is a digest",
+}
 # Attempts to replace a record that other processes change at the same time
 _ATTEMPTS = 3
 
@@ -78,6 +89,7 @@ def probe(backend: ObjectBackend) -> tuple[Check, ...]:
         _existing(backend),
         _fresh(backend),
         _ranges(backend),
+        _copies(backend),
     ]
     return tuple(check for check in checks if check is not None)
 
@@ -172,6 +184,33 @@ def _ranges(backend: ObjectBackend) -> Check:
     if trouble:
         return Check(name, False, trouble, "Models cannot be loaded.")
     return Check(name, True, "all bytes were right", "Models load in parallel.")
+
+
+def _copies(backend: ObjectBackend) -> Check | None:
+    r"""Whether bytes of an object can be copied into another one.
+
+    A storage that refuses meets the requirements,
+    unlike one that copies other bytes.
+    """
+    if not backend.has_copies:
+        return None
+    name = "copy a range of a large object"
+    path = conditions.new_path()
+    meaning = "All of a new version is sent, whatever has changed."
+    with contextlib.ExitStack() as cleanup:
+        cleanup.callback(backend.delete_object, path, ANY)
+        backend.write_object(path, [secrets.token_bytes(_COPIED)])
+        with backend.open_object(path) as reader:
+            if reader is None:
+                return None  # another test says so
+            source = CopySource(path, reader.etag, reader.size, reader.tail)
+        try:
+            copying = backend.test_copying(source)
+        except WrongCopyError as error:
+            return Check(name, False, str(error), meaning)
+        except CopyRefusedError as error:
+            return Check(name, True, f"it was refused: {error} {meaning}", meaning)
+    return Check(name, True, _COPYING[copying], "What did not change is copied.")
 
 
 def _trouble(read: Callable[[], str]) -> str:

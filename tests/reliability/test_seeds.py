@@ -140,6 +140,7 @@ def test_source_changes_while_it_is_copied(
     number: int,
     num_workers: int,
     monkeypatch: pytest.MonkeyPatch,
+    count: Callable[[str, int], None],
 ) -> None:
     calls = iter(range(1000))
 
@@ -151,6 +152,7 @@ def test_source_changes_while_it_is_copied(
     monkeypatch.setattr(reader, "fill", fill_after_fault)
     case.load(num_workers)
     assert next(calls) > number
+    count("models that change while they are copied from, right files", 1)
 
 
 @pytest.mark.parametrize("what", ["files", "directory"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-import copy
 from typing import Any
 from typing import TypeVar
 
@@ -97,7 +96,12 @@ class _Copies:
 
 def _bare_copy(error: Any) -> Any:
     try:
-        copied = copy.copy(error)
+        # As copy.copy() does, but for what other packages register for pickles,
+        # which may leave out a part of an exception
+        make, arguments, *state = error.__reduce_ex__(4)
+        copied = make(*arguments)
+        if state and state[0] is not None:
+            copied.__setstate__(state[0])
     except Exception:  # noqa: BLE001
         # Many exceptions take other arguments than they say
         copied = None

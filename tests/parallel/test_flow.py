@@ -8,6 +8,7 @@ from collections.abc import Callable
 from collections.abc import Coroutine
 import concurrent.futures
 from concurrent.futures.process import BrokenProcessPool
+import copyreg
 import math
 import os
 from pathlib import Path
@@ -567,21 +568,36 @@ def _with_notes(error: Exception) -> Exception:
     return error
 
 
+def _without_attributes(error: Exception) -> tuple[Any, ...]:
+    return _made_without_init, (type(error), error.args)
+
+
+def _made_without_init(kind: type[Exception], arguments: Any) -> Exception:
+    return kind.__new__(kind, *arguments)
+
+
+@pytest.mark.parametrize("registered", [False, True])
 @pytest.mark.parametrize(
-    "error",
+    "make",
     [
-        ValueError("text", 2),
-        KeyError("key"),
-        FileNotFoundError(2, "no such file", "model.onnx"),
-        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid byte"),
-        TwoArgumentsError(1, 2),
-        ExceptionGroup("several", [KeyError(1), OSError(2)]),
-        SystemExit(3),
+        lambda: ValueError("text", 2),
+        lambda: KeyError("key"),
+        lambda: FileNotFoundError(2, "no such file", "model.onnx"),
+        lambda: UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid byte"),
+        lambda: TwoArgumentsError(1, 2),
+        lambda: ExceptionGroup("several", [KeyError(1), OSError(2)]),
+        lambda: SystemExit(3),
     ],
+    ids=["args", "key", "errno", "unicode", "init", "group", "exit"],
 )
 def test_each_caller_of_a_batch_gets_an_exception_of_its_own(
-    error: Exception,
+    make: Callable[[], Exception], registered: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    error = make()
+    if registered:
+        # As packages do that pickle tracebacks
+        monkeypatch.setitem(copyreg.dispatch_table, type(error), _without_attributes)
+
     async def main() -> None:
         handler = Raise(_with_notes(error))
         async with Flow(FlowStep(handler, batch_size=4)) as flow:

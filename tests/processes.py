@@ -55,6 +55,8 @@ class Process:
         """What the code returned."""
         output, errors = self.process.communicate(timeout=timeout)
         assert self.process.returncode == 0, errors
+        # Shown if the test fails
+        sys.stderr.write(errors)
         return json.loads(output)
 
     def errors(self, timeout: float = 60) -> str:

@@ -44,7 +44,7 @@ FIRST_IMPORTS = (
     "wave",
 )
 # Ends a process that hangs, before the test does
-PATIENCE = 20
+PATIENCE = 40
 
 
 @pytest.fixture
@@ -161,6 +161,28 @@ def test_a_fork_imports_anew_what_a_thread_imports_for_too_long(
     return [code, sys.modules["outer"].value]
     """
     assert python.run(code, folder=str(tmp_path), patience=PATIENCE) == [7, 7]
+
+
+def test_a_fork_waits_for_sessions_that_are_being_made(python: Interpreter) -> None:
+    code = """
+    import threading
+    from audmodel.core.process.shared import Shared
+    sessions = Shared()
+    is_making, is_made = threading.Event(), threading.Event()
+    def make():
+        is_making.set()
+        time.sleep(0.3)
+        is_made.set()
+    thread = threading.Thread(target=sessions.get, args=["key", make])
+    thread.start()
+    is_making.wait(args["patience"])
+    pid = os.fork()
+    if not pid:
+        os._exit(not is_made.is_set())
+    thread.join()
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    """
+    assert python.run(code, patience=PATIENCE) == 0
 
 
 def test_a_fork_while_an_attribute_is_computed_computes_it_as_well(
@@ -309,7 +331,7 @@ def served(
 
 
 SERVER = """
-    import shutil, signal, tempfile, threading, traceback
+    import faulthandler, shutil, signal, tempfile, threading, traceback
     def serve(number):
         cache = tempfile.mkdtemp(dir=args["folder"])
         for workers in (1, 4):
@@ -319,11 +341,14 @@ SERVER = """
         assert len(list(audmodel.stream(args["uid"], cache_root=cache))) == 21
         audmodel.update_meta(args["uid"], {f"worker-{number}": number})
         assert audmodel.load(args["uid"]), "the cache of all"
+        shutil.rmtree(cache)
     def fork(number):
         pid = os.fork()
         if pid:
             return pid
         try:
+            # Says where it hangs
+            faulthandler.dump_traceback_later(args["patience"] - 1)
             signal.alarm(args["patience"])
             serve(number)
         except BaseException:

@@ -1,8 +1,9 @@
-r"""Let a fork wait for imports of other threads.
+r"""Let a fork wait for what other threads hold locks for.
 
-A thread that imports a module holds a lock of the interpreter.
+A thread that imports a module holds a lock of the interpreter,
+and one that makes a context for TLS holds a lock of OpenSSL.
 A child process that is forked meanwhile has that lock, and not the thread:
-its own import of the module would wait for ever.
+its own import of the module, or its own context, would wait for ever.
 A first call imports what it needs inside the call,
 as do many of the packages that are used.
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import _imp
 from collections.abc import Callable
+from collections.abc import Iterator
 import contextlib
 from importlib import _bootstrap
 import logging
@@ -22,15 +24,31 @@ import time
 from typing import Any
 
 
-# Seconds to wait at most, should an import wait for the thread that forks
+# Seconds to wait at most, should another thread wait for the one that forks
 _TIMEOUT = 10.0
 _PAUSE = 0.002
 # There is no public way to ask for the locks of modules, which live while in use
 _locks: dict[str, Callable[[], Any]] = getattr(_bootstrap, "_module_locks", {})
 
 
-class _ImportLock:
-    r"""The lock without which no thread begins to import a module.
+# Threads in a block of hold_off(), once for each block
+_busy: list[int] = []
+
+
+@contextlib.contextmanager
+def hold_off() -> Iterator[None]:
+    r"""Let no other thread fork this process before the block ends."""
+    thread = threading.get_ident()
+    with _lock.gate:
+        _busy.append(thread)
+    try:
+        yield
+    finally:
+        _busy.remove(thread)
+
+
+class _Lock:
+    r"""The locks without which no thread begins to do what forks wait for.
 
     ``logging`` locks itself before a fork as well, after this module does,
     and some of its functions import while they have that lock.
@@ -40,32 +58,39 @@ class _ImportLock:
     # There is no public way to it
     _of_logging = getattr(logging, "_lock", None) or threading.RLock()
 
+    def __init__(self) -> None:
+        self.gate = threading.RLock()
+
     def acquire(self) -> None:
+        self.gate.acquire()
         self._of_logging.acquire()
         _imp.acquire_lock()
 
     def release(self) -> None:
-        # A signal may have ended the hook before it had both
-        with contextlib.suppress(RuntimeError):
-            _imp.release_lock()
-        with contextlib.suppress(RuntimeError):
-            self._of_logging.release()
+        # A signal may have ended the hook before it had all of them
+        for release in (
+            _imp.release_lock,
+            self._of_logging.release,
+            self.gate.release,
+        ):
+            with contextlib.suppress(RuntimeError):
+                release()
 
 
-_lock = _ImportLock()
+_lock = _Lock()
 
 
-def _stop_imports() -> None:
-    r"""Wait until no other thread imports a module, and let none begin to.
+def _wait() -> None:
+    r"""Wait until no other thread imports a module or holds off forks.
 
-    A thread that forks in the middle of an import does not wait,
-    since others may wait for its import.
+    A thread that forks in the middle of such work of its own does not wait,
+    since others may wait for that.
     """
     deadline = time.monotonic() + _TIMEOUT
     while True:
         _lock.acquire()
-        importing = set(_imported().values())
-        if not importing or threading.get_ident() in importing:
+        others = {*_imported().values(), *_busy}
+        if not others or threading.get_ident() in others:
             return
         if time.monotonic() > deadline:
             return
@@ -79,6 +104,7 @@ def _begin_anew() -> None:
         if thread not in (None, threading.get_ident()):
             _locks.pop(name, None)
             sys.modules.pop(name, None)
+    _busy[:] = [thread for thread in _busy if thread == threading.get_ident()]
     _lock.release()
 
 
@@ -89,5 +115,5 @@ def _imported() -> dict[str, int | None]:
 
 
 os.register_at_fork(
-    before=_stop_imports, after_in_parent=_lock.release, after_in_child=_begin_anew
+    before=_wait, after_in_parent=_lock.release, after_in_child=_begin_anew
 )

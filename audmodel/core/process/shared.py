@@ -10,6 +10,8 @@ import threading
 from typing import Generic
 from typing import TypeVar
 
+from audmodel.core.process import forks
+
 
 Value = TypeVar("Value")
 
@@ -49,7 +51,9 @@ class Shared(Generic[Value]):
         """
         with self._lock:
             if key not in self._values:
-                self._values[key] = make()
+                # Libraries may hold locks of their own meanwhile, as OpenSSL does
+                with forks.hold_off():
+                    self._values[key] = make()
             self._values.move_to_end(key)
             if len(self._values) > self._most:
                 # Requests that still use it end first

@@ -11,7 +11,7 @@ import resource
 import pytest
 
 import audmodel
-from audmodel.core.backend import filesystem
+from audmodel.core.backend import file_copies
 from tests.repository.test_config import config_file as config_file
 
 
@@ -167,7 +167,7 @@ def test_advice_follows_what_the_file_system_says(
             audmodel.load(uid)
     assert ("Make room" in str(in_cache.value)) == (advice == "Make room")
     with monkeypatch.context() as patch:
-        patch.setattr(filesystem, "_write", fail)
+        patch.setattr(file_copies, "write", fail)
         with pytest.raises(audmodel.errors.RepositoryError, match=advice):
             audmodel.publish(str(model_folder), "name", {}, "2.0.0")
     assert audmodel.versions(uid.partition("-")[0]) == ["1.0.0"]

@@ -257,6 +257,31 @@ def test_plan_to_publish(
     assert sorted(Path(place.host).rglob("*")) == before
 
 
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
+@pytest.mark.parametrize(
+    ("base", "code", "message"),
+    [
+        ("newest", 0, ""),
+        ("none", 0, ""),
+        ("01234567-1.0.0", 1, "which 'base' names"),
+        ("an-alias", 1, "'base' has to be a model ID"),
+    ],
+)
+def test_publish_with_a_base(
+    call: Call,
+    place: audmodel.Repository,
+    model_folder: Path,
+    base: str,
+    code: int,
+    message: str,
+    dry_run: tuple[str, ...],
+) -> None:
+    args = ("publish", model_folder, "--name", "new", "--version", "1.0.0")
+    answer = call(*args, *dry_run, "--base", base)
+    assert answer.code == code, answer.err
+    assert message in answer.err
+
+
 # Several, and offline ------------------------------------------------------
 
 

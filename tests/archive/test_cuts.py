@@ -88,15 +88,26 @@ def gguf(*tensors: bytes, pad: int = 0) -> tuple[bytes, list[int]]:
     return head + data, [len(head) + offset for offset in offsets]
 
 
-def zipped(*tensors: bytes, pad: int = 0) -> tuple[bytes, list[int]]:
+def zipped(
+    *tensors: bytes, pad: int = 0, alignment: int = 0
+) -> tuple[bytes, list[int]]:
     stream = io.BytesIO()
+    places = []
     with zipfile.ZipFile(stream, "w") as file:
         file.writestr("data.pkl", b"x" * pad)
         for number, tensor in enumerate(tensors):
-            file.writestr(f"data/{number}", tensor)
-        infos = file.infolist()[1:]
-    places = [info.header_offset + 30 + len(info.filename) for info in infos]
+            info = zipfile.ZipInfo(f"data/{number}")
+            place = stream.tell() + 30 + len(info.filename)
+            if alignment:
+                padding = -(place + 4) % alignment
+                info.extra = b"FB" + struct.pack("<H", padding) + b"Z" * padding
+            file.writestr(info, tensor)
+            places.append(place + len(info.extra))
     return stream.getvalue(), places
+
+
+def torch(*tensors: bytes, pad: int = 0) -> tuple[bytes, list[int]]:
+    return zipped(*tensors, pad=pad, alignment=64)
 
 
 def field(number: int, content: bytes | int) -> bytes:
@@ -130,6 +141,7 @@ FORMATS = {
     "file.safetensors": safetensors,
     "file.gguf": gguf,
     "file.npz": zipped,
+    "file.pt": torch,
     "file.onnx": onnx,
 }
 Make = Callable[..., tuple[bytes, list[int]]]
@@ -158,18 +170,20 @@ def test_small_tensors_share_a_part(tmp_path: Path, name: str, make: Make) -> No
 
 
 @formats
-def test_parts_of_tensors_stay_if_the_header_grows(
-    tmp_path: Path, name: str, make: Make
+@hypothesis.given(
+    lengths=st.lists(st.sampled_from([1, 500, 999, 1000, 1001, 4000, 4001]))
+)
+@hypothesis.example(lengths=[1000, 1] * 50)
+@hypothesis.settings(max_examples=40, deadline=None, derandomize=True)
+def test_number_of_parts_is_limited(
+    tmp_path_factory: pytest.TempPathFactory,
+    name: str,
+    make: Make,
+    lengths: list[int],
 ) -> None:
-    def parts(pad: int) -> set[bytes]:
-        content, _ = make(*tensors, pad=pad)
-        make_folder(tmp_path, {name: content})
-        places = [0, *cuts(tmp_path, name), len(content)]
-        return {content[start:stop] for start, stop in itertools.pairwise(places)}
-
-    tensors = [noise(length, length) for length in (7000, 2000, 9000)]
-    same = parts(0) & parts(777)
-    assert sum(map(len, same)) >= sum(map(len, tensors)) - PART
+    content, _ = make(*map(noise, lengths))
+    root = make_folder(tmp_path_factory.mktemp("model"), {name: content})
+    assert len(cuts(root, name)) <= 2 * len(content) / (PART / 4)
 
 
 def test_tensors_beside_an_onnx_model(tmp_path: Path) -> None:
@@ -286,6 +300,48 @@ def test_any_damage_leaves_parts_of_a_whole(
 
 
 # What it is for --------------------------------------------------------------------
+
+
+def fetched(root: Path, name: str, *versions: bytes) -> int:
+    """Bytes in parts of the second version that the first version does not have."""
+    parts = []
+    for content in versions:
+        data = write(make_folder(root, {name: content}), part_size=PART)
+        [member] = parse(data).members
+        parts.append({part.digest: part.uncompressed_size for part in member.parts()})
+    first, second = parts
+    return sum(second[digest] for digest in set(second) - set(first))
+
+
+@formats
+def test_small_tensors_changed_between_large_ones(
+    tmp_path: Path, name: str, make: Make
+) -> None:
+    def model(seed: int) -> bytes:
+        pairs = [(noise(39_500, n), noise(30, seed + n)) for n in range(24)]
+        return make(*itertools.chain(*pairs))[0]
+
+    # Small tensors, and records of a few bytes for each tensor
+    assert fetched(tmp_path, name, model(100), model(200)) < 24 * 30 + 48 * 240
+
+
+@formats
+def test_large_tensor_changed(tmp_path: Path, name: str, make: Make) -> None:
+    tensors = [noise(2400, n) for n in range(10)]
+    first, _ = make(*tensors)
+    tensors[7] = noise(2400, 100)
+    second, _ = make(*tensors)
+    # The tensor, and records of a few bytes for each tensor
+    assert fetched(tmp_path, name, first, second) < 2400 + 10 * 240
+
+
+@formats
+def test_header_grows(tmp_path: Path, name: str, make: Make) -> None:
+    tensors = [noise(length, length) for length in (7000, 2000, 9000)]
+    first, _ = make(*tensors)
+    second, _ = make(*tensors, pad=777)
+    others = len(second) - sum(map(len, tensors))
+    assert fetched(tmp_path, name, first, second) <= others
 
 
 def test_parts_of_an_archive_that_did_not_change_have_the_same_digests(

@@ -1,8 +1,8 @@
 r"""Cut large files into parts, where their content has seams.
 
-A part that begins where a tensor begins
+A part that begins and ends where a large tensor does
 is the same in the next version of a model,
-even if everything before it has moved.
+even if everything around it has changed or moved.
 Cuts follow from the names and the contents of the files alone.
 
 """
@@ -25,7 +25,7 @@ from audmodel.core.archive.window import Window
 from audmodel.core.errors import ArchiveError
 
 
-# A tensor of this share of a part begins a part
+# A tensor of this share of a part has parts of its own
 _LARGE = 4
 # There would be too many small parts, or a file pretends to have so many
 _MAX_TENSORS = 100_000
@@ -107,15 +107,17 @@ def _fits(found: list[Range], size: int) -> bool:
 def _starts(found: list[Range], size: int, part_size: int) -> Iterator[int]:
     r"""Position of the first byte of each part.
 
-    Large tensors begin a part, and are cut every ``part_size`` from there on.
+    Large tensors are in parts of their own, cut every ``part_size``.
     Smaller ones, and what lies between, share a part as long as they fit.
     """
     seams = sorted({0, *itertools.chain(*found)} - {size})
     begin = 0
+    is_large = False
     yield begin
     for start, stop in itertools.pairwise([*seams, size]):
-        is_large = stop - start >= part_size // _LARGE
-        if start > begin and (is_large or stop - begin > part_size):
+        was_large, is_large = is_large, stop - start >= part_size // _LARGE
+        is_alone = was_large or is_large
+        if start > begin and (is_alone or stop - begin > part_size):
             begin = start
             yield begin
         while stop - begin > part_size:

@@ -27,7 +27,7 @@ MAX_PART_SIZE = 256 * KIB * KIB
 MAX_DIRECTORY = 32 * KIB * KIB
 MAX_SIZE = KIB**4
 # Enough for MAX_SIZE in MAX_MEMBERS,
-# as every second part of a file has at least a quarter of the part size
+# as a file has at most two parts for each quarter of the part size, and one more
 MAX_TABLE = 96 * KIB * KIB
 MAX_MEMBERS = 250_000
 DIGEST_SIZE = 32

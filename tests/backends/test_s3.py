@@ -147,7 +147,7 @@ def test_invalid_bucket(keys: None, weed: seaweedfs.SeaweedFS) -> None:
         (404, "NotFound", errors.RepositoryError, "404 NotFound"),
         (400, "Strange", errors.RepositoryError, "400 Strange"),
         (418, "<x>", errors.RepositoryError, "418 without a reason"),
-        (503, "SlowDown", errors.RepositoryUnreachableError, "answered 503"),
+        (503, "SlowDown", errors.RepositoryUnreachableError, "responded with 503"),
         (
             500,
             "InternalError",

@@ -49,7 +49,6 @@ def open(
     e.g. by :class:`zipfile.ZipFile`, ``numpy.load()``, or ``torch.load()``.
     It keeps 16 MiB of the bytes that were read,
     and up to ``num_workers + 1`` parts that were fetched ahead.
-    Parts of files larger than about 7 GiB are larger than 4 MiB.
     Several threads may read from it, but share its position.
     After an error the position is unknown,
     and reading raises an :class:`OSError`

@@ -32,6 +32,10 @@ from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
 
 
+# Of each family of faults
+pytestmark = pytest.mark.sample(1)
+
+
 MIB = 1024 * 1024
 SIZE = 40 * MIB
 
@@ -278,6 +282,7 @@ def test_another_model_can_be_the_base(
     assert traffic.take() == (size, 0)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("base", "error"),
     [
@@ -340,6 +345,7 @@ def break_base(name: str, weed: seaweedfs.SeaweedFS, bucket: str) -> None:
     client.put_object(Bucket=bucket, Key=key, Body=data)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 @pytest.mark.parametrize("name", ["delete", "replace", "shorten"])
 def test_a_base_that_is_gone_costs_a_whole_upload(

@@ -40,6 +40,7 @@ def stream(uid: str) -> str:
     return audmodel.load(uid)
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("function", [load, load_list, load_some, stream])
 def test_copied_and_fetched(
     repository: audmodel.Repository,

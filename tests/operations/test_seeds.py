@@ -161,6 +161,7 @@ def repair(uid: str) -> None:
     assert audmodel.verify(uid).damaged == []
 
 
+@pytest.mark.sample(7)
 @pytest.mark.parametrize(
     "function", [load, load_some, load_list, load_after_some, stream, read, repair]
 )

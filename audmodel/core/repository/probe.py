@@ -11,7 +11,7 @@ from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.conditions import Check
 from audmodel.core.backend.copies import Copying
 from audmodel.core.backend.copies import CopySource
-from audmodel.core.backend.errors import CopyRefusedError
+from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import WrongCopyError
 from audmodel.core.backend.reader import TAIL
 from audmodel.core.errors import AudmodelError
@@ -200,15 +200,15 @@ def _copies(backend: ObjectBackend) -> Check | None:
     with contextlib.ExitStack() as cleanup:
         cleanup.callback(backend.delete_object, path, ANY)
         backend.write_object(path, [secrets.token_bytes(_COPIED)])
-        with backend.open_object(path) as reader:
-            if reader is None:
-                return None  # another test says so
-            source = CopySource(path, reader.etag, reader.size, reader.tail)
         try:
+            with backend.open_object(path) as reader:
+                if reader is None:
+                    return None  # another test says so
+                source = CopySource(path, reader.etag, reader.size, reader.tail)
             copying = backend.test_copying(source)
         except WrongCopyError as error:
             return Check(name, False, str(error), meaning)
-        except CopyRefusedError as error:
+        except RepositoryError as error:
             return Check(name, True, f"it was refused: {error} {meaning}", meaning)
     return Check(name, True, _COPYING[copying], "What did not change is copied.")
 

@@ -390,6 +390,7 @@ def unfinished(weed: seaweedfs.SeaweedFS, bucket: str) -> list[Any]:
     return list(answer.get("Uploads", []))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("digests", [False, True])
 def test_damage_of_the_base(
     repository: audmodel.Repository,
@@ -463,6 +464,7 @@ def test_a_storage_that_copies_nothing_is_remembered(
     assert stored(repository, "4.0.0") == whole(models)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["refuse", "sizes"])
 def test_a_storage_that_copies_no_longer_is_remembered(
     repository: audmodel.Repository,
@@ -497,6 +499,7 @@ def is_end_of_upload(request: Request) -> bool:
     return request.method == "POST" and "uploadId" in request.path
 
 
+@pytest.mark.thorough
 def test_a_storage_that_copies_other_bytes_is_found_out(
     repository: audmodel.Repository,
     models: Path,
@@ -549,6 +552,7 @@ def test_a_storage_that_lies_is_found_out_by_loading(
     audmodel.load(uid)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("versions", [("2.0.0", "3.0.0"), ("2.0.0", "2.0.0")])
 def test_two_publishers_with_one_base(
     repository: audmodel.Repository,

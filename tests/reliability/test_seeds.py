@@ -1,4 +1,4 @@
-"""Whatever happens to the model that is copied from, the right files are loaded."""
+"""The right files are loaded even if the model that is copied from changes."""
 
 from __future__ import annotations
 

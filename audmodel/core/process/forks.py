@@ -29,8 +29,6 @@ _TIMEOUT = 10.0
 _PAUSE = 0.002
 # There is no public way to ask for the locks of modules, which live while in use
 _locks: dict[str, Callable[[], Any]] = getattr(_bootstrap, "_module_locks", {})
-
-
 # Threads in a block of hold_off(), once for each block
 _busy: list[int] = []
 
@@ -90,9 +88,8 @@ def _wait() -> None:
     while True:
         _lock.acquire()
         others = {*_imported().values(), *_busy}
-        if not others or threading.get_ident() in others:
-            return
-        if time.monotonic() > deadline:
+        is_own = threading.get_ident() in others
+        if not others or is_own or time.monotonic() > deadline:
             return
         _lock.release()
         time.sleep(_PAUSE)

@@ -196,7 +196,7 @@ def _copies(backend: ObjectBackend) -> Check | None:
         return None
     name = "copy a range of a large object"
     path = conditions.new_path()
-    meaning = "All of a new version is sent, whatever has changed."
+    meaning = "All of a new version is sent, even what did not change."
     with contextlib.ExitStack() as cleanup:
         cleanup.callback(backend.delete_object, path, ANY)
         backend.write_object(path, [secrets.token_bytes(_COPIED)])

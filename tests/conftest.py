@@ -75,7 +75,9 @@ hypothesis.settings.register_profile(
     "default",
     deadline=None,
     database=None,
-    derandomize="CI" in os.environ,
+    # A run says the same of the same code, make torture tries something new
+    derandomize="TORTURE" not in os.environ,
+    print_blob=True,
 )
 hypothesis.settings.load_profile("default")
 

@@ -132,6 +132,19 @@ def test_part_and_whole_are_listed_once(uids: list[str], size: int) -> None:
     assert (model.path, model.size, model.partial) == (root, size, False)
 
 
+def test_no_bytes_empty_the_cache(
+    repository: audmodel.Repository, tmp_path: Path
+) -> None:
+    root = tmp_path / "model"
+    root.mkdir()
+    (root / "empty").touch()
+    uid = publish(root)
+    audmodel.load(uid)
+    assert audmodel.prune_cache(max_size=1) == []
+    assert [model.uid for model in audmodel.prune_cache(max_size=0)] == [uid]
+    assert audmodel.cached() == []
+
+
 def test_entry_of_the_released_version(
     uids: list[str], released: Interpreter, size: int
 ) -> None:

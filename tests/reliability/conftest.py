@@ -56,10 +56,12 @@ def torture() -> int:
 def seed() -> int:
     """Seed of everything that chance decides, printed when a test fails.
 
-    ``SEED`` sets it to try the same once more.
+    It is the same in each run, and another one in each ``make torture``.
+    ``SEED`` sets it, for example to try once more what failed.
 
     """
-    seed = int(os.environ.get("SEED", random.SystemRandom().getrandbits(32)))
+    new = random.SystemRandom().getrandbits(32) if _torture() else 1
+    seed = int(os.environ.get("SEED", new))
     print(f"SEED={seed}")  # noqa: T201
     return seed
 

@@ -48,20 +48,28 @@ def model(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.fixture
+def chosen(chance: random.Random, torture: int) -> random.Random | None:
+    """What chooses the kind of each fault, unless all kinds are tried."""
+    return None if torture else chance
+
+
 def faults(
-    tracer: Tracer, code: str, torture: int, **arguments: Any
+    tracer: Tracer, code: str, chance: random.Random | None, **arguments: Any
 ) -> Iterator[tuple[str, str]]:
-    """Faults to inject into code, each at another call or of another kind."""
+    """Faults to inject into code, each at another call.
+
+    Each call fails in one way, by chance, or in all that there are.
+
+    """
     watched = (*CHANGING, *SYNCING, "close")
     complete = tracer.run(code, watch=watched, **arguments)
     assert complete.error is None, complete
     calls = [call for call in complete.calls if may_fail(call, complete.calls)]
     points = dict.fromkeys(call.point for call in calls if not call.failed)
-    chance = random.SystemRandom()
     for name, number in points:
         possible = errors_of(name)
-        # Each call fails in one way, or in all that there are
-        for kind in possible if torture else chance.sample(possible, 1):
+        for kind in chance.sample(possible, 1) if chance else possible:
             yield f"{name}:error={kind}:when={number}", kind
 
 
@@ -107,13 +115,13 @@ def test_load(
     model: Path,
     cache: Path,
     tracer: Tracer,
-    torture: int,
+    chosen: random.Random | None,
     count: Count,
 ) -> None:
     uid = publish(model)
     folder = cache.joinpath(*uid.split("-"))
     failed = tried = 0
-    for inject, _ in faults(tracer, OPERATIONS[operation], torture, uid=uid):
+    for inject, _ in faults(tracer, OPERATIONS[operation], chosen, uid=uid):
         shutil.rmtree(cache)
         run = tracer.run(OPERATIONS[operation], inject=inject, uid=uid)
         tried += 1
@@ -142,7 +150,7 @@ def test_load_with_another_version_in_the_cache(
     cache: Path,
     tmp_path: Path,
     tracer: Tracer,
-    torture: int,
+    chosen: random.Random | None,
     count: Count,
 ) -> None:
     first = audmodel.load(publish(model))
@@ -152,7 +160,7 @@ def test_load_with_another_version_in_the_cache(
     folder = cache.joinpath(*uid.split("-"))
     shutil.copytree(cache, tmp_path / "kept")
     failed = 0
-    for inject, _ in faults(tracer, OPERATIONS[operation], torture, uid=uid):
+    for inject, _ in faults(tracer, OPERATIONS[operation], chosen, uid=uid):
         shutil.rmtree(cache)
         shutil.copytree(tmp_path / "kept", cache)
         run = tracer.run(OPERATIONS[operation], inject=inject, uid=uid)
@@ -173,7 +181,7 @@ def test_load_some_files(
     model: Path,
     cache: Path,
     tracer: Tracer,
-    torture: int,
+    chosen: random.Random | None,
     count: Count,
 ) -> None:
     code = """
@@ -183,7 +191,7 @@ def test_load_some_files(
     expected = {name: files(model)[name] for name in ("large", "log/a")}
     patterns = sorted(expected)
     failed = 0
-    for inject, _ in faults(tracer, code, torture, uid=uid, files=patterns):
+    for inject, _ in faults(tracer, code, chosen, uid=uid, files=patterns):
         shutil.rmtree(cache)
         run = tracer.run(code, inject=inject, uid=uid, files=patterns)
         count("faults of the disk: load of some files, next one right", 1)
@@ -206,7 +214,7 @@ def test_publish(
     repository: audmodel.Repository,
     model: Path,
     tracer: Tracer,
-    torture: int,
+    chosen: random.Random | None,
     count: Count,
 ) -> None:
     code = """
@@ -217,7 +225,7 @@ def test_publish(
     uid = audmodel.uid("torch", {}, "1.0.0")
     host = Path(repository.host, "models")
     failed = tried = 0
-    for inject, _ in faults(tracer, code, torture, root=str(model)):
+    for inject, _ in faults(tracer, code, chosen, root=str(model)):
         shutil.rmtree(host)
         host.mkdir()
         run = tracer.run(code, inject=inject, root=str(model))
@@ -264,14 +272,14 @@ def test_records(
     repository: audmodel.Repository,
     model: Path,
     tracer: Tracer,
-    torture: int,
+    chosen: random.Random | None,
     count: Count,
 ) -> None:
     other = publish(model, version="0.9.0")
     uid = publish(model, meta={"a": 1})
     audmodel.set_alias("best", other)
     tried = 0
-    for inject, _ in faults(tracer, code, torture, uid=uid):
+    for inject, _ in faults(tracer, code, chosen, uid=uid):
         audmodel.update_meta(uid, before, replace=True)
         audmodel.set_alias("best", other)
         run = tracer.run(code, inject=inject, uid=uid)

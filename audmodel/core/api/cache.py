@@ -105,7 +105,8 @@ def prune_cache(
     Args:
         max_age: time that a model may be unused,
             as seconds if it is a number
-        max_size: bytes that all models may have together
+        max_size: bytes that all models may have together,
+            0 empties the cache
         dry_run: whether to return the models that would be removed,
             and remove nothing
         cache_root: cache folder,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import datetime
 import heapq
 import logging
+import math
 import re
 
 from audmodel.core import uid as ids
@@ -163,7 +164,8 @@ def prune(
     Args:
         root: cache folder
         max_age: time that models may be unused
-        max_size: bytes that all models may have together
+        max_size: bytes that all models may have together,
+            0 removes models without content as well
         dry_run: whether to remove nothing
 
     Returns:
@@ -183,13 +185,15 @@ def prune(
             with contextlib.suppress(OSError):
                 item.folder.touch()
     removed = []
+    # A cache of no bytes is empty
+    enough = math.inf if max_size is None else max_size or -1
     queue = [(min(item.model.last_used, now), n) for n, item in enumerate(items)]
     heapq.heapify(queue)
     while queue:
         used, number = heapq.heappop(queue)
         item = items[number]
         is_old = max_age is not None and now - used >= max_age
-        if not is_old and (max_size is None or size <= max_size):
+        if not is_old and size <= enough:
             break
         with contextlib.suppress(CacheBusyError), _locked(item):
             latest = min(_last_used(item), now)

@@ -655,7 +655,7 @@ class Roads:
     def damaged(self, uid: str, whole: Path, partial: Path) -> dict[str, str] | None:
         """What is wrong with a model in a cache, nothing if it is not there."""
         model = self.models[uid]
-        folder = whole if any(whole.glob("*")) else partial
+        folder = whole if whole.is_dir() else partial
         if not folder.is_dir():
             return None
         found = {}
@@ -693,10 +693,12 @@ class Roads:
         expected = {}
         for uid in self.models:
             for pair in self.folders(uid):
-                whole, partial = map(inodes, pair)
-                if whole or partial:
+                # A model whose files were all removed is one that is damaged
+                is_whole, is_partial = map(Path.is_dir, pair)
+                if is_whole or is_partial:
                     # A file with two names counts once
-                    expected[uid] = sum({**whole, **partial}.values()), not whole
+                    sizes_of_files = inodes(pair[0]) | inodes(pair[1])
+                    expected[uid] = sum(sizes_of_files.values()), not is_whole
         assert {m["uid"]: (m["size"], m["partial"]) for m in found} == expected
 
     def remove_cached(self) -> None:

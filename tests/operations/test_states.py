@@ -93,7 +93,7 @@ all missing / only folders left
   plan_load              | all                        | all
   plan_load(files=large) | large                      | large
   cached                 | whole                      | some
-  prune_cache            | nothing                    | nothing
+  prune_cache            | whole                      | some
   remove_cached          | whole                      | some
 
 pipe / folder / link

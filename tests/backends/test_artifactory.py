@@ -74,7 +74,7 @@ def test_replace(backend: Artifactory) -> None:
 
 
 def test_lost_answer_is_no_refusal(
-    server: ArtifactoryServer, hasty: None, monkeypatch: pytest.MonkeyPatch
+    server: ArtifactoryServer, patient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Proxy(server.host) as proxy:
 

@@ -180,7 +180,7 @@ def test_invalid_setting(config: Path, line: str) -> None:
 
 
 def test_region_is_learned_from_the_server(
-    keys: None, hasty: None, proxy: Proxy, bucket: str
+    keys: None, patient: None, proxy: Proxy, bucket: str
 ) -> None:
     S3(proxy.url, bucket).write_object("/a", [b"x"])
 

@@ -248,6 +248,15 @@ def change_content(path: Path) -> None:
     os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + 1))
 
 
+def change_content_and_restore_time(path: Path) -> None:
+    before = path.stat()
+    # The clock of some file systems ticks slowly
+    while path.stat().st_ctime_ns == before.st_ctime_ns:
+        with path.open("r+b") as file:
+            file.write(os.urandom(8))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def truncate(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
@@ -300,6 +309,7 @@ def drain(path: Path) -> None:
 
 CHANGES = [
     change_content,
+    change_content_and_restore_time,
     truncate,
     drain,
     grow,

@@ -29,7 +29,8 @@ class InputFile:
         name: path relative to the folder, with ``'/'`` between folders
         path: path on the disk
         size: size in bytes
-        identity: device, inode, size, and time of the last change
+        identity: device, inode, size, and times of the last changes
+            of content and status
         executable: whether the owner can execute the file
 
     """
@@ -37,7 +38,7 @@ class InputFile:
     name: str
     path: str
     size: int
-    identity: tuple[int, int, int, int]
+    identity: tuple[int, ...]
     executable: bool
 
     @classmethod
@@ -104,5 +105,7 @@ def _changed(path: str) -> str:
     )
 
 
-def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    # Programs can set the time of the content, but not that of the status
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return status.st_dev, status.st_ino, status.st_size, *times

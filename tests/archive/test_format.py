@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 import struct
 from typing import Any
+import zipfile
 import zlib
 
 from blake3 import blake3
@@ -167,6 +168,33 @@ def test_largest_model_fits_into_the_table() -> None:
     assert (format.MAX_TABLE // format.PART.size) >= format.MAX_SIZE // (
         format.PART_SIZE // 4
     ) * 2 + format.MAX_MEMBERS
+
+
+def test_directory_that_ends_like_a_zip64_locator(tmp_path: Path) -> None:
+    """Readers look for the locator at a fixed distance from the end."""
+    (start,) = struct.unpack("<L", format.LOCATOR64_MAGIC)
+    member = format.Member(
+        name="abcd",
+        method=format.STORED,
+        flags=0,
+        crc=zlib.crc32(b"x"),
+        compressed_size=1,
+        size=1,
+        header_offset=start,
+        executable=False,
+        index=format.Index(34, ((1, 1, blake3(b"x").digest()),)),
+    )
+    offset = start + 35
+    tail = encoding.tail([member], offset)
+    size = offset + len(tail)
+    where = parsing.find_directory(tail, size)
+    assert where.count == 1
+    path = tmp_path / "archive.zip"
+    with path.open("wb") as file:
+        file.seek(offset)
+        file.write(tail)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == ["abcd"]
 
 
 def test_archive_without_index_is_read_all_the_same(tmp_path: Path) -> None:

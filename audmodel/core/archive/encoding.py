@@ -113,7 +113,8 @@ def tail(members: Iterable[format.Member], offset: int) -> bytes:
     offset += len(table)
     end = bytearray()
     length = len(records)
-    if count >= format.MASK16 or length >= format.MASK32 or offset >= format.MASK32:
+    is_large = count >= format.MASK16 or max(length, offset) >= format.MASK32
+    if is_large or _ends_like_a_locator(records):
         end += format.END64.pack(
             format.END64_MAGIC,
             format.END64.size - 12,
@@ -138,6 +139,14 @@ def tail(members: Iterable[format.Member], offset: int) -> bytes:
         0,
     )
     return bytes(table + records + end)
+
+
+def _ends_like_a_locator(records: bytearray) -> bool:
+    r"""Whether readers would take the end of the directory for a ZIP64 locator.
+
+    The position of a member may look like the first bytes of one.
+    """
+    return records[-format.LOCATOR64.size :].startswith(format.LOCATOR64_MAGIC)
 
 
 def _central_record(member: format.Member) -> bytes:

@@ -230,6 +230,18 @@ def test_killed_repair(uid: str, folder: Path, python: Interpreter) -> None:
     assert files(root) == files(folder)
 
 
+def test_what_a_killed_repair_left_is_removed(
+    uid: str, folder: Path, python: Interpreter
+) -> None:
+    damage(Path(audmodel.load(uid)) / "readme.txt")
+    process = python.start(KILL, uid=uid)
+    process.errors()
+    assert process.process.returncode == -signal.SIGKILL
+    assert [model.unfinished for model in audmodel.cached()] == [False, True]
+    audmodel.remove_cached(uid)
+    assert audmodel.cached() == []
+
+
 def sizes_stay(root: Path) -> None:
     pass
 

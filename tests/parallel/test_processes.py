@@ -529,6 +529,53 @@ with MultiWorker(same, 300, reduction=flatten_reduction) as parallel_same:
     assert output(code, tmp_path) == "1"
 
 
+# Each process imports the program before it reads what it was sent
+MEETING = """\
+import os
+import sys
+import threading
+import time
+
+from audmodel.parallel import MultiWorker
+
+def meet():
+    open(f"{os.getpid()}.process", "w").close()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if sum(name.endswith(".process") for name in os.listdir()) == 2:
+            return True
+        time.sleep(0.01)
+    return False
+
+MET = __name__ != "__main__" and meet()
+
+def have_met(items):
+    return MET
+
+if __name__ == "__main__":
+    threading.Thread(target=time.sleep, args=(2,), daemon=True).start()
+    # More than a pipe holds
+    items = [bytes(1_000_000)] * 2
+    with MultiWorker(have_met, 2) as parallel_have_met:
+        print(parallel_have_met(items))
+"""
+
+
+def test_processes_start_at_the_same_time(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(MEETING)
+    result = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+    assert (result.stdout, result.stderr) == ("[True, True]\n", "")
+
+
 @pytest.mark.usefixtures("unmeasured")
 def test_fork_of_a_user_has_no_processes(tmp_path: Path) -> None:
     code = """\

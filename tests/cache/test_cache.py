@@ -22,6 +22,7 @@ from audmodel.core.backend.filesystem import FileSystem
 from audmodel.core.backend.reader import ObjectReader
 from audmodel.core.cache import locks
 from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.cache.slot import Slot
 from audmodel.core.cache.tree import Folder
 from audmodel.core.uid import ModelId
 from tests.behaviour.backends import files
@@ -712,3 +713,30 @@ def test_folder_vanishes_while_it_is_looked_at(
 
     monkeypatch.setattr(Folder, "status", late)
     assert files(audmodel.load(uid)) == files(model_folder)
+
+
+def test_attempt_that_another_process_removes_is_no_obstacle(
+    uid: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot = entry_of(uid).whole
+    gone = Folder(str(cache), uid.split("-")[0]).folder(".1.0.0~gone")
+    monkeypatch.setattr(Slot, "attempts", lambda _: [gone])
+    assert not slot.is_left(gone)
+    slot.tidy()
+
+
+def test_attempt_of_a_stream_that_rests_stays(
+    uid: str, cache: Path, model_folder: Path
+) -> None:
+    """Its lock is held by this process, which may enter it again."""
+    stream = audmodel.stream(uid)
+    paths = [next(stream)]
+    (attempt,) = cache.glob("*/.*~*")
+    for path in [*attempt.rglob("*"), attempt]:
+        os.utime(path, (0, time.time() - 3600))
+    assert files(audmodel.load(uid)) == files(model_folder)
+    assert attempt.exists()
+    paths += stream
+    assert {Path(path).read_bytes() for path in paths} == set(
+        files(model_folder).values()
+    )

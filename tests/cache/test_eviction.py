@@ -343,6 +343,22 @@ def test_what_is_being_loaded_stays(
     ).read_bytes()
 
 
+@pytest.mark.parametrize("name", [".1.0.0.lock", ".1.0.0+files.lock"])
+def test_removal_waits_for_no_lock(
+    uids: list[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    root = audmodel.load(uids[0])
+
+    def wait(seconds: float) -> None:
+        raise AssertionError(f"It waits for {seconds} s.")
+
+    with filelock.FileLock(Path(root).parent / name):
+        monkeypatch.setattr(time, "sleep", wait)
+        with pytest.raises(CacheBusyError):
+            audmodel.remove_cached(uids[0])
+        assert audmodel.prune_cache(max_size=0) == []
+
+
 @pytest.mark.parametrize("selection", [None, ["model.onnx"]])
 def test_what_a_killed_load_left_goes(
     uids: list[str], python: Interpreter, selection: list[str] | None

@@ -14,6 +14,7 @@ import threading
 import time
 from typing import Any
 import zipfile
+import zlib
 
 from hypothesis import HealthCheck
 from hypothesis import given
@@ -40,6 +41,9 @@ from tests.archive.tools import text
 from tests.archive.tools import worker_threads
 from tests.archive.tools import write
 from tests.archive.tools import write_old
+from tests.archive.zips import DEFLATED
+from tests.archive.zips import Item
+from tests.archive.zips import build
 
 
 PART = 100 * KIB
@@ -464,6 +468,14 @@ def test_part_that_inflates_to_less_than_declared(tmp_path: Path) -> None:
     source = MemorySource(broken, tail=1 * KIB)
     match = "part 0 of the file 'file'"
     with opened(source) as file, pytest.raises(ArchiveError, match=match):
+        file.read(1)
+
+
+def test_small_file_that_inflates_to_less_than_declared() -> None:
+    content = text(1000)
+    fields = {"size": len(content) + 1, "crc": zlib.crc32(content + b"\0")}
+    source = MemorySource(build(Item(b"file", content, DEFLATED, both=fields)))
+    with opened(source) as file, pytest.raises(ArchiveError, match="less than"):
         file.read(1)
 
 

@@ -476,6 +476,16 @@ def test_data_left_over_after_a_large_file_without_index(tmp_path: Path) -> None
             extract(MemorySource(build(junk)), tmp_path, num_workers=num_workers)
 
 
+def test_large_file_without_index_that_ends_early(tmp_path: Path) -> None:
+    """With the checksum of what there is."""
+    content = noise(5 * MIB)
+    sizes = {"size": len(content) + 1}
+    short = Item(content=content, method=DEFLATED, both=sizes)
+    for num_workers in (1, 3):
+        with pytest.raises(ArchiveError, match="less than declared"):
+            extract(MemorySource(build(short)), tmp_path, num_workers=num_workers)
+
+
 @pytest.mark.parametrize("length", [2025, 2026])
 def test_deflated_part_that_is_far_too_long(length: int) -> None:
     item = Item(b"a", bytes(1000), DEFLATED, bytes(length), indexed=True)

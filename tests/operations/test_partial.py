@@ -27,6 +27,8 @@ from tests.behaviour.backends import publish
 from tests.cache.test_cache import KILL
 from tests.cache.test_cache import entry_of
 from tests.processes import Interpreter
+from tests.users import NOBODY
+from tests.users import needs_root
 
 
 SIZES = {
@@ -226,6 +228,20 @@ def test_full_load_does_not_fetch_again(
     assert sorted(files(partial)) == ["config/a.yaml", "config/sub/b.yaml", "large.bin"]
     for name in ("large.bin", "config/a.yaml"):
         assert os.path.samefile(os.path.join(partial, name), os.path.join(root, name))
+
+
+@needs_root
+def test_file_of_another_user_gets_no_second_name(uid: str, folder: Path) -> None:
+    """That user can still change it."""
+    partial = audmodel.load(uid, files=["large.bin", "readme.txt"])
+    theirs = os.path.join(partial, "large.bin")
+    os.chown(theirs, NOBODY, NOBODY)
+    root = audmodel.load(uid)
+    assert files(root) == files(folder)
+    assert not os.path.samefile(os.path.join(root, "large.bin"), theirs)
+    assert os.path.samefile(
+        os.path.join(root, "readme.txt"), os.path.join(partial, "readme.txt")
+    )
 
 
 def test_whole_model_of_the_released_version_is_used(

@@ -30,9 +30,19 @@ def test_numbers_are_stored(value: object, stored: object) -> None:
     assert type(result) is type(stored)
 
 
-def test_arrays_are_refused() -> None:
-    for data in ({"a": np.arange(3)}, {"a": [{"b": np.arange(3)}]}):
-        with pytest.raises(InvalidInputError, match="meta"):
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.arange(3),
+        np.datetime64("2026-01-01"),
+        # NumPy counts it as an integer, whatever its unit
+        np.timedelta64(5, "s"),
+        np.timedelta64(5, "ns"),
+    ],
+)
+def test_arrays_and_times_are_refused(value: object) -> None:
+    for data in ({"a": value}, {"a": [{"b": value}]}):
+        with pytest.raises(InvalidInputError, match=r"meta\['a'\].* is of type"):
             document.dump(data, "meta")
 
 

@@ -10,6 +10,7 @@ import decimal
 import enum
 import fractions
 import math
+import numbers
 from pathlib import Path
 from pathlib import PurePosixPath
 from pathlib import PureWindowsPath
@@ -419,10 +420,19 @@ def test_values_of_other_types(value: object, stored: object) -> None:
 SECONDS = datetime.timedelta(hours=5, seconds=7)
 
 
+@numbers.Integral.register
+class Seconds:
+    """Counts as an integer, and is none without its unit, as those of NumPy."""
+
+    def __int__(self) -> int:
+        return 5
+
+
 @pytest.mark.parametrize(
     "value",
     [
         Colour.RED,
+        Seconds(),
         object(),
         bytearray(b"x"),
         range(3),

@@ -2,9 +2,12 @@ r"""Values of Python's own types, which documents hold."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
+import contextlib
 import datetime
 import numbers
+import operator
 import re
 from typing import Any
 
@@ -57,7 +60,10 @@ class Plain:
             return str.__str__(value)
         for kind, plain in _NUMBERS:
             if isinstance(value, kind):
-                return plain(value)
+                # A time span of NumPy counts as an integer, but is none
+                with contextlib.suppress(TypeError):
+                    return plain(value)
+                break
         raise InvalidDataError(
             f"{where} is of type {type(value).__name__} and cannot be stored. "
             "Use strings, numbers, dates, times, paths, "
@@ -79,8 +85,8 @@ class Plain:
 
 
 # From the narrowest kind on
-_NUMBERS: tuple[tuple[type, type], ...] = (
-    (numbers.Integral, int),
+_NUMBERS: tuple[tuple[type, Callable[[Any], object]], ...] = (
+    (numbers.Integral, operator.index),
     (numbers.Real, float),
     (numbers.Complex, complex),
 )

@@ -35,6 +35,10 @@ _UNEXPECTED = re.compile(
 )
 
 
+# An anchor, or the start of a block without its lines, at the start of a value
+_LEFT_OUT = re.compile(r"\s*(&\S+|[|>][-+\d]*(?=\s*$))")
+
+
 def read_values(items: list[str]) -> dict[str, Any]:
     r"""Values that a user gives as files, and one by one.
 
@@ -74,7 +78,7 @@ def read_pair(item: str) -> tuple[str, Any]:
     Raises:
         InvalidInputError: if it is not of this form,
             the value is not plain data,
-            or YAML reads a part of it as a comment
+            or YAML would leave out a part of it
 
     """
     key, equals, text = item.partition("=")
@@ -84,16 +88,14 @@ def read_pair(item: str) -> tuple[str, Any]:
         return key, _read_json(text)
     except ValueError:
         pass
+    if mark := _LEFT_OUT.match(text):
+        raise _left_out(item, mark[1], "has a meaning of its own in YAML")
     content = f"value: {text}".encode(errors="replace")
     values = _read_yaml(content, f"The value of '{key}'")
     if set(values) != {"value"}:
         raise InvalidInputError(f"'{key}' has to have a single value.")
     if comment := _comment(content):
-        raise InvalidInputError(
-            f"'{comment}' of '{key}' is a comment in YAML. "
-            f"Put the value in quotes, like '{key}={json.dumps(text)}', "
-            "if this belongs to the value, or remove it."
-        )
+        raise _left_out(item, comment, "is a comment in YAML")
     _warn_about_text(content, {"value": key})
     if _UNEXPECTED.fullmatch(text) and not isinstance(values["value"], str):
         warnings.warn(
@@ -102,6 +104,15 @@ def read_pair(item: str) -> tuple[str, Any]:
             stacklevel=2,
         )
     return key, values["value"]
+
+
+def _left_out(item: str, part: str, reason: str) -> InvalidInputError:
+    key, _, text = item.partition("=")
+    return InvalidInputError(
+        f"'{part}' of '{key}' {reason}. "
+        f"Put the value in quotes, like '{key}={json.dumps(text)}', "
+        "if this belongs to the value, or remove it."
+    )
 
 
 def _read_file(path: str) -> dict[str, Any]:
@@ -120,7 +131,7 @@ def _read_file(path: str) -> dict[str, Any]:
             ) from error
     if len(content) <= document.MAX_BYTES:
         try:
-            values = _read_json(content.decode())
+            values = _read_json(content)
         except ValueError:
             pass
         else:
@@ -131,7 +142,7 @@ def _read_file(path: str) -> dict[str, Any]:
     return values
 
 
-def _read_json(text: str) -> Any:
+def _read_json(text: str | bytes) -> Any:
     r"""Value of a JSON text, an error if YAML has to read the text."""
     try:
         return json.loads(

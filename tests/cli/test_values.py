@@ -102,6 +102,48 @@ def test_text_that_would_be_left_out_is_refused(
     assert (audmodel.meta(uid)["key"], quoted.err) == (text, "")
 
 
+@pytest.mark.parametrize(
+    ("text", "mark"), [("|", "|"), (">-", ">-"), (" |2 ", "|2"), ("&co 1", "&co")]
+)
+def test_marks_of_yaml_that_would_be_left_out_are_refused(
+    call: Call, uid: str, text: str, mark: str
+) -> None:
+    answer = call("meta", "update", uid, f"key={text}")
+    assert (answer.code, answer.out) == (1, "")
+    assert f"'{mark}' of 'key' has a meaning of its own in YAML" in answer.err
+    assert "key" not in audmodel.meta(uid)
+    quoted = call("meta", "update", uid, f"key={json.dumps(text)}")
+    assert (audmodel.meta(uid)["key"], quoted.err) == (text, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("|\n a\n b", "a\nb"),
+        ("[&a 1, *a]", [1, 1]),
+        ("a | b > c & d", "a | b > c & d"),
+    ],
+)
+def test_marks_of_yaml_that_mean_something_are_kept(
+    call: Call, uid: str, text: str, value: object
+) -> None:
+    answer = call("meta", "update", uid, f"key={text}")
+    assert (answer.code, answer.err) == (0, "")
+    assert audmodel.meta(uid)["key"] == value
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_json_of_any_encoding(
+    call: Call, uid: str, tmp_path: Path, encoding: str
+) -> None:
+    file = tmp_path / "meta.json"
+    file.write_text('{"rate": 1e-05, "name": "é"}', encoding=encoding)
+    answer = call("meta", "update", uid, file)
+    assert (answer.code, answer.err) == (0, "")
+    meta = audmodel.meta(uid)
+    assert (meta["rate"], meta["name"]) == (1e-05, "é")
+
+
 @pytest.mark.parametrize("text", ["a#b", "'a #b'", "[a#, '#']", "https://host/#top"])
 def test_a_number_sign_within_a_value_is_kept(call: Call, uid: str, text: str) -> None:
     answer = call("meta", "update", uid, f"key={text}")

@@ -14,11 +14,13 @@ from audmodel.core.api.access import open as open
 from audmodel.core.api.access import stream as stream
 from audmodel.core.api.aliases import aliases as aliases
 from audmodel.core.api.aliases import all_aliases as all_aliases
+from audmodel.core.api.aliases import delete_alias as delete_alias
 from audmodel.core.api.aliases import resolve_alias as resolve_alias
 from audmodel.core.api.aliases import set_alias as set_alias
 from audmodel.core.api.cache import cached as cached
 from audmodel.core.api.cache import prune_cache as prune_cache
 from audmodel.core.api.cache import remove_cached as remove_cached
+from audmodel.core.api.deletion import delete as delete
 from audmodel.core.api.description import author as author
 from audmodel.core.api.description import date as date
 from audmodel.core.api.description import header as header
@@ -47,6 +49,7 @@ from audmodel.core.api.repositories import leftovers as leftovers
 from audmodel.core.api.verification import verify as verify
 from audmodel.core.cache.results import CachedModel as CachedModel
 from audmodel.core.operations.results import DamagedFile as DamagedFile
+from audmodel.core.operations.results import DeletedModel as DeletedModel
 from audmodel.core.operations.results import Model as Model
 from audmodel.core.operations.results import ModelFile as ModelFile
 from audmodel.core.operations.results import Transfer as Transfer
@@ -76,6 +79,7 @@ __all__ = [
     "plan_load",
     "plan_publish",
     "verify",
+    "delete",
     # Find
     "models",
     "files",
@@ -102,6 +106,7 @@ __all__ = [
     "resolve_alias",
     "aliases",
     "all_aliases",
+    "delete_alias",
     # Cache
     "cached",
     "remove_cached",
@@ -118,6 +123,7 @@ __all__ = [
     "CachedModel",
     "Check",
     "DamagedFile",
+    "DeletedModel",
     "Finding",
     "Leftover",
     "Model",

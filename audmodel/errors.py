@@ -15,6 +15,7 @@ so that existing ``except`` clauses keep working::
     ├── ModelNotFoundError (RuntimeError)     no such model ID
     ├── AliasNotFoundError (RuntimeError)     no such alias
     ├── ModelExistsError (RuntimeError)       model ID was published before
+    ├── ModelInUseError (RuntimeError)        aliases point to a model to delete
     ├── PublishConflictError (RuntimeError)   another publisher of this model ID
     ├── FileChangedError (RuntimeError)       file changed while it was published
     ├── InvalidDocumentError (ValueError)     YAML that is not plain data
@@ -56,6 +57,7 @@ from audmodel.core.errors import InvalidFolderError as InvalidFolderError
 from audmodel.core.errors import InvalidIdError as InvalidIdError
 from audmodel.core.errors import InvalidInputError as InvalidInputError
 from audmodel.core.errors import ModelExistsError as ModelExistsError
+from audmodel.core.errors import ModelInUseError as ModelInUseError
 from audmodel.core.errors import ModelNotFoundError as ModelNotFoundError
 from audmodel.core.errors import NotCachedError as NotCachedError
 from audmodel.core.errors import PublishConflictError as PublishConflictError
@@ -88,6 +90,7 @@ __all__ = [
     "ModelNotFoundError",
     "AliasNotFoundError",
     "ModelExistsError",
+    "ModelInUseError",
     "PublishConflictError",
     "FileChangedError",
     "InvalidDocumentError",

@@ -80,3 +80,32 @@ RESOLVE = Command(
     _resolve,
     "audmodel alias resolve prod",
 )
+
+
+def _remove_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "alias", metavar="ALIAS", nargs="+", help="names of the aliases"
+    )
+    arguments.repository(
+        parser, "where the aliases are, by default the first repository that has one"
+    )
+
+
+def _remove(args: argparse.Namespace) -> Result:
+    repository = arguments.given_repository(args)
+    data = [
+        {"alias": name, "uid": audmodel.delete_alias(name, repository=repository)}
+        for name in args.alias
+    ]
+    rows = [(item["alias"], item["uid"]) for item in data]
+    return Result(data, output.table(("alias", "uid"), rows))
+
+
+REMOVE = Command(
+    "alias rm",
+    "delete aliases, and list them with the models that they pointed to",
+    _remove_arguments,
+    _remove,
+    "audmodel alias rm prod",
+    "The models stay. An alias of a model that does not exist can be deleted as well.",
+)

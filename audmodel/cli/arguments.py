@@ -61,6 +61,17 @@ def repository(
     )
 
 
+def given_repository(args: argparse.Namespace) -> audmodel.Repository | None:
+    r"""Repository that the user gave with ``--repository``.
+
+    Raises:
+        InvalidInputError: if it is neither a configured one
+            nor backend, host and name
+
+    """
+    return None if args.repository is None else find_repository(args.repository)
+
+
 def lookup(parser: argparse.ArgumentParser) -> None:
     r"""Where models are looked up, see :func:`only`."""
     repository(parser, "the only repository to search", "lookup")

@@ -25,7 +25,8 @@ EXIT_CODES = {
     USAGE: "command line that is not valid",
     DAMAGED: "damaged archive, record, or model in the cache",
     REPOSITORY: "repository that does not respond, does not exist, or denies access",
-    CONFLICT: "model that exists already, or that another process publishes",
+    CONFLICT: "model that exists already, that another process publishes or deletes, "
+    "or that aliases point to",
     CACHE: "cache that is in use, denies access, or is full",
     INTERNAL: "error in audmodel itself, please report it",
     INTERRUPTED: "interrupted by Ctrl-C",

@@ -31,6 +31,7 @@ _CODES = {
     "InvalidDocumentError": commands.DAMAGED,
     "RepositoryError": commands.REPOSITORY,
     "ModelExistsError": commands.CONFLICT,
+    "ModelInUseError": commands.CONFLICT,
     "PublishConflictError": commands.CONFLICT,
     "CacheError": commands.CACHE,
     "NotCachedError": commands.FAILED,

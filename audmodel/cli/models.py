@@ -81,9 +81,7 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _publish(args: argparse.Namespace) -> Result:
-    repository = args.repository
-    if repository is not None:
-        repository = arguments.find_repository(repository)
+    repository = arguments.given_repository(args)
     model = (
         args.root,
         args.name,

@@ -14,6 +14,7 @@ from audmodel.cli import aliases
 from audmodel.cli import cache
 from audmodel.cli import completion
 from audmodel.cli import configuration
+from audmodel.cli import deletion
 from audmodel.cli import description
 from audmodel.cli import listing
 from audmodel.cli import metadata
@@ -32,6 +33,7 @@ _P = TypeVar("_P", bound=argparse.ArgumentParser)
 COMMANDS: tuple[Command, ...] = (
     models.PUBLISH,
     models.LOAD,
+    deletion.DELETE,
     listing.LIST,
     description.INFO,
     description.FILES,
@@ -39,6 +41,7 @@ COMMANDS: tuple[Command, ...] = (
     aliases.SET,
     aliases.LIST,
     aliases.RESOLVE,
+    aliases.REMOVE,
     metadata.SHOW,
     metadata.UPDATE,
     verification.VERIFY,

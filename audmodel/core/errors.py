@@ -44,8 +44,12 @@ class ModelExistsError(AudmodelError, RuntimeError):
     r"""A model with this ID was published before."""
 
 
+class ModelInUseError(AudmodelError, RuntimeError):
+    r"""A model cannot be deleted, since aliases point to it."""
+
+
 class PublishConflictError(AudmodelError, RuntimeError):
-    r"""Another process publishes the same model ID."""
+    r"""Another process publishes or deletes the same model ID."""
 
 
 class FileChangedError(AudmodelError, RuntimeError):

@@ -332,3 +332,42 @@ def test_process(run: Call, uid: str, line: str) -> None:
     answer = run(*line.split())
     assert (answer.code, answer.err) == (0, "")
     assert uid in answer.out
+
+
+# Delete --------------------------------------------------------------------
+
+
+def test_delete_what_cannot_be(call: Call, uid: str) -> None:
+    for args, code, message in (
+        ((), 2, "required: UID"),
+        ((uid,), 5, "while aliases point to it: 'small'"),
+        (("small",), 1, "'small' is an alias"),
+        ((uid[:8],), 1, "stands for all versions"),
+        (("deadbeef-1.0.0",), 1, "does not exist"),
+        ((uid, "--repository", "nowhere"), 1, "configured are: models"),
+    ):
+        answer = call("delete", *args)
+        assert (answer.code, answer.out) == (code, "")
+        assert message in answer.err
+    answer = call("alias", "rm", "none")
+    assert (answer.code, answer.out) == (1, "")
+    assert "'none' does not exist" in answer.err
+    assert audmodel.resolve_alias("small") == uid
+
+
+def test_delete(call: Call, uid: str, other: str) -> None:
+    audmodel.set_alias("torch", other)
+    answer = call("alias", "rm", "torch", "--json")
+    assert (answer.data, answer.err) == ([{"alias": "torch", "uid": other}], "")
+    planned = call("delete", uid, other, "--aliases", "--dry-run")
+    titles, *lines = planned.out.splitlines()
+    assert titles.split() == ["UID", "ALIASES", "REPOSITORY"]
+    assert [line.split() for line in lines] == [
+        [uid, "small", "models"],
+        [other, "models"],
+    ]
+    assert audmodel.exists(uid)
+    answer = call("delete", uid, "--aliases", "--repository", "models", "--json")
+    assert answer.data == [{"uid": uid, "repository": "models", "aliases": ["small"]}]
+    assert call("delete", other).code == 0
+    assert audmodel.models() == []

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 _RECORDS = """
     behaviour/test_audit behaviour/test_models
+    behaviour/test_delete
     operations/test_concurrency reliability/test_damaged_records
     reliability/test_deletes reliability/test_hostile_records
     reliability/test_late_writes reliability/test_leftovers reliability/test_locks
@@ -57,7 +58,9 @@ TARGETS = {
     "repository/registry": _RECORDS + " behaviour/test_aliases behaviour/test_meta",
     "repository/header": _RECORDS,
     "repository/conflicts": _RECORDS + " behaviour/test_conflicts",
+    "repository/deletion": _RECORDS,
     "repository/orphans": _RECORDS,
+    "repository/pointing": _RECORDS,
     "repository/probe": _RECORDS,
     "operations/publishing": _RECORDS + " operations/test_folder",
     "operations/verification": _CACHE,

@@ -15,6 +15,7 @@ import pytest
 import audmodel
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.uid import ModelId
+from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.processes import Interpreter
@@ -134,12 +135,12 @@ def test_same_layout_and_modes(
     lock = next(path for path in new if path.endswith("/.1.0.0.lock"))
     assert new[lock] == (False, "0o100664")
     # The records are the same, but for the identity of the archive
-    for path, content in contents[1].items():
+    for path, data in contents[1].items():
         if path.endswith(".header.yaml"):
-            content = re.sub(rb"archive:\n(  .*\n)+", b"", content)
+            data = re.sub(rb"archive:\n(  .*\n)+", b"", data)
         # What the release leaves in the cache here depends on its mood
         if not path.endswith(".zip") and path != f"cache/{lock[6:14]}/1.0.0.meta.yaml":
-            assert content == contents[0][path], path
+            assert data == contents[0][path], path
 
 
 def test_same_ids(released: Interpreter) -> None:
@@ -547,3 +548,37 @@ def test_both_publish_one_id_at_once(
             assert not archive.exists() or archive.stat().st_ctime > end - 0.05
         else:
             assert served in (files(roots["new"]), files(roots["old"]))
+
+
+@pytest.mark.thorough
+def test_models_that_the_release_published_are_deleted(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    released: Interpreter,
+) -> None:
+    see = """
+        uid, alias = args["uid"], args["alias"]
+        try:
+            target = audmodel.resolve_alias(alias)
+        except RuntimeError:
+            target = None
+        return [audmodel.exists(uid), audmodel.versions(uid), target]
+    """
+    root = str(model_folder)
+    kept = released.run(PUBLISH, root=root, alias="kept")
+    before = content(repository)
+    uid = released.run(PUBLISH, root=root, alias="small", version="2.0.0")
+    with pytest.raises(audmodel.errors.ModelInUseError, match="'small'"):
+        audmodel.delete(uid)
+    assert released.run(see, uid=uid, alias="small")[0] is True
+    assert audmodel.delete_alias("small") == uid
+    assert released.run(see, uid=uid, alias="small") == [True, ["1.0.0", "2.0.0"], None]
+    audmodel.delete(uid)
+    assert content(repository) == before
+    assert released.run(see, uid=uid, alias="kept") == [False, ["1.0.0"], kept]
+    # The release publishes the ID anew
+    (model_folder / "model.onnx").write_bytes(b"other")
+    assert released.run(PUBLISH, root=root, alias="small", version="2.0.0") == uid
+    assert files(audmodel.load("small")) == files(model_folder)
+    audmodel.delete([uid, kept], aliases=True)
+    assert content(repository) == {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 import random
@@ -340,3 +341,56 @@ def test_update_meta(
         assert audmodel.update_meta(uid, {"c": 3})["c"] == 3
         assert audmodel.update_meta(uid, {"b": 2}) == {"of": 0, "b": 2, "c": 3}
         assert is_empty_of_temporaries(place)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("finish", ["delete", "publish", "clean up"])
+def test_delete(finish: str, place: Place, deaths: Deaths) -> None:
+    kept = publish(place, version="0.9.0")
+    audmodel.set_alias("kept", kept)
+    others = content(place.repository)
+    uid = publish(place)
+    audmodel.set_alias("best", uid)
+    absent = 0
+    for _ in deaths.of("delete", DELETE, uid=uid):
+        if not audmodel.exists(uid):
+            absent += 1
+            with pytest.raises(audmodel.errors.ModelNotFoundError):
+                audmodel.load(uid)
+        else:
+            assert files(audmodel.load("best")) == files(place.models[0])
+            assert audmodel.meta("best") == {"of": 0}
+            audmodel.remove_cached(uid)
+        winner = finish_deletion(finish, place, uid)
+        if winner is not None:
+            assert files(audmodel.load(uid)) == files(place.models[winner])
+            assert audmodel.meta(uid) == {"of": winner}
+            audmodel.delete(uid, aliases=True)
+        assert content(place.repository) == others
+    assert absent
+
+
+def finish_deletion(finish: str, place: Place, uid: str) -> int | None:
+    """Finish a deletion whose process died.
+
+    Returns:
+        number of the model that is there in the end
+
+    """
+    exists = audmodel.exists(uid)
+    start = time.monotonic()
+    if finish == "publish":
+        with contextlib.suppress(audmodel.errors.ModelExistsError):
+            publish(place, 1)
+    elif finish == "clean up":
+        audmodel.leftovers(place.repository, remove=True, days=0)
+    else:
+        with contextlib.suppress(audmodel.errors.ModelNotFoundError):
+            audmodel.delete(uid, aliases=True)
+    assert time.monotonic() - start < 5
+    if finish == "delete" or (finish == "clean up" and not exists):
+        return None
+    return 0 if exists else 1
+
+
+DELETE = "audmodel.delete(args['uid'], aliases=True)"

@@ -27,6 +27,7 @@ from tests.backends.conftest import hasty as hasty
 from tests.backends.proxy import Answer
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Request
+from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.conftest import ROOT
@@ -321,3 +322,42 @@ def test_update_meta(deaths: Deaths) -> None:
         assert meta["a"] == number
         assert meta["b"] == number or (was_killed and meta["b"] == 0)
         assert audmodel.update_meta(uid, {"b": number})["b"] == number
+
+
+@pytest.mark.thorough
+def test_delete(deaths: Deaths) -> None:
+    place = deaths.place
+    roots = [place.model(1000) for _ in range(2)]
+    code = "audmodel.delete(args['uid'], aliases=True)"
+
+    def prepare() -> dict[str, Any]:
+        version = place.version()
+        uid = publish(roots[0], version=version, alias=f"best-{version}")
+        return {"uid": uid, "version": version}
+
+    finishes = itertools.cycle(["delete", "publish", "clean up"])
+    absent = 0
+    for was_killed, arguments in deaths.of(code, prepare):
+        uid, version = arguments["uid"], arguments["version"]
+        exists = audmodel.exists(uid)
+        absent += not exists
+        assert was_killed or not exists
+        cache = place.cache()
+        if exists:
+            loaded = audmodel.load(f"best-{version}", cache_root=cache)
+            assert files(loaded) == files(roots[0])
+            shutil.rmtree(cache)
+        finish = next(finishes)
+        start = time.monotonic()
+        if finish == "publish" and not exists:
+            publish(roots[1], version=version)
+            assert files(audmodel.load(uid, cache_root=cache)) == files(roots[1])
+        elif finish == "clean up":
+            audmodel.leftovers(place.repository, remove=True, days=0)
+        assert time.monotonic() - start < 5
+        try:
+            audmodel.delete(uid, aliases=True)
+        except audmodel.errors.ModelNotFoundError:
+            assert not exists
+        assert content(place.repository) == {}
+    assert absent

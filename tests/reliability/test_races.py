@@ -320,6 +320,104 @@ LOADERS = """
 """
 
 
+# Deletions -------------------------------------------------------------------
+
+
+DELETERS = """
+    def root_of(number):
+        root = os.path.join(args["tmp"], "roots", str(number))
+        os.makedirs(root, exist_ok=True)
+        with open(os.path.join(root, "file"), "w") as file:
+            file.write(f"{number}\\n" * 20_000)
+        return root
+
+    def publish(number, version):
+        return audmodel.publish(
+            root_of(number), "torch", {}, version, meta={"of": number}, author="a"
+        )
+
+    def act(number):
+        uid, what = uids[-1], args["actors"][number]
+        cache = os.path.join(args["tmp"], "caches", f"{n}-{number}")
+        try:
+            if what == "delete":
+                audmodel.delete(uid, aliases=args["aliases"])
+            elif what == "publish":
+                publish(1, uid.partition("-")[2])
+            elif what == "set_alias":
+                audmodel.set_alias(f"of-{n}", uid)
+            elif what == "update_meta":
+                audmodel.update_meta(uid, {"more": number})
+            else:
+                path = os.path.join(audmodel.load(uid, cache_root=cache), "file")
+                return open(path).readline().strip()
+            return "done"
+        except audmodel.errors.AudmodelError as error:
+            return type(error).__name__
+
+    rounds, uids = [], []
+    for n in range(args["rounds"]):
+        uids.append(publish(0, f"{n}.0.0"))
+        rounds.append(race(len(args["actors"]), act))
+    return [uids, rounds]
+"""
+FAILED = {
+    "ModelExistsError",
+    "ModelInUseError",
+    "ModelNotFoundError",
+    "PublishConflictError",
+}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("aliases", [False, True])
+@pytest.mark.parametrize(
+    "actors",
+    [
+        ["delete", "delete", "delete"],
+        ["delete", "publish", "load"],
+        ["delete", "set_alias", "update_meta"],
+        ["delete", "delete", "publish", "set_alias", "update_meta", "load"],
+    ],
+)
+def test_deletion_and_others(
+    actors: list[str],
+    aliases: bool,
+    place: audmodel.Repository,
+    run: Callable[..., Any],
+    torture: int,
+    count: Count,
+) -> None:
+    rounds = 50 * torture or 10
+    uids, results = run(DELETERS, actors=actors, aliases=aliases, rounds=rounds)
+    for number, (uid, outcomes) in enumerate(zip(uids, results, strict=True)):
+        outcome = dict(zip(reversed(actors), reversed(outcomes), strict=True))
+        assert {*outcomes} <= {"done", "0", "1", *FAILED}, outcomes
+        assert outcome.get("load") not in ("done", "ModelExistsError")
+        deleted = [
+            result
+            for actor, result in zip(actors, outcomes, strict=True)
+            if (actor, result) == ("delete", "done")
+        ]
+        published = outcome.get("publish") == "done"
+        assert len(deleted) <= 1 + published
+        assert not published or deleted
+        exists = audmodel.exists(uid)
+        # No alias points to nothing
+        target = audmodel.all_aliases().get(f"of-{number}")
+        assert target in (None, uid)
+        assert exists or target is None, outcomes
+        if exists:
+            winner = 1 if published else 0
+            content_of = Path(audmodel.load(uid)) / "file"
+            assert content_of.read_text().startswith(f"{winner}\n")
+            assert audmodel.meta(uid)["of"] == winner
+            audmodel.remove_cached(uid)
+            audmodel.delete(uid, aliases=True)
+    assert content(place) == {}
+    count(f"deletions and others at the same time ({place.backend})", rounds)
+
+
 @pytest.mark.parametrize("locks", ["work", "do nothing", "ENOSYS", "ENOLCK"])
 def test_loaders_of_one_model(
     locks: str,

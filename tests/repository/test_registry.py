@@ -66,5 +66,5 @@ def test_pauses_grow_while_others_are_faster(
 
 def test_clients_that_are_slow_get_room_for_an_attempt(pauses: list[float]) -> None:
     for attempt, duration in ((0, 0), (3, 0), (9, 0), (0, 30), (5, 30)):
-        changes._pause(attempt, duration)
+        changes.pause(attempt, duration)
     assert pauses == [0.01, 0.08, 1, 30, 60]

@@ -138,8 +138,7 @@ def resolve_alias(
         '3e120e8d-1.0.0'
 
     """
-    if not isinstance(alias, str):
-        raise TypeError(f"An alias has to be a string, not {type(alias).__name__}.")
+    _check_text(alias)
     if ids.is_alias(alias):
         with contextlib.suppress(ModelNotFoundError):
             return str(resolve(Alias(alias), cache_folder(cache_root)))
@@ -177,7 +176,9 @@ def set_alias(
         InvalidInputError: if ``alias`` is not a valid name,
             or a repository that comes before the one of the model
             holds an alias of this name
-        ModelNotFoundError: if the model does not exist
+        ModelNotFoundError: if the model does not exist,
+            or is deleted meanwhile
+        PublishConflictError: if another process deletes the model
         RepositoryError: if a repository cannot be used
 
     Examples:
@@ -186,6 +187,7 @@ def set_alias(
         '3e120e8d-1.0.0'
 
     """
+    from audmodel.core.repository import pointing
     from audmodel.core.repository.conflicts import check_alias_found
     from audmodel.core.repository.lookup import open_registry
 
@@ -193,4 +195,50 @@ def set_alias(
     found = find(cache_entry(uid, cache_root), any_archive=True)
     check_alias_found(alias, found.repository)
     with open_registry(found.repository) as registry:
-        registry.set_alias(alias, found.model)
+        pointing.set_alias(registry, alias, found.model)
+
+
+def delete_alias(alias: str, *, repository: Repository | None = None) -> str:
+    r"""Delete an alias.
+
+    The model that it points to stays.
+    The model need not exist.
+
+    Args:
+        alias: name of the alias
+        repository: repository that holds the alias,
+            the first configured one that does if it is ``None``
+
+    Returns:
+        ID of the model that the alias pointed to,
+        empty if the alias was damaged and named none
+
+    Raises:
+        TypeError: if an argument is of the wrong type
+        AliasNotFoundError: if there is no such alias
+        ConfigurationError: if the configuration cannot be used
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.delete_alias("emotion-small")
+        '3e120e8d-1.0.0'
+        >>> audmodel.aliases("3e120e8d-1.0.0")
+        []
+
+    """
+    from audmodel.core.operations import deleting
+
+    _check_text(alias)
+    if repository is not None:
+        check_type(repository)
+    if not ids.is_alias(alias):
+        raise AliasNotFoundError(
+            f"An alias with name {alias[:150]!r} does not exist, "
+            "since this is not an allowed name."
+        )
+    return deleting.delete_alias(alias, repository)
+
+
+def _check_text(alias: object) -> None:
+    if not isinstance(alias, str):
+        raise TypeError(f"An alias has to be a string, not {type(alias).__name__}.")

@@ -49,7 +49,7 @@ def exists(uid: str) -> bool:
         return first(lambda registry: registry.header(entry.model)) is not None
     except OfflineError:
         if entry.is_complete or entry.header.exists():
-            return True  # models are never deleted
+            return True  # it existed when a repository was asked
         raise
 
 

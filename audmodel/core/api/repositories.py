@@ -133,15 +133,17 @@ def leftovers(
     days: int = 7,
     unproven: bool = False,
 ) -> list[Leftover]:
-    r"""Find orphans in a repository: objects that dead publishers left.
+    r"""Find orphans in a repository: objects that dead processes left.
 
     Orphans belong to no model, but take up space.
     They are archives and metadata of models that were never committed,
+    or not deleted to the end,
     claims, unfinished uploads, temporary files,
     and lists of aliases of models that do not exist.
-    Aliases that point to missing models are reported and never removed.
+    Aliases that point to missing models are reported,
+    and removed only if the model was being deleted together with them.
 
-    ``remove`` deletes only objects that the claim of a dead publisher names,
+    ``remove`` deletes only objects that the claim of a dead process names,
     that a dead process of this file system was writing,
     or that a test of the storage left.
     Any other object without a header is reported as not ``proven``, and is kept:

@@ -13,6 +13,8 @@ from blake3 import blake3
 from audmodel.core.archive import end
 from audmodel.core.archive import format
 from audmodel.core.backend.base import ObjectBackend
+from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.backend.reader import ObjectReader
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.root import write_error
@@ -20,11 +22,14 @@ from audmodel.core.damage import until_intact
 from audmodel.core.errors import ArchiveError
 from audmodel.core.errors import ArchiveMismatchError
 from audmodel.core.errors import AudmodelError
+from audmodel.core.errors import InvalidDocumentError
+from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.operations import index
 from audmodel.core.operations.find import Found
 from audmodel.core.operations.find import find
 from audmodel.core.repository import layout
 from audmodel.core.repository.lookup import open_registry
+from audmodel.core.repository.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ def open_archive(found: Found) -> Iterator[Archive]:
         ArchiveError: if the archive is missing, damaged,
             or not the one that was published
         CacheError: if something cannot be written
+        ModelNotFoundError: if the model was deleted since it was found
         RepositoryError: if the archive cannot be read
 
     """
@@ -84,16 +90,34 @@ def open_archive(found: Found) -> Iterator[Archive]:
                 _naming(entry, url),
             ):
                 if reader is None:
+                    _check_not_deleted(registry, found)
                     raise ArchiveError("it does not exist")
                 directory, content = _directory(reader, found)
                 archive = Archive(entry, reader, directory, content, backend, url)
                 if not archive.is_other:
                     index.keep(entry, content)
                 yield archive
+        except RepositoryUnreachableError:
+            raise
+        except RepositoryError as error:
+            _check_not_deleted(registry, found, error)
+            raise
         except AudmodelError:
             raise
         except OSError as error:
             raise write_error(entry.root, error) from error
+
+
+def _check_not_deleted(
+    registry: Registry, found: Found, cause: RepositoryError | None = None
+) -> None:
+    r"""Raise another error if an archive cannot be read since its model was deleted."""
+    with contextlib.suppress(RepositoryError, InvalidDocumentError):
+        if registry.header(found.model) is None:
+            raise ModelNotFoundError(
+                f"The model '{found.model}' was deleted from {found.repository} "
+                "while it was being read."
+            ) from cause
 
 
 def find_directory(entry: CacheEntry) -> format.Directory:

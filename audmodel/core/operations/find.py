@@ -115,9 +115,7 @@ def find(entry: CacheEntry, *, any_archive: bool = False) -> Found:
             f"The model '{model}', or a part of it, is not in the cache. {error}"
         ) from error
     if found is None:
-        raise ModelNotFoundError(
-            f"{missing_message(model)}{_existing_versions(model.short)}"
-        )
+        raise ModelNotFoundError(f"{missing_message(model)}{existing_versions(model)}")
     repository, (header, content, url) = found
     if entry.is_complete and not Local(entry).is_of(header.archive):
         if not any_archive:
@@ -212,11 +210,19 @@ def alias_target(name: str) -> ModelId | None:
     return None if found is None else found[1]
 
 
-def _existing_versions(short: str) -> str:
-    r"""Sentence with a space in front that names versions, empty without any."""
+def existing_versions(model: ModelId) -> str:
+    r"""Sentence about the versions of a model that exist, for messages.
+
+    Args:
+        model: ID of a version that does not exist
+
+    Returns:
+        sentence with a space in front, empty if there is no version
+
+    """
     versions: list[str] = []
     with contextlib.suppress(AudmodelError):
-        versions = find_versions(short)
+        versions = find_versions(model.short)
     if not versions:
         return ""
     shown = ", ".join(versions[-_SHOWN:])
@@ -234,7 +240,8 @@ def missing_message(uid: ModelId | ShortId | Alias) -> str:
         return (
             f"The alias '{uid.found_by}' points to the model '{uid}', "
             f"which does not exist in {searched()}. "
-            "Let it point to another model with audmodel.set_alias()."
+            "Let it point to another model with audmodel.set_alias(), "
+            "or delete it with audmodel.delete_alias()."
         )
     return f"A model with ID '{uid}' does not exist in {searched()}."
 

@@ -131,28 +131,29 @@ def _publish(registry: Registry, publication: Publication, progress: Progress) -
     model = publication.model
     check_free(registry, model, publication.header)
     path = layout.archive_path(model, publication.header.location)
-    with terminable():
-        with (
-            open_base(registry, publication.base, model, publication.size) as base,
-            claimed(registry, model, path) as claim,
-        ):
-            # A publisher that was done just before stored an archive
-            if claim.left is not None or claim.is_replacement:
-                check_absent(registry, model)
-            if claim.is_replacement:
-                _abort_uploads(registry, path)
-            # The same parts would give the etag of what a dead publisher stored
-            known = None if claim.is_replacement else base
-            archive = _Archive(registry.backend, path, publication, progress, known)
-            try:
-                _store(publication, claim, archive)
-            except PublishConflictError:
-                # The publisher that was faster may be done
-                check_absent(registry, model)
-                raise
-            header = dataclasses.replace(publication.header, archive=archive.identity)
-            _commit(registry, model, header, claim, archive)
+    with (
+        terminable(),
+        open_base(registry, publication.base, model, publication.size) as base,
+        claimed(registry, model, path) as claim,
+    ):
+        # A publisher that was done just before stored an archive
+        if claim.left is not None or claim.is_replacement:
+            check_absent(registry, model)
+        if claim.is_replacement:
+            _abort_uploads(registry, path)
+        # The same parts would give the etag of what a dead publisher stored
+        known = None if claim.is_replacement else base
+        archive = _Archive(registry.backend, path, publication, progress, known)
+        try:
+            _store(publication, claim, archive)
+        except PublishConflictError:
+            # The publisher that was faster may be done
+            check_absent(registry, model)
+            raise
+        header = dataclasses.replace(publication.header, archive=archive.identity)
+        _commit(registry, model, header, claim, archive)
         _log("Published", registry, publication, archive, start)
+        # The claim keeps the model from being deleted before it has its alias
         if publication.alias:
             _set_alias(registry, publication.alias, model)
 
@@ -217,6 +218,9 @@ def _repair(registry: Registry, publication: Publication, progress: Progress) ->
                 f"The header of '{model}' was replaced or removed in the meantime. "
                 "Nothing was stored. Try again if the archive still needs a repair."
             )
+        if claim.is_deleted:
+            # A process that deleted the model died before it deleted the header
+            claim.begin_commit()
         archive = _Archive(registry.backend, path, publication, progress)
 
         def check() -> None:

@@ -36,6 +36,22 @@ class Model:
 
 
 @dataclass(frozen=True)
+class DeletedModel:
+    r"""Model that was deleted from a repository.
+
+    Args:
+        uid: model ID
+        repository: repository that it was deleted from
+        aliases: aliases that were deleted with it, in alphabetical order
+
+    """
+
+    uid: str
+    repository: Repository
+    aliases: list[str]
+
+
+@dataclass(frozen=True)
 class Transfer:
     r"""Bytes and requests that loading or publishing a model takes.
 

@@ -130,7 +130,8 @@ class _Audit:
                     "header",
                     str(model),
                     f"{header} The model counts as a version, and cannot be loaded. "
-                    "Restore the header from a backup, or remove the object.",
+                    "Restore the header from a backup, "
+                    "or delete the model with audmodel.delete().",
                 )
             elif header is not None:
                 yield from self._archive(model, header)
@@ -191,7 +192,8 @@ class _Audit:
                     path,
                     "alias",
                     None,
-                    f"{target} Set the alias again with audmodel.set_alias().",
+                    f"{target} Set the alias again with audmodel.set_alias(), "
+                    "or delete it with audmodel.delete_alias().",
                 )
             elif target is not None:
                 targets[name] = target
@@ -202,7 +204,8 @@ class _Audit:
                         str(target),
                         f"The alias '{name}' points to the model '{target}', "
                         "which does not exist. "
-                        "Let it point to another one with audmodel.set_alias().",
+                        "Let it point to another one with audmodel.set_alias(), "
+                        "or delete it with audmodel.delete_alias().",
                     )
         yield from self._alias_lists(targets, unknown, repair)
 

@@ -18,6 +18,7 @@ from audmodel.core.yaml import document
 if TYPE_CHECKING:
     from audmodel.core.backend.base import ObjectBackend
     from audmodel.core.backend.base import StoredObject
+    from audmodel.core.backend.errors import RepositoryError
 
 
 # Attempts to change an object that other processes change at the same time
@@ -58,7 +59,6 @@ def change_document(
 
     """
     from audmodel.core.backend.errors import HiddenError
-    from audmodel.core.backend.errors import RepositoryError
 
     read = backend.read_object if rebuild is None else backend.read_damaged
     for attempt in range(_ATTEMPTS):
@@ -78,10 +78,23 @@ def change_document(
         if _replace(backend, path, data, stored):
             return changed, data
         if attempt or not is_new:
-            _pause(attempt, time.monotonic() - start)
-    raise RepositoryError(
+            pause(attempt, time.monotonic() - start)
+    raise changed_by_others(source, _ATTEMPTS)
+
+
+def changed_by_others(source: str, attempts: int) -> RepositoryError:
+    r"""Error for an object that other processes change all the time.
+
+    Args:
+        source: what the object is, for messages
+        attempts: number of attempts to change it
+
+    """
+    from audmodel.core.backend.errors import RepositoryError
+
+    return RepositoryError(
         f"{source} could not be changed, since other processes changed it "
-        f"during each of {_ATTEMPTS} attempts. Try again later."
+        f"during each of {attempts} attempts. Try again later."
     )
 
 
@@ -96,11 +109,16 @@ def _replace(
     return backend.replace_object(path, data, stored.etag)
 
 
-def _pause(attempt: int, duration: float) -> None:
-    r"""Wait before a document is changed again.
+def pause(attempt: int, duration: float) -> None:
+    r"""Wait before an object is changed again.
 
     Clients whose attempts take long also pause for long,
     since a client that is slower than the pauses of others always loses.
+
+    Args:
+        attempt: number of the attempt that failed, from 0
+        duration: seconds that it took
+
     """
     longest = max(min(0.01 * 2**attempt, 1), duration * min(2**attempt, 2))
     time.sleep(random.uniform(0, longest))  # noqa: S311

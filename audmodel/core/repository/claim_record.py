@@ -26,6 +26,7 @@ def dump(
     found: str | None,
     *,
     may_be_published: bool = False,
+    is_deleted: bool = False,
     is_left: bool = False,
 ) -> bytes:
     r"""Stored form of a claim, another one each time.
@@ -34,6 +35,7 @@ def dump(
         archive: path of the archive that its publisher stores
         found: etag of the archive that was there before
         may_be_published: whether the model may have a header
+        is_deleted: whether the model is being deleted
         is_left: whether the claim no longer names the process
 
     """
@@ -44,6 +46,7 @@ def dump(
             "archive": archive,
             "found": found,
             "may_be_published": may_be_published,
+            "deleted": is_deleted,
             "host": socket.gethostname(),
             "space": _process_space(),
             "process": process,
@@ -85,10 +88,15 @@ def has_left(data: bytes, path: str, etag: str, backend: ObjectBackend) -> bool:
 
     Returns:
         whether the archive was not there before,
-        and the publisher did not get so far as to store a header
+        and the publisher did not get so far as to store a header,
+        or whether the model was being deleted
 
     """
-    if archive_of(data) != path or is_published_by(data):
+    if archive_of(data) != path:
+        return False
+    if is_deleted_by(data):
+        return True
+    if is_published_by(data):
         return False
     found = found_by(data)
     return found is None or not backend.may_be_same(found, etag)
@@ -103,6 +111,11 @@ def found_by(data: bytes) -> str | None:
 def is_published_by(data: bytes) -> bool:
     r"""Whether a publisher may have stored a header."""
     return _load(data).get("may_be_published") is not False
+
+
+def is_deleted_by(data: bytes) -> bool:
+    r"""Whether the model was being deleted, and its header may be gone."""
+    return _load(data).get("deleted") is True
 
 
 def publisher(data: bytes) -> str:

@@ -1,8 +1,8 @@
-r"""The right to publish a model, which one publisher has at a time.
+r"""The right to publish or delete a model, which one process has at a time.
 
 A claim is an object beside the records of the model,
 created only if there is none.
-Its publisher renews it, and says where it runs,
+Its process renews it, and says where it runs,
 so that other processes can tell whether it is alive:
 on the same machine at once, elsewhere after a while.
 
@@ -44,7 +44,7 @@ _POLL_INTERVAL = 1.0
 
 
 class Claim:
-    r"""Right to publish a model, until another process takes it over.
+    r"""Right to publish or delete a model, until another process takes it over.
 
     Args:
         registry: where to publish
@@ -68,6 +68,8 @@ class Claim:
         self._archive = archive
         self._found = found
         self._may_be_published = may_be_published
+        #: Whether the model is being deleted, and its header may be gone
+        self.is_deleted = False
         #: Claim of a dead publisher that it replaced
         self.replaced: bytes | None = None
         #: Etag of the archive that its publisher may replace
@@ -91,6 +93,7 @@ class Claim:
             self._archive,
             self._found,
             may_be_published=self._may_be_published,
+            is_deleted=self.is_deleted,
             is_left=is_left,
         )
 
@@ -105,6 +108,7 @@ class Claim:
             # The dead publisher may have stored the archive that is there now
             self._found = claim_record.found_by(data)
             self._may_be_published |= claim_record.is_published_by(data)
+            self.is_deleted = claim_record.is_deleted_by(data)
         return self.new_form()
 
     @property
@@ -136,6 +140,23 @@ class Claim:
         """
         with self._lock:
             self._may_be_published = True
+            self.is_deleted = False
+            self._renew()
+
+    def begin_delete(self) -> None:
+        r"""Show that the header is deleted next, and renew the claim.
+
+        From now on the claim stays if its process ends early.
+        It proves that everything of the model is an orphan once there is no header,
+        and names the archive, so that another process can finish.
+
+        Raises:
+            PublishConflictError: if another process took the claim over
+            RepositoryError: if it cannot be renewed
+
+        """
+        with self._lock:
+            self.is_deleted = True
             self._renew()
 
     def _renew(self) -> None:
@@ -304,17 +325,34 @@ class Claim:
         except RepositoryError as error:
             logger.warning("'%s' expires when this process ends: %s", self._path, error)
 
+    def abandon(self) -> None:
+        r"""Let another process take the claim over at once, and finish."""
+        claim_record.own.difference_update(self._forms)
+
+    def is_unfinished(self, failure: BaseException | None) -> bool:
+        r"""Whether another process has to finish a deletion after an error."""
+        if failure is None or not self.is_deleted:
+            return False
+        if not isinstance(failure, Exception):
+            return True  # an interrupted request may still be carried out
+        try:
+            header = layout.record_path(self._model, "header")
+            return self._backend.stat_object(header) is None
+        except RepositoryError:
+            return True
+
     def is_ambiguous(self, error: BaseException | None) -> bool:
         r"""Whether a write may still be carried out after an error."""
         return self._backend.has_late_writes and isinstance(error, WriteUncertainError)
 
     def conflict(self) -> PublishConflictError:
         r"""Error for a publisher that is not the only one."""
+        wanted = "still exists" if self.is_deleted else "does not exist"
         return PublishConflictError(
-            f"Another process took over publishing '{self._model}': "
+            f"Another process took over the claim of '{self._model}': "
             "it started at the same moment, "
             "or this process did not renew its claim in time. "
-            "Try again if the model does not exist in a minute."
+            f"Try again if the model {wanted} in a minute."
         )
 
     def _age(self) -> float:
@@ -325,10 +363,11 @@ class Claim:
 def claimed(
     registry: Registry, model: ModelId, archive: str, *, may_be_published: bool = False
 ) -> Iterator[Claim]:
-    r"""Claim a model, so that no other process publishes it.
+    r"""Claim a model, so that no other process publishes or deletes it.
 
     The claim is deleted afterwards,
-    unless a write may still be carried out.
+    unless a write may still be carried out,
+    or a deletion was begun and not finished.
 
     Args:
         registry: where to publish
@@ -338,7 +377,8 @@ def claimed(
             so that the claim proves no object to be an orphan
 
     Raises:
-        PublishConflictError: if another process publishes it at the moment
+        PublishConflictError: if another process publishes or deletes it
+            at the moment
         RepositoryError: if the claim cannot be stored
 
     """
@@ -362,12 +402,14 @@ def claimed(
         raise
     try:
         yield claim
-    except WriteUncertainError as error:
+    except BaseException as error:
         failure = error
         raise
     finally:
         if claim.is_ambiguous(failure):
             claim.leave()
+        elif claim.is_unfinished(failure):
+            claim.abandon()
         else:
             claim.release()
 
@@ -423,7 +465,7 @@ def _acquire(
         elif not announced:
             announced = True
             logger.warning(
-                "%s started to publish '%s'. "
+                "%s started to publish or delete '%s'. "
                 "Waiting up to %.0f s to see whether it renews its claim.",
                 claim_record.publisher(stored.data),
                 model,
@@ -443,7 +485,9 @@ def _acquire(
 
 def _busy(model: ModelId, data: bytes) -> PublishConflictError:
     return PublishConflictError(
-        f"{claim_record.publisher(data)} publishes '{model}' at the moment. "
+        f"{claim_record.publisher(data)} "
+        f"{'deletes' if claim_record.is_deleted_by(data) else 'publishes'} "
+        f"'{model}' at the moment. "
         "Wait until it is done, or stop it."
     )
 

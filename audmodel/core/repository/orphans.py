@@ -1,9 +1,9 @@
-r"""Orphans: objects that no model needs, since their publisher has died.
+r"""Orphans: objects that no model needs, since the process they are from has died.
 
 A model exists if its header does, so objects without header are not needed.
 But not all of them are orphans:
 a backup may be about to be restored, a header may be deleted by mistake.
-So only objects that the claim of a dead publisher names are removed,
+So only objects that the claim of a dead process names are removed,
 unless the caller asks for more.
 
 """
@@ -45,7 +45,7 @@ logger = logging.getLogger("audmodel")
 _DESCRIPTIONS = {
     "archive": "archive of a model that was not published",
     "metadata": "metadata of a model that was not published",
-    "claim": "claim of a dead publisher",
+    "claim": "claim of a dead process",
     "upload": "unfinished upload of an object",
     _LIST: "list of aliases of a model that does not exist",
     "probe": "object of a check of the storage",
@@ -61,11 +61,12 @@ class Leftover:
         kind: ``'archive'``, ``'metadata'``, ``'claim'``, ``'upload'``,
             ``'list of aliases'``, ``'probe'``,
             or ``'alias'`` for one whose model does not exist,
-            which is reported and never removed
+            which is removed only if the model was being deleted
         uid: ID of the model it belongs to, if it belongs to one
         date: when it was stored
         removed: whether it was removed
-        proven: whether it is certain that a dead publisher left it.
+        proven: whether it is certain that a process left it that died
+            while it published or deleted the model.
             Otherwise it may be part of a backup that is being restored,
             or of a model whose header was lost
 
@@ -129,7 +130,7 @@ def find(
         chosen = [
             candidate
             for candidate in candidates
-            if candidate.found.kind != "alias" and (candidate.found.proven or unproven)
+            if candidate.found.proven or (unproven and candidate.found.kind != "alias")
         ]
         removed = _remove(registry, chosen)
         for orphan in sorted(removed, key=lambda orphan: orphan.path):
@@ -213,6 +214,8 @@ class _Search:
         }
         # Claims that may be of dead publishers
         self._claims: dict[ModelId, bytes] = {}
+        # Models whose deletion was not finished, and when it was begun
+        self._deletions: dict[ModelId | None, datetime.datetime] = {}
 
     def candidates(self) -> Iterator[_Candidate]:
         r"""Objects that may be orphans."""
@@ -235,7 +238,8 @@ class _Search:
         pointed: set[ModelId] = set()
         for path in self._paths:
             if (alias := layout.alias_of(path)) and (target := self._target(alias)):
-                pointed.add(target)
+                if target not in self._deletions:
+                    pointed.add(target)
                 if target not in self._published:
                     yield from self._object(path, "alias", target)
         return pointed
@@ -249,7 +253,8 @@ class _Search:
         proven = self._is_proven(path, kind, model, state.etag)
         yield _Candidate(
             Leftover(path, kind, _name(model), _day(state.time), proven=proven),
-            state.time,
+            # What a deletion has left is removed together
+            self._deletions.get(model, state.time),
             model,
             path,
             self._claims.get(model) if model else None,
@@ -261,12 +266,12 @@ class _Search:
     ) -> bool:
         if kind in ("claim", "probe"):
             return True
-        claim = self._claims.get(model) if model else None
-        return (
-            kind == "archive"
-            and claim is not None
-            and claim_record.has_left(claim, path, etag, self._backend)
-        )
+        if kind == "archive":
+            claim = self._claims.get(model) if model else None
+            return claim is not None and claim_record.has_left(
+                claim, path, etag, self._backend
+            )
+        return model in self._deletions
 
     def _claim(self, path: str, model: ModelId) -> Iterator[_Candidate]:
         stored = self._backend.read_object(path, document.MAX_BYTES)
@@ -274,6 +279,8 @@ class _Search:
             return
         self._claims[model] = stored.data
         for candidate in self._object(path, "claim", model):
+            if claim_record.is_deleted_by(stored.data):
+                self._deletions[model] = candidate.time
             # The process that takes it over deletes it at the end
             yield dataclasses.replace(candidate, remove=lambda: True)
 

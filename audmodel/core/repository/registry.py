@@ -17,16 +17,20 @@ import contextlib
 import copy
 from functools import partial
 import logging
+import time
 from typing import TYPE_CHECKING
 from typing import Any
 
 from audmodel.core import uid
 from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.errors import InvalidIdError
+from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.repository import header as header_module
 from audmodel.core.repository import layout
 from audmodel.core.repository.changes import change_document
+from audmodel.core.repository.changes import changed_by_others
 from audmodel.core.repository.changes import merge
+from audmodel.core.repository.changes import pause
 from audmodel.core.repository.header import Header
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from audmodel.core.backend.base import ObjectBackend
+    from audmodel.core.backend.base import StoredObject
     from audmodel.core.backend.reader import ObjectReader
 
 
@@ -43,6 +48,10 @@ logger = logging.getLogger("audmodel")
 
 # Attempts to let a list agree with an alias that other processes move
 _ATTEMPTS = 100
+
+
+class _MovedError(Exception):
+    r"""An alias does not point to the model that it pointed to before."""
 
 
 class Registry:
@@ -176,11 +185,15 @@ class Registry:
             InvalidDocumentError: if the stored metadata is not valid,
                 and is not replaced
             InvalidDataError: if ``meta`` cannot be stored
+            ModelNotFoundError: if the model is deleted meanwhile
             RepositoryError: if it cannot be changed
 
         """
+        was_empty = False
 
         def change(current: dict[str, Any]) -> dict[str, Any]:
+            nonlocal was_empty
+            was_empty = not current
             return copy.deepcopy(dict(meta)) if replace else merge(current, meta)
 
         path = layout.record_path(model, "meta")
@@ -189,6 +202,8 @@ class Registry:
         result = change_document(
             self.backend, path, change, "meta", source, rebuild=rebuild
         )
+        if was_empty:
+            self._check_not_deleted(model, path, result[1])
         logger.info(
             "Metadata of '%s' in %s %s: %s.",
             model,
@@ -197,6 +212,15 @@ class Registry:
             ", ".join(map(repr, meta)) or "no fields",
         )
         return result
+
+    def _check_not_deleted(self, model: ModelId, path: str, data: bytes) -> None:
+        r"""Take back a record that was stored after its model had been deleted."""
+        if self._read(layout.record_path(model, "header")) is not None:
+            return
+        stored = self.backend.read_object(path, document.MAX_BYTES)
+        if stored is not None and stored.data == data:
+            self.backend.delete_object(path, stored.etag)
+        raise ModelNotFoundError(f"The model '{model}' was deleted in the meantime.")
 
     # ------------------------------------------------------------ aliases
 
@@ -248,7 +272,26 @@ class Registry:
         source = f"The list of aliases of {model}"
         return _names(document.load(data, source), source)
 
-    def set_alias(self, name: str, model: ModelId, *, is_new: bool = False) -> None:
+    def has_alias(self, name: str) -> bool:
+        r"""Whether there is an alias, which may be damaged.
+
+        Raises:
+            RepositoryError: if it cannot be read
+
+        """
+        return self._stored_alias(name) is not None
+
+    def _stored_alias(self, name: str) -> StoredObject | None:
+        return self.backend.read_damaged(layout.alias_path(name), document.MAX_BYTES)
+
+    def set_alias(
+        self,
+        name: str,
+        model: ModelId,
+        *,
+        is_new: bool = False,
+        expected: ModelId | None = None,
+    ) -> ModelId | None:
         r"""Let an alias point to a model.
 
         The list of the model is extended first
@@ -261,6 +304,12 @@ class Registry:
             model: ID of the model, which has to exist
             is_new: whether model and alias are probably new,
                 which saves a look at their records
+            expected: model that it has to point to before,
+                any model if it is not given
+
+        Returns:
+            model that it pointed to before,
+            or ``None`` if there was no alias, or it named no model
 
         Raises:
             InvalidDocumentError: if a stored record is not valid
@@ -275,18 +324,92 @@ class Registry:
             # An alias that names no model is in no list
             with contextlib.suppress(InvalidDocumentError):
                 previous.append(_target(current, name))
+            if expected is not None and expected not in previous:
+                raise _MovedError
             return {"uid": str(model)}
 
         path, source = layout.alias_path(name), f"The alias '{name}'"
-        change_document(
-            self.backend, path, change, "alias", source, is_new=is_new, rebuild=dict
+        try:
+            change_document(
+                self.backend, path, change, "alias", source, is_new=is_new, rebuild=dict
+            )
+        except _MovedError:
+            self._settle(model, name)
+            return None
+        before = previous[0] if previous else None
+        self._log_alias(name, before, model)
+        if before is not None and before != model:
+            self._settle(before, name)
+        # Another process may have deleted an alias of this name, or moved it
+        if before != model and not (before is None and is_new):
+            self._settle(model, name)
+        return before
+
+    def delete_alias(
+        self, name: str, model: ModelId | None = None, *, keep_list: bool = False
+    ) -> str | None:
+        r"""Delete an alias.
+
+        The list of its model is shortened last.
+
+        Args:
+            name: name of the alias
+            model: model that it has to point to,
+                any model if it is not given
+            keep_list: whether the list of its model stays as it is
+
+        Returns:
+            model that it pointed to, empty if it named none,
+            or ``None`` if there is no such alias
+
+        Raises:
+            RepositoryError: if it cannot be read or deleted
+
+        """
+        for attempt in range(_ATTEMPTS):
+            start = time.monotonic()
+            stored = self._stored_alias(name)
+            if stored is None:
+                return None
+            target = None
+            with contextlib.suppress(InvalidDocumentError):
+                target = _target(document.load(stored.data, "An alias"), name)
+            if model is not None and target != model:
+                return None
+            if self.backend.delete_object(layout.alias_path(name), stored.etag):
+                self._log_alias(name, target, None)
+                if target is not None and not keep_list:
+                    self._settle(target, name)
+                return "" if target is None else str(target)
+            pause(attempt, time.monotonic() - start)
+        raise changed_by_others(f"The alias '{name}'", _ATTEMPTS)
+
+    def delete_empty_list(self, model: ModelId) -> None:
+        r"""Delete the list of aliases of a model that does not exist any more.
+
+        Args:
+            model: ID of the model
+
+        Raises:
+            InvalidDocumentError: if the list is not valid
+            RepositoryError: if it cannot be read or deleted
+
+        """
+        path, source = layout.list_path(model), f"The list of aliases of {model}"
+        stored = self.backend.read_object(path, document.MAX_BYTES)
+        if stored and not _names(document.load(stored.data, source), source):
+            self.backend.delete_object(path, stored.etag)
+
+    def _log_alias(
+        self, name: str, before: ModelId | None, after: ModelId | None
+    ) -> None:
+        logger.info(
+            "Alias '%s' in %s: %s -> %s.",
+            name,
+            self.repository,
+            before or "nothing",
+            after or "nothing",
         )
-        before = str(previous[0]) if previous else "nothing"
-        logger.info("Alias '%s' in %s: %s -> %s.", name, self.repository, before, model)
-        for other in previous:
-            if other != model:
-                self._settle(other, name)
-                self._settle(model, name)
 
     def settle_list(self, model: ModelId, names: Iterable[str]) -> None:
         r"""Let the list of aliases of a model agree with aliases.

@@ -1,0 +1,162 @@
+r"""Delete models and aliases from repositories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
+import logging
+
+from audmodel.core.errors import AliasNotFoundError
+from audmodel.core.errors import AudmodelError
+from audmodel.core.errors import ModelNotFoundError
+from audmodel.core.operations import catalogue
+from audmodel.core.operations.find import existing_versions
+from audmodel.core.operations.find import missing_message
+from audmodel.core.operations.find import searched
+from audmodel.core.operations.results import DeletedModel
+from audmodel.core.process.workers import check_num_workers
+from audmodel.core.repository import deletion
+from audmodel.core.repository.lookup import first
+from audmodel.core.repository.lookup import open_registry
+from audmodel.core.repository.registry import Registry
+from audmodel.core.repository.repository import Repository
+from audmodel.core.uid import ModelId
+
+
+logger = logging.getLogger("audmodel")
+
+
+@dataclass(frozen=True)
+class _Found:
+    r"""Model to delete.
+
+    Args:
+        repository: where it is
+        target: the model
+        names: aliases that point to it
+
+    """
+
+    repository: Repository
+    target: deletion.Target
+    names: list[str]
+
+
+def delete(
+    models: Iterable[ModelId],
+    repository: Repository | None,
+    *,
+    aliases: bool,
+    dry_run: bool,
+) -> list[DeletedModel]:
+    r"""Delete models, or none if one of them cannot be deleted.
+
+    Args:
+        models: IDs of the models
+        repository: where they are,
+            ``None`` for the first configured one that has the model
+        aliases: whether to delete aliases that point to them
+        dry_run: whether to delete nothing
+
+    Returns:
+        models that were, or would be, deleted
+
+    Raises:
+        ModelInUseError: if aliases point to one, and ``aliases`` is not given
+        ModelNotFoundError: if one does not exist
+        PublishConflictError: if another process publishes or deletes one
+        RepositoryError: if a repository cannot be used
+        WriteUncertainError: if something may be deleted later
+
+    """
+    found = _find_all(list(dict.fromkeys(models)), repository)
+    for item in found:
+        if item.names and not aliases and item.target.header is not None:
+            raise deletion.in_use(item.target.model, item.names)
+    deleted: list[DeletedModel] = []
+    for item in found:
+        names = item.names
+        if not dry_run:
+            try:
+                with open_registry(item.repository) as registry:
+                    names = deletion.delete(
+                        registry, item.target, names, aliases=aliases
+                    )
+            except AudmodelError as error:
+                if deleted:
+                    done = ", ".join(model.uid for model in deleted)
+                    error.add_note(f"Deleted before: {done}.")
+                raise
+        deleted.append(DeletedModel(str(item.target.model), item.repository, names))
+    return deleted
+
+
+def _find_all(models: Sequence[ModelId], repository: Repository | None) -> list[_Found]:
+    r"""Models to delete, with the aliases that point to them."""
+    places = [_find(model, repository) for model in models]
+    pointing: dict[tuple[Repository, ModelId], list[str]] = {}
+    for place in dict.fromkeys(place for place, _ in places):
+        with open_registry(place) as registry:
+            for name, model in _read_aliases(registry).items():
+                pointing.setdefault((place, model), []).append(name)
+    return [
+        _Found(place, target, sorted(pointing.get((place, target.model), [])))
+        for place, target in places
+    ]
+
+
+def _find(
+    model: ModelId, repository: Repository | None
+) -> tuple[Repository, deletion.Target]:
+    found = first(lambda registry: deletion.find(registry, model), _places(repository))
+    if found is not None:
+        return found
+    if repository is None:
+        raise ModelNotFoundError(f"{missing_message(model)}{existing_versions(model)}")
+    raise ModelNotFoundError(
+        f"A model with ID '{model}' does not exist in {repository}."
+    )
+
+
+def _read_aliases(registry: Registry) -> dict[str, ModelId]:
+    r"""All aliases of a repository, and the models that they point to."""
+    problems: list[str] = []
+    found = catalogue.read_aliases(
+        registry, problems, num_workers=check_num_workers(None)
+    )
+    for problem in problems:
+        logger.info("%s It points to no model.", problem)
+    return found
+
+
+def delete_alias(name: str, repository: Repository | None) -> str:
+    r"""Delete an alias.
+
+    Args:
+        name: name of the alias
+        repository: where it is, ``None`` for the first configured one that has it
+
+    Returns:
+        ID of the model that it pointed to, empty if it named none
+
+    Raises:
+        AliasNotFoundError: if there is no such alias
+        RepositoryError: if a repository cannot be used
+
+    """
+    found = first(
+        lambda registry: registry.has_alias(name) or None, _places(repository)
+    )
+    if found is not None:
+        with open_registry(found[0]) as registry:
+            target = registry.delete_alias(name)
+        if target is not None:
+            return target
+    raise AliasNotFoundError(
+        f"An alias with name '{name}' does not exist in {repository or searched()}."
+    )
+
+
+def _places(repository: Repository | None) -> list[Repository] | None:
+    return None if repository is None else [repository]

@@ -1,8 +1,6 @@
-r"""Publish a model: claim its ID, store its objects, commit.
+r"""Publish a model: claim its ID, make its archive, store its objects, commit.
 
-The header is stored last and only if there is none,
-so that a model appears completely or not at all.
-Before that, the claim excludes other publishers of the same ID,
+The claim excludes other publishers of the same ID,
 since they would store their archive at the same path.
 
 """
@@ -10,33 +8,26 @@ since they would store their archive at the same path.
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Generator
-from collections.abc import Iterable
 import contextlib
 import dataclasses
 import logging
 import os
 import time
-from typing import TypeVar
 import warnings
 
 from audmodel.core import disk
 from audmodel.core import uid as ids
-from audmodel.core.archive import end
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.errors import CopyError
-from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.errors import RepositoryError
-from audmodel.core.backend.errors import WriteUncertainError
-from audmodel.core.errors import ArchiveError
 from audmodel.core.errors import ArchiveMismatchError
 from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.errors import InvalidInputError
-from audmodel.core.errors import ModelExistsError
 from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.errors import PublishConflictError
 from audmodel.core.home import expand_home
+from audmodel.core.operations import committing
 from audmodel.core.operations.base import Base
 from audmodel.core.operations.base import open_base
 from audmodel.core.operations.publication import Publication
@@ -47,23 +38,17 @@ from audmodel.core.repository import layout
 from audmodel.core.repository.claims import Claim
 from audmodel.core.repository.claims import claimed
 from audmodel.core.repository.config import is_embedded
-from audmodel.core.repository.conflicts import check_absent
 from audmodel.core.repository.conflicts import check_alias_found
 from audmodel.core.repository.conflicts import check_found
 from audmodel.core.repository.conflicts import check_free
-from audmodel.core.repository.conflicts import exists_message
 from audmodel.core.repository.header import ArchiveIdentity
-from audmodel.core.repository.header import Header
 from audmodel.core.repository.lookup import open_registry
 from audmodel.core.repository.registry import Registry
 from audmodel.core.repository.repository import Repository
 from audmodel.core.uid import ModelId
-from audmodel.core.yaml import document
 
 
 logger = logging.getLogger("audmodel")
-
-Item = TypeVar("Item")
 
 
 def publish(publication: Publication, start_progress: StartProgress) -> None:
@@ -90,7 +75,7 @@ def publish(publication: Publication, start_progress: StartProgress) -> None:
     """
     repository = publication.repository
     if is_embedded(repository):
-        _make_embedded(repository)
+        make_embedded(repository)
     if not publication.repair:
         if publication.alias:
             check_alias_found(publication.alias, repository)
@@ -111,8 +96,16 @@ def _warn_of_prerelease(version: str) -> None:
         )
 
 
-def _make_embedded(repository: Repository) -> None:
-    r"""Make the folder of the repository that needs no configuration."""
+def make_embedded(repository: Repository) -> None:
+    r"""Make the folder of the repository that needs no configuration.
+
+    Args:
+        repository: this repository
+
+    Raises:
+        RepositoryError: if the folder cannot be created
+
+    """
     folder = os.path.join(expand_home(repository.host), repository.name)
     try:
         os.makedirs(folder, exist_ok=True)
@@ -136,47 +129,16 @@ def _publish(registry: Registry, publication: Publication, progress: Progress) -
         open_base(registry, publication.base, model, publication.size) as base,
         claimed(registry, model, path) as claim,
     ):
-        # A publisher that was done just before stored an archive
-        if claim.left is not None or claim.is_replacement:
-            check_absent(registry, model)
-        if claim.is_replacement:
-            _abort_uploads(registry, path)
         # The same parts would give the etag of what a dead publisher stored
         known = None if claim.is_replacement else base
         archive = _Archive(registry.backend, path, publication, progress, known)
-        try:
-            _store(publication, claim, archive)
-        except PublishConflictError:
-            # The publisher that was faster may be done
-            check_absent(registry, model)
-            raise
+        committing.store(registry, model, claim, archive, publication.meta)
         header = dataclasses.replace(publication.header, archive=archive.identity)
-        _commit(registry, model, header, claim, archive)
+        committing.commit(registry, model, header.dump(), claim, archive)
         _log("Published", registry, publication, archive, start)
         # The claim keeps the model from being deleted before it has its alias
         if publication.alias:
             _set_alias(registry, publication.alias, model)
-
-
-def _store(publication: Publication, claim: Claim, archive: _Archive) -> None:
-    r"""Store all objects of a model except its header, or none.
-
-    Raises:
-        PublishConflictError: if another process publishes the model
-        RepositoryError: if something cannot be stored
-
-    """
-    with contextlib.ExitStack() as cleanup:
-        cleanup.push(_discarding(claim, archive.path))
-        archive.store(claim)
-        cleanup.callback(claim.discard, archive.path, archive.etag)
-        claim.begin_commit()
-        meta = layout.record_path(publication.model, "meta")
-        cleanup.push(_discarding(claim, meta))
-        claim.replace(meta, publication.meta)
-        claim.fence()
-        # From here on the outcome is up to the header
-        cleanup.pop_all()
 
 
 def _repair(registry: Registry, publication: Publication, progress: Progress) -> None:
@@ -256,8 +218,8 @@ def _log(
     )
 
 
-class _Archive:
-    r"""Archive in a repository.
+class _Archive(committing.StoredArchive):
+    r"""Archive that is made of the files of a model.
 
     Args:
         backend: connection to the repository
@@ -276,13 +238,11 @@ class _Archive:
         progress: Progress,
         base: Base | None = None,
     ) -> None:
-        self._backend = backend
-        self.path = path
+        super().__init__(backend, path)
         self._publication = publication
         self._progress = progress
         self._base = base
         self._writer = self._make_writer()
-        self.etag = ""
 
     def _make_writer(self) -> ArchiveWriter:
         return ArchiveWriter(
@@ -291,38 +251,6 @@ class _Archive:
             num_workers=self._publication.num_workers,
             progress=self._progress,
         )
-
-    def store(
-        self, claim: Claim, before_commit: Callable[[], None] = lambda: None
-    ) -> None:
-        r"""Store the archive, in place of what a dead publisher left.
-
-        Args:
-            claim: claim of the model
-            before_commit: called when the archive is complete and not visible yet
-
-        Raises:
-            PublishConflictError: if the claim is lost,
-                or another program stores the archive
-
-        """
-
-        def check_commit() -> None:
-            claim.fence()
-            before_commit()
-
-        with claim.renewing() as check:
-            try:
-                etag = self._write(claim, check, check_commit)
-            except WriteUncertainError:
-                raise
-            except RepositoryError:
-                # A publisher that took the claim over has removed the upload
-                claim.fence()
-                raise
-        if etag is None:
-            raise claim.conflict()
-        self.etag = etag
 
     def _write(
         self, claim: Claim, check: Callable[[], None], check_commit: Callable[[], None]
@@ -336,7 +264,7 @@ class _Archive:
                 logger.info("'%s' is sent as a whole: %s", self.path, error)
                 self._writer = self._make_writer()
         # Workers end with the upload, even if its error keeps a reference
-        with contextlib.closing(_checked(self._writer, check)) as chunks:
+        with contextlib.closing(committing.checked(self._writer, check)) as chunks:
             return self._backend.write_object(
                 self.path,
                 chunks,
@@ -354,7 +282,9 @@ class _Archive:
         check: Callable[[], None],
         check_commit: Callable[[], None],
     ) -> str | None:
-        with contextlib.closing(_checked(self._writer.pieces(), check)) as pieces:
+        with contextlib.closing(
+            committing.checked(self._writer.pieces(), check)
+        ) as pieces:
             return self._backend.compose_object(
                 self.path,
                 map(base.chunk, pieces),
@@ -368,117 +298,6 @@ class _Archive:
     def identity(self) -> ArchiveIdentity:
         r"""Size and digest of the archive, for the header."""
         return ArchiveIdentity(self._writer.size, self._writer.digest)
-
-    def is_stored(self) -> bool:
-        r"""Whether the archive is there, and not that of another process."""
-        try:
-            found = self._backend.stat_object(self.path)
-        except HiddenError:
-            return False  # it could be looked at
-        if found is None or found.etag == self.etag:
-            return found is not None
-        # Some storages change the etag of an object that stays the same
-        with self._backend.open_object(self.path) as reader:
-            if reader is None or reader.size != self._writer.size:
-                return False
-            try:
-                return end.digest(end.read(reader)) == self.identity.digest
-            except ArchiveError:
-                return False
-
-
-def _checked(
-    items: Iterable[Item], check: Callable[[], None]
-) -> Generator[Item, None, None]:
-    for item in items:
-        check()
-        yield item
-
-
-def _discarding(claim: Claim, path: str) -> Callable[..., None]:
-    r"""Exit callback that deletes an object after an error.
-
-    After a conflict the object may belong to another process,
-    and if the outcome is unknown it may be stored later.
-    """
-
-    def discard(_: object, error: BaseException | None, __: object) -> None:
-        is_taken = isinstance(error, PublishConflictError)
-        if not is_taken and not claim.is_ambiguous(error):
-            claim.discard(path)
-
-    return discard
-
-
-def _commit(
-    registry: Registry, model: ModelId, header: Header, claim: Claim, archive: _Archive
-) -> None:
-    r"""Store the header, and make sure that it is that of the archive.
-
-    Earlier releases know no claims,
-    and the header of a publisher that lost its claim may be stored late.
-
-    Raises:
-        ModelExistsError: if another publisher was faster
-        PublishConflictError: if another program replaced the archive
-
-    """
-    path = layout.record_path(model, "header")
-    backend = registry.backend
-    data = header.dump()
-    if not backend.create_object(path, data) and not _replace_header(
-        registry, model, data, claim, archive
-    ):
-        raise ModelExistsError(exists_message(model))
-    if not archive.is_stored():
-        # It names an archive that is not there
-        stored = backend.read_object(path, document.MAX_BYTES)
-        if stored is not None and stored.data == data:
-            backend.delete_object(path, stored.etag)
-        raise PublishConflictError(
-            f"Another process stored an archive of '{model}' at the same moment, "
-            "and the model was not published. "
-            "Releases before 2.0 do not wait for other publishers. "
-            "Let only one process publish a model, and try again."
-        )
-
-
-def _replace_header(
-    registry: Registry, model: ModelId, data: bytes, claim: Claim, archive: _Archive
-) -> bool:
-    r"""Replace a header that does not name the archive.
-
-    Raises:
-        PublishConflictError: if another publisher took the claim over
-
-    """
-    try:
-        found = registry.header(model)
-    except InvalidDocumentError:
-        return False
-    if found is None or found[0].archive == archive.identity:
-        return False
-    if not archive.is_stored():
-        return False
-    claim.renew()
-    path = layout.record_path(model, "header")
-    stored = registry.backend.read_object(path, document.MAX_BYTES)
-    return (
-        stored is not None
-        and stored.data == found[1]
-        and registry.backend.replace_object(path, data, stored.etag)
-    )
-
-
-def _abort_uploads(registry: Registry, path: str) -> None:
-    r"""Abort unfinished uploads of an object that dead publishers left."""
-    backend = registry.backend
-    try:
-        for upload in backend.list_uploads(path):
-            if upload.path == path:
-                backend.abort_upload(upload)
-    except RepositoryError as error:
-        logger.warning("Parts of an unfinished upload of '%s' remain: %s", path, error)
 
 
 def _set_alias(registry: Registry, alias: str, model: ModelId) -> None:

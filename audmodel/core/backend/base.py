@@ -26,6 +26,7 @@ from audmodel.core.backend.copies import Chunk
 from audmodel.core.backend.copies import CopyableChunk
 from audmodel.core.backend.copies import Copying
 from audmodel.core.backend.copies import CopySource
+from audmodel.core.backend.errors import CopyRefusedError
 from audmodel.core.backend.errors import DamagedObjectError
 from audmodel.core.backend.reader import ObjectReader
 from audmodel.core.ranges import Buffer
@@ -442,6 +443,42 @@ class ObjectBackend(abc.ABC):
 
         """
         raise NotImplementedError  # copying() says so
+
+    def copy_object(
+        self,
+        path: str,
+        source: CopySource,
+        origin: ObjectBackend,
+        *,
+        num_workers: int = 1,
+        before_commit: Callable[[], None] = lambda: None,
+        replaces: str | None = ANY,
+        new_etag: bool = False,
+    ) -> str | None:
+        r"""Let the storage copy an object of another repository.
+
+        See :meth:`write_object` for the other arguments.
+
+        Args:
+            path: path of the object
+            source: object to copy
+            origin: repository that holds it
+            num_workers: number of parts that are copied at the same time
+            before_commit: called right before the object becomes visible
+            replaces: etag of the object that it may replace
+            new_etag: whether the object gets another etag than before
+
+        Returns:
+            etag of the object, or ``None`` if it was not written,
+            since another object is there
+
+        Raises:
+            CopyError: if both are not on one storage, or it does not copy
+            RepositoryError: if the object cannot be written
+            WriteUncertainError: if it may be written later
+
+        """
+        raise CopyRefusedError("The storage copies nothing from other repositories.")
 
     def write_requests(self, size: int) -> int:
         r"""Number of requests that it takes to write an object.

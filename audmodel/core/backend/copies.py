@@ -31,6 +31,7 @@ class CopySource:
         etag: etag of the object
         size: size of the object in bytes
         tail: the last bytes of the object
+        bucket: bucket that holds it, the one that is written to if not given
 
     """
 
@@ -38,6 +39,7 @@ class CopySource:
     etag: str
     size: int
     tail: bytes = field(repr=False)
+    bucket: str | None = None
 
 
 class CopyableChunk(NamedTuple):

@@ -113,6 +113,26 @@ class FileCopies:
         return done
 
 
+def write_file(fd: int, source: tuple[int, int]) -> None:
+    r"""Let the file system copy a whole file to the end of another one.
+
+    Args:
+        fd: file descriptor of the new file, which is empty
+        source: file descriptor of the file to copy, and its size in bytes
+
+    Raises:
+        OSError: if it cannot be copied
+
+    """
+    other, size = source
+    done = 0
+    while done < size:
+        count = os.copy_file_range(other, fd, size - done, done)
+        if not count:
+            raise OSError(errno.EIO, "the file to copy has become shorter")
+        done += count
+
+
 def write(fd: int, data: bytes | bytearray | memoryview) -> None:
     r"""Write all bytes.
 

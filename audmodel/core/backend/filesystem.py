@@ -23,6 +23,7 @@ from audmodel.core import disk
 from audmodel.core.backend import file_copies
 from audmodel.core.backend import file_locks
 from audmodel.core.backend.base import ANY
+from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.base import Upload
@@ -30,6 +31,7 @@ from audmodel.core.backend.copies import Chunk
 from audmodel.core.backend.copies import Copying
 from audmodel.core.backend.copies import CopySource
 from audmodel.core.backend.errors import CopyError
+from audmodel.core.backend.errors import CopyRefusedError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.errors import WriteUncertainError
@@ -238,7 +240,7 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
         self, source: CopySource, *, is_dry: bool = False
     ) -> Copying:
         target = self._expand(source.path)
-        with contextlib.suppress(OSError), self._source(source) as fd:
+        with contextlib.suppress(OSError), self.source(source) as fd:
             if fd is not None and file_copies.pays(fd, os.path.dirname(target)):
                 return Copying.CERTAIN
         return Copying.NOTHING
@@ -253,15 +255,51 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
         before_commit: Callable[[], None] = lambda: None,
         replaces: str | None = ANY,
     ) -> str | None:
-        with self._source(source) as fd:
+        with self.source(source) as fd:
             if fd is None:
                 raise CopyError(f"'{self._expand(source.path)}' was replaced.")
             copies = file_copies.FileCopies(fd, self._root)
             return self._store(path, chunks, copies.write, before_commit, replaces)
 
+    def copy_object(  # noqa: D102
+        self,
+        path: str,
+        source: CopySource,
+        origin: ObjectBackend,
+        *,
+        num_workers: int = 1,
+        before_commit: Callable[[], None] = lambda: None,
+        replaces: str | None = ANY,
+        new_etag: bool = False,
+    ) -> str | None:
+        if not isinstance(origin, FileSystem):
+            raise CopyRefusedError("The other repository is in no folder.")
+        with origin.source(source) as fd:
+            if fd is None:
+                raise CopyError(f"'{origin.object_url(source.path)}' was replaced.")
+            if not file_copies.pays(fd, self._root):
+                raise CopyRefusedError(
+                    f"'{self._root}' shares no blocks with the other repository."
+                )
+            return self._store(
+                path,
+                [(fd, source.size)],
+                file_copies.write_file,
+                before_commit,
+                replaces,
+            )
+
     @contextmanager
-    def _source(self, source: CopySource) -> Iterator[int | None]:
-        r"""File that bytes are copied from, ``None`` if it is another one by now."""
+    def source(self, source: CopySource) -> Iterator[int | None]:
+        r"""File that bytes are copied from, ``None`` if it is another one by now.
+
+        Args:
+            source: object in this folder
+
+        Yields:
+            file descriptor
+
+        """
         try:
             file = open(  # noqa: SIM115
                 self._expand(source.path), "rb", opener=disk.open_file

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+import dataclasses
 import datetime
 from functools import partial
 import hashlib
@@ -13,6 +14,7 @@ import re
 from typing import Any
 
 from audmodel.core.backend.base import ANY
+from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.base import Upload
@@ -31,6 +33,7 @@ from audmodel.core.backend.s3 import copying as s3_copying
 from audmodel.core.backend.s3 import endpoint as s3_endpoint
 from audmodel.core.backend.s3 import upload as s3_upload
 from audmodel.core.backend.s3.conditions import ConditionalWrites
+from audmodel.core.backend.s3.parts import PART_SIZE
 from audmodel.core.backend.s3.parts import CopiedPart
 from audmodel.core.backend.s3.parts import parts_of
 from audmodel.core.backend.s3.requests import CHECKSUM
@@ -183,6 +186,51 @@ class S3(RemoteBackend):
         except CopyRefusedError:
             s3_copying.refused(self._store, source)
             raise
+
+    def copy_object(  # noqa: D102
+        self,
+        path: str,
+        source: CopySource,
+        origin: ObjectBackend,
+        *,
+        num_workers: int = 1,
+        before_commit: Callable[[], None] = lambda: None,
+        replaces: str | None = ANY,
+        new_etag: bool = False,
+    ) -> str | None:
+        if not (isinstance(origin, S3) and self._shares_server(origin)):
+            raise CopyRefusedError("The buckets are not on one server.")
+        if source.size < PART_SIZE:
+            raise CopyRefusedError("Storages copy no parts of small objects.")
+        source = dataclasses.replace(source, bucket=origin.repository)
+        if self.copying(source) is Copying.NOTHING:
+            raise CopyRefusedError(f"'{self._store.endpoint.url}' copies nothing.")
+        return s3_upload.copy(
+            self._store,
+            path,
+            source,
+            num_workers=num_workers,
+            checksum=origin.known_checksum(source.path),
+            before_commit=before_commit,
+            replaces=replaces,
+            new_etag=new_etag,
+        )
+
+    def known_checksum(self, path: str) -> str | None:
+        r"""MD5 of an object, if it is stored beside it.
+
+        Args:
+            path: path of the object
+
+        """
+        found = self._store.head(path) or {}
+        checksum = found.get("Metadata", {}).get(CHECKSUM)
+        return checksum and str(checksum)
+
+    def _shares_server(self, other: S3) -> bool:
+        r"""Whether one request can name both buckets."""
+        own, its = self._store.endpoint, other._store.endpoint
+        return (own.url, own.keys) == (its.url, its.keys)
 
     def _put_small(self, path: str, replaces: str | None, data: bytes) -> str | None:
         r"""Store an object by one request, and return its etag if that was done."""

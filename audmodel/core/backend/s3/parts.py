@@ -92,6 +92,24 @@ def part_size(number: int, smallest: int = PART_SIZE) -> int:
     return int(smallest * 4 ** (number // PARTS_OF_ONE_SIZE))
 
 
+def copied_parts(size: int, smallest: int = PART_SIZE) -> Iterator[CopiedPart]:
+    r"""Parts of an object that is copied as a whole.
+
+    Args:
+        size: size of the object in bytes
+        smallest: size of the first part if it were sent
+
+    Yields:
+        parts
+
+    """
+    start = number = 0
+    while start < size:
+        stop = min(start + _COPIED * part_size(number, smallest), size)
+        yield CopiedPart(start, stop, None)
+        start, number = stop, number + 1
+
+
 class _Division:
     r"""Parts of an object, as far as they are known.
 

@@ -29,6 +29,7 @@ from audmodel.core.backend.s3 import responses as s3_responses
 from audmodel.core.backend.s3.parts import MIB
 from audmodel.core.backend.s3.parts import PART_SIZE
 from audmodel.core.backend.s3.parts import CopiedPart
+from audmodel.core.backend.s3.parts import copied_parts
 from audmodel.core.backend.s3.parts import part_size
 from audmodel.core.backend.s3.parts import parts_of
 from audmodel.core.backend.s3.requests import CHECKSUM
@@ -115,6 +116,46 @@ def store(
         return upload.run(itertools.chain(head, parts), num_workers, before_commit)
 
 
+def copy(
+    bucket: Bucket,
+    path: str,
+    source: CopySource,
+    *,
+    num_workers: int,
+    checksum: str | None,
+    before_commit: Callable[[], None],
+    replaces: str | None,
+    new_etag: bool,
+) -> str | None:
+    r"""Let the storage copy an object.
+
+    Args:
+        bucket: where to store it
+        path: path of the object
+        source: object to copy, of more than 5 MiB
+        num_workers: number of parts that are copied at the same time
+        checksum: MD5 of the content, if it is known
+        before_commit: called right before the object becomes visible
+        replaces: see :func:`store`
+        new_etag: see :func:`store`
+
+    Returns:
+        etag of the object, ``None`` if another one is there
+
+    Raises:
+        CopyError: if it cannot be copied
+        RepositoryError: if it cannot be stored
+        WriteUncertainError: if it may be stored later
+
+    """
+    upload = _Upload(bucket, path, checksum, replaces, is_alone=True)
+    upload.source = source
+    upload.may_amend = False
+    smallest = PART_SIZE + (secrets.randbelow(MIB) if new_etag else 0)
+    parts = copied_parts(source.size, smallest)
+    return upload.run(parts, num_workers, before_commit)
+
+
 def copy_part(
     bucket: Bucket,
     source: CopySource,
@@ -142,7 +183,10 @@ def copy_part(
             "copy",
             source.path,
             "upload_part_copy",
-            CopySource={"Bucket": bucket.name, "Key": key_of(source.path)},
+            CopySource={
+                "Bucket": source.bucket or bucket.name,
+                "Key": key_of(source.path),
+            },
             CopySourceRange=f"bytes={part.start}-{part.stop - 1}",
             CopySourceIfMatch=source.etag,
             **upload,

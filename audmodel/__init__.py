@@ -20,6 +20,8 @@ from audmodel.core.api.aliases import set_alias as set_alias
 from audmodel.core.api.cache import cached as cached
 from audmodel.core.api.cache import prune_cache as prune_cache
 from audmodel.core.api.cache import remove_cached as remove_cached
+from audmodel.core.api.copying import copy as copy
+from audmodel.core.api.copying import sync as sync
 from audmodel.core.api.deletion import delete as delete
 from audmodel.core.api.description import author as author
 from audmodel.core.api.description import date as date
@@ -48,6 +50,7 @@ from audmodel.core.api.repositories import check_repository as check_repository
 from audmodel.core.api.repositories import leftovers as leftovers
 from audmodel.core.api.verification import verify as verify
 from audmodel.core.cache.results import CachedModel as CachedModel
+from audmodel.core.operations.results import CopiedModel as CopiedModel
 from audmodel.core.operations.results import DamagedFile as DamagedFile
 from audmodel.core.operations.results import DeletedModel as DeletedModel
 from audmodel.core.operations.results import Model as Model
@@ -79,6 +82,8 @@ __all__ = [
     "plan_load",
     "plan_publish",
     "verify",
+    "copy",
+    "sync",
     "delete",
     # Find
     "models",
@@ -122,6 +127,7 @@ __all__ = [
     # What functions return
     "CachedModel",
     "Check",
+    "CopiedModel",
     "DamagedFile",
     "DeletedModel",
     "Finding",

@@ -3,6 +3,7 @@ r"""Models in repositories."""
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import audmodel
 from audmodel.cli import arguments
@@ -12,7 +13,8 @@ from audmodel.cli.command import Command
 from audmodel.cli.command import Result
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
+def conditions(parser: argparse.ArgumentParser) -> None:
+    r"""Which models are wanted."""
     for name in ("name", "subgroup", "alias", "author"):
         parser.add_argument(
             f"--{name}",
@@ -27,6 +29,21 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         help="only models with this parameter, whose value is read as JSON or YAML; "
         "may be repeated",
     )
+
+
+def given_conditions(args: argparse.Namespace) -> dict[str, Any]:
+    r"""Which models the user wants, as arguments of a function."""
+    return {
+        "name": args.name,
+        "subgroup": args.subgroup,
+        "params": dict(map(values.read_pair, args.param)),
+        "alias": args.alias,
+        "author": args.author,
+    }
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    conditions(parser)
     arguments.num_workers(parser)
     arguments.cache_root(parser)
     arguments.lookup(parser)
@@ -34,11 +51,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _list(args: argparse.Namespace) -> Result:
     models = audmodel.models(
-        name=args.name,
-        subgroup=args.subgroup,
-        params=dict(map(values.read_pair, args.param)),
-        alias=args.alias,
-        author=args.author,
+        **given_conditions(args),
         cache_root=args.cache_root,
         num_workers=args.num_workers,
         verbose=args.verbose,

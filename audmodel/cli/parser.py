@@ -14,6 +14,7 @@ from audmodel.cli import aliases
 from audmodel.cli import cache
 from audmodel.cli import completion
 from audmodel.cli import configuration
+from audmodel.cli import copying
 from audmodel.cli import deletion
 from audmodel.cli import description
 from audmodel.cli import listing
@@ -33,6 +34,8 @@ _P = TypeVar("_P", bound=argparse.ArgumentParser)
 COMMANDS: tuple[Command, ...] = (
     models.PUBLISH,
     models.LOAD,
+    copying.COPY,
+    copying.SYNC,
     deletion.DELETE,
     listing.LIST,
     description.INFO,

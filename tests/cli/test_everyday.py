@@ -371,3 +371,32 @@ def test_delete(call: Call, uid: str, other: str) -> None:
     assert answer.data == [{"uid": uid, "repository": "models", "aliases": ["small"]}]
     assert call("delete", other).code == 0
     assert audmodel.models() == []
+
+
+# Copy ----------------------------------------------------------------------
+
+
+def test_copy_and_sync(call: Call, uid: str, other: str, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    disk = f"file-system:{tmp_path}:disk"
+    for args, code, message in (
+        ((uid, "--from", "models"), 2, "required: --to"),
+        ((uid, "--from", "models", "--to", "none"), 1, "configured are: models"),
+        ((uid, "--from", "models", "--to", "models"), 1, "cannot be copied to itself"),
+        (("none", "--from", "models", "--to", disk), 1, "'none' does not exist"),
+    ):
+        answer = call("copy", *args)
+        assert (answer.code, answer.out) == (code, "")
+        assert message in answer.err
+    places = ("--from", "models", "--to", disk)
+    planned = call("copy", "small", *places, "--dry-run")
+    titles, line = planned.out.splitlines()
+    assert titles.split() == ["UID", "SIZE", "COPIED", "ALIASES", "TARGET"]
+    assert line.split()[0] == uid
+    [copied] = call("copy", "small", *places, "--aliases", "--json").data
+    assert copied["copied"]
+    assert (copied["aliases"], copied["target"]) == (["small"], "disk")
+    assert call("sync", *places, "--name", "none").out == ""
+    [copied] = call("sync", *places, "--both", "--json").data
+    assert copied["uid"] == other
+    assert uids(call, "--repository", disk) == {uid, other}

@@ -582,3 +582,23 @@ def test_models_that_the_release_published_are_deleted(
     assert files(audmodel.load("small")) == files(model_folder)
     audmodel.delete([uid, kept], aliases=True)
     assert content(repository) == {}
+
+
+@pytest.mark.thorough
+def test_models_that_the_release_published_are_copied(
+    repository: audmodel.Repository,
+    large_folder: Path,
+    tmp_path: Path,
+    released: Interpreter,
+) -> None:
+    (tmp_path / "host" / "mirror").mkdir()
+    mirror = audmodel.Repository("mirror", repository.host, "file-system")
+    uid = released.run(PUBLISH, root=str(large_folder), alias="small")
+    audmodel.sync(repository, mirror, aliases=True, num_workers=3)
+    assert content(mirror) == content(repository)
+    audmodel.config.REPOSITORIES = [mirror]
+    seen = released.run(READ, uid=uid)
+    assert seen["aliases"] == ["small"]
+    assert files(seen["root"]) == files(large_folder)
+    audmodel.remove_cached(uid)
+    assert files(audmodel.load("small", num_workers=2)) == files(large_folder)

@@ -394,3 +394,60 @@ def finish_deletion(finish: str, place: Place, uid: str) -> int | None:
 
 
 DELETE = "audmodel.delete(args['uid'], aliases=True)"
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("finish", ["copy", "publish", "clean up"])
+def test_copy(finish: str, place: Place, deaths: Deaths, tmp_path: Path) -> None:
+    (tmp_path / "source" / "models").mkdir(parents=True)
+    source = audmodel.Repository("models", str(tmp_path / "source"), "file-system")
+    target = place.repository
+    uid = audmodel.publish(
+        str(place.models[0]), "torch", {}, "1.0.0", repository=source, meta={"of": 0}
+    )
+    with source.connect() as backend:
+        alias = f"uid: {uid}\n".encode()
+        backend.create_object("/_alias/best/1.0.0/best-1.0.0.alias.yaml", alias)
+    original = content(source)
+    absent = 0
+    for _ in deaths.of("copy", COPY, uid=uid, source=source.host, target=target.host):
+        winner = 0
+        if audmodel.exists(uid):
+            assert (
+                content(target).items()
+                >= {
+                    path: data for path, data in original.items() if "alias" not in path
+                }.items()
+            )
+        else:
+            absent += 1
+            if finish == "clean up":
+                audmodel.leftovers(target, remove=True, days=0)
+            elif finish == "publish":
+                start = time.monotonic()
+                publish(place, 1)
+                assert time.monotonic() - start < 5
+                winner = 1
+        if winner:
+            with pytest.raises(audmodel.errors.ModelExistsError):
+                audmodel.copy(uid, source, target)
+        else:
+            start = time.monotonic()
+            audmodel.copy(uid, source, target, aliases=True)
+            assert time.monotonic() - start < 5
+            assert audmodel.resolve_alias("best") == uid
+            now = content(target)
+            assert {path: now[path] for path in original} == original
+            assert is_empty_of_temporaries(place)
+        assert files(audmodel.load(uid)) == files(place.models[winner])
+        assert audmodel.meta(uid) == {"of": winner}
+    assert absent
+
+
+COPY = """
+    source, target = (
+        audmodel.Repository("models", args[name], "file-system")
+        for name in ("source", "target")
+    )
+    audmodel.copy(args["uid"], source, target, aliases=True, num_workers=2)
+"""

@@ -361,3 +361,37 @@ def test_delete(deaths: Deaths) -> None:
             assert not exists
         assert content(place.repository) == {}
     assert absent
+
+
+@pytest.mark.thorough
+def test_copy(deaths: Deaths, tmp_path: Path) -> None:
+    place = deaths.place
+    (tmp_path / "source" / "models").mkdir(parents=True)
+    source = audmodel.Repository("models", str(tmp_path / "source"), "file-system")
+    root = place.model(9_000_000)
+    code = """
+        target = audmodel.config.REPOSITORIES[0]
+        source = audmodel.Repository("models", args["source"], "file-system")
+        audmodel.copy(args["uid"], source, target, num_workers=2)
+    """
+    absent = 0
+
+    def prepare() -> dict[str, Any]:
+        uid = publish(root, version=place.version(), repository=source)
+        return {"uid": uid, "source": source.host}
+
+    for was_killed, arguments in deaths.of(code, prepare):
+        uid = arguments["uid"]
+        exists = audmodel.exists(uid)
+        absent += not exists
+        assert was_killed or exists
+        start = time.monotonic()
+        [copied] = audmodel.copy(uid, source, place.repository, num_workers=2)
+        assert time.monotonic() - start < 8
+        assert copied.copied != exists
+        cache = place.cache()
+        assert files(audmodel.load(uid, cache_root=cache)) == files(root)
+        shutil.rmtree(cache)
+    assert absent
+    audmodel.leftovers(place.repository, remove=True, days=0)
+    assert content(place.repository) == content(source)

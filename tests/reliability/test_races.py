@@ -418,6 +418,43 @@ def test_deletion_and_others(
     count(f"deletions and others at the same time ({place.backend})", rounds)
 
 
+COPIERS = """
+    def copy(number):
+        source = audmodel.Repository("models", args["source"], "file-system")
+        target = audmodel.config.REPOSITORIES[0]
+        try:
+            audmodel.sync(source, target, num_workers=2)
+            return "done"
+        except audmodel.errors.PublishConflictError:
+            return "conflict"
+    return [race(4, copy) for _ in range(args["rounds"])]
+"""
+
+
+@pytest.mark.thorough
+def test_copiers_of_the_same_models(
+    place: audmodel.Repository,
+    model_folder: Path,
+    tmp_path: Path,
+    run: Callable[..., Any],
+    torture: int,
+    count: Count,
+) -> None:
+    (tmp_path / "source" / "models").mkdir(parents=True)
+    source = audmodel.Repository("models", str(tmp_path / "source"), "file-system")
+    rounds = 20 * torture or 2
+    for number in range(rounds):
+        for name in ("a", "b", "c"):
+            version = f"{number}.0.0"
+            publish(model_folder, name=name, version=version, repository=source)
+        [outcomes] = run(COPIERS, source=source.host, rounds=1)
+        assert {*outcomes} <= {"done", "conflict"}, outcomes
+        assert "done" in outcomes
+        audmodel.sync(source, place)
+        assert content(place) == content(source)
+    count(f"copies of the same models at the same time ({place.backend})", 4 * rounds)
+
+
 @pytest.mark.parametrize("locks", ["work", "do nothing", "ENOSYS", "ENOLCK"])
 def test_loaders_of_one_model(
     locks: str,

@@ -3,6 +3,7 @@ r"""Turn arguments of users into what operations take."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Literal
 
@@ -15,6 +16,11 @@ from audmodel.core.process.workers import check_num_workers
 from audmodel.core.process.workers import check_timeout
 from audmodel.core.repository.config import cache_folder
 from audmodel.core.selection import check_patterns
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from audmodel.core.operations.catalogue import Filter
 
 
 def cache_entry(uid: str, cache_root: str | None) -> CacheEntry:
@@ -87,6 +93,41 @@ def base_model(
             f"'base' has to be a model ID, 'newest' or None, not {base!r}."
         )
     return found
+
+
+def model_filter(
+    *,
+    name: str | None,
+    subgroup: str | None,
+    params: Mapping[str, object] | None,
+    alias: str | None,
+    author: str | None,
+) -> Filter:
+    r"""Which models of a repository are wanted.
+
+    Args:
+        name: name of a model, or pattern
+        subgroup: subgroup of a model, or pattern
+        params: parameters of a model, and their values
+        alias: alias that points to a model, or pattern
+        author: author of a model, or pattern
+
+    Raises:
+        TypeError: if an argument is of the wrong type
+        InvalidDataError: if ``params`` hold something that cannot be stored
+
+    """
+    from audmodel.core.operations.catalogue import Filter
+    from audmodel.core.yaml import document
+
+    patterns = {"name": name, "subgroup": subgroup, "alias": alias, "author": author}
+    for label, value in patterns.items():
+        if not isinstance(value, str | None):
+            raise TypeError(f"'{label}' has to be a string, not {value!r}.")
+    if not isinstance(params, Mapping | None):
+        raise TypeError(f"'params' has to be a dictionary, not {params!r}.")
+    stored = document.stored_form(params or {}, "params")
+    return Filter(name, subgroup, stored, alias, author)
 
 
 def load_options(

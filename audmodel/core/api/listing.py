@@ -7,6 +7,7 @@ import warnings
 
 from audmodel.core import uid as ids
 from audmodel.core.api.arguments import cache_entry
+from audmodel.core.api.arguments import model_filter
 from audmodel.core.operations.results import Model
 from audmodel.core.operations.results import ModelFile
 from audmodel.core.process.workers import check_num_workers
@@ -130,17 +131,11 @@ def models(
     from audmodel.core.operations import catalogue
     from audmodel.core.progress import progress_bar
     from audmodel.core.repository.lookup import each
-    from audmodel.core.yaml import document
 
     num_workers = check_num_workers(num_workers)
-    patterns = {"name": name, "subgroup": subgroup, "alias": alias, "author": author}
-    for label, value in patterns.items():
-        if not isinstance(value, str | None):
-            raise TypeError(f"'{label}' has to be a string, not {value!r}.")
-    if not isinstance(params, Mapping | None):
-        raise TypeError(f"'params' has to be a dictionary, not {params!r}.")
-    stored = document.stored_form(params or {}, "params")
-    wanted = catalogue.Filter(name, subgroup, stored, alias, author)
+    wanted = model_filter(
+        name=name, subgroup=subgroup, params=params, alias=alias, author=author
+    )
     repositories = None if repository is None else [check_type(repository)]
     cache_root = cache_folder(cache_root)
     with progress_bar("Read models", verbose=verbose, unit="") as start_progress:

@@ -52,6 +52,26 @@ class DeletedModel:
 
 
 @dataclass(frozen=True)
+class CopiedModel:
+    r"""Model that was copied to a repository.
+
+    Args:
+        uid: model ID
+        target: repository that has the copy
+        size: size of its archive in bytes
+        copied: whether it was copied, and was not there before
+        aliases: aliases that were set, in alphabetical order
+
+    """
+
+    uid: str
+    target: Repository
+    size: int
+    copied: bool
+    aliases: list[str]
+
+
+@dataclass(frozen=True)
 class Transfer:
     r"""Bytes and requests that loading or publishing a model takes.
 

@@ -73,7 +73,7 @@ def check_found(model: ModelId, header: Header, repository: Repository) -> None:
             f"which is searched before {repository}, "
             "so that the new one would never be found. "
             "Publish it under another version, or change the order of repositories. "
-            "To make a mirror, copy all objects of a repository."
+            "To make a mirror, copy the model with audmodel.copy()."
         )
         _check(registry, model, header, exists)
 

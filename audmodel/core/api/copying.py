@@ -1,0 +1,217 @@
+r"""Copy models from one repository to another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from audmodel.core import uid as ids
+from audmodel.core.api.arguments import model_filter
+from audmodel.core.errors import InvalidInputError
+from audmodel.core.operations.results import CopiedModel
+from audmodel.core.process.workers import check_num_workers
+from audmodel.core.repository.config import cache_folder
+from audmodel.core.repository.repository import Repository
+from audmodel.core.repository.repository import check_type
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from audmodel.core.operations.copy_plans import Route
+
+
+def copy(
+    uid: str | list[str] | tuple[str, ...],
+    source: Repository,
+    target: Repository,
+    *,
+    aliases: bool = False,
+    dry_run: bool = False,
+    num_workers: int | None = 1,
+    verbose: bool = False,
+) -> list[CopiedModel]:
+    r"""Copy models from one repository to another one.
+
+    Header, metadata and archive of a model are copied as they are,
+    so a copy has the same ID and the same digests.
+    A storage that holds both repositories copies the archives itself
+    if it can.
+    Otherwise several workers fetch, check and send them in parts.
+    A model appears in the target as a whole or not at all,
+    and one that the target has already is not copied again,
+    so a copy that was interrupted continues when it is repeated.
+
+    Args:
+        uid: model ID or alias of the source, or several.
+            Without version it is the latest version.
+            If the source lacks one of the models, none is copied
+        source: repository that has the models
+        target: repository that gets them, which has to exist
+        aliases: whether to set the aliases of the models in the target as well.
+            An alias that points to another model there is moved
+        dry_run: whether to return what would be copied, and copy nothing
+        num_workers: number of parallel workers,
+            ``None`` chooses a number for the machine
+        verbose: whether to show a progress bar
+
+    Returns:
+        models, in the order of ``uid``, and whether they were copied
+
+    Raises:
+        TypeError: if an argument is of the wrong type
+        ValueError: if ``num_workers`` is not a positive integer
+        AliasNotFoundError: if the source does not have an alias
+        ArchiveError: if an archive is missing, damaged,
+            or not the one that was published
+        ConfigurationError: if a backend is not known
+        InvalidDocumentError: if a header is not valid
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if both repositories are the same
+        ModelExistsError: if the target has another model of the same ID
+        ModelNotFoundError: if the source does not have a model
+        PublishConflictError: if another process publishes or deletes a model
+        RepositoryError: if a repository cannot be used
+        WriteUncertainError: if something may be stored later
+
+    Examples:
+        >>> os.mkdir("team")
+        >>> team = audmodel.Repository("team", os.getcwd(), "file-system")
+        >>> [model.copied for model in audmodel.copy("3e120e8d", repository, team)]
+        [True]
+        >>> [model.copied for model in audmodel.copy("3e120e8d", repository, team)]
+        [False]
+
+    """
+    from audmodel.core.operations import copy_plans
+    from audmodel.core.operations import copying
+    from audmodel.core.progress import progress_bar
+
+    uids = uid if isinstance(uid, list | tuple) else [uid]
+    wanted = [ids.parse(each) for each in uids]
+    with _route(source, target, num_workers, moves_aliases=True) as route:
+        models = [copy_plans.resolve(route, each) for each in wanted]
+        names = copy_plans.lacking_aliases(route, models) if aliases else {}
+        plans = copy_plans.plan(route, models, names)
+        if dry_run:
+            return copying.results(route, plans)
+        label = f"Copy {len(plans)} model{'' if len(plans) == 1 else 's'}"
+        with progress_bar(label, verbose=verbose) as start_progress:
+            return copying.carry_out(route, plans, start_progress)
+
+
+def sync(
+    source: Repository,
+    target: Repository,
+    *,
+    name: str | None = None,
+    subgroup: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    alias: str | None = None,
+    author: str | None = None,
+    both: bool = False,
+    aliases: bool = False,
+    dry_run: bool = False,
+    cache_root: str | None = None,
+    num_workers: int | None = 1,
+    verbose: bool = False,
+) -> list[CopiedModel]:
+    r"""Copy all models to another repository that it lacks.
+
+    Both repositories are listed.
+    Models whose header and archive the target has are left alone,
+    and are not compared.
+    Nothing is deleted.
+    See :func:`audmodel.copy` for the way in which models are copied,
+    and :func:`audmodel.models` for the arguments that select some of them.
+
+    Args:
+        source: repository that has models
+        target: repository that gets those that it lacks, which has to exist
+        name: name of the models, or pattern
+        subgroup: subgroup of the models, or pattern
+        params: parameters of the models, and their values
+        alias: alias that points to the models, or pattern
+        author: author of the models, or pattern
+        both: whether to copy models of the target to the source as well
+        aliases: whether to set the aliases of the models as well.
+            An alias that points to another model in the target is moved,
+            with ``both`` it stays as it is, and a warning is given
+        dry_run: whether to return what would be copied, and copy nothing
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``.
+            Headers that are in it are not read again
+        num_workers: number of parallel workers,
+            ``None`` chooses a number for the machine
+        verbose: whether to show a progress bar
+
+    Returns:
+        models that were copied, or got aliases
+
+    Raises:
+        TypeError: if an argument is of the wrong type
+        ValueError: if ``num_workers`` is not a positive integer
+        ArchiveError: if an archive is missing, damaged,
+            or not the one that was published
+        ConfigurationError: if a backend is not known
+        InvalidDataError: if ``params`` hold something that cannot be stored
+        InvalidDocumentError: if a header is not valid
+        InvalidInputError: if both repositories are the same
+        ModelExistsError: if the target has another model of the same ID
+        PublishConflictError: if another process publishes or deletes a model
+        RepositoryError: if a repository cannot be used
+        WriteUncertainError: if something may be stored later
+
+    Examples:
+        >>> copied = audmodel.sync(repository, team, subgroup="emotion.*")
+        >>> [model.uid for model in copied]
+        ['3e120e8d-1.0.0']
+        >>> audmodel.sync(repository, team)
+        []
+
+    """
+    from audmodel.core.operations import syncing
+    from audmodel.core.progress import progress_bar
+
+    wanted = model_filter(
+        name=name, subgroup=subgroup, params=params, alias=alias, author=author
+    )
+    root = cache_folder(cache_root)
+    done: list[CopiedModel] = []
+    ways = [(source, target), (target, source)] if both else [(source, target)]
+    for start, end in ways:
+        with (
+            _route(start, end, num_workers, moves_aliases=not both) as route,
+            progress_bar(f"Copy to {end.name}", verbose=verbose) as start_progress,
+        ):
+            done += syncing.sync(
+                route,
+                wanted,
+                root,
+                aliases=aliases,
+                dry_run=dry_run,
+                start_progress=start_progress,
+            )
+    return done
+
+
+@contextmanager
+def _route(
+    source: Repository,
+    target: Repository,
+    num_workers: int | None,
+    *,
+    moves_aliases: bool,
+) -> Iterator[Route]:
+    from audmodel.core.operations.copy_plans import open_route
+
+    workers = check_num_workers(num_workers)
+    if check_type(source) == check_type(target):
+        raise InvalidInputError(
+            f"{source} cannot be copied to itself. Give two repositories."
+        )
+    with open_route(
+        source, target, moves_aliases=moves_aliases, num_workers=workers
+    ) as route:
+        yield route

@@ -3,23 +3,27 @@ r"""Read an archive and check it, without writing anything."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Iterable
 import contextlib
-import errno
-import os
+import functools
 
 from audmodel.core.archive import checks
 from audmodel.core.archive import format
+from audmodel.core.archive.decoding import Content
+from audmodel.core.archive.fetching import Fetcher
+from audmodel.core.archive.plan import Entry
 from audmodel.core.archive.plan import Job
 from audmodel.core.archive.plan import MemberPart
+from audmodel.core.archive.plan import Schedule
 from audmodel.core.archive.plan import Span
-from audmodel.core.archive.reader import Extractor
+from audmodel.core.archive.plan import Stream
 from audmodel.core.archive.source import Source
 from audmodel.core.errors import ArchiveError
+from audmodel.core.ranges import Ranges
 from audmodel.parallel import prefetch
 
 
-class Checker(Extractor):
+class Checker:
     r"""Check everything that extracting an archive checks.
 
     Args:
@@ -38,9 +42,11 @@ class Checker(Extractor):
         num_workers: int = 1,
         progress: Callable[[int], None] = lambda count: None,
     ) -> None:
-        super().__init__(
-            source, directory, _Nowhere(), num_workers=num_workers, progress=progress
-        )
+        self._num_workers = num_workers
+        self._progress = progress
+        schedule = Schedule(directory, None, num_workers)
+        self._jobs = schedule.jobs
+        self._fetcher = Fetcher(source, schedule.stream_workers)
 
     def damaged(self) -> dict[str, str]:
         r"""Files that cannot be extracted.
@@ -56,9 +62,9 @@ class Checker(Extractor):
         checksums: dict[str, int] = {}
         results = prefetch(
             self._check_job,
-            self._schedule.jobs,
+            self._jobs,
             num_workers=self._num_workers,
-            on_abort=self._cancel,
+            on_abort=self._fetcher.cancel,
         )
         with contextlib.closing(results):
             for job, crc, errors in results:
@@ -72,34 +78,48 @@ class Checker(Extractor):
         return found
 
     def _check_job(self, job: Job) -> tuple[Job, int, dict[str, str]]:
+        r"""Check a job, and give the CRC-32 of a part, and problems of files."""
         try:
-            return job, self._attempt(job, self._source), {}
+            crc = self._fetcher.intact(
+                self._fetcher.source, functools.partial(self._check, job)
+            )
         except ArchiveError as error:
-            if isinstance(job, Span):
-                if len(job.entries) == 1:
-                    return job, 0, {job.entries[0].member.name: str(error)}
-                errors: dict[str, str] = {}
-                for entry in job.entries:
-                    errors.update(self._check_job(Span((entry,)))[2])
-                return job, 0, errors
-            return job, 0, {job.member.name: str(error)}
+            if not isinstance(job, Span):
+                return job, 0, {job.member.name: str(error)}
+            if len(job.entries) == 1:
+                return job, 0, {job.entries[0].member.name: str(error)}
+            errors: dict[str, str] = {}
+            for entry in job.entries:
+                errors.update(self._check_job(Span((entry,)))[2])
+            return job, 0, errors
+        if isinstance(job, Span):
+            self._progress(sum(entry.member.size for entry in job.entries))
+        elif isinstance(job, MemberPart):
+            self._progress(job.part.uncompressed_size)
+        return job, crc, {}
 
+    def _check(self, job: Job, ranges: Ranges) -> int:
+        if isinstance(job, Stream):
+            with contextlib.closing(self._fetcher.stream(job)) as chunks:
+                return self._read(job, chunks, self._progress)
+        if isinstance(job, MemberPart):
+            data = self._fetcher.fetch(ranges, job.start, job.stop)
+            return self._read(job, (data,))
+        start = job.entries[0].start
+        data = self._fetcher.fetch(ranges, start, job.entries[-1].stop)
+        for entry in job.entries:
+            self._read(entry, (data[entry.start - start : entry.stop - start],))
+        return 0
 
-class _Nowhere:
-    r"""Folder that discards everything that is written to it."""
-
-    def open(self, name: str) -> int:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-
-    def open_own(self, name: str, mode: int) -> int:
-        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-
-    @contextlib.contextmanager
-    def opened(self, name: str) -> Iterator[Callable[[str, int], int]]:
-        yield self.open_own
-
-    def make(self, name: str) -> None:
-        pass
-
-    def status(self, name: str) -> os.stat_result:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    def _read(
+        self,
+        job: Entry | MemberPart | Stream,
+        chunks: Iterable[memoryview],
+        progress: Callable[[int], None] = lambda count: None,
+    ) -> int:
+        r"""CRC-32 of content that is right."""
+        content = Content(job)
+        for piece in content.pieces(chunks):
+            self._fetcher.check_not_cancelled()
+            progress(len(piece))
+        return content.crc

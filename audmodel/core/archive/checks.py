@@ -8,33 +8,10 @@ import contextlib
 from isal import isal_zlib
 
 from audmodel.core.archive import format
-from audmodel.core.archive import parsing
 from audmodel.core.archive.plan import Entry
 from audmodel.core.archive.plan import MemberPart
 from audmodel.core.archive.plan import Stream
 from audmodel.core.errors import ArchiveError
-
-
-def content(
-    member: format.Member, data: memoryview, length: int | None = None
-) -> memoryview:
-    r"""Data of a member that follows its header.
-
-    Args:
-        member: what the directory says
-        data: bytes from the header of the member on
-        length: number of bytes, all of the member if it is ``None``
-
-    Raises:
-        ArchiveError: if the header contradicts the directory,
-            or there are fewer bytes
-
-    """
-    start = parsing.check_local_header(data, member)
-    stop = start + (member.compressed_size if length is None else length)
-    if stop > len(data):
-        raise ArchiveError("it overlaps the data that follows it")
-    return data[start:stop]
 
 
 def check_crc(member: format.Member, crc: int) -> None:
@@ -101,21 +78,9 @@ def naming(job: Entry | MemberPart | Stream) -> Iterator[None]:
     try:
         yield
     except ArchiveError as error:
-        raise named(error, job) from error
-
-
-def named(error: ArchiveError, job: Entry | MemberPart | Stream) -> ArchiveError:
-    r"""Error that says which file, part and bytes it is about.
-
-    Args:
-        error: error of the job
-        job: job that was read
-
-    Returns:
-        error to raise
-
-    """
-    where = f"the file {job.member.name!r}"
-    if isinstance(job, MemberPart):
-        where = f"part {job.number} of {where}"
-    return ArchiveError(f"{where}, bytes {job.start} to {job.stop}: {error}")
+        where = f"the file {job.member.name!r}"
+        if isinstance(job, MemberPart):
+            where = f"part {job.number} of {where}"
+        raise ArchiveError(
+            f"{where}, bytes {job.start} to {job.stop}: {error}"
+        ) from error

@@ -7,17 +7,15 @@ from collections.abc import Container
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from audmodel.core.archive import existing
 from audmodel.core.archive import format
-from audmodel.core.archive.deflate import PIECE
+from audmodel.core.archive.existing import Found
+from audmodel.core.archive.existing import OnDisk
 from audmodel.core.archive.plan import Job
 from audmodel.core.archive.plan import MemberPart
 from audmodel.core.archive.plan import Schedule
 from audmodel.core.archive.plan import Span
 from audmodel.core.archive.plan import runs
 from audmodel.core.archive.seeds import Seeds
-from audmodel.core.archive.seeds import fill
-from audmodel.core.archive.seeds import has_all
 from audmodel.core.archive.target import Target
 
 
@@ -60,7 +58,8 @@ def dry_run(
     schedule = Schedule(
         directory, only, num_workers, resume=left is not None, seeded=seeds
     )
-    look = _Look(left or (lambda _: None), seeds)
+    # A load gives a file that was left its size first
+    look = _Look(OnDisk(left or (lambda _: None), seeds, any_size=True))
     ranges = []
     for group in schedule.groups():
         found = [
@@ -78,14 +77,12 @@ class _Look:
     r"""Look for what need not be fetched.
 
     Args:
-        left: gives the folder in which an earlier attempt left a file
-        seeds: where parts are on the disk already
+        disk: content that is on the disk
 
     """
 
-    def __init__(self, left: Callable[[str], Target | None], seeds: Seeds) -> None:
-        self._left = left
-        self._seeds = seeds
+    def __init__(self, disk: OnDisk) -> None:
+        self._disk = disk
         self.copied = 0
         r"""Bytes of files for which there are seeds that are right."""
 
@@ -101,48 +98,20 @@ class _Look:
 
         """
         if isinstance(job, Span):
-            missing = [entry for entry in job.entries if not self._has(entry.member)]
+            missing = [
+                entry
+                for entry in job.entries
+                if self._is_missing(self._disk.member(entry.member))
+            ]
             for run in runs(missing):
                 yield run[0].start, run[-1].stop
         elif isinstance(job, MemberPart):
-            if not self._has_part(job.member, job.part):
+            if self._is_missing(self._disk.part(job)):
                 yield job.start, job.stop
-        elif not self._is_left(job.member):
+        elif self._is_missing(self._disk.member(job.member)):
             yield from job.ranges(workers)
 
-    def _has(self, member: format.Member) -> bool:
-        if self._is_left(member):
-            return True
-        return has_all(self._seeds, member) and all(
-            self._has_seed(digest, length) for _, length, digest in _parts(member)
-        )
-
-    def _has_part(self, member: format.Member, part: format.Part) -> bool:
-        folder = self._left(member.name)
-        # A load gives the file its size first
-        if (
-            folder is not None
-            and existing.part_crc(folder, member, part, _buffer, any_size=True)
-            is not None
-        ):
-            return True
-        return self._has_seed(part.digest, part.uncompressed_size)
-
-    def _is_left(self, member: format.Member) -> bool:
-        folder = self._left(member.name)
-        return folder is not None and existing.is_right(folder, member, _buffer(PIECE))
-
-    def _has_seed(self, digest: bytes, length: int) -> bool:
-        seed = self._seeds.get(digest)
-        if seed is None or not fill(seed, digest, _buffer(length)):
-            return False
-        self.copied += length
-        return True
-
-
-def _parts(member: format.Member) -> tuple[tuple[int, int, bytes], ...]:
-    return member.index.parts if member.index is not None else ()
-
-
-def _buffer(length: int) -> memoryview:
-    return memoryview(bytearray(length))
+    def _is_missing(self, found: Found | None) -> bool:
+        if found is not None and found.copy is not None:
+            self.copied += len(found.copy)
+        return found is None

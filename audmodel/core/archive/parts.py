@@ -6,17 +6,15 @@ import bisect
 from collections.abc import Callable
 
 from blake3 import blake3
-from isal import isal_zlib
 
-from audmodel.core.archive import checks
 from audmodel.core.archive import format
 from audmodel.core.archive import parsing
-from audmodel.core.archive.deflate import Inflater
+from audmodel.core.archive.decoding import Content
+from audmodel.core.archive.existing import OnDisk
 from audmodel.core.archive.plan import Entry
 from audmodel.core.archive.plan import MemberPart
 from audmodel.core.archive.plan import member_parts
 from audmodel.core.archive.seeds import Seeds
-from audmodel.core.archive.seeds import fill
 from audmodel.core.archive.source import Source
 from audmodel.core.damage import until_intact
 
@@ -117,7 +115,7 @@ class MemberParts:
         def attempt() -> memoryview:
             nonlocal data
             data = self._source.read(job.start, job.stop - job.start)
-            return _verified(job, memoryview(data))
+            return Content(job).read(memoryview(data))
 
         return until_intact(
             attempt, self._source.forget_tail, lambda: blake3(data).digest()
@@ -128,53 +126,8 @@ class MemberParts:
         if index is None or not index.parts:
             return None
         _, length, digest = index.parts[number]
-        seed = self._seeds().get(digest)
-        if seed is None:
-            return None
-        view = memoryview(bytearray(length))
-        return view if fill(seed, digest, view) else None
+        return OnDisk(lambda _: None, self._seeds()).seed(digest, length)
 
     def cancel_reads(self) -> None:
         r"""Let reads that are under way in other threads end, with an error."""
         self._source.cancel_reads()
-
-
-def _verified(job: Entry | MemberPart, data: memoryview) -> memoryview:
-    with checks.naming(job):
-        if isinstance(job, MemberPart):
-            return _part(job, data)
-        return _whole(job.member, data)
-
-
-def _part(job: MemberPart, data: memoryview) -> memoryview:
-    part = job.part
-    if job.number == 0:
-        data = checks.content(job.member, data, part.length)
-    content = _inflated(job.member, data, part.uncompressed_size, last=job.is_last)
-    checks.check(part.digest, blake3(content).digest(), "digest")
-    return content
-
-
-def _whole(member: format.Member, data: memoryview) -> memoryview:
-    data = checks.content(member, data)
-    content = _inflated(member, data, member.size, last=True)
-    if member.index is not None:
-        for _, _, digest in member.index.parts:  # one, or none if it is empty
-            checks.check(digest, blake3(content).digest(), "digest")
-    checks.check_crc(member, isal_zlib.crc32(content))
-    return content
-
-
-def _inflated(
-    member: format.Member, data: memoryview, size: int, *, last: bool
-) -> memoryview:
-    if member.method == format.STORED:
-        return data
-    content = bytearray(size)
-    position = 0
-    inflater = Inflater(size)
-    for piece in inflater.feed(data):
-        content[position : position + len(piece)] = piece
-        position += len(piece)
-    inflater.finish(last=last)
-    return memoryview(content)

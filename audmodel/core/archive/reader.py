@@ -9,21 +9,18 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
+import functools
 import itertools
 import os
-import stat
 import threading
 
-from blake3 import blake3
-from isal import isal_zlib
-
 from audmodel.core.archive import checks
-from audmodel.core.archive import existing
 from audmodel.core.archive import format
-from audmodel.core.archive import parsing
-from audmodel.core.archive.deflate import PIECE
-from audmodel.core.archive.deflate import Inflater
-from audmodel.core.archive.plan import RANGE
+from audmodel.core.archive.decoding import Content
+from audmodel.core.archive.existing import Found
+from audmodel.core.archive.existing import OnDisk
+from audmodel.core.archive.fetching import CancelledError
+from audmodel.core.archive.fetching import Fetcher
 from audmodel.core.archive.plan import Entry
 from audmodel.core.archive.plan import Job
 from audmodel.core.archive.plan import MemberPart
@@ -33,12 +30,8 @@ from audmodel.core.archive.plan import Stream
 from audmodel.core.archive.plan import finished_files
 from audmodel.core.archive.plan import runs
 from audmodel.core.archive.seeds import Seeds
-from audmodel.core.archive.seeds import fill
-from audmodel.core.archive.seeds import has_all
 from audmodel.core.archive.source import Source
 from audmodel.core.archive.target import Target
-from audmodel.core.damage import until_intact
-from audmodel.core.errors import ArchiveError
 from audmodel.core.ranges import Buffer
 from audmodel.core.ranges import Ranges
 from audmodel.parallel import prefetch
@@ -46,10 +39,6 @@ from audmodel.parallel import prefetch
 
 # Members of a request that count as many small files
 _MANY = 32
-
-
-class _CancelledError(Exception):
-    r"""Another job failed, or the user interrupted the call."""
 
 
 class Extractor:
@@ -96,7 +85,6 @@ class Extractor:
         progress: Callable[[int], None] = lambda count: None,
         copied: Callable[[int], None] = lambda count: None,
     ) -> None:
-        self._source = source
         self._members = [
             member
             for member in directory.members
@@ -105,7 +93,6 @@ class Extractor:
         self._target = target
         self._num_workers = num_workers
         self._resume = resume
-        self._seeds = seeds or {}
         self._progress = progress
         self._copied = copied
         self._schedule = Schedule(
@@ -114,11 +101,17 @@ class Extractor:
             num_workers,
             ahead=ahead,
             resume=resume,
-            seeded=self._seeds,
+            seeded=seeds or {},
         )
-        self._cancelled = threading.Event()
-        self._failure: BaseException = _CancelledError()
-        self._local = threading.local()
+        self._fetcher = Fetcher(source, self._schedule.stream_workers)
+        self._may_exist = resume or bool(seeds)
+        self._disk = OnDisk(
+            lambda _: target if resume else None,
+            seeds or {},
+            self._fetcher.buffer,
+            tick=self._fetcher.check_not_cancelled,
+        )
+        self._failure: BaseException = CancelledError()
         # Many small files take more of Python than of anything else.
         # Threads that unpack them side by side only wait for each other,
         # unless a file takes so long to open that all of them wait for that.
@@ -162,7 +155,7 @@ class Extractor:
             self._schedule.groups(),
             num_workers=self._num_workers,
             ahead=self._schedule.ahead,
-            on_abort=self._cancel,
+            on_abort=self._fetcher.cancel,
         )
         try:
             with contextlib.closing(results):
@@ -170,13 +163,9 @@ class Extractor:
                     if isinstance(job, MemberPart):
                         checks.combine_crc(checksums, job, crc)
                     yield from finished_files(job)
-        except _CancelledError:
+        except CancelledError:
             # Another job failed, and this one only stopped because of it
             raise self._failure from None
-
-    def _cancel(self) -> None:
-        self._cancelled.set()
-        self._source.cancel_reads()
 
     def _make_folders(self) -> None:
         folders = {
@@ -192,227 +181,144 @@ class Extractor:
 
     def _run_batch(self, jobs: list[Job]) -> list[tuple[Job, int]]:
         r"""Extract jobs that are next to each other in the archive."""
+        source = self._fetcher.source
         first, last = jobs[0], jobs[-1]
         if not (isinstance(first, MemberPart) and isinstance(last, MemberPart)):
-            return [self._run_job(job, self._source) for job in jobs]
-        with self._source.in_order(first.start, last.stop) as ranges:
-            return [self._run_job(job, ranges) for job in jobs]
+            return [(job, self._run_job(job, source)) for job in jobs]
+        with source.in_order(first.start, last.stop) as ranges:
+            return [(job, self._run_job(job, ranges)) for job in jobs]
 
-    def _run_job(self, job: Job, ranges: Ranges) -> tuple[Job, int]:
-        r"""Extract what a job is about, tell the others if that fails."""
+    def _run_job(self, job: Job, ranges: Ranges) -> int:
+        r"""Extract what a job is about, tell the others if that fails.
+
+        Returns:
+            CRC-32 of a part
+
+        """
         try:
-            return job, self._attempt(job, ranges)
-        except _CancelledError:
+            if isinstance(job, MemberPart):
+                return self._extract_part(job, ranges)
+            if isinstance(job, Span):
+                self._extract_span(job, ranges)
+            else:
+                self._extract_stream(job, ranges)
+        except CancelledError:
             raise
         except BaseException as error:
             # The other workers learn of it before they are waited for.
             # What they fail with is only a consequence
-            if not self._cancelled.is_set():
+            if not self._fetcher.is_cancelled.is_set():
                 self._failure = error
-                self._cancelled.set()
+                self._fetcher.is_cancelled.set()
             raise
-
-    def _attempt(self, job: Job, ranges: Ranges) -> int:
-        r"""Extract what a job is about, fetch it again if it is damaged."""
-        source = ranges
-
-        def renew() -> None:
-            nonlocal source
-            self._source.forget_tail()
-            # Nothing but these, while those that follow keep coming
-            source = self._source
-
-        def attempt() -> int:
-            self._local.fetched = None
-            self._local.copied = 0
-            return self._extract(job, source)
-
-        crc = until_intact(attempt, renew, self._fetched_digest)
-        if self._local.copied:
-            self._copied(self._local.copied)
-        return crc
-
-    def _fetched_digest(self) -> bytes | None:
-        r"""What tells bytes that were fetched at once from others."""
-        fetched: memoryview | None = self._local.fetched
-        return None if fetched is None else blake3(fetched).digest()
-
-    def _extract(self, job: Job, ranges: Ranges) -> int:
-        if isinstance(job, Span):
-            self._extract_span(job)
-            return 0
-        with checks.naming(job):
-            if isinstance(job, MemberPart):
-                return self._extract_part(job, ranges)
-            self._extract_stream(job)
         return 0
 
-    def _extract_span(self, job: Span) -> None:
-        entries = self._missing(job) if self._resume else job.entries
-        many = len(entries) >= _MANY
-        if self._seeds:
-            with self._interpreter if many else contextlib.nullcontext():
-                entries = self._copy_members(entries)
+    # ------------------------------------------------------------ small files
+
+    def _extract_span(self, job: Span, ranges: Ranges) -> None:
+        is_many = len(job.entries) >= _MANY
+        lock = self._interpreter if is_many else contextlib.nullcontext()
+        entries: Sequence[Entry] = job.entries
+        if self._may_exist:
+            with lock:
+                entries = self._missing(entries)
         for run in runs(entries):
-            start = run[0].start
-            data = self._fetch(self._source, start, run[-1].stop)
-            with self._interpreter if many else contextlib.nullcontext():
-                for folder, members in itertools.groupby(run, _folder):
-                    with self._target.opened(folder) as make:
-                        for entry in members:
-                            piece = data[entry.start - start : entry.stop - start]
-                            self._extract_member(entry, piece, make)
+            self._fetcher.intact(
+                ranges, functools.partial(self._extract_run, run, lock)
+            )
             self._progress(sum(entry.member.size for entry in run))
 
-    def _missing(self, job: Span) -> Sequence[Entry]:
-        r"""Members that an earlier attempt did not leave behind."""
-        missing = [entry for entry in job.entries if not self._is_right(entry.member)]
-        kept = sum(entry.member.size for entry in job.entries)
-        self._progress(kept - sum(entry.member.size for entry in missing))
-        return missing
-
-    def _copy_members(self, entries: Sequence[Entry]) -> list[Entry]:
-        r"""Copy members from seeds.
-
-        Returns:
-            members that have to be fetched
-
-        """
-        left = []
+    def _missing(self, entries: Sequence[Entry]) -> list[Entry]:
+        r"""Members that are not on the disk. Those that are elsewhere are copied."""
+        missing = []
         for folder, members in itertools.groupby(entries, _folder):
             with self._target.opened(folder) as make:
-                left += [m for m in members if not self._copy_member(m.member, make)]
-        return left
+                for entry in members:
+                    found = self._disk.member(entry.member)
+                    if found is None:
+                        missing.append(entry)
+                        continue
+                    if found.copy is not None:
+                        self._write_file(entry.member, [found.copy], make)
+                    self._progress_found(entry.member.size, found)
+        return missing
 
-    def _copy_member(
-        self, member: format.Member, make: Callable[[str, int], int]
-    ) -> bool:
-        if not has_all(self._seeds, member):
-            return False
-        assert member.index is not None
-        content = memoryview(b"")
-        for _, length, digest in member.index.parts:  # one, or none if it is empty
-            found = self._from_seed(digest, length)
-            if found is None or isal_zlib.crc32(found) != member.crc:
-                return False
-            content = found
-        with _closing(make(os.path.basename(member.name), _mode(member))) as fd:
-            self._empty(fd)
-            _write(fd, content, 0)
-        self._progress_copied(member.size)
-        return True
-
-    def _extract_member(
-        self, entry: Entry, data: memoryview, make: Callable[[str, int], int]
+    def _extract_run(
+        self,
+        run: list[Entry],
+        lock: contextlib.AbstractContextManager[object],
+        ranges: Ranges,
     ) -> None:
-        try:
-            self._write_member(entry.member, data, make)
-        except ArchiveError as error:
-            raise checks.named(error, entry) from error
+        r"""Extract members that are next to each other in the archive."""
+        start = run[0].start
+        data = self._fetcher.fetch(ranges, start, run[-1].stop)
+        with lock:
+            for folder, members in itertools.groupby(run, _folder):
+                with self._target.opened(folder) as make:
+                    for entry in members:
+                        stored = data[entry.start - start : entry.stop - start]
+                        pieces = Content(entry).pieces((stored,))
+                        self._write_file(entry.member, pieces, make)
 
-    def _write_member(
+    def _write_file(
         self,
         member: format.Member,
-        data: memoryview,
+        pieces: Iterable[Buffer],
         make: Callable[[str, int], int],
     ) -> None:
-        content = checks.content(member, data)
-        pieces: Iterable[Buffer] = [content]
-        inflater = None
-        if member.method == format.DEFLATED:
-            inflater = Inflater(member.size)
-            pieces = inflater.feed(content)
-        expected = member.index.parts if member.index is not None else ()
-        digest = blake3()
-        crc = offset = 0
         fd = make(os.path.basename(member.name), _mode(member))
         try:
             self._empty(fd)
-            for piece in pieces:
-                # A small member may grow to gigabytes
-                self._check_not_cancelled()
-                crc = isal_zlib.crc32(piece, crc)
-                if expected:
-                    digest.update(piece)
-                _write(fd, piece, offset)
-                offset += len(piece)
+            self._write(fd, pieces, 0)
         finally:
             os.close(fd)
-        if inflater is not None:
-            inflater.finish(last=True)
-        for _, _, part_digest in expected:  # one, or none if it is empty
-            checks.check(part_digest, digest.digest(), "digest")
-        checks.check_crc(member, crc)
+
+    # ------------------------------------------------------------ large files
 
     def _extract_part(self, job: MemberPart, ranges: Ranges) -> int:
-        member, part = job.member, job.part
-        if self._resume:
-            crc = existing.part_crc(self._target, member, part, self._buffer)
-            if crc is not None:
-                self._progress(part.uncompressed_size)
-                return crc
-        copy = self._from_seed(part.digest, part.uncompressed_size)
-        if copy is not None:
-            with _closing(self._open(member)) as fd:
-                _set_size(fd, member.size)
-                _write(fd, copy, part.file_offset)
-            self._progress_copied(part.uncompressed_size)
-            return isal_zlib.crc32(copy)
-        data = self._fetch(ranges, job.start, job.stop)
-        if part.offset == 0:
-            data = checks.content(member, data, part.length)
-        crc = 0
-        with _closing(self._open(member)) as fd:
-            _set_size(fd, member.size)
-            if member.method == format.STORED:
-                checks.check(part.digest, blake3(data).digest(), "digest")
-                crc = isal_zlib.crc32(data)
-                _write(fd, data, part.file_offset)
-            else:
-                inflater = Inflater(part.uncompressed_size)
-                digest = blake3()
-                offset = part.file_offset
-                for piece in inflater.feed(data):
-                    digest.update(piece)
-                    crc = isal_zlib.crc32(piece, crc)
-                    _write(fd, piece, offset)
-                    offset += len(piece)
-                inflater.finish(last=job.is_last)
-                checks.check(part.digest, digest.digest(), "digest")
-        self._progress(part.uncompressed_size)
+        found = self._disk.part(job)
+        if found is not None:
+            if found.copy is not None:
+                self._write_part(job, [found.copy])
+            self._progress_found(job.part.uncompressed_size, found)
+            return found.crc
+
+        def extract(ranges: Ranges) -> int:
+            content = Content(job)
+            data = self._fetcher.fetch(ranges, job.start, job.stop)
+            self._write_part(job, content.pieces((data,)))
+            return content.crc
+
+        crc = self._fetcher.intact(ranges, extract)
+        self._progress(job.part.uncompressed_size)
         return crc
 
-    def _extract_stream(self, job: Stream) -> None:
+    def _write_part(self, job: MemberPart, pieces: Iterable[Buffer]) -> None:
+        with self._opened(job.member) as fd:
+            if os.fstat(fd).st_size != job.member.size:
+                os.ftruncate(fd, job.member.size)
+            self._write(fd, pieces, job.part.file_offset)
+
+    def _extract_stream(self, job: Stream, ranges: Ranges) -> None:
         r"""Extract a member while its ranges arrive."""
-        member = job.member
-        if self._resume and self._is_right(member):
-            self._progress(member.size)
-            return
-        crc = position = 0
+        found = self._disk.member(job.member)
+        if found is not None:
+            self._progress_found(job.member.size, found)
+        else:
+            self._fetcher.intact(ranges, lambda _: self._write_stream(job))
+
+    def _write_stream(self, job: Stream) -> None:
         # Stored data is in a buffer that is about to be used again
-        is_fresh = member.method == format.DEFLATED
-
-        def in_order(pieces: Iterable[Buffer]) -> Iterator[tuple[int, Buffer]]:
-            nonlocal crc, position
-            for piece in pieces:
-                self._check_not_cancelled()
-                crc = isal_zlib.crc32(piece, crc)
-                yield position, piece
-                position += len(piece)
-
-        def write(item: tuple[int, Buffer]) -> None:
-            offset, piece = item
-            _write(fd, piece, offset)
-            self._progress(len(piece))
-
+        is_fresh = job.member.method == format.DEFLATED
         with (
-            _closing(self._open(member)) as fd,
-            contextlib.closing(self._inflated(job)) as pieces,
+            self._opened(job.member) as fd,
+            contextlib.closing(self._fetcher.stream(job)) as chunks,
+            contextlib.closing(Content(job).pieces(chunks)) as pieces,
             contextlib.closing(
                 # Writing takes a tenth of the time of inflating
                 prefetch(
-                    write,
-                    in_order(pieces),
+                    functools.partial(self._write_piece, fd),
+                    self._placed(pieces),
                     num_workers=min(2, self._num_workers) if is_fresh else 1,
                     ahead=2,
                 )
@@ -421,103 +327,46 @@ class Extractor:
             self._empty(fd)
             for _ in written:
                 pass
-        checks.check_crc(member, crc)
 
-    def _inflated(self, job: Stream) -> Generator[Buffer, None, None]:
-        r"""Content of a member, in order."""
-        member = job.member
-        inflater = Inflater(member.size) if member.method == format.DEFLATED else None
-        left = member.compressed_size
-        with contextlib.closing(self._fetched(job)) as chunks:
-            for number, chunk in enumerate(chunks):
-                data = chunk
-                if number == 0:
-                    header_length = parsing.check_local_header(data, member)
-                    if job.start + header_length + left > job.stop:
-                        raise ArchiveError("it overlaps the data that follows it")
-                    data = data[header_length:]
-                data = data[:left]
-                left -= len(data)
-                yield from [data] if inflater is None else inflater.feed(data)
-        if inflater is not None:
-            inflater.finish(last=True)
+    def _placed(self, pieces: Iterable[Buffer]) -> Iterator[tuple[int, Buffer]]:
+        position = 0
+        for piece in pieces:
+            self._fetcher.check_not_cancelled()
+            yield position, piece
+            position += len(piece)
 
-    def _fetched(self, job: Stream) -> Generator[memoryview, None, None]:
-        r"""Bytes of a member, in order, each valid until the next ones are taken."""
-        workers = self._schedule.stream_workers
-        ahead = workers + 2
-        size = RANGE if workers > 1 else PIECE
-        # One more than are fetched ahead, which is the one that is in use
-        buffers = [bytearray(0) for _ in range(ahead + 1)]
-
-        def fetch(number: int) -> memoryview:
-            self._check_not_cancelled()
-            start = job.start + number * size
-            length = min(size, job.stop - start)
-            slot = number % len(buffers)
-            if len(buffers[slot]) < length:
-                buffers[slot] = bytearray(length)
-            view = memoryview(buffers[slot])[:length]
-            source.readinto(start, view)
-            return view
-
-        with self._source.in_order(job.start, job.stop) as ranges:
-            source = ranges if workers == 1 else self._source
-            count = -(-(job.stop - job.start) // size)
-            chunks = prefetch(fetch, range(count), num_workers=workers, ahead=ahead)
-            with contextlib.closing(chunks):
-                yield from chunks
-
-    def _check_not_cancelled(self) -> None:
-        if self._cancelled.is_set():
-            raise _CancelledError
-
-    def _is_right(self, member: format.Member) -> bool:
-        r"""Whether an earlier attempt wrote a file, and it is right."""
-        view = self._buffer(PIECE)
-        return existing.is_right(self._target, member, view, self._check_not_cancelled)
-
-    # ------------------------------------------------------------ seeds
-
-    def _from_seed(self, digest: bytes, length: int) -> memoryview | None:
-        r"""Bytes with a digest, if there is a seed that is right."""
-        if digest not in self._seeds:
-            return None
-        self._check_not_cancelled()
-        view = self._buffer(length)
-        return view if fill(self._seeds[digest], digest, view) else None
-
-    def _progress_copied(self, count: int) -> None:
-        self._local.copied += count
-        self._progress(count)
-
-    # ------------------------------------------------------------ bytes
-
-    def _fetch(self, ranges: Ranges, start: int, stop: int) -> memoryview:
-        r"""Range of the archive, valid until the thread fetches the next one."""
-        self._check_not_cancelled()
-        view = self._local.fetched = self._buffer(stop - start)
-        ranges.readinto(start, view)
-        return view
-
-    def _buffer(self, length: int) -> memoryview:
-        # Fresh memory has to be mapped and zeroed page by page,
-        # which costs as much as inflating
-        buffer: bytearray | None = getattr(self._local, "buffer", None)
-        if buffer is None or len(buffer) < length:
-            buffer = self._local.buffer = bytearray(length)
-        return memoryview(buffer)[:length]
+    def _write_piece(self, fd: int, placed: tuple[int, Buffer]) -> None:
+        offset, piece = placed
+        _write(fd, piece, offset)
+        self._progress(len(piece))
 
     # ------------------------------------------------------------ files
 
-    def _open(self, member: format.Member) -> int:
+    def _progress_found(self, size: int, found: Found) -> None:
+        if found.copy is not None:
+            self._copied(size)
+        self._progress(size)
+
+    @contextlib.contextmanager
+    def _opened(self, member: format.Member) -> Iterator[int]:
         r"""Open a file for writing."""
-        return self._target.open_own(member.name, _mode(member))
+        fd = self._target.open_own(member.name, _mode(member))
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     def _empty(self, fd: int) -> None:
         r"""Remove what an earlier attempt wrote to a file."""
         if self._resume:
             os.ftruncate(fd, 0)
+
+    def _write(self, fd: int, pieces: Iterable[Buffer], offset: int) -> None:
+        for piece in pieces:
+            # A small member may grow to gigabytes
+            self._fetcher.check_not_cancelled()
+            _write(fd, piece, offset)
+            offset += len(piece)
 
 
 def _folder(entry: Entry) -> str:
@@ -526,21 +375,6 @@ def _folder(entry: Entry) -> str:
 
 def _mode(member: format.Member) -> int:
     return 0o777 if member.executable else 0o666
-
-
-@contextlib.contextmanager
-def _closing(fd: int) -> Iterator[int]:
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _set_size(fd: int, size: int) -> None:
-    status = os.fstat(fd)
-    # A check writes to a device, which has no size
-    if status.st_size != size and stat.S_ISREG(status.st_mode):
-        os.ftruncate(fd, size)
 
 
 def _write(fd: int, data: Buffer, offset: int) -> None:

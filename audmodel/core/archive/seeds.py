@@ -88,13 +88,6 @@ def offered(
                     yield part.digest, member, part.file_offset
 
 
-def has_all(seeds: Seeds, member: format.Member) -> bool:
-    r"""Whether there is a seed for all bytes of a member."""
-    if not seeds or member.index is None:
-        return False
-    return all(digest in seeds for _, _, digest in member.index.parts)
-
-
 def fill(seed: Seed, digest: bytes, view: memoryview) -> bool:
     r"""Fill a buffer with the bytes of a part, if they are still there.
 

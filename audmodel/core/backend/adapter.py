@@ -2,7 +2,6 @@ r"""Adapter for backends that have only the methods of audbackend."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
+from audmodel.core.backend.base import Write
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.reader import FileReader
 from audmodel.core.backend.reader import ObjectReader
@@ -158,26 +158,18 @@ class _Adapter(ObjectBackend):
             with open(file, "rb") as stream:
                 yield _Copy(stream, file)
 
-    def write_object(
-        self,
-        path: str,
-        chunks: Iterable[Buffer],
-        *,
-        tmp_root: str | None = None,
-        num_workers: int = 1,
-        before_commit: Callable[[], None] = lambda: None,
-        replaces: str | None = ANY,
-        new_etag: bool = False,
+    def _write_object(
+        self, path: str, chunks: Iterable[Buffer], how: Write
     ) -> str | None:
         digest = hashlib.md5(usedforsecurity=False)
-        with tempfile.TemporaryDirectory(dir=tmp_root) as folder:
+        with tempfile.TemporaryDirectory(dir=how.tmp_root) as folder:
             file = os.path.join(folder, "object")
             with open(file, "wb") as stream:
                 for chunk in chunks:
                     digest.update(chunk)
                     stream.write(chunk)
-            before_commit()
-            if not self._may_write(path, replaces):
+            how.before_commit()
+            if not self._may_write(path, how.replaces):
                 return None
             with _translate_errors("write", path):
                 self._backend.put_file(file, path)

@@ -85,6 +85,17 @@ class Upload:
     is_dead: bool = False
 
 
+@dataclass(frozen=True)
+class Write:
+    r"""How an object is written, see :meth:`ObjectBackend.write_object`."""
+
+    tmp_root: str | None = None
+    num_workers: int = 1
+    before_commit: Callable[[], None] = lambda: None
+    replaces: str | None = ANY
+    new_etag: bool = False
+
+
 class Writer(Protocol):
     r"""Conditional writes, and the methods that a test of them needs."""
 
@@ -336,7 +347,6 @@ class ObjectBackend(abc.ABC):
 
         """
 
-    @abc.abstractmethod
     def write_object(
         self,
         path: str,
@@ -378,6 +388,14 @@ class ObjectBackend(abc.ABC):
             WriteUncertainError: if it may be written later
 
         """
+        how = Write(tmp_root, num_workers, before_commit, replaces, new_etag)
+        return self._write_object(path, chunks, how)
+
+    @abc.abstractmethod
+    def _write_object(
+        self, path: str, chunks: Iterable[Buffer], how: Write
+    ) -> str | None:
+        r"""Do what :meth:`write_object` does."""
 
     def copying(self, source: CopySource, *, is_dry: bool = False) -> Copying:
         r"""Which bytes of an object :meth:`compose_object` can copy.
@@ -442,6 +460,13 @@ class ObjectBackend(abc.ABC):
             WriteUncertainError: if it may be written later
 
         """
+        how = Write(None, num_workers, before_commit, replaces)
+        return self._compose_object(path, chunks, source, how)
+
+    def _compose_object(
+        self, path: str, chunks: Iterable[Chunk], source: CopySource, how: Write
+    ) -> str | None:
+        r"""Do what :meth:`compose_object` does."""
         raise NotImplementedError  # copying() says so
 
     def copy_object(

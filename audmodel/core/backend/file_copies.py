@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import struct
 import tempfile
@@ -65,9 +66,13 @@ class FileCopies:
 
     def __init__(self, source: int, folder: str) -> None:
         self._source = source
-        # Without a server, what does not begin with a block is read and written
-        self._unaligned = disk.has_server_copies(folder)
+        self._folder = folder
         self._works = True
+
+    @functools.cached_property
+    def _unaligned(self) -> bool:
+        r"""Whether bytes are copied that do not begin with a block."""
+        return disk.has_server_copies(self._folder)
 
     def write(self, fd: int, chunk: Chunk) -> None:
         r"""Write a chunk at the end of a file, and copy it if that is possible.

@@ -27,6 +27,7 @@ from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.base import Upload
+from audmodel.core.backend.base import Write
 from audmodel.core.backend.copies import Chunk
 from audmodel.core.backend.copies import Copying
 from audmodel.core.backend.copies import CopySource
@@ -188,26 +189,17 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
                 reader = FileReader(file, self._expand(path), etag)
             yield reader
 
-    def write_object(  # noqa: D102
-        self,
-        path: str,
-        chunks: Iterable[Buffer],
-        *,
-        tmp_root: str | None = None,
-        num_workers: int = 1,
-        before_commit: Callable[[], None] = lambda: None,
-        replaces: str | None = ANY,
-        new_etag: bool = False,
+    def _write_object(
+        self, path: str, chunks: Iterable[Buffer], how: Write
     ) -> str | None:
-        return self._store(path, chunks, file_copies.write, before_commit, replaces)
+        return self._store(path, chunks, file_copies.write, how)
 
     def _store(
         self,
         path: str,
         chunks: Iterable[Item],
         write: Callable[[int, Item], None],
-        before_commit: Callable[[], None],
-        replaces: str | None,
+        how: Write,
     ) -> str | None:
         failures: list[OSError] = []
 
@@ -221,10 +213,10 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
         target = self._expand(path)
         try:
             with self._temporary(target, content(), write) as (temporary, fd):
-                before_commit()
+                how.before_commit()
                 etag = _identity(os.fstat(fd))
                 try:
-                    self._move(temporary, target, replaces)
+                    self._move(temporary, target, how.replaces)
                 except FileExistsError:
                     return None
         except OSError as error:
@@ -245,21 +237,14 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
                 return Copying.CERTAIN
         return Copying.NOTHING
 
-    def compose_object(  # noqa: D102
-        self,
-        path: str,
-        chunks: Iterable[Chunk],
-        source: CopySource,
-        *,
-        num_workers: int = 1,
-        before_commit: Callable[[], None] = lambda: None,
-        replaces: str | None = ANY,
+    def _compose_object(
+        self, path: str, chunks: Iterable[Chunk], source: CopySource, how: Write
     ) -> str | None:
         with self.source(source) as fd:
             if fd is None:
                 raise CopyError(f"'{self._expand(source.path)}' was replaced.")
             copies = file_copies.FileCopies(fd, self._root)
-            return self._store(path, chunks, copies.write, before_commit, replaces)
+            return self._store(path, chunks, copies.write, how)
 
     def copy_object(  # noqa: D102
         self,

@@ -20,9 +20,9 @@ from audmodel.core.backend.artifactory.server import LARGEST_JSON
 from audmodel.core.backend.artifactory.server import MIB
 from audmodel.core.backend.artifactory.server import Checksums
 from audmodel.core.backend.artifactory.server import Server
-from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
+from audmodel.core.backend.base import Write
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.host import without_login
 from audmodel.core.backend.http import credentials
@@ -214,16 +214,8 @@ class Artifactory(RemoteBackend):
 
     # ------------------------------------------------------------ objects
 
-    def write_object(  # noqa: D102
-        self,
-        path: str,
-        chunks: Iterable[Buffer],
-        *,
-        tmp_root: str | None = None,
-        num_workers: int = 1,
-        before_commit: Callable[[], None] = lambda: None,
-        replaces: str | None = ANY,
-        new_etag: bool = False,
+    def _write_object(
+        self, path: str, chunks: Iterable[Buffer], how: Write
     ) -> str | None:
         remaining = iter(chunks)
         pieces: list[Buffer] = []
@@ -234,8 +226,8 @@ class Artifactory(RemoteBackend):
             if size > _SMALL:
                 break
         else:
-            before_commit()
-            if not self._may_write(path, replaces):
+            how.before_commit()
+            if not self._may_write(path, how.replaces):
                 return None
             data = b"".join(pieces)
             self._put(path, data)
@@ -243,13 +235,13 @@ class Artifactory(RemoteBackend):
         # The checksums are sent before the content,
         # but are known only after all of it was made.
         # The file has no name, and vanishes with the process
-        with tempfile.TemporaryFile(dir=tmp_root) as file:
+        with tempfile.TemporaryFile(dir=how.tmp_root) as file:
             checksums = Checksums()
             for chunk in itertools.chain(pieces, remaining):
                 checksums.update(chunk)
                 file.write(chunk)
-            before_commit()
-            if not self._may_write(path, replaces):
+            how.before_commit()
+            if not self._may_write(path, how.replaces):
                 return None
             self._put_large(path, file, checksums)
             return checksums.sha256

@@ -2,7 +2,6 @@ r"""Repository in a bucket of an S3 compatible storage."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.base import ObjectState
 from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.base import Upload
+from audmodel.core.backend.base import Write
 from audmodel.core.backend.copies import Chunk
 from audmodel.core.backend.copies import Copying
 from audmodel.core.backend.copies import CopySource
@@ -129,28 +129,11 @@ class S3(RemoteBackend):
         entries = self._list(folder, "Contents")
         return {f"/{entry['Key']}": entry.get("Size") for entry in entries}
 
-    def write_object(  # noqa: D102
-        self,
-        path: str,
-        chunks: Iterable[Buffer],
-        *,
-        tmp_root: str | None = None,
-        num_workers: int = 1,
-        before_commit: Callable[[], None] = lambda: None,
-        replaces: str | None = ANY,
-        new_etag: bool = False,
+    def _write_object(
+        self, path: str, chunks: Iterable[Buffer], how: Write
     ) -> str | None:
-        return s3_upload.store(
-            self._store,
-            path,
-            chunks,
-            partial(self._put_small, path, replaces),
-            num_workers=num_workers,
-            before_commit=before_commit,
-            replaces=replaces,
-            is_alone=True,
-            new_etag=new_etag,
-        )
+        put = partial(self._put_small, path, how.replaces)
+        return s3_upload.store(self._store, path, chunks, put, how, is_alone=True)
 
     def copying(  # noqa: D102
         self, source: CopySource, *, is_dry: bool = False
@@ -160,25 +143,16 @@ class S3(RemoteBackend):
     def test_copying(self, source: CopySource) -> Copying:  # noqa: D102
         return s3_copying.test(self._store, source)
 
-    def compose_object(  # noqa: D102
-        self,
-        path: str,
-        chunks: Iterable[Chunk],
-        source: CopySource,
-        *,
-        num_workers: int = 1,
-        before_commit: Callable[[], None] = lambda: None,
-        replaces: str | None = ANY,
+    def _compose_object(
+        self, path: str, chunks: Iterable[Chunk], source: CopySource, how: Write
     ) -> str | None:
         try:
             return s3_upload.store(
                 self._store,
                 path,
                 chunks,
-                partial(self._put_small, path, replaces),
-                num_workers=num_workers,
-                before_commit=before_commit,
-                replaces=replaces,
+                partial(self._put_small, path, how.replaces),
+                how,
                 is_alone=True,
                 source=source,
                 has_digests=self.copying(source) is Copying.ALL,
@@ -343,7 +317,9 @@ class S3(RemoteBackend):
                 self._store.put(dst_path, data, checksum)
                 return self.etag_of(data)
 
-            s3_upload.store(self._store, dst_path, chunks, put, checksum=checksum)
+            s3_upload.store(
+                self._store, dst_path, chunks, put, Write(), checksum=checksum
+            )
 
     def _size(self, path: str) -> int:
         return int(self._head(path)["ContentLength"])

@@ -14,6 +14,7 @@ from typing import Any
 
 from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import Upload
+from audmodel.core.backend.base import Write
 from audmodel.core.backend.copies import Chunk
 from audmodel.core.backend.copies import CopyableChunk
 from audmodel.core.backend.copies import CopySource
@@ -58,13 +59,10 @@ def store(
     path: str,
     chunks: Iterable[Chunk],
     put: Callable[[bytes], str | None],
+    how: Write,
     *,
-    num_workers: int = 1,
     checksum: str | None = None,
-    before_commit: Callable[[], None] = lambda: None,
-    replaces: str | None = ANY,
     is_alone: bool = False,
-    new_etag: bool = False,
     source: CopySource | None = None,
     has_digests: bool = False,
 ) -> str | None:
@@ -75,14 +73,9 @@ def store(
         path: path of the object
         chunks: content, in order
         put: stores a small object, and returns its etag if it did
-        num_workers: number of threads that send parts
+        how: what it may replace, and when it becomes visible
         checksum: MD5 of the content, if it is known
-        before_commit: called right before the object becomes visible
-        replaces: etag of the object that it may replace if there is one,
-            ``None`` if there must be none, on storages that support conditions
         is_alone: whether no other process can store it at the same time
-        new_etag: whether it gets another etag than the same content had before.
-            Etags are made of the digests of parts
         source: object that has the bytes of copyable chunks
         has_digests: whether etags of copied parts are digests of their bytes
 
@@ -96,12 +89,13 @@ def store(
 
     """
     smallest = PART_SIZE
-    if new_etag:
+    if how.new_etag:
+        # Etags are made of the digests of parts
         smallest += secrets.randbelow(MIB)
-    upload = _Upload(bucket, path, checksum, replaces, is_alone=is_alone)
+    upload = _Upload(bucket, path, checksum, how, is_alone=is_alone)
     upload.source = source
     # A copy would have the etag of an object that was stored in one piece
-    upload.may_amend = not new_etag
+    upload.may_amend = not how.new_etag
     parts = parts_of(upload.hashed(chunks), smallest, hashing=has_digests)
     with contextlib.closing(parts):
         head = list(itertools.islice(parts, 1)) or [b""]
@@ -109,11 +103,11 @@ def store(
             # A part that is followed by a copied one may be as small
             head += itertools.islice(parts, 1)
         first = head[0]
-        is_small = len(head) == 1 and len(first) < PART_SIZE and not new_etag
+        is_small = len(head) == 1 and len(first) < PART_SIZE and not how.new_etag
         if is_small and isinstance(first, bytes):
-            before_commit()
+            how.before_commit()
             return put(first)
-        return upload.run(itertools.chain(head, parts), num_workers, before_commit)
+        return upload.run(itertools.chain(head, parts))
 
 
 def copy(
@@ -311,7 +305,7 @@ class _Upload:
         bucket: where to store it
         path: path of the object
         checksum: MD5 of the content, if it is known
-        replaces: etag of the object that it may replace
+        how: what it may replace, and when it becomes visible
         is_alone: whether all uploads of the object are our own for sure
 
     """
@@ -326,16 +320,17 @@ class _Upload:
         bucket: Bucket,
         path: str,
         checksum: str | None,
-        replaces: str | None,
+        how: Write,
         *,
         is_alone: bool,
     ) -> None:
         self._bucket = bucket
         self._path = path
         self._checksum = checksum
+        self._how = how
         # Only a second fence: some storages let two uploads pass it
-        self._condition = {} if replaces == ANY else {"IfMatch": replaces}
-        if replaces is None:
+        self._condition = {} if how.replaces == ANY else {"IfMatch": how.replaces}
+        if how.replaces is None:
             self._condition = {"IfNoneMatch": "*"}
         self._is_alone = is_alone
         self._ambiguous = False
@@ -361,12 +356,7 @@ class _Upload:
                 self._digest.update(data)
             yield chunk
 
-    def run(
-        self,
-        parts: Iterator[bytes | CopiedPart],
-        num_workers: int,
-        before_commit: Callable[[], None],
-    ) -> str | None:
+    def run(self, parts: Iterator[bytes | CopiedPart]) -> str | None:
         r"""Send all parts, and make the object visible.
 
         Returns:
@@ -378,12 +368,12 @@ class _Upload:
             stored = prefetch_requests(
                 self._store,
                 enumerate(parts, start=1),
-                num_workers=num_workers,
-                ahead=num_workers + 1,
+                num_workers=self._how.num_workers,
+                ahead=self._how.num_workers + 1,
             )
             with contextlib.closing(stored):
                 etags = list(stored)
-            before_commit()
+            self._how.before_commit()
             complete = self._complete if self.source is None else self._compose
             etag = complete(etags)
         except BaseException:

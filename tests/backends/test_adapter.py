@@ -15,7 +15,7 @@ import audbackend
 import pytest
 
 import audmodel
-from audmodel.core.backend.base import ANY
+from audmodel.core.backend.objects import ANY
 from audmodel.errors import RepositoryError
 from tests.behaviour.backends import Plain
 from tests.behaviour.backends import content

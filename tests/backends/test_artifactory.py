@@ -15,8 +15,8 @@ import audmodel
 from audmodel import errors
 from audmodel.core.backend.artifactory import server as artifactory_requests
 from audmodel.core.backend.artifactory.backend import Artifactory
-from audmodel.core.backend.base import ANY
 from audmodel.core.backend.http import transfer
+from audmodel.core.backend.objects import ANY
 from tests.backends import proxy as faults
 from tests.backends.artifactory_server import ArtifactoryServer
 from tests.backends.artifactory_server import User

@@ -8,12 +8,12 @@ import threading
 import pytest
 
 from audmodel.core.backend import conditions
-from audmodel.core.backend.base import ObjectState
-from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.backend.errors import WriteUncertainError
+from audmodel.core.backend.objects import ObjectState
+from audmodel.core.backend.objects import StoredObject
 
 
 def races(data: bytes) -> bool:

@@ -15,10 +15,10 @@ import pytest
 
 from audmodel import errors
 from audmodel.core.backend.artifactory.backend import Artifactory
-from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.http import pace
 from audmodel.core.backend.http import transfer
+from audmodel.core.backend.objects import ANY
 from audmodel.core.backend.s3.backend import S3
 from tests.backends import proxy as faults
 from tests.backends.proxy import Proxy

@@ -23,10 +23,10 @@ import trustme
 from audmodel import errors
 from audmodel.core.backend.artifactory import server as artifactory_requests
 from audmodel.core.backend.artifactory.backend import Artifactory
-from audmodel.core.backend.base import ANY
 from audmodel.core.backend.http import transfer
 from audmodel.core.backend.http.backend import RemoteBackend
 from audmodel.core.backend.http.ranges import open_reader
+from audmodel.core.backend.objects import ANY
 from audmodel.core.backend.reader import TAIL
 from audmodel.core.backend.s3 import endpoint as s3_endpoint
 from audmodel.core.backend.s3.backend import S3

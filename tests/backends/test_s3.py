@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from audmodel import errors
-from audmodel.core.backend.base import ANY
 from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.http import pace
 from audmodel.core.backend.http import transfer
+from audmodel.core.backend.objects import ANY
 from audmodel.core.backend.reader import TAIL
 from audmodel.core.backend.s3 import client as s3_client
 from audmodel.core.backend.s3.backend import S3

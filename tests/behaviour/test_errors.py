@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import audmodel
-from audmodel.core.backend.base import ANY
+from audmodel.core.backend.objects import ANY
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import audmodel
-from audmodel.core.backend.base import ANY
+from audmodel.core.backend.objects import ANY
 from audmodel.core.repository import changes
 from audmodel.core.repository import registry
 from audmodel.core.uid import ModelId

@@ -17,9 +17,9 @@ import pytest
 
 import audmodel
 from audmodel.core import disk
-from audmodel.core.backend.base import ANY
-from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.filesystem import FileSystem
+from audmodel.core.backend.objects import ANY
+from audmodel.core.backend.objects import StoredObject
 from audmodel.core.repository import claim_record
 from audmodel.core.repository import claims
 from audmodel.core.repository import layout

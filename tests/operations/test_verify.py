@@ -14,7 +14,7 @@ import pytest
 
 import audmodel
 from audmodel.core import disk
-from audmodel.core.backend.base import ANY
+from audmodel.core.backend.objects import ANY
 from audmodel.core.operations import verification
 from audmodel.errors import ArchiveError
 from audmodel.errors import InvalidInputError

@@ -13,8 +13,8 @@ import pytest
 
 import audmodel
 from audmodel.core.backend import conditions
-from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.filesystem import FileSystem
+from audmodel.core.backend.objects import StoredObject
 from audmodel.core.backend.reader import FileReader
 from audmodel.core.repository import probe
 from audmodel.errors import RepositoryError

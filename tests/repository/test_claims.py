@@ -9,7 +9,7 @@ import time
 import pytest
 
 import audmodel
-from audmodel.core.backend.base import ANY
+from audmodel.core.backend.objects import ANY
 from audmodel.core.process import requests
 from audmodel.core.repository import claims
 from audmodel.core.repository import layout

@@ -12,12 +12,12 @@ import tempfile
 
 import audbackend
 
-from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import ObjectBackend
-from audmodel.core.backend.base import ObjectState
-from audmodel.core.backend.base import StoredObject
-from audmodel.core.backend.base import Write
 from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.objects import ANY
+from audmodel.core.backend.objects import ObjectState
+from audmodel.core.backend.objects import StoredObject
+from audmodel.core.backend.objects import Write
 from audmodel.core.backend.reader import FileReader
 from audmodel.core.backend.reader import ObjectReader
 from audmodel.core.ranges import Buffer

@@ -10,12 +10,12 @@ from functools import partial
 import secrets
 import threading
 
-from audmodel.core.backend.base import ANY
-from audmodel.core.backend.base import Writer
 from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.backend.errors import WriteUncertainError
+from audmodel.core.backend.objects import ANY
+from audmodel.core.backend.objects import Writer
 from audmodel.core.process.requests import prefetch_requests
 
 

@@ -9,7 +9,7 @@ from audmodel.core.errors import AudmodelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from audmodel.core.backend.base import StoredObject
+    from audmodel.core.backend.objects import StoredObject
 
 
 class RepositoryError(AudmodelError, audbackend.BackendError):  # type: ignore[misc]

@@ -22,12 +22,7 @@ import audbackend
 from audmodel.core import disk
 from audmodel.core.backend import file_copies
 from audmodel.core.backend import file_locks
-from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import ObjectBackend
-from audmodel.core.backend.base import ObjectState
-from audmodel.core.backend.base import StoredObject
-from audmodel.core.backend.base import Upload
-from audmodel.core.backend.base import Write
 from audmodel.core.backend.copies import Chunk
 from audmodel.core.backend.copies import Copying
 from audmodel.core.backend.copies import CopySource
@@ -37,6 +32,11 @@ from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.errors import WriteUncertainError
 from audmodel.core.backend.native import NativeBackend
+from audmodel.core.backend.objects import ANY
+from audmodel.core.backend.objects import ObjectState
+from audmodel.core.backend.objects import StoredObject
+from audmodel.core.backend.objects import Upload
+from audmodel.core.backend.objects import Write
 from audmodel.core.backend.reader import FileReader
 from audmodel.core.backend.reader import ObjectReader
 from audmodel.core.ranges import Buffer

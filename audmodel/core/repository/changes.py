@@ -17,8 +17,8 @@ from audmodel.core.yaml import document
 
 if TYPE_CHECKING:
     from audmodel.core.backend.base import ObjectBackend
-    from audmodel.core.backend.base import StoredObject
     from audmodel.core.backend.errors import RepositoryError
+    from audmodel.core.backend.objects import StoredObject
 
 
 # Attempts to change an object that other processes change at the same time

@@ -19,10 +19,10 @@ import threading
 import time
 
 from audmodel.core.backend.base import ObjectBackend
-from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import WriteUncertainError
+from audmodel.core.backend.objects import StoredObject
 from audmodel.core.errors import PublishConflictError
 from audmodel.core.process.requests import GRACE
 from audmodel.core.process.requests import Requests

@@ -21,8 +21,8 @@ from functools import partial
 import logging
 
 from audmodel.core.backend import conditions
-from audmodel.core.backend.base import Upload
 from audmodel.core.backend.errors import RepositoryError
+from audmodel.core.backend.objects import Upload
 from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.errors import PublishConflictError
 from audmodel.core.repository import claim_record

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import secrets
 
 from audmodel.core.backend import conditions
-from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.conditions import Check
 from audmodel.core.backend.copies import Copying
 from audmodel.core.backend.copies import CopySource
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import WrongCopyError
+from audmodel.core.backend.objects import ANY
 from audmodel.core.backend.reader import TAIL
 from audmodel.core.errors import AudmodelError
 from audmodel.core.repository import layout

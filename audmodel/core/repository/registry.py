@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from audmodel.core.backend.base import ObjectBackend
-    from audmodel.core.backend.base import StoredObject
+    from audmodel.core.backend.objects import StoredObject
     from audmodel.core.backend.reader import ObjectReader
 
 

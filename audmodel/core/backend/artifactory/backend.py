@@ -20,9 +20,6 @@ from audmodel.core.backend.artifactory.server import LARGEST_JSON
 from audmodel.core.backend.artifactory.server import MIB
 from audmodel.core.backend.artifactory.server import Checksums
 from audmodel.core.backend.artifactory.server import Server
-from audmodel.core.backend.base import ObjectState
-from audmodel.core.backend.base import StoredObject
-from audmodel.core.backend.base import Write
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.host import without_login
 from audmodel.core.backend.http import credentials
@@ -33,6 +30,9 @@ from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import server_time
 from audmodel.core.backend.http.urls import server
+from audmodel.core.backend.objects import ObjectState
+from audmodel.core.backend.objects import StoredObject
+from audmodel.core.backend.objects import Write
 from audmodel.core.errors import ConfigurationError
 from audmodel.core.ranges import Buffer
 

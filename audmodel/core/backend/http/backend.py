@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import contextlib
 from contextlib import contextmanager
 
-from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import DamagedObjectError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.http.ranges import RemoteReader
@@ -17,6 +16,7 @@ from audmodel.core.backend.http.store import ObjectResponse
 from audmodel.core.backend.http.store import Store
 from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.native import NativeBackend
+from audmodel.core.backend.objects import StoredObject
 from audmodel.core.backend.reader import ObjectReader
 from audmodel.core.damage import Damage
 from audmodel.core.process.requests import prefetch_requests

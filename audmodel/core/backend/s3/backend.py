@@ -12,12 +12,7 @@ import hashlib
 import re
 from typing import Any
 
-from audmodel.core.backend.base import ANY
 from audmodel.core.backend.base import ObjectBackend
-from audmodel.core.backend.base import ObjectState
-from audmodel.core.backend.base import StoredObject
-from audmodel.core.backend.base import Upload
-from audmodel.core.backend.base import Write
 from audmodel.core.backend.copies import Chunk
 from audmodel.core.backend.copies import Copying
 from audmodel.core.backend.copies import CopySource
@@ -29,6 +24,11 @@ from audmodel.core.backend.http.backend import RemoteBackend
 from audmodel.core.backend.http.store import ObjectResponse
 from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import server_time
+from audmodel.core.backend.objects import ANY
+from audmodel.core.backend.objects import ObjectState
+from audmodel.core.backend.objects import StoredObject
+from audmodel.core.backend.objects import Upload
+from audmodel.core.backend.objects import Write
 from audmodel.core.backend.s3 import copying as s3_copying
 from audmodel.core.backend.s3 import endpoint as s3_endpoint
 from audmodel.core.backend.s3 import upload as s3_upload

@@ -8,9 +8,6 @@ import secrets
 from urllib.parse import urlsplit
 
 from audmodel.core.backend import conditions
-from audmodel.core.backend.base import ANY
-from audmodel.core.backend.base import ObjectState
-from audmodel.core.backend.base import StoredObject
 from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import UnprotectedRepositoryError
@@ -18,6 +15,9 @@ from audmodel.core.backend.errors import WriteUncertainError
 from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import uncertain
+from audmodel.core.backend.objects import ANY
+from audmodel.core.backend.objects import ObjectState
+from audmodel.core.backend.objects import StoredObject
 from audmodel.core.backend.s3 import verdicts
 from audmodel.core.backend.s3.requests import WRITE_ID
 from audmodel.core.backend.s3.requests import Bucket

@@ -12,12 +12,12 @@ import contextlib
 import logging
 
 from audmodel.core.backend import conditions
-from audmodel.core.backend.base import ANY
 from audmodel.core.backend.copies import Copying
 from audmodel.core.backend.copies import CopySource
 from audmodel.core.backend.errors import CopyRefusedError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import WrongCopyError
+from audmodel.core.backend.objects import ANY
 from audmodel.core.backend.s3 import verdicts
 from audmodel.core.backend.s3.conditions import ConditionalWrites
 from audmodel.core.backend.s3.parts import CopiedPart

@@ -12,9 +12,6 @@ import logging
 import secrets
 from typing import Any
 
-from audmodel.core.backend.base import ANY
-from audmodel.core.backend.base import Upload
-from audmodel.core.backend.base import Write
 from audmodel.core.backend.copies import Chunk
 from audmodel.core.backend.copies import CopyableChunk
 from audmodel.core.backend.copies import CopySource
@@ -26,6 +23,9 @@ from audmodel.core.backend.errors import WriteUncertainError
 from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import uncertain
+from audmodel.core.backend.objects import ANY
+from audmodel.core.backend.objects import Upload
+from audmodel.core.backend.objects import Write
 from audmodel.core.backend.s3 import responses as s3_responses
 from audmodel.core.backend.s3.parts import MIB
 from audmodel.core.backend.s3.parts import PART_SIZE

@@ -424,6 +424,13 @@ class ObjectBackend(abc.ABC):
             WriteUncertainError: if it may be written later
 
         """
+        how = Write(None, num_workers, before_commit, replaces, new_etag)
+        return self._copy_object(path, source, origin, how)
+
+    def _copy_object(
+        self, path: str, source: CopySource, origin: ObjectBackend, how: Write
+    ) -> str | None:
+        r"""Do what :meth:`copy_object` does."""
         raise CopyRefusedError("The storage copies nothing from other repositories.")
 
     def write_requests(self, size: int) -> int:

@@ -246,16 +246,8 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
             copies = file_copies.FileCopies(fd, self._root)
             return self._store(path, chunks, copies.write, how)
 
-    def copy_object(  # noqa: D102
-        self,
-        path: str,
-        source: CopySource,
-        origin: ObjectBackend,
-        *,
-        num_workers: int = 1,
-        before_commit: Callable[[], None] = lambda: None,
-        replaces: str | None = ANY,
-        new_etag: bool = False,
+    def _copy_object(
+        self, path: str, source: CopySource, origin: ObjectBackend, how: Write
     ) -> str | None:
         if not isinstance(origin, FileSystem):
             raise CopyRefusedError("The other repository is in no folder.")
@@ -266,13 +258,8 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
                 raise CopyRefusedError(
                     f"'{self._root}' shares no blocks with the other repository."
                 )
-            return self._store(
-                path,
-                [(fd, source.size)],
-                file_copies.write_file,
-                before_commit,
-                replaces,
-            )
+            content = [(fd, source.size)]
+            return self._store(path, content, file_copies.write_file, how)
 
     @contextmanager
     def source(self, source: CopySource) -> Iterator[int | None]:

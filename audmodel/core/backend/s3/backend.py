@@ -31,10 +31,13 @@ from audmodel.core.backend.objects import Upload
 from audmodel.core.backend.objects import Write
 from audmodel.core.backend.s3 import copying as s3_copying
 from audmodel.core.backend.s3 import endpoint as s3_endpoint
+from audmodel.core.backend.s3 import multipart
 from audmodel.core.backend.s3 import upload as s3_upload
 from audmodel.core.backend.s3.conditions import ConditionalWrites
 from audmodel.core.backend.s3.parts import PART_SIZE
 from audmodel.core.backend.s3.parts import CopiedPart
+from audmodel.core.backend.s3.parts import num_requests
+from audmodel.core.backend.s3.parts import num_requests_of
 from audmodel.core.backend.s3.parts import parts_of
 from audmodel.core.backend.s3.requests import CHECKSUM
 from audmodel.core.backend.s3.requests import OWNER
@@ -161,16 +164,8 @@ class S3(RemoteBackend):
             s3_copying.refused(self._store, source)
             raise
 
-    def copy_object(  # noqa: D102
-        self,
-        path: str,
-        source: CopySource,
-        origin: ObjectBackend,
-        *,
-        num_workers: int = 1,
-        before_commit: Callable[[], None] = lambda: None,
-        replaces: str | None = ANY,
-        new_etag: bool = False,
+    def _copy_object(
+        self, path: str, source: CopySource, origin: ObjectBackend, how: Write
     ) -> str | None:
         if not (isinstance(origin, S3) and self._shares_server(origin)):
             raise CopyRefusedError("The buckets are not on one server.")
@@ -179,16 +174,8 @@ class S3(RemoteBackend):
         source = dataclasses.replace(source, bucket=origin.repository)
         if self.copying(source) is Copying.NOTHING:
             raise CopyRefusedError(f"'{self._store.endpoint.url}' copies nothing.")
-        return s3_upload.copy(
-            self._store,
-            path,
-            source,
-            num_workers=num_workers,
-            checksum=origin.known_checksum(source.path),
-            before_commit=before_commit,
-            replaces=replaces,
-            new_etag=new_etag,
-        )
+        checksum = origin.known_checksum(source.path)
+        return s3_upload.copy(self._store, path, source, how, checksum=checksum)
 
     def known_checksum(self, path: str) -> str | None:
         r"""MD5 of an object, if it is stored beside it.
@@ -220,7 +207,7 @@ class S3(RemoteBackend):
         return self.etag_of(data) if done else None
 
     def write_requests(self, size: int) -> int:  # noqa: D102
-        return s3_upload.num_requests(size)
+        return num_requests(size)
 
     def compose_requests(  # noqa: D102
         self, chunks: Iterable[Chunk]
@@ -229,13 +216,13 @@ class S3(RemoteBackend):
             0 if isinstance(part, CopiedPart) else len(part)
             for part in parts_of(chunks)
         ]
-        return sum(sizes), s3_upload.num_requests_of(len(sizes))
+        return sum(sizes), num_requests_of(len(sizes))
 
     def list_uploads(self, prefix: str) -> list[Upload]:  # noqa: D102
-        return s3_upload.uploads(self._store, prefix)
+        return multipart.uploads(self._store, prefix)
 
     def abort_upload(self, upload: Upload) -> None:  # noqa: D102
-        s3_upload.abort(self._store, upload.path, upload.id)
+        multipart.abort(self._store, upload.path, upload.id)
 
     def _list(self, folder: str, what: str, **arguments: Any) -> Iterator[Any]:
         token: dict[str, str] = {}

@@ -20,12 +20,12 @@ from audmodel.core.backend.errors import WrongCopyError
 from audmodel.core.backend.objects import ANY
 from audmodel.core.backend.s3 import verdicts
 from audmodel.core.backend.s3.conditions import ConditionalWrites
+from audmodel.core.backend.s3.multipart import abort
+from audmodel.core.backend.s3.multipart import copy_part
 from audmodel.core.backend.s3.parts import CopiedPart
 from audmodel.core.backend.s3.requests import Bucket
 from audmodel.core.backend.s3.requests import key_of
 from audmodel.core.backend.s3.requests import md5
-from audmodel.core.backend.s3.upload import abort
-from audmodel.core.backend.s3.upload import copy_part
 from audmodel.core.process.shared import Shared
 
 

@@ -110,6 +110,37 @@ def copied_parts(size: int, smallest: int = PART_SIZE) -> Iterator[CopiedPart]:
         start, number = stop, number + 1
 
 
+def num_requests(size: int) -> int:
+    r"""Number of requests that store an object.
+
+    Args:
+        size: size of the object in bytes
+
+    Returns:
+        number of requests if nothing goes wrong
+
+    """
+    parts = 0
+    while size > 0:
+        size -= part_size(parts)
+        parts += 1
+    return num_requests_of(parts)
+
+
+def num_requests_of(parts: int) -> int:
+    r"""Number of requests that store an object.
+
+    Args:
+        parts: number of its parts
+
+    Returns:
+        number of requests if nothing goes wrong
+
+    """
+    # An upload in parts is begun and completed, and the object gets its checksum
+    return parts + 3 if parts > 1 else 1
+
+
 class _Division:
     r"""Parts of an object, as far as they are known.
 

@@ -15,7 +15,6 @@ from typing import Any
 from audmodel.core.backend.copies import Chunk
 from audmodel.core.backend.copies import CopyableChunk
 from audmodel.core.backend.copies import CopySource
-from audmodel.core.backend.errors import CopyError
 from audmodel.core.backend.errors import CopyRefusedError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryUnreachableError
@@ -24,14 +23,15 @@ from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import uncertain
 from audmodel.core.backend.objects import ANY
-from audmodel.core.backend.objects import Upload
 from audmodel.core.backend.objects import Write
 from audmodel.core.backend.s3 import responses as s3_responses
+from audmodel.core.backend.s3.multipart import abort
+from audmodel.core.backend.s3.multipart import copy_part
+from audmodel.core.backend.s3.multipart import uploads
 from audmodel.core.backend.s3.parts import MIB
 from audmodel.core.backend.s3.parts import PART_SIZE
 from audmodel.core.backend.s3.parts import CopiedPart
 from audmodel.core.backend.s3.parts import copied_parts
-from audmodel.core.backend.s3.parts import part_size
 from audmodel.core.backend.s3.parts import parts_of
 from audmodel.core.backend.s3.requests import CHECKSUM
 from audmodel.core.backend.s3.requests import OWNER
@@ -48,8 +48,6 @@ from audmodel.core.process.requests import prefetch_requests
 logger = logging.getLogger("audmodel")
 
 _QUOTE = '"'
-# Attempts to remove parts, of which one may still be on its way
-_ABORTS = 5
 # Objects up to this size get their checksum added once it is known
 AMEND_SIZE = 1024 * MIB
 
@@ -114,12 +112,9 @@ def copy(
     bucket: Bucket,
     path: str,
     source: CopySource,
+    how: Write,
     *,
-    num_workers: int,
     checksum: str | None,
-    before_commit: Callable[[], None],
-    replaces: str | None,
-    new_etag: bool,
 ) -> str | None:
     r"""Let the storage copy an object.
 
@@ -127,11 +122,8 @@ def copy(
         bucket: where to store it
         path: path of the object
         source: object to copy, of more than 5 MiB
-        num_workers: number of parts that are copied at the same time
+        how: what it may replace, and when it becomes visible
         checksum: MD5 of the content, if it is known
-        before_commit: called right before the object becomes visible
-        replaces: see :func:`store`
-        new_etag: see :func:`store`
 
     Returns:
         etag of the object, ``None`` if another one is there
@@ -142,160 +134,11 @@ def copy(
         WriteUncertainError: if it may be stored later
 
     """
-    upload = _Upload(bucket, path, checksum, replaces, is_alone=True)
+    upload = _Upload(bucket, path, checksum, how, is_alone=True)
     upload.source = source
     upload.may_amend = False
-    smallest = PART_SIZE + (secrets.randbelow(MIB) if new_etag else 0)
-    parts = copied_parts(source.size, smallest)
-    return upload.run(parts, num_workers, before_commit)
-
-
-def copy_part(
-    bucket: Bucket,
-    source: CopySource,
-    part: CopiedPart,
-    **upload: Any,
-) -> str:
-    r"""Let the storage copy a part of an upload.
-
-    Args:
-        bucket: where both objects are
-        source: object to copy from
-        part: which bytes
-        upload: key and ID of the upload, and number of the part
-
-    Returns:
-        etag of the part
-
-    Raises:
-        CopyError: if it is not copied, or another etag shows
-            that it has other bytes
-
-    """
-    try:
-        response = bucket.require(
-            "copy",
-            source.path,
-            "upload_part_copy",
-            CopySource={
-                "Bucket": source.bucket or bucket.name,
-                "Key": key_of(source.path),
-            },
-            CopySourceRange=f"bytes={part.start}-{part.stop - 1}",
-            CopySourceIfMatch=source.etag,
-            **upload,
-        )
-    except RepositoryUnreachableError as error:
-        raise CopyError(str(error), error) from error
-    except RepositoryError as error:
-        raise CopyRefusedError(str(error), error) from error
-    etag = str(response["CopyPartResult"].get("ETag", ""))
-    if part.md5 is not None and etag.strip(_QUOTE) != part.md5:
-        raise CopyError(
-            f"Could not copy '{bucket.url(source.path)}': bytes {part.start} to "
-            f"{part.stop - 1} are not what they should be, as their etag shows."
-        )
-    return etag
-
-
-def uploads(bucket: Bucket, prefix: str) -> list[Upload]:
-    r"""Multipart uploads that were begun and not completed.
-
-    Args:
-        bucket: where to look
-        prefix: what their paths begin with
-
-    Raises:
-        RepositoryError: if they cannot be listed
-
-    """
-    found = []
-    marker: dict[str, str] = {}
-    while True:
-        response = bucket.require(
-            "list",
-            prefix,
-            "list_multipart_uploads",
-            Prefix=key_of(prefix),
-            **marker,
-        )
-        found += [
-            Upload(f"/{entry['Key']}", entry["UploadId"], entry["Initiated"])
-            for entry in response.get("Uploads", [])
-        ]
-        following = {
-            "KeyMarker": response.get("NextKeyMarker", ""),
-            "UploadIdMarker": response.get("NextUploadIdMarker", ""),
-        }
-        # A server that gives the same page again ends the listing
-        if not response.get("IsTruncated") or following == marker:
-            return found
-        marker = following
-
-
-def abort(bucket: Bucket, path: str, upload: str) -> None:
-    r"""Abort a multipart upload, and remove its parts.
-
-    A part that is just being stored may remain,
-    so this is repeated until none is left.
-
-    Args:
-        bucket: where they are
-        path: path of the object
-        upload: ID of the upload
-
-    Raises:
-        RepositoryError: if they cannot be removed
-
-    """
-    arguments = {"Key": key_of(path), "UploadId": upload}
-    what = f"Could not remove the parts of '{bucket.url(path)}'"
-    for _ in range(_ABORTS):
-        try:
-            bucket.send("abort_multipart_upload", **arguments)
-        except RequestError as failure:
-            # It may be gone by now
-            if s3_responses.code_of(failure.cause) == "NoSuchUpload":
-                return
-            raise failure.error(what) from failure
-        try:
-            parts = bucket.send("list_parts", **arguments).get("Parts")
-        except RequestError:
-            return  # the credentials may not permit it
-        if not parts:
-            return
-    raise RepositoryError(f"{what}: the server does not delete them.")
-
-
-def num_requests(size: int) -> int:
-    r"""Number of requests that store an object.
-
-    Args:
-        size: size of the object in bytes
-
-    Returns:
-        number of requests if nothing goes wrong
-
-    """
-    parts = 0
-    while size > 0:
-        size -= part_size(parts)
-        parts += 1
-    return num_requests_of(parts)
-
-
-def num_requests_of(parts: int) -> int:
-    r"""Number of requests that store an object.
-
-    Args:
-        parts: number of its parts
-
-    Returns:
-        number of requests if nothing goes wrong
-
-    """
-    # An upload in parts is begun and completed, and the object gets its checksum
-    return parts + 3 if parts > 1 else 1
+    smallest = PART_SIZE + (secrets.randbelow(MIB) if how.new_etag else 0)
+    return upload.run(copied_parts(source.size, smallest))
 
 
 class _Upload:

@@ -22,12 +22,7 @@ class Damage:
         self._seen: list[object] = []
 
     def add(self, what: object) -> None:
-        r"""Take note of what arrived.
-
-        Args:
-            what: tells one damage from another
-
-        """
+        r"""Take note of what arrived."""
         self._seen.append(what)
 
     @property
@@ -58,9 +53,6 @@ def until_intact(
         attempt: fetches and verifies them
         renew: called before they are fetched again
         content: tells one damage from another, apart from the error
-
-    Returns:
-        result of ``attempt``
 
     Raises:
         ArchiveError: if they are damaged each time,

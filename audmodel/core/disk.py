@@ -59,9 +59,6 @@ _ADVICE_BY_NUMBER = {
 def advice(error: BaseException) -> str:
     r"""What to do about an error of a file system.
 
-    Args:
-        error: what the operating system said
-
     Returns:
         sentence with a space in front, empty if the error speaks for itself
 
@@ -104,13 +101,7 @@ def sync_open_folder(fd: int) -> None:
 
 
 def sync_names(path: str, top: str) -> None:
-    r"""Make the names of a folder and of those above it durable.
-
-    Args:
-        path: folder
-        top: folder above it at which to stop
-
-    """
+    r"""Make the names of a folder and of those above it durable."""
     parent = os.path.abspath(path)
     while parent not in (os.path.abspath(top), os.sep):
         parent = os.path.dirname(parent)
@@ -126,25 +117,13 @@ def is_shared(path: str, mounts: str = "/proc/self/mountinfo") -> bool:
         path: path of a folder
         mounts: path of a file as described in :manpage:`proc(5)`
 
-    Returns:
-        whether it is known to be on a network file system
-
     """
     kind, _ = _mount(path, mounts)
     return kind in _SHARED or kind.partition(".")[0] == "fuse"
 
 
 def has_server_copies(path: str, mounts: str = "/proc/self/mountinfo") -> bool:
-    r"""Whether the server of a file system copies bytes from file to file.
-
-    Args:
-        path: path of a folder
-        mounts: path of a file as described in :manpage:`proc(5)`
-
-    Returns:
-        whether it is known to do so
-
-    """
+    r"""Whether the server of a file system copies bytes from file to file."""
     kind, options = _mount(path, mounts)
     return kind in _SMB or (kind == "nfs4" and "vers=4.2" in options)
 
@@ -176,10 +155,6 @@ def open_file(path: str, flags: int) -> int:
 
 def link(source: str, target: str) -> bool:
     r"""Give a file another name, which must not exist.
-
-    Args:
-        source: path of the file
-        target: one more path for it
 
     Returns:
         whether the file system can

@@ -87,12 +87,7 @@ def _matches(names: Collection[str], pattern: str) -> set[str]:
 
 
 def listed(names: Sequence[str]) -> str:
-    r"""Some names, for messages.
-
-    Returns:
-        the first of them
-
-    """
+    r"""The first of some names, for messages."""
     shown = ", ".join(repr(name[:100]) for name in names[:_SHOWN])
     more = len(names) - _SHOWN
     return f"{shown}, and {more} more" if more > 0 else shown

@@ -12,10 +12,6 @@ _CUTOFF = 0.7
 def did_you_mean(text: str, known: Iterable[str]) -> str:
     r"""Question to add to a message about something that does not exist.
 
-    Args:
-        text: what a user wrote
-        known: what exists
-
     Returns:
         question with a space in front,
         empty if nothing is similar

@@ -124,9 +124,6 @@ def check_alias(name: str) -> None:
 def check_version(version: str) -> None:
     r"""Raise an error if a string is not a version.
 
-    Args:
-        version: version of a model
-
     Raises:
         TypeError: if ``version`` is not a string
         InvalidInputError: if ``version`` is not a semantic version
@@ -254,9 +251,6 @@ def legacy_id(
         version: version of the model
         subgroup: subgroup of the model
         private: whether the model was in the private repository
-
-    Returns:
-        32 hexadecimal digits in five groups
 
     """
     group = "com.audeering.models" + (f".{subgroup}" if subgroup is not None else "")

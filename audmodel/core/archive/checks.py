@@ -17,10 +17,6 @@ from audmodel.core.errors import ArchiveError
 def check_crc(member: format.Member, crc: int) -> None:
     r"""Compare the CRC-32 of a member.
 
-    Args:
-        member: what the directory says
-        crc: CRC-32 of what arrived
-
     Raises:
         ArchiveError: if it is another one
 
@@ -54,11 +50,6 @@ def combine_crc(checksums: dict[str, int], job: MemberPart, crc: int) -> None:
 def check(expected: bytes, actual: bytes, what: str) -> None:
     r"""Compare a digest.
 
-    Args:
-        expected: what the directory says
-        actual: digest of what arrived
-        what: name of the digest
-
     Raises:
         ArchiveError: if they differ
 
@@ -69,12 +60,7 @@ def check(expected: bytes, actual: bytes, what: str) -> None:
 
 @contextlib.contextmanager
 def naming(job: Entry | MemberPart | Stream) -> Iterator[None]:
-    r"""Say in an error which file, part and bytes it is about.
-
-    Args:
-        job: job that is read inside the block
-
-    """
+    r"""Say in an error which file, part and bytes it is about."""
     try:
         yield
     except ArchiveError as error:

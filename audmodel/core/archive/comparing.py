@@ -69,12 +69,6 @@ def differences(
 ) -> list[Difference]:
     r"""Files in a folder that are not what an archive holds.
 
-    Args:
-        folder: the folder
-        files: what should be there
-        num_workers: number of threads
-        progress: called with the number of bytes that were compared
-
     Returns:
         files that are missing or differ, in the order of ``files``
 

@@ -39,13 +39,7 @@ Found = TypeVar("Found")
 
 
 class Cuts:
-    r"""Where the files of a folder are cut.
-
-    Args:
-        files: files of the folder
-        part_size: largest size of a part in bytes
-
-    """
+    r"""Where the files of a folder are cut."""
 
     def __init__(self, files: Sequence[InputFile], part_size: int) -> None:
         self._files = files

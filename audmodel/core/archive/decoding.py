@@ -22,12 +22,7 @@ from audmodel.core.ranges import Buffer
 
 
 class Content:
-    r"""Content of a member, or of a part of one.
-
-    Args:
-        job: what is read
-
-    """
+    r"""Content of a member, or of a part of one."""
 
     def __init__(self, job: Entry | MemberPart | Stream) -> None:
         self.crc = 0
@@ -79,9 +74,6 @@ class Content:
 
     def read(self, data: memoryview) -> memoryview:
         r"""Decode and verify the content in memory.
-
-        Args:
-            data: bytes of the archive that hold it
 
         Raises:
             ArchiveError: if it is damaged,

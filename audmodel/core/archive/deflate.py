@@ -38,16 +38,7 @@ _GOES_ON = "its compressed data continues after its end"
 
 
 def shrinks(samples: list[bytes], level: int) -> bool:
-    r"""Whether compressing is worth it, judged by samples.
-
-    Args:
-        samples: pieces of the content
-        level: compression level from 1 to 9
-
-    Returns:
-        ``True`` if the samples shrink enough
-
-    """
+    r"""Whether compressing is worth it, judged by samples."""
     # Head and tail of a file may shrink while all that is between grows a bit
     typical = sorted(
         (len(_isal(sample, 1, last=True)) / len(sample) for sample in samples),
@@ -129,9 +120,6 @@ class Inflater:
 
     def feed(self, data: memoryview) -> Iterator[bytes]:
         r"""Inflate the next bytes.
-
-        Args:
-            data: compressed bytes
 
         Yields:
             pieces of the content

@@ -74,12 +74,7 @@ def dry_run(
 
 
 class _Look:
-    r"""Look for what need not be fetched.
-
-    Args:
-        disk: content that is on the disk
-
-    """
+    r"""Look for what need not be fetched."""
 
     def __init__(self, disk: OnDisk) -> None:
         self._disk = disk

@@ -50,27 +50,13 @@ def local_header(member: format.Member) -> bytes:
 
 
 def local_header_length(name: str, size: int) -> int:
-    r"""Length of the header in front of the data of a member.
-
-    Args:
-        name: name of the member
-        size: size of the file in bytes
-
-    Returns:
-        length in bytes
-
-    """
+    r"""Length of the header in front of the data of a member."""
     extra = format.EXTRA.size + 16 if size >= format.ZIP64_SIZE else 0
     return format.LOCAL.size + len(name.encode("utf-8")) + extra
 
 
 def record_length(name: str) -> int:
-    r"""Largest length of the record of a member in the directory.
-
-    Returns:
-        length in bytes
-
-    """
+    r"""Largest length of the record of a member in the directory."""
     extra = 2 * format.EXTRA.size + format.INDEX.size + 3 * 8
     return format.CENTRAL.size + len(name.encode("utf-8")) + extra
 
@@ -95,9 +81,6 @@ def tail(members: Iterable[format.Member], offset: int) -> bytes:
     Args:
         members: members in the order of their position
         offset: position of the first byte after the last member
-
-    Returns:
-        rest of the archive
 
     """
     table = bytearray()

@@ -148,9 +148,6 @@ def is_right(
         buffer: what the file is read into, piece by piece
         tick: called before each piece
 
-    Returns:
-        whether it exists with the published content
-
     """
     crc = 0
     digest = blake3()

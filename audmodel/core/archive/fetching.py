@@ -64,9 +64,6 @@ class Fetcher:
             ranges: where they are fetched from at first
             use: fetches and verifies them
 
-        Returns:
-            result of ``use``
-
         Raises:
             ArchiveError: if they are damaged each time
 
@@ -88,14 +85,7 @@ class Fetcher:
         return None if fetched is None else blake3(fetched).digest()
 
     def fetch(self, ranges: Ranges, start: int, stop: int) -> memoryview:
-        r"""Range of the archive, valid until the thread asks for another buffer.
-
-        Args:
-            ranges: where it is fetched from
-            start: position of the first byte
-            stop: position of the byte after the last one
-
-        """
+        r"""Range of the archive, valid until the thread asks for another buffer."""
         self.check_not_cancelled()
         view = self._local.fetched = self.buffer(stop - start)
         ranges.readinto(start, view)

@@ -43,22 +43,12 @@ class InputFile:
 
     @classmethod
     def of(cls, name: str, path: str, status: os.stat_result) -> InputFile:
-        r"""File as it is now.
-
-        Args:
-            name: path relative to the folder, with ``'/'`` between folders
-            path: path on the disk
-            status: status of the file
-
-        """
+        r"""File as it is now, with a status that was just read."""
         executable = bool(status.st_mode & stat.S_IXUSR)
         return cls(name, path, status.st_size, _identity(status), executable)
 
     def open(self) -> int:
         r"""Open the file for reading.
-
-        Returns:
-            file descriptor
 
         Raises:
             FileChangedError: if the file is not the one that was scanned

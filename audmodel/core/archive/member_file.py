@@ -86,13 +86,6 @@ class MemberFile(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         r"""Change the position.
 
-        Args:
-            offset: number of bytes
-            whence: what they are counted from
-
-        Returns:
-            position from the start
-
         Raises:
             OSError: if the position would be negative,
                 is relative to a position that is unknown after an error,
@@ -206,13 +199,7 @@ class MemberFile(io.RawIOBase):
 
 
 class _FetchedParts:
-    r"""Parts that were read a short while ago, or will be read soon.
-
-    Args:
-        parts: the parts
-        num_workers: number of threads
-
-    """
+    r"""Parts that were read a short while ago, or will be read soon."""
 
     def __init__(self, parts: MemberParts, num_workers: int) -> None:
         self._parts = parts

@@ -26,9 +26,6 @@ _FORBIDDEN = re.compile(
 def check_names(names: Iterable[str]) -> None:
     r"""Raise an error if names cannot all be extracted to the same folder.
 
-    Args:
-        names: names of members
-
     Raises:
         ArchiveError: if a name is not allowed or occurs twice,
             is both a file and a folder,
@@ -68,9 +65,6 @@ def check_names(names: Iterable[str]) -> None:
 def check_name(name: str) -> None:
     r"""Raise an error if a name could leave the folder it is extracted to.
 
-    Args:
-        name: name of a member
-
     Raises:
         ArchiveError: if the name is absolute,
             has empty parts, ``'.'`` or ``'..'``,
@@ -93,9 +87,6 @@ def find_collisions(names: Iterable[str]) -> Iterator[tuple[str, str]]:
 
     These are names of files or folders that differ only in case,
     or in the composition of Unicode characters.
-
-    Args:
-        names: names of members
 
     Yields:
         pairs of paths

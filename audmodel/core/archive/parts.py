@@ -38,10 +38,6 @@ def has_parts(member: format.Member) -> bool:
 
     A small one is a single part.
     A large one without index is verified when all of it has arrived.
-
-    Returns:
-        whether its parts can be read
-
     """
     if member.index is not None:
         return True
@@ -97,9 +93,6 @@ class MemberParts:
         It is fetched again if it is damaged.
 
         May be called by several threads at once.
-
-        Returns:
-            bytes of the file
 
         Raises:
             ArchiveError: if the part is damaged

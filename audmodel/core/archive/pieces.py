@@ -48,21 +48,12 @@ def part_key(method: int, part: tuple[int, int, bytes], *, last: bool) -> bytes:
         last: whether it is the last one of the file,
             with which a deflate stream ends
 
-    Returns:
-        key
-
     """
     return _KEY.pack(method, last and method == format.DEFLATED, *part)
 
 
 class KnownPieces:
-    r"""Where an archive has its pieces.
-
-    Args:
-        directory: directory of the archive
-        limit: largest number of pieces that are remembered
-
-    """
+    r"""Where an archive has its pieces."""
 
     def __init__(self, directory: format.Directory, limit: int = _LIMIT) -> None:
         self._first: dict[bytes, int] = {}
@@ -79,9 +70,6 @@ class KnownPieces:
 
         If there are several, it is the one after the piece that was found last,
         so that pieces that are one after the other are found as such.
-
-        Args:
-            piece: piece of another archive
 
         Returns:
             position of its first byte, ``None`` if the archive does not have it

@@ -127,16 +127,7 @@ def plan(directory: format.Directory, only: Container[str] | None = None) -> lis
 
 
 def split(jobs: list[Job], most: int) -> list[Job]:
-    r"""Let no request bring too many files.
-
-    Args:
-        jobs: jobs
-        most: largest number of files in a job
-
-    Returns:
-        jobs of the same files
-
-    """
+    r"""Let no request bring too many files."""
     smaller: list[Job] = []
     for job in jobs:
         if isinstance(job, Span):
@@ -243,12 +234,7 @@ def batches(
 
 
 def stream_workers(jobs: list[Job], num_workers: int) -> int:
-    r"""Number of workers that fetch each large member without index.
-
-    Returns:
-        number of workers, at least one
-
-    """
+    r"""Number of workers that fetch each large member without index."""
     num_streams = sum(isinstance(job, Stream) for job in jobs)
     return max(1, num_workers // max(1, num_streams))
 

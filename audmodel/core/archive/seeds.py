@@ -73,10 +73,6 @@ def offered(
 ) -> Iterator[tuple[bytes, format.Member, int]]:
     r"""Parts that another archive has too.
 
-    Args:
-        directory: directory of the other archive
-        wanted: digests of parts
-
     Yields:
         digest, member that has the part, and position of the part in the file
 
@@ -92,11 +88,6 @@ def fill(seed: Seed, digest: bytes, view: memoryview) -> bool:
     r"""Fill a buffer with the bytes of a part, if they are still there.
 
     The file may have been changed, replaced or removed.
-
-    Args:
-        seed: where they may be
-        digest: digest of the bytes
-        view: buffer with the length of the part
 
     Returns:
         whether the buffer holds the bytes that the digest stands for

@@ -75,10 +75,6 @@ def find(name: str, file: Window) -> Iterator[Range]:
 def external(name: str, file: Window) -> Iterator[tuple[str, Range]]:
     r"""Tensors of an ONNX model that are in other files.
 
-    Args:
-        name: name of the file that holds the model
-        file: its content
-
     Yields:
         name of the other file, and where the tensor is in it
 

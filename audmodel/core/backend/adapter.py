@@ -66,10 +66,6 @@ class _Adapter(ObjectBackend):
     Creating and replacing check first and write then,
     which is not atomic:
     of several concurrent publishers, the last one wins.
-
-    Args:
-        backend: backend that was opened
-
     """
 
     no_conditional_writes = (

@@ -85,13 +85,6 @@ class ObjectBackend(abc.ABC):
     def read_damaged(self, path: str, limit: int) -> StoredObject | None:
         r"""Content of a small object that is to be replaced, damaged or not.
 
-        Args:
-            path: path of the object
-            limit: largest size in bytes
-
-        Returns:
-            the object, or ``None`` if there is none
-
         Raises:
             RepositoryError: if the object cannot be read,
                 or is larger than ``limit``
@@ -108,10 +101,6 @@ class ObjectBackend(abc.ABC):
     def create_object(self, path: str, data: bytes) -> bool:
         r"""Create a small object if it is absent, as one step.
 
-        Args:
-            path: path of the object
-            data: content
-
         Returns:
             ``False`` if the object existed before
 
@@ -124,11 +113,6 @@ class ObjectBackend(abc.ABC):
     def replace_object(self, path: str, data: bytes, etag: str) -> bool:
         r"""Replace a small object if it is unchanged, as one step.
 
-        Args:
-            path: path of the object
-            data: content
-            etag: etag of the content that is to be replaced
-
         Returns:
             ``False`` if the object changed or vanished in the meantime
 
@@ -140,9 +124,6 @@ class ObjectBackend(abc.ABC):
     @abc.abstractmethod
     def stat_object(self, path: str) -> ObjectState | None:
         r"""State of an object.
-
-        Args:
-            path: path of the object
 
         Returns:
             state, or ``None`` if there is no such object
@@ -191,15 +172,7 @@ class ObjectBackend(abc.ABC):
         """
 
     def etag_of(self, data: bytes) -> str:
-        r"""Etag that a small object probably has.
-
-        Args:
-            data: content of the object
-
-        Returns:
-            etag
-
-        """
+        r"""Etag that a small object probably has."""
         return hashlib.sha256(data).hexdigest()
 
     def may_be_same(self, etag: str, other: str) -> bool:
@@ -434,22 +407,11 @@ class ObjectBackend(abc.ABC):
         raise CopyRefusedError("The storage copies nothing from other repositories.")
 
     def write_requests(self, size: int) -> int:
-        r"""Number of requests that it takes to write an object.
-
-        Args:
-            size: size of the object in bytes
-
-        Returns:
-            number of requests if nothing goes wrong
-
-        """
+        r"""Number of requests that it takes to write an object."""
         return 1
 
     def compose_requests(self, chunks: Iterable[Chunk]) -> tuple[int, int]:
         r"""What it takes to write an object with :meth:`compose_object`.
-
-        Args:
-            chunks: content, in order
 
         Returns:
             number of bytes to send,
@@ -490,9 +452,6 @@ class ObjectBackend(abc.ABC):
     @abc.abstractmethod
     def object_url(self, path: str) -> str:
         r"""Location of an object.
-
-        Args:
-            path: path of the object
 
         Returns:
             URL, or path on the file system

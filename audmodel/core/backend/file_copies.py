@@ -37,9 +37,6 @@ def pays(source: int, folder: str) -> bool:
         source: file descriptor of a file of at least a block
         folder: folder of the new file
 
-    Returns:
-        whether to copy
-
     """
     return disk.has_server_copies(folder) or _clones(source, folder)
 
@@ -76,10 +73,6 @@ class FileCopies:
 
     def write(self, fd: int, chunk: Chunk) -> None:
         r"""Write a chunk at the end of a file, and copy it if that is possible.
-
-        Args:
-            fd: file descriptor of the file, which is at its end
-            chunk: bytes
 
         Raises:
             OSError: if it cannot be written
@@ -140,10 +133,6 @@ def write_file(fd: int, source: tuple[int, int]) -> None:
 
 def write(fd: int, data: bytes | bytearray | memoryview) -> None:
     r"""Write all bytes.
-
-    Args:
-        fd: file descriptor of a file
-        data: bytes
 
     Raises:
         OSError: if they cannot be written

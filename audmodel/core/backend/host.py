@@ -8,9 +8,6 @@ def without_login(host: str) -> str:
 
     This part may be a secret, and hosts are shown, logged and pickled.
 
-    Args:
-        host: host name, or URL
-
     Returns:
         host, with asterisks in place of what stood before it
 

@@ -55,10 +55,6 @@ class ObjectReader(abc.ABC):
 
         May be called by several threads at once.
 
-        Args:
-            offset: position in the object in bytes
-            view: buffer, filled as a whole
-
         Raises:
             RepositoryError: if the bytes cannot be read
 
@@ -73,10 +69,6 @@ class ObjectReader(abc.ABC):
         A storage may send them in one go.
         Any other ones can be read as well.
 
-        Args:
-            start: position of the first byte
-            stop: position behind the last byte
-
         Yields:
             gives the bytes, to one thread
 
@@ -84,13 +76,7 @@ class ObjectReader(abc.ABC):
         yield self
 
     def copy_tail(self, offset: int, view: memoryview) -> bool:
-        r"""Fill a buffer from the tail of the object, if it holds the bytes.
-
-        Args:
-            offset: position in the object in bytes
-            view: buffer, filled as a whole
-
-        """
+        r"""Fill a buffer from the tail of the object, if it holds the bytes."""
         tail = self.tail
         start = offset - (self.size - len(tail))
         if not tail or start < 0:
@@ -120,10 +106,6 @@ class ObjectReader(abc.ABC):
 
     def read(self, offset: int, length: int) -> bytearray:
         r"""Bytes from an offset on.
-
-        Args:
-            offset: position in the object in bytes
-            length: number of bytes
 
         Raises:
             RepositoryError: if the bytes cannot be read

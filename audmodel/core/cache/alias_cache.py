@@ -47,10 +47,6 @@ def recall(root: str, name: Alias | ShortId) -> ModelId | None:
     A short ID that was never resolved
     is resolved to the latest version in the cache.
 
-    Args:
-        root: cache folder
-        name: alias or short ID
-
     Returns:
         model, or ``None`` if it is not known
 

@@ -64,9 +64,6 @@ class Copy:
     def read(self, limit: int) -> bytes | None:
         r"""Content of the file.
 
-        Args:
-            limit: largest size in bytes
-
         Returns:
             content, or ``None`` if there is none that can be read
 
@@ -74,12 +71,7 @@ class Copy:
         return self._folder.read(self._name, limit)
 
     def keep(self, content: bytes) -> None:
-        r"""Replace the file, as one step, if it differs.
-
-        Args:
-            content: new content
-
-        """
+        r"""Replace the file, as one step, if it differs."""
         if self.read(len(content)) != content:
             with contextlib.suppress(OSError), self._lock():
                 self._folder.replace(self._name, content)

@@ -54,9 +54,6 @@ class Found:
 def find(root: str) -> list[Found]:
     r"""Everything that a cache holds of models.
 
-    Args:
-        root: cache folder
-
     Returns:
         folders, in the order of the IDs of their models
 
@@ -210,9 +207,6 @@ def prune(
 
 def remove(found: Found) -> None:
     r"""Remove files of a model that no process is loading.
-
-    Args:
-        found: folder that holds them
 
     Raises:
         CacheBusyError: if a process is loading the model

@@ -96,10 +96,6 @@ class Marker:
     def write(self, folder: Folder, files: Iterable[tuple[str, int, int]]) -> None:
         r"""Write the marker of a model, before the model becomes visible.
 
-        Args:
-            folder: where the model is
-            files: name, size and CRC-32 of all files
-
         Raises:
             OSError: if it cannot be written
 

@@ -19,9 +19,6 @@ _MAX_HEADER = 64 * 1024
 def versions(entry: CacheEntry) -> Iterator[CacheEntry]:
     r"""Other versions of a model of which the cache keeps the directory.
 
-    Args:
-        entry: place of the model
-
     Yields:
         places, that of the latest version first.
         Files may be missing

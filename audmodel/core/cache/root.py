@@ -10,16 +10,7 @@ from audmodel.core.errors import DiskFullError
 
 
 def write_error(root: str, cause: Exception) -> CacheError:
-    r"""Error that says that a cache cannot be written to.
-
-    Args:
-        root: root folder of the cache
-        cause: what the operating system said
-
-    Returns:
-        error to raise
-
-    """
+    r"""Error that says that a cache cannot be written to."""
     number = getattr(cause, "errno", None)
     kind = DiskFullError if number in (errno.ENOSPC, errno.EDQUOT) else CacheError
     return kind(

@@ -30,6 +30,8 @@ class Expected(NamedTuple):
 class Staging:
     r"""Staging folder of a model, which no other user can enter.
 
+    Names of files have ``'/'`` between folders.
+
     Args:
         parent: folder that it is in
         name: its name
@@ -105,13 +107,7 @@ class Staging:
         )
 
     def distinguishes(self, first: str, second: str) -> bool:
-        r"""Whether two names stand for two files on this file system.
-
-        Args:
-            first: name of a file, with ``'/'`` between folders
-            second: name of another file
-
-        """
+        r"""Whether two names stand for two files on this file system."""
         folder = self.folder.folder(".names~")
         folder.make(first)
         try:
@@ -172,11 +168,6 @@ class Staging:
         and so is one that has to become executable,
         since a name of it may be outside of the cache.
 
-        Args:
-            folder: folder that the file is in
-            name: name of the file, with ``'/'`` between folders
-            executable: whether it has to be executable
-
         Returns:
             whether it is there and right,
             and need not be looked at again
@@ -194,11 +185,6 @@ class Staging:
     def copy(self, folder: Folder, name: str, *, executable: bool) -> None:
         r"""Copy a file of which something may be right.
 
-        Args:
-            folder: folder that the file is in
-            name: name of the file, with ``'/'`` between folders
-            executable: whether it has to be executable
-
         Raises:
             OSError: if the file cannot be read or written
 
@@ -209,9 +195,6 @@ class Staging:
 
     def publish(self, name: str) -> str:
         r"""Make a file visible, as one step, beside those that are there.
-
-        Args:
-            name: name of the file, with ``'/'`` between folders
 
         Raises:
             FileNotFoundError: if the folder was taken away
@@ -276,11 +259,6 @@ def _own_files(left: Iterable[Folder]) -> Iterator[tuple[Item, Folder]]:
 
 def is_reused(folder: Folder, name: str, *, executable: bool) -> bool:
     r"""Whether a load takes over a file that is right without another look.
-
-    Args:
-        folder: folder that it is in
-        name: name of the file, which exists
-        executable: whether it has to be executable
 
     Returns:
         whether it gets a second name

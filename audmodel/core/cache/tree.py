@@ -183,9 +183,6 @@ class Folder(Location):
     def open(self, name: str) -> int:
         r"""Open a regular file for reading.
 
-        Returns:
-            file descriptor
-
         Raises:
             FileNotFoundError: if there is none, or something else
 
@@ -208,9 +205,6 @@ class Folder(Location):
         Args:
             name: name of the file
             mode: permissions of a new file, of which the umask takes some
-
-        Returns:
-            file descriptor
 
         """
         with self._above(name) as (fd, last):
@@ -240,9 +234,6 @@ class Folder(Location):
             name: name of the file
             mode: permissions of a new file, regardless of the umask
 
-        Returns:
-            file descriptor
-
         """
         with self._above(name) as (fd, last):
             for _ in range(ATTEMPTS):
@@ -260,10 +251,6 @@ class Folder(Location):
 
     def read(self, name: str, limit: int) -> bytes | None:
         r"""Content of a small file.
-
-        Args:
-            name: name of the file
-            limit: largest size in bytes
 
         Returns:
             content, or ``None`` if there is no file that can be read
@@ -301,13 +288,7 @@ class Folder(Location):
                 os.fsync(file.fileno())
 
     def replace(self, name: str, content: bytes) -> None:
-        r"""Replace a small file as one step.
-
-        Args:
-            name: name of the file
-            content: new content
-
-        """
+        r"""Replace a small file as one step."""
         temporary = f"{name}~{secrets.token_hex(8)}"
         self.make()
         # A process that was killed may have left one
@@ -345,25 +326,12 @@ class Folder(Location):
                 descriptors.make(fd, part, replace=replace)
 
     def make_new(self, name: str, mode: int = 0o777) -> None:
-        r"""Make a folder that must not exist.
-
-        Args:
-            name: name of the folder
-            mode: permissions, of which the umask takes some
-
-        """
+        r"""Make a folder that must not exist."""
         with self._above(name) as (fd, last):
             os.mkdir(last, mode, dir_fd=fd)
 
     def rename(self, name: str, folder: Folder, new_name: str) -> None:
-        r"""Give a file or folder another name, as one step.
-
-        Args:
-            name: name of it
-            folder: folder that it goes to
-            new_name: name in that folder
-
-        """
+        r"""Give a file or folder another name, as one step."""
         with (
             self._above(name) as (source, old),
             folder._above(new_name) as (target, new),
@@ -385,15 +353,7 @@ class Folder(Location):
             )
 
     def copy(self, name: str, folder: Folder, new_name: str, mode: int) -> None:
-        r"""Copy the content of a file.
-
-        Args:
-            name: name of the file
-            folder: folder of the copy
-            new_name: name of the copy
-            mode: permissions of the copy, of which the umask takes some
-
-        """
+        r"""Copy the content of a file."""
         with (
             open(self.open(name), "rb", buffering=0) as source,
             open(folder.open_own(new_name, mode), "wb", buffering=0) as target,
@@ -402,13 +362,7 @@ class Folder(Location):
             shutil.copyfileobj(source, target, _PIECE)
 
     def truncate(self, name: str, size: int) -> None:
-        r"""Give a file that this user has made another size.
-
-        Args:
-            name: name of the file
-            size: size in bytes
-
-        """
+        r"""Give a file that this user has made another size."""
         with open(self.open_own(name), "wb", buffering=0) as file:
             file.truncate(size)
 

@@ -44,45 +44,24 @@ _parsed: dict[str, tuple[tuple[int, ...], format.Directory]] = {}
 
 
 def pack(data: Buffer, size: int) -> bytes:
-    r"""Content of the file that keeps the directory of an archive.
-
-    Args:
-        data: everything after the members of the archive
-        size: size of the archive in bytes
-
-    """
+    r"""Content of the file that keeps the directory of an archive."""
     body = _SIZE.pack(size) + data
     return blake3(body).digest() + body
 
 
 def is_other(entry: CacheEntry, packed: bytes) -> bool:
-    r"""Whether there is the directory of another archive.
-
-    Args:
-        entry: place of the model in the cache
-        packed: what is to be kept of an archive
-
-    """
+    r"""Whether there is the directory of another archive."""
     known = entry.index.read(_MAX_BYTES)
     return known is not None and known != packed and _body(known) is not None
 
 
 def keep(entry: CacheEntry, packed: bytes) -> None:
-    r"""Store the directory of an archive, in place of an earlier one.
-
-    Args:
-        entry: place of the model in the cache
-        packed: what is to be kept of it
-
-    """
+    r"""Store the directory of an archive, in place of an earlier one."""
     entry.index.keep(packed)
 
 
 def read(entry: CacheEntry) -> format.Directory | None:
     r"""Directory of the archive of a model, if it is in the cache.
-
-    Args:
-        entry: place of the model in the cache
 
     Returns:
         directory,
@@ -111,10 +90,6 @@ def read(entry: CacheEntry) -> format.Directory | None:
 def read_if(entry: CacheEntry, digests: Set[bytes]) -> format.Directory | None:
     r"""Directory of the archive of a model, if it has one of some parts.
 
-    Args:
-        entry: place of the model in the cache
-        digests: digests of the parts
-
     Returns:
         directory,
         or ``None`` if there is none with one of the parts, or it was damaged
@@ -135,9 +110,6 @@ def _members() -> int:
 
 def content(entry: CacheEntry) -> tuple[bytes, int] | None:
     r"""Directory of an archive in the cache, not parsed yet.
-
-    Args:
-        entry: place of the model in the cache
 
     Returns:
         everything after the members of the archive,

@@ -399,12 +399,6 @@ def replace(archive: Archive, slot: Slot, options: LoadOptions) -> None:
     r"""Load from another archive than the one that is in the cache.
 
     Files of both are never together in a folder.
-
-    Args:
-        archive: the archive
-        slot: place of the model, or of some files, whose lock is held
-        options: how to load
-
     """
     if slot is archive.entry.whole:
         slot.set_aside()
@@ -452,16 +446,6 @@ def extractor(
     r"""Extractor of members of an archive, which keeps parts that are right already.
 
     It copies those that other models in the cache have.
-
-    Args:
-        archive: the archive
-        staging: where to
-        names: names of the members
-        options: how to load
-        progress: called with the bytes that are done
-
-    Returns:
-        extractor, which has done nothing yet
 
     Raises:
         ArchiveError: if two names of files are the same for the file system

@@ -112,9 +112,6 @@ class Local:
     def slot(self, patterns: Sequence[str] | None) -> Slot | None:
         r"""Place of what is asked for.
 
-        Args:
-            patterns: which files, all of them if it is ``None``
-
         Returns:
             place that has all of it,
             or ``None`` if something has to be fetched
@@ -135,9 +132,6 @@ class Local:
     def paths(self, patterns: Sequence[str] | None) -> list[str] | None:
         r"""Paths of what is asked for, and note that it is used.
 
-        Args:
-            patterns: which files, all of them if it is ``None``
-
         Returns:
             paths, in the order of the archive if its directory is there,
             or ``None`` if something has to be fetched
@@ -155,9 +149,6 @@ class Local:
 
     def path(self, patterns: Sequence[str] | None) -> str | None:
         r"""Path of the folder of what is asked for, and note that it is used.
-
-        Args:
-            patterns: which files, all of them if it is ``None``
 
         Returns:
             path, or ``None`` if something has to be fetched
@@ -231,10 +222,6 @@ def selected(
 def absent(folder: Folder, members: Sequence[format.Member]) -> list[format.Member]:
     r"""Files that are not in a folder, or have another size.
 
-    Args:
-        folder: the folder
-        members: what should be there
-
     Returns:
         those of ``members`` that are not
 
@@ -250,10 +237,6 @@ def remains(
 
     Of a large file each part can be.
     A small one is right as a whole, and may lack permissions.
-
-    Args:
-        folders: folders that files may be in
-        members: files that are wrong or missing
 
     Returns:
         first folder that has something of a file, by name

@@ -48,10 +48,6 @@ class OpenedFile(io.BufferedReader):
 def check_path(file: str, model: ModelId) -> None:
     r"""Raise an error if no model can have a file.
 
-    Args:
-        file: path that a user asks for
-        model: ID of the model, for the message
-
     Raises:
         FileNotInModelError: if it is no path in a model
 
@@ -67,10 +63,6 @@ def check_path(file: str, model: ModelId) -> None:
 
 def open_cached(entry: CacheEntry, file: str) -> OpenedFile | None:
     r"""Open a file that is in the cache.
-
-    Args:
-        entry: place of the model in the cache
-        file: name of the file, with ``'/'`` between folders
 
     Returns:
         the file, or ``None`` if it is not there
@@ -143,17 +135,7 @@ def open_archived(found: Found, file: str, num_workers: int) -> OpenedFile | Non
 
 
 def no_file(model: ModelId, file: str, names: Iterable[str]) -> FileNotInModelError:
-    r"""Error that says that a model has no such file.
-
-    Args:
-        model: ID of the model
-        file: what was asked for
-        names: names of all files
-
-    Returns:
-        error to raise
-
-    """
+    r"""Error that says that a model has no such file."""
     return FileNotInModelError(
         f"The model '{model}' has no file {file[:100]!r}. "
         f"It has: {listed(sorted(names))}."

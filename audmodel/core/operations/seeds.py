@@ -76,12 +76,7 @@ class _Search:
         self._seen = 0
 
     def run(self, models: Iterable[CacheEntry]) -> None:
-        r"""Look for parts in models, except in those for which that takes too long.
-
-        Args:
-            models: places of the models in the cache
-
-        """
+        r"""Look for parts in models, except in those for which that takes too long."""
         for model in models if self.left else ():
             size = model.index.size()
             if self._seen + size <= min(max(_FEW, self.left // _SHARE), _MOST):

@@ -33,11 +33,6 @@ def verify(
 
     It starts again if the folder was replaced in the meantime.
 
-    Args:
-        entry: place in the cache
-        directory: directory of the archive
-        options: how to read them
-
     Returns:
         result, and the differences, which a repair needs
 
@@ -156,13 +151,6 @@ def _mend_twins(
 
 def verify_remote(found: Found, options: LoadOptions) -> Verification:
     r"""Read the archive of a model, and check all of it.
-
-    Args:
-        found: the model
-        options: how to read it
-
-    Returns:
-        what came out of it
 
     Raises:
         ArchiveError: if the archive is missing, or not the one that was published,

@@ -42,13 +42,7 @@ class Shared(Generic[Value]):
             self._values.clear()
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        r"""Value for a key, the same one as before if there is one.
-
-        Args:
-            key: what it is made for
-            make: makes it
-
-        """
+        r"""Value for a key, the same one as before if there is one."""
         with self._lock:
             if key not in self._values:
                 # Libraries may hold locks of their own meanwhile, as OpenSSL does
@@ -61,33 +55,16 @@ class Shared(Generic[Value]):
             return self._values[key]
 
     def put(self, key: Hashable, value: Value) -> None:
-        r"""Replace a value.
-
-        Args:
-            key: what the value was made for
-            value: new value
-
-        """
+        r"""Replace a value."""
         with self._lock:
             self._values[key] = value
 
     def peek(self, key: Hashable) -> Value | None:
-        r"""Value for a key, ``None`` if there is none.
-
-        Args:
-            key: what it was made for
-
-        """
+        r"""Value for a key, ``None`` if there is none."""
         return self._values.get(key)
 
     def forget(self, key: Hashable, value: Value) -> None:
-        r"""Make a new value the next time, unless that was done.
-
-        Args:
-            key: what the value was made for
-            value: value that is of no use any more
-
-        """
+        r"""Make a new value the next time, unless that was done."""
         with self._lock:
             if self._values.get(key) is value:
                 del self._values[key]

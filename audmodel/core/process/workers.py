@@ -31,14 +31,6 @@ def check_num_workers(num_workers: int | None) -> int:
 def check_positive(name: str, value: int, allowed: str = "a positive integer") -> int:
     r"""Raise an error if an argument is not a positive integer.
 
-    Args:
-        name: name of the argument
-        value: value that a user gave
-        allowed: what it may be, for the message
-
-    Returns:
-        ``value``
-
     Raises:
         InvalidInputError: if it is not a positive integer
 

@@ -92,15 +92,7 @@ def find(
 
 
 class _Audit:
-    r"""Looks at a repository once.
-
-    Args:
-        registry: where to look
-        num_workers: number of records that are read at the same time
-        start_progress: called with the number of records,
-            gives a function that is called with the number of those that were read
-
-    """
+    r"""Looks at a repository once."""
 
     def __init__(
         self, registry: Registry, num_workers: int, start_progress: StartProgress

@@ -36,10 +36,6 @@ _LOCATION = re.compile(r"[A-Za-z0-9/._-]{1,1024}", re.A)
 def location(name: str, subgroup: str) -> str:
     r"""Folder for the archives of a model, relative to the repository.
 
-    Args:
-        name: name of the model
-        subgroup: subgroup of the model, may be empty
-
     Returns:
         path without leading or trailing slash
 
@@ -50,10 +46,6 @@ def location(name: str, subgroup: str) -> str:
 
 def check_location(name: str, subgroup: str) -> None:
     r"""Raise an error if name and subgroup do not make a path on a backend.
-
-    Args:
-        name: name of the model
-        subgroup: subgroup of the model, may be empty
 
     Raises:
         TypeError: if an argument is not a string

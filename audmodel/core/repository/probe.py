@@ -74,12 +74,6 @@ def probe(backend: ObjectBackend) -> tuple[Check, ...]:
 
     The objects of the tests are removed again.
 
-    Args:
-        backend: connection to the repository
-
-    Returns:
-        results
-
     Raises:
         RepositoryError: if nothing can be stored or removed
 

@@ -16,9 +16,6 @@ def similar_model(text: str) -> str:
 
     All repositories are listed, so it is something for people who wait for it.
 
-    Args:
-        text: what does not exist
-
     Returns:
         question with a space in front,
         empty if nothing is similar, or cannot be listed

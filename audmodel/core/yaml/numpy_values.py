@@ -67,13 +67,6 @@ def type_name(code: str, order: str, unit: str = "") -> str:
 def scalar(name: str, data: bytes) -> Any:
     r"""Value of a single number, text, date, or time.
 
-    Args:
-        name: name of the type
-        data: its bytes
-
-    Returns:
-        plain value
-
     Raises:
         ValueError: if the type is not known, or the bytes are not of it
 

@@ -18,12 +18,7 @@ from audmodel.core.yaml.checks import MAX_NODES
 
 
 class Plain:
-    r"""Makes values with the same content of Python's own types.
-
-    Args:
-        label: name of the argument, for messages
-
-    """
+    r"""Makes values with the same content of Python's own types."""
 
     def __init__(self, label: str) -> None:
         self._label = label
@@ -31,11 +26,6 @@ class Plain:
 
     def convert(self, value: Any, where: str, depth: int) -> Any:
         r"""Value of Python's own types.
-
-        Args:
-            value: any value
-            where: where it is, for messages
-            depth: levels around it
 
         Raises:
             InvalidDataError: if it cannot be stored,

@@ -38,13 +38,7 @@ _MAX_TEXT = 4400
 
 
 class _Call:
-    r"""What a tag says about a value.
-
-    Args:
-        loader: constructs the arguments
-        node: node with the tag
-
-    """
+    r"""What a tag says about a value."""
 
     def __init__(self, loader: Any, node: yaml.Node) -> None:
         self._loader = loader
@@ -286,13 +280,7 @@ r"""Types of values that are written with a tag."""
 
 
 def represent(dumper: Any, value: Any) -> yaml.Node:
-    r"""Node with a tag for a value, as earlier releases wrote it.
-
-    Args:
-        dumper: dumper of the document
-        value: value of one of the types
-
-    """
+    r"""Node with a tag for a value, as earlier releases wrote it."""
     if isinstance(value, complex):
         return cast(yaml.Node, _Representer.represent_complex(dumper, value))
     if isinstance(value, pathlib.PurePath):

@@ -32,9 +32,6 @@ class Trust:
     def lasts(self, opened: float) -> bool:
         r"""Whether a connection may be used again.
 
-        Args:
-            opened: when it was opened
-
         Returns:
             ``False`` if another one is opened instead
 
@@ -97,14 +94,5 @@ def _guarded(pool: Any, trust: Trust) -> type:
 
 
 def guarded(pools: dict[str, Any], trust: Trust) -> dict[str, Any]:
-    r"""Classes of connection pools whose connections cannot hang for ever.
-
-    Args:
-        pools: classes of urllib3 by scheme
-        trust: trust in the connections
-
-    Returns:
-        classes by scheme
-
-    """
+    r"""Classes of connection pools whose connections cannot hang for ever."""
     return {scheme: _guarded(pool, trust) for scheme, pool in pools.items()}

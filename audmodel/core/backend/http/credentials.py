@@ -34,9 +34,6 @@ _SHORTEST = 4
 def names_of(host: str) -> list[str]:
     r"""Names under which a host may be found in the configuration.
 
-    Args:
-        host: host as the repository names it
-
     Returns:
         the host itself, then without scheme, then without port
 
@@ -49,10 +46,6 @@ def names_of(host: str) -> list[str]:
 
 def variable(name: str, host: str) -> str | None:
     r"""Value of an environment variable, preferably of the one for this host.
-
-    Args:
-        name: name of the variable
-        host: host as the repository names it
 
     Returns:
         value, ``None`` if it is not set, or empty
@@ -130,9 +123,6 @@ def existing_bundle(path: str, what: str) -> str:
 def minio_settings(host: str) -> dict[str, str]:
     r"""Settings for an S3 host: environment first, then the file of audbackend.
 
-    Args:
-        host: host as the repository names it
-
     Returns:
         settings, with empty strings for keys without value
 
@@ -173,9 +163,6 @@ def artifactory_places() -> str:
 
 def artifactory_credentials(host: str) -> tuple[str, str] | None:
     r"""User name and password, API key or token for an Artifactory host.
-
-    Args:
-        host: host as the repository names it
 
     Returns:
         user name, which may be empty, and secret,
@@ -300,12 +287,7 @@ _redaction = _Redaction()
 
 
 def redact(text: str) -> str:
-    r"""Text without the secrets that are known.
-
-    Returns:
-        text with ``***`` in place of the secrets
-
-    """
+    r"""Text without the secrets that are known."""
     # One secret may be the beginning of another
     for secret in sorted(_redaction.secrets, key=len, reverse=True):
         text = text.replace(secret, _REDACTED)
@@ -313,12 +295,7 @@ def redact(text: str) -> str:
 
 
 def register_secrets(*secrets: str | None) -> None:
-    r"""Redact secrets in the logs of botocore and urllib3 from now on.
-
-    Args:
-        secrets: what must not appear
-
-    """
+    r"""Redact secrets in the logs of botocore and urllib3 from now on."""
     for name in _LOGGERS:
         # Adding the same filter again has no effect
         logging.getLogger(name).addFilter(_redaction)

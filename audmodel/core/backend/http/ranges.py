@@ -27,10 +27,6 @@ _NO_RANGES = "the server does not support range requests. A proxy may be the rea
 def open_reader(store: Store, path: str) -> RemoteReader | None:
     r"""Open an object for reading byte ranges.
 
-    Args:
-        store: where the object is
-        path: path of the object
-
     Returns:
         reader, ``None`` if there is no such object
 
@@ -117,12 +113,6 @@ class _Run:
     They are requested when the first of them are needed,
     and again from where the response ended early,
     or from where reading continues.
-
-    Args:
-        reader: reader of the object
-        start: position of the first byte
-        stop: position behind the last byte
-
     """
 
     def __init__(self, reader: RemoteReader, start: int, stop: int) -> None:

@@ -77,9 +77,6 @@ def not_reached(error: Exception, url: str, *, proxy: bool = False) -> RequestEr
         url: URL of the server
         proxy: whether it was the proxy that was not reached
 
-    Returns:
-        failure
-
     """
     causes = list(_chain(error))
     if proxy:
@@ -99,15 +96,7 @@ def not_reached(error: Exception, url: str, *, proxy: bool = False) -> RequestEr
 
 
 def not_trusted(error: Exception) -> RequestError:
-    r"""Why a connection cannot be used.
-
-    Args:
-        error: error of the library that tried
-
-    Returns:
-        failure
-
-    """
+    r"""Why a connection cannot be used."""
     if any(word in str(error).upper().replace(" ", "_") for word in _NO_TLS):
         reason = (
             "the server does not use TLS. "

@@ -158,13 +158,6 @@ class Store(abc.ABC):
 
         The server may be at another address by now,
         and data may have been damaged on their way.
-
-        Args:
-            failure: what went wrong
-
-        Returns:
-            ``failure``
-
         """
         if failure.is_transient:
             self.distrust()

@@ -98,12 +98,7 @@ class RequestError(Exception):
         return self.kind in (Kind.NOT_REACHED, Kind.AMBIGUOUS, Kind.BUSY)
 
     def as_busy(self, *kinds: Kind) -> RequestError:
-        r"""The same failure, as a transient one if it is of one of some kinds.
-
-        Args:
-            kinds: kinds that count as transient
-
-        """
+        r"""The same failure, as a transient one if it is of one of some kinds."""
         if self.kind not in kinds:
             return self
         return RequestError(Kind.BUSY, self.reason, self.cause, self.retry_after)
@@ -283,11 +278,6 @@ def fill(
 ) -> None:
     r"""Fill a buffer from the body of a response.
 
-    Args:
-        stream: body
-        view: buffer
-        received: called with numbers of bytes that arrived
-
     Raises:
         RequestError: if the body ends early,
             the connection breaks, or hardly anything arrives
@@ -315,12 +305,7 @@ def fill(
 
 
 def truncated(error: Exception) -> RequestError:
-    r"""Failure of a request whose response ends early.
-
-    Args:
-        error: error of the library that reads the body
-
-    """
+    r"""Failure of a request whose response ends early."""
     return RequestError(
         Kind.AMBIGUOUS, f"the data ended early ({type(error).__name__}).", error
     )
@@ -328,10 +313,6 @@ def truncated(error: Exception) -> RequestError:
 
 def read_body(stream: Stream, limit: int) -> bytes | None:
     r"""Body of a response of unknown length.
-
-    Args:
-        stream: body
-        limit: largest size in bytes
 
     Returns:
         body, ``None`` if it is longer

@@ -64,10 +64,6 @@ def renewed(endpoint: Endpoint, refused: Any) -> Any:
 
     Credentials that last for some hours may have been renewed since.
 
-    Args:
-        endpoint: where and how to reach the host
-        refused: client with the credentials that were refused
-
     Returns:
         client of boto3, ``None`` if there are no other credentials
 
@@ -156,9 +152,6 @@ def _session(*, is_looking: bool) -> Any:
 
     Args:
         is_looking: whether it has to find credentials
-
-    Returns:
-        session of boto3
 
     """
     import boto3.session
@@ -260,38 +253,20 @@ def _guard(client: Any, identity: int | None) -> Any:
 
 
 def is_anonymous(client: Any) -> bool:
-    r"""Whether a client sends requests without credentials.
-
-    Args:
-        client: client of boto3
-
-    Returns:
-        whether nothing is signed
-
-    """
+    r"""Whether a client sends requests without credentials."""
     from botocore import UNSIGNED
 
     return client.meta.config.signature_version is UNSIGNED
 
 
 def closing_on_error(client: Any) -> AbstractContextManager[None]:
-    r"""Close the body of a response if its request fails.
-
-    Args:
-        client: client that sends requests inside the block
-
-    """
+    r"""Close the body of a response if its request fails."""
     session: Session = s3_private.http_session(client)
     return session.closing_on_error()
 
 
 def distrust(client: Any) -> None:
-    r"""Use no connection again that is open now.
-
-    Args:
-        client: client that they belong to
-
-    """
+    r"""Use no connection again that is open now."""
     session: Session = s3_private.http_session(client)
     session.trust.withdraw()
 

@@ -65,13 +65,7 @@ def of(bucket: Bucket, source: CopySource, *, is_dry: bool = False) -> Copying:
 
 
 def refused(bucket: Bucket, source: CopySource) -> None:
-    r"""Note that the storage has refused to copy, if the source is still there.
-
-    Args:
-        bucket: where the objects are
-        source: object that was to be copied
-
-    """
+    r"""Note that the storage has refused to copy, if the source is still there."""
     with contextlib.suppress(RepositoryError):
         found = bucket.head(source.path)
         if found is not None and found["ETag"] == source.etag:
@@ -89,10 +83,6 @@ def _key(bucket: Bucket) -> tuple[str, str]:
 
 def test(bucket: Bucket, source: CopySource) -> Copying:
     r"""Copy some bytes, read them, and remember the result.
-
-    Args:
-        bucket: where the objects are
-        source: object whose last bytes are copied
 
     Returns:
         which bytes the storage copies

@@ -73,10 +73,6 @@ def copy_part(
 def uploads(bucket: Bucket, prefix: str) -> list[Upload]:
     r"""Multipart uploads that were begun and not completed.
 
-    Args:
-        bucket: where to look
-        prefix: what their paths begin with
-
     Raises:
         RepositoryError: if they cannot be listed
 
@@ -110,11 +106,6 @@ def abort(bucket: Bucket, path: str, upload: str) -> None:
 
     A part that is just being stored may remain,
     so this is repeated until none is left.
-
-    Args:
-        bucket: where they are
-        path: path of the object
-        upload: ID of the upload
 
     Raises:
         RepositoryError: if they cannot be removed

@@ -85,9 +85,6 @@ def part_size(number: int, smallest: int = PART_SIZE) -> int:
         number: number of the part, from 0
         smallest: size of the first part
 
-    Returns:
-        size in bytes
-
     """
     return int(smallest * 4 ** (number // PARTS_OF_ONE_SIZE))
 
@@ -111,15 +108,7 @@ def copied_parts(size: int, smallest: int = PART_SIZE) -> Iterator[CopiedPart]:
 
 
 def num_requests(size: int) -> int:
-    r"""Number of requests that store an object.
-
-    Args:
-        size: size of the object in bytes
-
-    Returns:
-        number of requests if nothing goes wrong
-
-    """
+    r"""Number of requests that store an object."""
     parts = 0
     while size > 0:
         size -= part_size(parts)
@@ -128,27 +117,13 @@ def num_requests(size: int) -> int:
 
 
 def num_requests_of(parts: int) -> int:
-    r"""Number of requests that store an object.
-
-    Args:
-        parts: number of its parts
-
-    Returns:
-        number of requests if nothing goes wrong
-
-    """
+    r"""Number of requests that store an object."""
     # An upload in parts is begun and completed, and the object gets its checksum
     return parts + 3 if parts > 1 else 1
 
 
 class _Division:
-    r"""Parts of an object, as far as they are known.
-
-    Args:
-        smallest: size of the first part
-        hashing: whether to compute digests of copied parts
-
-    """
+    r"""Parts of an object, as far as they are known."""
 
     def __init__(self, smallest: int, *, hashing: bool) -> None:
         self._smallest = smallest
@@ -248,13 +223,7 @@ class _Division:
 
 
 class _Run:
-    r"""Bytes that follow each other in the source.
-
-    Args:
-        start: position of the first one
-        hashing: whether to compute their digest
-
-    """
+    r"""Bytes that follow each other in the source."""
 
     def __init__(self, start: int, *, hashing: bool) -> None:
         self.start = self.stop = start

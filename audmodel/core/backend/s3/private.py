@@ -22,14 +22,10 @@ SEEN_WITH = ("1.36.0", "1.44.8")
 
 
 def default_session() -> Any:
-    r"""Session that a program set up by ``boto3.setup_default_session()``.
+    r"""Session that ``boto3.setup_default_session()`` made, ``None`` if there is none.
 
     The functions of boto3 that use it make one if there is none,
     and with it choose a profile for all that follows.
-
-    Returns:
-        session of boto3, ``None`` if there is none
-
     """
     import boto3
 
@@ -63,15 +59,7 @@ def core(session: Any) -> Any:
 
 
 def read_credentials(session: Any) -> Any:
-    r"""Credentials that are found now, without those that were found before.
-
-    Args:
-        session: session of boto3
-
-    Returns:
-        credentials, ``None`` if there are none
-
-    """
+    r"""Credentials that are found now, ``None`` if there are none."""
     return core(session).get_component("credential_provider").load_credentials()
 
 
@@ -99,10 +87,6 @@ def leave_metadata_service(core: Any) -> None:
     r"""Do not look for credentials of the machine.
 
     There is a variable for it, but not for a single session.
-
-    Args:
-        core: session of botocore
-
     """
     core.get_component("credential_provider").remove("iam-role")
 
@@ -111,10 +95,6 @@ def stop_asking(client: Any) -> None:
     r"""Send bodies without ``Expect: 100-continue``.
 
     It takes a round trip for each write, and cannot be configured.
-
-    Args:
-        client: client for S3
-
     """
     from botocore import handlers
 
@@ -152,11 +132,6 @@ def set_http_session(client: Any, session: Any) -> None:
 
     The public event before a request can answer it,
     but does not see the response of the server.
-
-    Args:
-        client: client
-        session: session, with ``send(request)`` and ``close()``
-
     """
     client._endpoint.http_session = session  # noqa: SLF001
 
@@ -165,10 +140,7 @@ def leave_body(request: Any) -> bool:
     r"""Do not read the body of the response while a request is sent.
 
     botocore would read a body of any length.
-
-    Returns:
-        whether it would have been left anyway
-
+    The result says whether it would have left it anyway.
     """
     streams: bool = request.stream_output
     request.stream_output = True
@@ -176,13 +148,7 @@ def leave_body(request: Any) -> bool:
 
 
 def set_body(response: Any, body: bytes) -> None:
-    r"""Set the body of a response that was read.
-
-    Args:
-        response: response of botocore
-        body: its body
-
-    """
+    r"""Set the body of a response that was read."""
     response._content = body  # noqa: SLF001
 
 

@@ -51,13 +51,7 @@ WRITE_ID = "write-id"
 
 
 class Bucket(Store):
-    r"""Bucket of an S3 storage.
-
-    Args:
-        endpoint: how to reach it
-        name: name of the bucket
-
-    """
+    r"""Bucket of an S3 storage."""
 
     def __init__(self, endpoint: Endpoint, name: str) -> None:
         super().__init__()
@@ -315,15 +309,7 @@ class Bucket(Store):
 def put_arguments(
     path: str, data: bytes, checksum: str | None = None, **metadata: str
 ) -> dict[str, Any]:
-    r"""Arguments of a request that stores an object.
-
-    Args:
-        path: path of the object
-        data: content
-        checksum: MD5 of the content, if it is known
-        metadata: more metadata
-
-    """
+    r"""Arguments of a request that stores an object."""
     return {
         "Key": key_of(path),
         **body_arguments(data),

@@ -67,15 +67,7 @@ class Session:
             self._local.body = None
 
     def send(self, request: Any) -> Any:
-        r"""Send a request, and read a response of limited length.
-
-        Args:
-            request: request of botocore
-
-        Returns:
-            response of botocore
-
-        """
+        r"""Send a request, and read a response of limited length."""
         from botocore.exceptions import ResponseStreamingError
 
         streams = s3_private.leave_body(request)

@@ -142,16 +142,7 @@ def copy(
 
 
 class _Upload:
-    r"""Upload of one object in parts.
-
-    Args:
-        bucket: where to store it
-        path: path of the object
-        checksum: MD5 of the content, if it is known
-        how: what it may replace, and when it becomes visible
-        is_alone: whether all uploads of the object are our own for sure
-
-    """
+    r"""Upload of one object in parts."""
 
     #: Whether the checksum may be added by a copy
     may_amend = True
@@ -184,9 +175,6 @@ class _Upload:
 
     def hashed(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
         r"""Compute size and checksum of the content.
-
-        Args:
-            chunks: content, in order
 
         Yields:
             the same chunks

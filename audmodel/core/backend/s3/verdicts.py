@@ -59,21 +59,12 @@ def recall(*store: str) -> Verdict | None:
 
 
 def remember(verdict: Verdict, *store: str) -> None:
-    r"""Keep what was found out, if there is a home folder for it.
-
-    Args:
-        verdict: what was found out
-        store: URL, bucket and server, which identify it
-
-    """
+    r"""Keep what was found out, if there is a home folder for it."""
     _save(store, asdict(verdict))
 
 
 def recall_copying(*store: str) -> str | None:
     r"""What a storage was found to copy.
-
-    Args:
-        store: URL, bucket and server, which identify it
 
     Returns:
         name of what it copies, ``None`` if nothing is known
@@ -84,13 +75,7 @@ def recall_copying(*store: str) -> str | None:
 
 
 def remember_copying(copying: str, *store: str) -> None:
-    r"""Keep what a storage copies, if there is a home folder for it.
-
-    Args:
-        copying: name of what it copies
-        store: URL, bucket and server, which identify it
-
-    """
+    r"""Keep what a storage copies, if there is a home folder for it."""
     _save((*store, _COPYING), {"copying": copying})
 
 

@@ -165,12 +165,7 @@ def find_repository(text: str) -> audmodel.Repository:
 
 
 def as_pairs(values: Mapping[str, Any]) -> str:
-    r"""Values as ``KEY=VALUE``.
-
-    Returns:
-        ``'KEY=VALUE'`` with commas in between
-
-    """
+    r"""Values as ``KEY=VALUE``."""
     return ", ".join(f"{key}={value}" for key, value in values.items())
 
 

@@ -52,9 +52,6 @@ def is_utf8() -> bool:
 def to_json(data: object) -> str:
     r"""JSON of the result of a command.
 
-    Args:
-        data: records, paths, or values of YAML
-
     Returns:
         one line per value, in ASCII.
         Values that JSON does not have are texts, NaN and infinity as well
@@ -64,12 +61,7 @@ def to_json(data: object) -> str:
 
 
 def record(value: Any) -> dict[str, Any]:
-    r"""Fields of a record.
-
-    Args:
-        value: instance of a dataclass
-
-    """
+    r"""Fields of a record."""
     names = [field.name for field in dataclasses.fields(value)]
     return {name: getattr(value, name) for name in names}
 
@@ -147,10 +139,6 @@ def printable(text: str) -> str:
     r"""Text without characters that control the terminal.
 
     Names, authors and messages may come from other users.
-
-    Returns:
-        text with escapes in place of what cannot be printed
-
     """
     return "".join(
         character if character.isprintable() else repr(character)[1:-1]
@@ -159,15 +147,7 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    r"""Lines without characters that control the terminal, see :func:`printable`.
-
-    Args:
-        text: any text, with line breaks between lines
-
-    Returns:
-        text with escapes in place of what cannot be printed
-
-    """
+    r"""Lines without characters that control the terminal, see :func:`printable`."""
     return "\n".join(map(printable, text.split("\n")))
 
 

@@ -98,9 +98,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         r"""End with a message about the command line.
 
-        Args:
-            message: what is wrong, which may quote any argument
-
         Raises:
             SystemExit: always
 

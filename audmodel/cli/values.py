@@ -46,9 +46,6 @@ def read_values(items: list[str]) -> dict[str, Any]:
         items: YAML or JSON files, ``'-'`` for stdin, or ``'KEY=VALUE'``;
             later ones override earlier ones
 
-    Returns:
-        values
-
     Raises:
         InvalidInputError: if one is not plain data,
             or there is no such file
@@ -68,12 +65,6 @@ def read_values(items: list[str]) -> dict[str, Any]:
 
 def read_pair(item: str) -> tuple[str, Any]:
     r"""One value with its name.
-
-    Args:
-        item: ``'KEY=VALUE'``
-
-    Returns:
-        name and value
 
     Raises:
         InvalidInputError: if it is not of this form,
@@ -181,13 +172,7 @@ def _comment(content: bytes) -> str:
 
 
 def _warn_about_text(content: bytes, names: dict[str, str]) -> None:
-    r"""Warn about numbers that YAML reads as text.
-
-    Args:
-        content: document that was read before
-        names: names that the user gave to keys of the document
-
-    """
+    r"""Warn about numbers that YAML reads as text."""
     for key, text in _plain_text(_compose(content), ""):
         if _NUMBER.fullmatch(text):
             warnings.warn(

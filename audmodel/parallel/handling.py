@@ -36,9 +36,6 @@ class ThreadWorker:
             limit: time in seconds after which a process is ended.
                 A thread cannot be
 
-        Returns:
-            stands for the call
-
         """
         return self.thread.submit(self.handler.handle, *tasks)
 

@@ -243,12 +243,7 @@ class _Calls(Generic[Item, Result]):
             raise self._failure
 
     def close(self, on_abort: Callable[[], None] | None) -> None:
-        """Cancel calls that have not started, and wait for those that run.
-
-        Args:
-            on_abort: called in between
-
-        """
+        """Cancel calls that have not started, and wait for those that run."""
         # Its traceback refers to this object
         self._failure = None
         try:

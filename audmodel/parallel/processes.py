@@ -211,9 +211,6 @@ class _Worker:
     def call(self, call: Callable[[], Any]) -> Any:
         """Let the process carry out a call.
 
-        Returns:
-            what it returned
-
         Raises:
             BaseException: what it raised
             BrokenProcessPool: if the process died

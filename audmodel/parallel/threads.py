@@ -45,13 +45,6 @@ class Threads:
     def submit(self, function: Callable[..., Result], *args: Any) -> Future[Result]:
         """Call a function in one of the threads.
 
-        Args:
-            function: function
-            *args: its arguments
-
-        Returns:
-            stands for the call
-
         Raises:
             RuntimeError: if Python exits, or the system allows no thread
 

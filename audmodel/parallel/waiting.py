@@ -40,12 +40,6 @@ def wait_for(event: threading.Event) -> None:
 def result_of(future: Future[Result]) -> Result:
     """Result of a call, which is waited for.
 
-    Args:
-        future: stands for the call
-
-    Returns:
-        what the call returned
-
     Raises:
         Exception: what the call raised
 
@@ -63,12 +57,7 @@ def result_of(future: Future[Result]) -> Result:
 
 
 def wait_for_all(futures: Iterable[Future[Any]]) -> None:
-    """Wait until all calls have ended.
-
-    Args:
-        futures: stand for the calls
-
-    """
+    """Wait until all calls have ended."""
     from concurrent.futures import wait
 
     left = list(futures)

@@ -39,13 +39,7 @@ def worker_number() -> int:
 
 
 def set_up(number: int, initializer: Callable[[], Any] | None) -> None:
-    """Get ready for calls.
-
-    Args:
-        number: number of this worker
-        initializer: called without arguments
-
-    """
+    """Get ready for calls."""
     global _number
     _number = number
     if initializer is not None:

@@ -78,18 +78,7 @@ class ConditionalWrites:
     ) -> bool:
         r"""Store an object in place of one with an etag.
 
-        Args:
-            path: path of the object
-            data: content
-            etag: etag of the object that is there
-            unprotected: whether to write without condition
-                if the storage has no conditional writes
-
-        Raises:
-            RepositoryError: if it cannot be stored
-            UnprotectedRepositoryError: if the storage ignores the condition
-            WriteUncertainError: if the outcome is unknown
-
+        See :meth:`create` for ``unprotected``, and for errors.
         """
         done = self._attempt(unprotected, lambda: self.replace_object(path, data, etag))
         if done is not None:

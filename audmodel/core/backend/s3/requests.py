@@ -217,16 +217,7 @@ class Bucket(Store):
     def require(
         self, action: str, path: str, operation: str, **arguments: Any
     ) -> dict[str, Any]:
-        r"""Send a request, and take every failure for an error.
-
-        Args:
-            action: what it is for, in messages
-            path: path of the object it is about
-            operation: name of a method of the client of botocore
-            arguments: its arguments, without the bucket
-
-        Returns:
-            response
+        r"""Send a request like :meth:`call`, and take every failure for an error.
 
         Raises:
             RepositoryError: if the request fails

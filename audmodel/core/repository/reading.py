@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
-import contextlib
 from typing import TypeVar
 
 from audmodel.core.backend.errors import RepositoryError
@@ -43,6 +42,4 @@ def read_records(
         except (InvalidDocumentError, RepositoryError) as error:
             return item, str(error)
 
-    results = prefetch_requests(attempt, items, num_workers=num_workers)
-    with contextlib.closing(results):
-        return list(results)
+    return list(prefetch_requests(attempt, items, num_workers=num_workers))

@@ -103,13 +103,7 @@ def _names(keys: list[Any]) -> list[str]:
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    r"""Columns next to each other.
-
-    Returns:
-        lines, without line break at the end,
-        empty if there are no rows
-
-    """
+    r"""Columns next to each other, without line break at the end."""
     shown = [[printable(str(value)) for value in row] for row in rows]
     if not shown:
         return ""
@@ -122,12 +116,7 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def fields(values: Mapping[str, object]) -> str:
-    r"""Names and values below each other.
-
-    Returns:
-        lines, without line break at the end
-
-    """
+    r"""Names and values below each other, without line break at the end."""
     width = max(map(len, values))
     return "\n".join(
         f"{name:{width}}  {printable(str(value))}".rstrip()
@@ -152,12 +141,7 @@ def printable_lines(text: str) -> str:
 
 
 def size(count: int) -> str:
-    r"""Number of bytes for people.
-
-    Returns:
-        number with unit, in powers of 1000
-
-    """
+    r"""Number of bytes for people, in powers of 1000."""
     number = float(count)
     power = 0
     while number >= 999.5 and power < len(_UNITS) - 1:

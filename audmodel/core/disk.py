@@ -57,24 +57,14 @@ _ADVICE_BY_NUMBER = {
 
 
 def advice(error: BaseException) -> str:
-    r"""What to do about an error of a file system.
-
-    Returns:
-        sentence with a space in front, empty if the error speaks for itself
-
-    """
+    r"""What to do about an error, after a space, empty if its text says that."""
     text = _ADVICE_BY_NUMBER.get(getattr(error, "errno", None) or 0)
     return f" {text}" if text else ""
 
 
 @functools.cache
 def boot_id() -> str:
-    r"""Boot ID of the machine, another one after each boot.
-
-    Returns:
-        ID, empty if the operating system has none
-
-    """
+    r"""Boot ID of the machine, another one after each boot, empty if there is none."""
     try:
         with open("/proc/sys/kernel/random/boot_id", "rb") as file:
             return file.read().decode().strip()

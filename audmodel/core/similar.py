@@ -10,13 +10,7 @@ _CUTOFF = 0.7
 
 
 def did_you_mean(text: str, known: Iterable[str]) -> str:
-    r"""Question to add to a message about something that does not exist.
-
-    Returns:
-        question with a space in front,
-        empty if nothing is similar
-
-    """
+    r"""Question about what does not exist, after a space, empty if no name fits."""
     import difflib
 
     matches = difflib.get_close_matches(text, sorted(set(known)), n=1, cutoff=_CUTOFF)

@@ -77,13 +77,7 @@ def serve(connection: Connection, main_module: dict[str, Any]) -> None:
 
 
 def _import_main(main_module: dict[str, Any]) -> Any:
-    """Import the main module of the program.
-
-    Returns:
-        reply that says why it cannot be imported,
-        ``None`` if it was
-
-    """
+    """Import the main module of the program, or reply why it cannot be imported."""
     from multiprocessing import current_process
     from multiprocessing import spawn
 

@@ -67,12 +67,7 @@ def differences(
     num_workers: int,
     progress: Callable[[int], None] = lambda count: None,
 ) -> list[Difference]:
-    r"""Files in a folder that are not what an archive holds.
-
-    Returns:
-        files that are missing or differ, in the order of ``files``
-
-    """
+    r"""Files in a folder that are missing, or not what an archive holds, in order."""
     found: dict[str, Difference] = {}
     jobs: list[_Job] = []
     for member in files:

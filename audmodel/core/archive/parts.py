@@ -20,13 +20,7 @@ from audmodel.core.damage import until_intact
 
 
 def find_member(directory: format.Directory, name: str) -> Entry | None:
-    r"""Find a file in an archive.
-
-    Returns:
-        the file and the bytes that hold it,
-        or ``None`` if there is no such file
-
-    """
+    r"""A file in an archive and the bytes that hold it, ``None`` if there is none."""
     for member, stop in zip(directory.members, directory.stops(), strict=True):
         if member.name == name and not member.is_folder:
             return Entry(member, *parsing.data_range(member, stop))

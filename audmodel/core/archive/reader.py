@@ -189,12 +189,7 @@ class Extractor:
             return [(job, self._run_job(job, ranges)) for job in jobs]
 
     def _run_job(self, job: Job, ranges: Ranges) -> int:
-        r"""Extract what a job is about, tell the others if that fails.
-
-        Returns:
-            CRC-32 of a part
-
-        """
+        r"""Extract a job, or tell the others why not; return the CRC-32 of a part."""
         try:
             if isinstance(job, MemberPart):
                 return self._extract_part(job, ranges)

@@ -71,12 +71,7 @@ def wanted(
 def offered(
     directory: format.Directory, wanted: Container[bytes]
 ) -> Iterator[tuple[bytes, format.Member, int]]:
-    r"""Parts that another archive has too.
-
-    Yields:
-        digest, member that has the part, and position of the part in the file
-
-    """
+    r"""Digests of parts that another archive has too, and where in which member."""
     for member in directory.members:
         if member.index is not None:
             for part in member.parts():

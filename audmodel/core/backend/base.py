@@ -411,13 +411,7 @@ class ObjectBackend(abc.ABC):
         return 1
 
     def compose_requests(self, chunks: Iterable[Chunk]) -> tuple[int, int]:
-        r"""What it takes to write an object with :meth:`compose_object`.
-
-        Returns:
-            number of bytes to send,
-            and number of requests if nothing goes wrong
-
-        """
+        r"""Bytes and requests that :meth:`compose_object` sends for an object."""
         sent = (
             0 if isinstance(chunk, CopyableChunk) else len(chunk) for chunk in chunks
         )
@@ -451,12 +445,7 @@ class ObjectBackend(abc.ABC):
 
     @abc.abstractmethod
     def object_url(self, path: str) -> str:
-        r"""Location of an object.
-
-        Returns:
-            URL, or path on the file system
-
-        """
+        r"""Location of an object: URL, or path on the file system."""
 
     def _has_etag(self, path: str, etag: str | None) -> bool:
         r"""Whether an object has an etag, or is absent if that is ``None``."""

@@ -185,12 +185,7 @@ def _replace_missing(writer: Writer, path: str) -> tuple[bool, str, str]:
 def _meet(
     writer: Writer, path: str, count: int, write: Callable[[bytes], bool]
 ) -> tuple[list[bytes], bytes | None]:
-    r"""Run concurrent writers, and read the object afterwards.
-
-    Returns:
-        data of the writers that succeeded, and data that is stored
-
-    """
+    r"""Data of concurrent writers that succeeded, and data that is stored then."""
     tried: list[bytes] = []
 
     def attempt(data: bytes) -> bool:

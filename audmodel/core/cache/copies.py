@@ -45,12 +45,7 @@ class Copy:
             return False
 
     def identity(self) -> tuple[int, ...] | None:
-        r"""Numbers that differ after the file was replaced or changed.
-
-        Returns:
-            numbers, or ``None`` if there is no file
-
-        """
+        r"""Numbers that differ after the file changed, ``None`` if there is none."""
         try:
             status = self._folder.status(self._name)
         except OSError:
@@ -62,12 +57,7 @@ class Copy:
         return self._folder.size(self._name) or 0
 
     def read(self, limit: int) -> bytes | None:
-        r"""Content of the file.
-
-        Returns:
-            content, or ``None`` if there is none that can be read
-
-        """
+        r"""Content of the file, ``None`` if there is none that can be read."""
         return self._folder.read(self._name, limit)
 
     def keep(self, content: bytes) -> None:

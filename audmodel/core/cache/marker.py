@@ -50,12 +50,7 @@ class Marker:
         self._folder = parent.folder(folder)
 
     def unverified_head(self) -> bytes | None:
-        r"""First line, if the power may have failed since the load.
-
-        Returns:
-            first line, ``None`` if the model needs no check
-
-        """
+        r"""First line if the power may have failed since the load, else ``None``."""
         head = self._head()
         if (
             head is None

@@ -207,12 +207,7 @@ class Slot:
         return (is_alone and not is_private) or self._is_abandoned(attempt)
 
     def resumable(self) -> list[Folder]:
-        r"""Folders of attempts that ended early, to continue from.
-
-        Returns:
-            those whose files this user has made
-
-        """
+        r"""Folders of attempts of this user that ended early, to continue from."""
         found = []
         for attempt in self.attempts():
             with contextlib.suppress(OSError):

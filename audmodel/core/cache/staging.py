@@ -258,12 +258,7 @@ def _own_files(left: Iterable[Folder]) -> Iterator[tuple[Item, Folder]]:
 
 
 def is_reused(folder: Folder, name: str, *, executable: bool) -> bool:
-    r"""Whether a load takes over a file that is right without another look.
-
-    Returns:
-        whether it gets a second name
-
-    """
+    r"""Whether a load gives a right file a second name, without another look."""
     status = folder.status(name)
     return (
         stat.S_ISREG(status.st_mode)

@@ -101,12 +101,7 @@ class Folder(Location):
             return os.stat(last, dir_fd=fd, follow_symlinks=False)
 
     def size(self, name: str) -> int | None:
-        r"""Bytes of a regular file.
-
-        Returns:
-            number of bytes, or ``None`` if there is none
-
-        """
+        r"""Bytes of a regular file, ``None`` if there is none."""
         try:
             status = self.status(name)
         except OSError:
@@ -250,22 +245,12 @@ class Folder(Location):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
     def read(self, name: str, limit: int) -> bytes | None:
-        r"""Content of a small file.
-
-        Returns:
-            content, or ``None`` if there is no file that can be read
-
-        """
+        r"""Content of a small file, ``None`` if there is none that can be read."""
         content = self.read_start(name, limit + 1)
         return None if content is None or len(content) > limit else content
 
     def read_start(self, name: str, limit: int) -> bytes | None:
-        r"""First bytes of a file.
-
-        Returns:
-            bytes, or ``None`` if there is no file that can be read
-
-        """
+        r"""First bytes of a file, ``None`` if there is none that can be read."""
         try:
             with open(self.open(name), "rb", buffering=0) as file:
                 return file.read(limit) or b""

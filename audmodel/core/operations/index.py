@@ -61,13 +61,7 @@ def keep(entry: CacheEntry, packed: bytes) -> None:
 
 
 def read(entry: CacheEntry) -> format.Directory | None:
-    r"""Directory of the archive of a model, if it is in the cache.
-
-    Returns:
-        directory,
-        or ``None`` if there is none, or it was damaged
-
-    """
+    r"""Directory of an archive, ``None`` if it is not in the cache, or was damaged."""
     path, identity = entry.index.path, entry.index.identity()
     if identity is None:
         return None

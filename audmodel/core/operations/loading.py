@@ -225,12 +225,7 @@ def _identity(folder: Folder, name: str) -> tuple[int, ...]:
 def _load_some(
     archive: Archive, members: Sequence[format.Member], options: LoadOptions
 ) -> Generator[str, None, int]:
-    r"""Load the missing ones of some files, and yield all paths in order.
-
-    Returns:
-        bytes of the files that were fetched
-
-    """
+    r"""Load files that are missing, yield all paths in order, return bytes fetched."""
     slot, whole = archive.entry.partial, archive.entry.whole
     missing = {member.name for member in absent(slot.folder, members)}
     progress = options.start_progress(sum(member.size for member in members))

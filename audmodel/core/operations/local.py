@@ -73,12 +73,7 @@ class Local:
         return self.is_finished and not self.missing
 
     def names(self) -> list[str] | None:
-        r"""Names of all files of the model, in the order of the archive if it is known.
-
-        Returns:
-            names, or ``None`` if they are not known
-
-        """
+        r"""Names of all files, in the order of the archive if known, or ``None``."""
         if self.directory is not None:
             return [member.name for member in self.directory.files()]
         return sorted(self.entry.whole.folder.files()) if self.is_finished else None
@@ -164,12 +159,7 @@ class Local:
         return slot.folder.path
 
     def slot_of(self, name: str) -> Slot | None:
-        r"""Place of a file.
-
-        Returns:
-            place, or ``None`` if the file is not in the cache
-
-        """
+        r"""Place of a file, ``None`` if it is not in the cache."""
         if name not in (self.names() or ()):
             return None
         if self.is_finished and not self._lacks(self.entry.whole, [name]):
@@ -220,12 +210,7 @@ def selected(
 
 
 def absent(folder: Folder, members: Sequence[format.Member]) -> list[format.Member]:
-    r"""Files that are not in a folder, or have another size.
-
-    Returns:
-        those of ``members`` that are not
-
-    """
+    r"""Those of some files that are not in a folder, or have another size there."""
     sizes = _sizes(folder, members)
     return [member for member in members if sizes.get(member.name) != member.size]
 

@@ -41,13 +41,7 @@ def check_positive(name: str, value: int, allowed: str = "a positive integer") -
 
 
 def start_thread(function: Callable[[], object]) -> bool:
-    r"""Run a function in a thread that the end of the process does not wait for.
-
-    Returns:
-        ``False`` if the system allows no more threads,
-        and the function will not run
-
-    """
+    r"""Run a function in a daemon thread, unless the system allows no more threads."""
     try:
         threading.Thread(target=function, daemon=True).start()
     except RuntimeError:

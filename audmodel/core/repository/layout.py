@@ -34,12 +34,7 @@ _LOCATION = re.compile(r"[A-Za-z0-9/._-]{1,1024}", re.A)
 
 
 def location(name: str, subgroup: str) -> str:
-    r"""Folder for the archives of a model, relative to the repository.
-
-    Returns:
-        path without leading or trailing slash
-
-    """
+    r"""Folder for the archives of a model, without leading or trailing slash."""
     parts = f"{subgroup.replace('.', '/')}/{name}".split("/")
     return "/".join(part for part in parts if part)
 

@@ -39,12 +39,7 @@ _outages: dict[str, _Outage] = {}
 
 
 def skipped_for(repository: Repository) -> float:
-    r"""Seconds for which a host is skipped if another one may respond.
-
-    Returns:
-        seconds, ``0`` if it is not skipped
-
-    """
+    r"""Seconds for which a host is skipped if another one may respond, or ``0``."""
     found = _outages.get(repository.host)
     return 0 if found is None else max(0, found.since + SKIPPED - time.monotonic())
 
@@ -102,13 +97,7 @@ def _note(repository: Repository) -> None:
 
 
 def _addresses(repository: Repository) -> set[str] | None:
-    r"""Addresses that a host has at the moment.
-
-    Returns:
-        addresses, none if its name is not known,
-        ``None`` if they cannot be found out soon
-
-    """
+    r"""Addresses that a host has now, ``None`` if they cannot be found out soon."""
     name = server_name(repository)
     if name is None:
         return None

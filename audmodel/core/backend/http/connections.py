@@ -30,12 +30,7 @@ class Trust:
         self._oldest = time.monotonic()
 
     def lasts(self, opened: float) -> bool:
-        r"""Whether a connection may be used again.
-
-        Returns:
-            ``False`` if another one is opened instead
-
-        """
+        r"""Whether a connection may be used again, or another one is opened instead."""
         return opened >= self._oldest
 
 

@@ -32,12 +32,7 @@ _SHORTEST = 4
 
 
 def names_of(host: str) -> list[str]:
-    r"""Names under which a host may be found in the configuration.
-
-    Returns:
-        the host itself, then without scheme, then without port
-
-    """
+    r"""Names of a host in the configuration: itself, without scheme, without port."""
     bare = host.rpartition("://")[2].rstrip("/")
     netloc = bare.partition("/")[0]
     names = [host, bare, netloc, re.sub(r":\d+$", "", netloc)]
@@ -45,12 +40,7 @@ def names_of(host: str) -> list[str]:
 
 
 def variable(name: str, host: str) -> str | None:
-    r"""Value of an environment variable, preferably of the one for this host.
-
-    Returns:
-        value, ``None`` if it is not set, or empty
-
-    """
+    r"""Value of an environment variable, ``None`` if empty, that of the host first."""
     ends = [re.sub("[^A-Za-z0-9]", "_", known).upper() for known in names_of(host)]
     for known in [*(f"{name}_{end}" for end in ends), name]:
         # A value that was read from a file may end with a line break

@@ -312,12 +312,7 @@ def truncated(error: Exception) -> RequestError:
 
 
 def read_body(stream: Stream, limit: int) -> bytes | None:
-    r"""Body of a response of unknown length.
-
-    Returns:
-        body, ``None`` if it is longer
-
-    """
+    r"""Body of a response of unknown length, ``None`` if it is longer than allowed."""
     pieces = []
     size = 0
     while data := stream.read1(_PIECE):

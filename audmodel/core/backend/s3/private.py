@@ -118,12 +118,7 @@ def pool_classes(client: Any) -> dict[str, Any]:
 
 
 def http_session(client: Any) -> Any:
-    r"""Session that sends the requests of a client.
-
-    Returns:
-        session, with ``send(request)`` and ``close()``
-
-    """
+    r"""Session that sends the requests of a client: ``send(request)``, ``close()``."""
     return client._endpoint.http_session  # noqa: SLF001
 
 

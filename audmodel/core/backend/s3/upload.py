@@ -174,12 +174,7 @@ class _Upload:
         self._size = 0
 
     def hashed(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-        r"""Compute size and checksum of the content.
-
-        Yields:
-            the same chunks
-
-        """
+        r"""Compute size and checksum of the content, and pass it on."""
         for chunk in chunks:
             data = chunk.data if isinstance(chunk, CopyableChunk) else chunk
             self._size += len(data)
@@ -188,12 +183,7 @@ class _Upload:
             yield chunk
 
     def run(self, parts: Iterator[bytes | CopiedPart]) -> str | None:
-        r"""Send all parts, and make the object visible.
-
-        Returns:
-            etag of the object, ``None`` if another one is there
-
-        """
+        r"""Send all parts, and return the etag, ``None`` if another object is there."""
         try:
             finish(self._begin)
             stored = prefetch_requests(

@@ -64,12 +64,7 @@ def remember(verdict: Verdict, *store: str) -> None:
 
 
 def recall_copying(*store: str) -> str | None:
-    r"""What a storage was found to copy.
-
-    Returns:
-        name of what it copies, ``None`` if nothing is known
-
-    """
+    r"""Name of what a storage was found to copy, ``None`` if nothing is known."""
     copying = _load((*store, _COPYING)).get("copying")
     return copying if isinstance(copying, str) else None
 

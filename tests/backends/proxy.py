@@ -1,4 +1,4 @@
-"""An HTTP proxy that counts requests and answers them wrongly on demand."""
+"""An HTTP proxy that counts requests and gives wrong responses on demand."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Request:
 
 
 @dataclass
-class Answer:
-    """An answer on its way to the client.
+class Response:
+    """A response on its way to the client.
 
     Args:
         status: status
@@ -73,10 +73,10 @@ class Answer:
             self.headers.append((name, value))
 
 
-# Given a request, and what forwards it, a fault gives an answer.
+# Given a request, and what forwards it, a fault gives a response.
 # None stands for a connection that breaks.
-Forward = Callable[[], Answer]
-Fault = Callable[[Request, Forward], Answer | None]
+Forward = Callable[[], Response]
+Fault = Callable[[Request, Forward], Response | None]
 
 
 class Proxy(LoopbackServer):
@@ -124,7 +124,7 @@ class Proxy(LoopbackServer):
         yield seen
         seen += [f"{r.method} {r.path}" for r in self.requests[before:]]
 
-    def forward(self, request: Request) -> Answer:
+    def forward(self, request: Request) -> Response:
         connection = http.client.HTTPConnection(self.upstream, timeout=60)
         try:
             # Clients that know of the proxy say where to as well
@@ -140,17 +140,17 @@ class Proxy(LoopbackServer):
             if len(request.body) < length:
                 # The client died, and the server has to learn that nothing follows
                 connection.sock.shutdown(socket.SHUT_WR)
-            answer = connection.getresponse()
-            found = Answer(
-                answer.status,
+            response = connection.getresponse()
+            found = Response(
+                response.status,
                 [
                     (name, value)
-                    for name, value in answer.getheaders()
+                    for name, value in response.getheaders()
                     if name.lower() not in ("connection", "transfer-encoding")
                 ],
-                answer.read(),
+                response.read(),
             )
-            if request.method != "HEAD" and answer.status != 204:
+            if request.method != "HEAD" and response.status != 204:
                 found.replace("Content-Length", str(len(found.body)))
             return found
         finally:
@@ -178,15 +178,15 @@ class _Handler(Handler):
         proxy = self.proxy
         proxy.log(request)
 
-        def forward() -> Answer:
+        def forward() -> Response:
             return proxy.forward(request)
 
         fault = proxy.fault
-        answer = forward() if fault is None else fault(request, forward)
-        if answer is None:
+        response = forward() if fault is None else fault(request, forward)
+        if response is None:
             self.reset()
         else:
-            self.send(answer)
+            self.send(response)
 
     def handle_expect_100(self) -> bool:
         """Let the client send its body."""
@@ -218,27 +218,27 @@ class _Handler(Handler):
             self.wfile.write(chunk)
             self.wfile.flush()
 
-    def send(self, answer: Answer) -> None:
-        if answer.raw is not None:
-            self.send_raw(answer.raw)
+    def send(self, response: Response) -> None:
+        if response.raw is not None:
+            self.send_raw(response.raw)
             return
-        self.send_response_only(answer.status)
-        for name, value in answer.headers:
+        self.send_response_only(response.status)
+        for name, value in response.headers:
             self.send_header(name, value)
-        has_body = self.command != "HEAD" and answer.status != 204
-        if answer.header("Content-Length") is None and has_body:
+        has_body = self.command != "HEAD" and response.status != 204
+        if response.header("Content-Length") is None and has_body:
             self.send_header("Connection", "close")
             self.close_connection = True
         self.end_headers()
-        body = answer.body if has_body else b""
-        for limit in (answer.cut_after, answer.stall_after):
+        body = response.body if has_body else b""
+        for limit in (response.cut_after, response.stall_after):
             body = body if limit is None else body[:limit]
-        self.send_body(body, answer.trickle)
-        if answer.stall_after is not None:
+        self.send_body(body, response.trickle)
+        if response.stall_after is not None:
             self.proxy.released.wait(60)
-        if answer.reset:
+        if response.reset:
             self.reset()
-        elif answer.cut_after is not None or answer.stall_after is not None:
+        elif response.cut_after is not None or response.stall_after is not None:
             self.close_connection = True
 
     def send_body(self, body: bytes, trickle: float | None) -> None:
@@ -280,7 +280,7 @@ def first(
     left = [count]
     lock = threading.Lock()
 
-    def apply(request: Request, forward: Forward) -> Answer | None:
+    def apply(request: Request, forward: Forward) -> Response | None:
         if when(request):
             with lock:
                 hit = left[0] > 0
@@ -293,17 +293,17 @@ def first(
 
 
 def status(code: int, body: bytes = b"", **headers: str) -> Fault:
-    """The proxy answers itself."""
+    """The proxy responds itself."""
     lines = [(name.replace("_", "-"), value) for name, value in headers.items()]
 
-    def apply(_: Request, __: Forward) -> Answer:
-        return Answer(code, [*lines, ("Content-Length", str(len(body)))], body)
+    def apply(_: Request, __: Forward) -> Response:
+        return Response(code, [*lines, ("Content-Length", str(len(body)))], body)
 
     return apply
 
 
 def s3_error(code: int, name: str, **headers: str) -> Fault:
-    """The proxy answers with an error of S3."""
+    """The proxy responds with an error of S3."""
     text = f"<Error><Code>{name}</Code><Message>{name}</Message></Error>"
     return status(code, text.encode(), Content_Type="application/xml", **headers)
 
@@ -312,25 +312,25 @@ def break_before(_: Request, __: Forward) -> None:
     """The connection breaks before the server learns of the request."""
 
 
-def lose_answer(_: Request, forward: Forward) -> None:
+def lose_response(_: Request, forward: Forward) -> None:
     """The server does what it is asked for, and the client does not learn of it."""
     forward()
 
 
 def change(**changes: Any) -> Fault:
-    """The answer is changed on its way."""
+    """The response is changed on its way."""
 
-    def apply(_: Request, forward: Forward) -> Answer:
-        answer = forward()
+    def apply(_: Request, forward: Forward) -> Response:
+        response = forward()
         for name, value in changes.items():
             if name in ("body", "status"):
-                value = value(getattr(answer, name)) if callable(value) else value
-                setattr(answer, name, value)
-            elif hasattr(answer, name):
-                setattr(answer, name, value)
+                value = value(getattr(response, name)) if callable(value) else value
+                setattr(response, name, value)
+            elif hasattr(response, name):
+                setattr(response, name, value)
             else:
-                answer.replace(name.replace("_", "-"), value)
-        return answer
+                response.replace(name.replace("_", "-"), value)
+        return response
 
     return apply
 
@@ -338,14 +338,14 @@ def change(**changes: Any) -> Fault:
 def raw(chunks: Callable[[], Iterable[bytes]]) -> Fault:
     """The proxy says something that need not be HTTP."""
 
-    def apply(_: Request, __: Forward) -> Answer:
-        return Answer(0, [], raw=chunks())
+    def apply(_: Request, __: Forward) -> Response:
+        return Response(0, [], raw=chunks())
 
     return apply
 
 
 def endless(head: bytes, chunk: bytes) -> Fault:
-    """The answer never ends."""
+    """The response never ends."""
     return raw(lambda: itertools.chain([head], itertools.repeat(chunk)))
 
 
@@ -353,7 +353,7 @@ def nth(number: int, fault: Fault, *, and_later: bool = False) -> Fault:
     """Fault that happens to one request only, or from it on."""
     seen = itertools.count()
 
-    def apply(request: Request, forward: Forward) -> Answer | None:
+    def apply(request: Request, forward: Forward) -> Response | None:
         current = next(seen)
         if current == number or (and_later and current > number):
             return fault(request, forward)

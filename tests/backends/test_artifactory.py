@@ -20,9 +20,9 @@ from audmodel.core.backend.objects import ANY
 from tests.backends import proxy as faults
 from tests.backends.artifactory_server import ArtifactoryServer
 from tests.backends.artifactory_server import User
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
+from tests.backends.proxy import Response
 
 
 MIB = 1024 * 1024
@@ -78,11 +78,11 @@ def test_lost_answer_is_no_refusal(
 ) -> None:
     with Proxy(server.host) as proxy:
 
-        def lose(request: Request, forward: faults.Forward) -> Answer | None:
+        def lose(request: Request, forward: faults.Forward) -> Response | None:
             if request.method != "PUT":
                 return forward()
             proxy.fault = None
-            faults.lose_answer(request, forward)
+            faults.lose_response(request, forward)
             return None
 
         proxy.fault = lose
@@ -178,7 +178,7 @@ def test_a_folder_that_is_in_itself(
     children = [{"uri": name, "folder": True}, {"uri": "/a", "folder": False}]
     listing = faults.status(200, json.dumps({"children": children}).encode())
 
-    def circle(request: Request, forward: faults.Forward) -> Answer | None:
+    def circle(request: Request, forward: faults.Forward) -> Response | None:
         deep = "?" in request.path
         return forward() if deep else listing(request, forward)
 
@@ -253,7 +253,7 @@ def test_folder_for_temporary_files_in_the_home_folder(
 def test_damage_on_the_way_is_noticed(
     backend: Artifactory, proxy: Proxy, server: ArtifactoryServer, data: bytes
 ) -> None:
-    def damage(request: Request, forward: faults.Forward) -> Answer | None:
+    def damage(request: Request, forward: faults.Forward) -> Response | None:
         if request.body:
             request.body = b"X" + request.body[1:]
         return forward()
@@ -419,7 +419,7 @@ def test_a_server_that_gives_no_ranges(backend: Artifactory, proxy: Proxy) -> No
         proxy.fault = faults.change(status=200)
         with pytest.raises(errors.RepositoryError, match="not support range"):
             reader.read(0, MIB)
-    proxy.fault = lambda _, __: Answer(
+    proxy.fault = lambda _, __: Response(
         200, [("X-Artifactory-Id", "1"), ("Content-Length", "9999999")], LARGE
     )
     with (

@@ -43,10 +43,10 @@ def moved(proxy: Proxy) -> Callable[[], tuple[int, int]]:
     seen: list[int] = []
 
     def count(request: Request, forward: Any) -> Any:
-        answer = forward()
+        response = forward()
         if ".zip" in request.path:
-            seen.append(len(answer.body) + len(request.body))
-        return answer
+            seen.append(len(response.body) + len(request.body))
+        return response
 
     proxy.fault = count
 

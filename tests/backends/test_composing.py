@@ -27,9 +27,9 @@ from tests.archive.tools import noise
 from tests.backends import proxy as proxies
 from tests.backends import seaweedfs
 from tests.backends.forget import forget_servers
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
+from tests.backends.proxy import Response
 
 
 # Of each family of faults
@@ -136,7 +136,7 @@ def change(path: Path, offset: int, data: bytes) -> None:
 def answering_with_digests(weed: seaweedfs.SeaweedFS) -> proxies.Fault:
     """A storage whose etags of copied parts are digests, as those of AWS."""
 
-    def copy(request: Request, forward: proxies.Forward) -> Answer | None:
+    def copy(request: Request, forward: proxies.Forward) -> Response | None:
         if not is_copy(request):
             return forward()
         data = source_of(request, weed)
@@ -148,21 +148,21 @@ def answering_with_digests(weed: seaweedfs.SeaweedFS) -> proxies.Fault:
 def source_of(request: Request, weed: seaweedfs.SeaweedFS) -> bytes:
     """Bytes that a request asks to copy."""
     bucket, _, key = request.headers["x-amz-copy-source"].lstrip("/").partition("/")
-    answer = weed.client().get_object(
+    response = weed.client().get_object(
         Bucket=bucket,
         Key=key,
         Range=request.headers["x-amz-copy-source-range"],
         IfMatch=request.headers["x-amz-copy-source-if-match"],
     )
-    return bytes(answer["Body"].read())
+    return bytes(response["Body"].read())
 
 
-def store_part(request: Request, weed: seaweedfs.SeaweedFS, data: bytes) -> Answer:
+def store_part(request: Request, weed: seaweedfs.SeaweedFS, data: bytes) -> Response:
     """Store bytes as the part that a request asks to copy."""
     path, _, query = request.path.partition("?")
     bucket, _, key = path.lstrip("/").partition("/")
     fields = dict(field.split("=", 1) for field in query.split("&"))
-    answer = weed.client().upload_part(
+    response = weed.client().upload_part(
         Bucket=bucket,
         Key=key,
         PartNumber=int(fields["partNumber"]),
@@ -170,10 +170,10 @@ def store_part(request: Request, weed: seaweedfs.SeaweedFS, data: bytes) -> Answ
         Body=data,
     )
     body = (
-        f"<CopyPartResult><ETag>{answer['ETag']}</ETag>"
+        f"<CopyPartResult><ETag>{response['ETag']}</ETag>"
         "<LastModified>2026-01-01T00:00:00.000Z</LastModified></CopyPartResult>"
     ).encode()
-    return Answer(200, [("Content-Type", "application/xml")], body)
+    return Response(200, [("Content-Type", "application/xml")], body)
 
 
 # What is sent ---------------------------------------------------------------
@@ -365,7 +365,7 @@ def test_a_base_that_is_gone_costs_a_whole_upload(
         break_base(name, weed, bucket)
     else:
 
-        def fault(request: Request, forward: proxies.Forward) -> Answer | None:
+        def fault(request: Request, forward: proxies.Forward) -> Response | None:
             if is_copy(request) and "/torch/" in request.path:
                 break_base(name, weed, bucket)
             return forward()
@@ -386,8 +386,8 @@ def is_torch_copy(request: Request) -> bool:
 
 
 def unfinished(weed: seaweedfs.SeaweedFS, bucket: str) -> list[Any]:
-    answer = weed.client().list_multipart_uploads(Bucket=bucket)
-    return list(answer.get("Uploads", []))
+    response = weed.client().list_multipart_uploads(Bucket=bucket)
+    return list(response.get("Uploads", []))
 
 
 @pytest.mark.thorough
@@ -424,7 +424,7 @@ def test_damage_of_the_base(
 def refusing(code: int, name: str) -> proxies.Fault:
     refuse = proxies.s3_error(code, name)
 
-    def fault(request: Request, forward: proxies.Forward) -> Answer | None:
+    def fault(request: Request, forward: proxies.Forward) -> Response | None:
         return refuse(request, forward) if is_copy(request) else forward()
 
     return fault
@@ -508,7 +508,7 @@ def test_a_storage_that_copies_other_bytes_is_found_out(
     proxy: Proxy,
     weed: seaweedfs.SeaweedFS,
 ) -> None:
-    def fault(request: Request, forward: proxies.Forward) -> Answer | None:
+    def fault(request: Request, forward: proxies.Forward) -> Response | None:
         if not is_copy(request):
             return forward()
         return store_part(request, weed, bytes(len(source_of(request, weed))))
@@ -531,13 +531,13 @@ def test_a_storage_that_lies_is_found_out_by_loading(
 ) -> None:
     """It copied the right bytes when it was tested."""
 
-    def fault(request: Request, forward: proxies.Forward) -> Answer | None:
+    def fault(request: Request, forward: proxies.Forward) -> Response | None:
         if not is_torch_copy(request):
             return forward()
-        answer = store_part(request, weed, bytes(len(source_of(request, weed))))
+        response = store_part(request, weed, bytes(len(source_of(request, weed))))
         # No digest of anything
-        answer.body = answer.body.replace(b"</ETag>", b"-2</ETag>")
-        return answer
+        response.body = response.body.replace(b"</ETag>", b"-2</ETag>")
+        return response
 
     publish(models)
     uid = publish(models, "2.0.0")
@@ -650,7 +650,7 @@ def test_check_tells_what_is_copied(
     ok: bool,
     seen: str,
 ) -> None:
-    def lie(request: Request, forward: proxies.Forward) -> Answer | None:
+    def lie(request: Request, forward: proxies.Forward) -> Response | None:
         if not is_copy(request):
             return forward()
         return store_part(request, weed, bytes(len(source_of(request, weed))))

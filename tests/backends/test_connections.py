@@ -12,13 +12,13 @@ from audmodel.core.backend.http import transfer
 from audmodel.core.process import requests
 from audmodel.core.process.requests import Requests
 from tests.backends import proxy as faults
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
-from tests.backends.test_remote import Place
-from tests.backends.test_remote import place as place
+from tests.backends.proxy import Response
+from tests.backends.test_remote import Storage
 from tests.backends.test_remote import proxy as proxy
+from tests.backends.test_remote import storage as storage
 
 
 def test_ended_requests_adopt() -> None:
@@ -31,9 +31,9 @@ def test_ended_requests_adopt() -> None:
     assert innermost.cancelled
 
 
-def test_a_block_inside_ended_requests(place: Place) -> None:
+def test_a_block_inside_ended_requests(storage: Storage) -> None:
     outer, inner = Requests(), Requests()
-    with place.backend(place.server) as backend:
+    with storage.backend(storage.server) as backend:
         backend.write_object("/a", [b"x"])
         outer.cancel()
         with outer.here(), inner.here(), pytest.raises(errors.RepositoryError):
@@ -43,10 +43,10 @@ def test_a_block_inside_ended_requests(place: Place) -> None:
         assert backend.read_object("/a", 10) is not None
 
 
-def test_a_reader_inside_ended_requests(place: Place) -> None:
+def test_a_reader_inside_ended_requests(storage: Storage) -> None:
     """One that was opened before, in work that nobody waits for any more."""
     outer = Requests()
-    with place.backend(place.server) as backend:
+    with storage.backend(storage.server) as backend:
         backend.write_object("/a", [bytes(1_000_000)])
         with backend.open_object("/a") as reader:
             assert reader is not None
@@ -57,18 +57,18 @@ def test_a_reader_inside_ended_requests(place: Place) -> None:
 
 @pytest.mark.thorough
 def test_progress_renews_the_time_for_repeats(
-    place: Place, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    storage: Storage, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A transfer with breaks in it may take longer than what never arrives."""
     size, step = 5_000_000, 600_000
 
-    def cut(request: Request, forward: Forward) -> Answer:
+    def cut(request: Request, forward: Forward) -> Response:
         time.sleep(0.15)
-        answer = forward()
-        answer.cut_after = step
-        return answer
+        response = forward()
+        response.cut_after = step
+        return response
 
-    with place.backend(proxy.host) as backend:
+    with storage.backend(proxy.host) as backend:
         backend.write_object("/a", [bytes(size)])
         with backend.open_object("/a") as reader:
             assert reader is not None

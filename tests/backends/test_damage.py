@@ -12,14 +12,14 @@ import pytest
 import audmodel
 from audmodel import errors
 from tests.backends import proxy as faults
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Fault
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
-from tests.backends.test_remote import Place
-from tests.backends.test_remote import place as place
+from tests.backends.proxy import Response
+from tests.backends.test_remote import Storage
 from tests.backends.test_remote import proxy as proxy
+from tests.backends.test_remote import storage as storage
 
 
 MIB = 1024 * 1024
@@ -32,14 +32,14 @@ def flipping(bits: Bits, part: str) -> Fault:
     """Answers about a part of the path are damaged each in its way."""
     seen: dict[tuple[str, str], itertools.count[int]] = {}
 
-    def apply(request: Request, forward: Forward) -> Answer:
-        answer = forward()
+    def apply(request: Request, forward: Forward) -> Response:
+        response = forward()
         key = (request.path, request.headers.get("range", ""))
-        if request.method == "GET" and part in request.path and answer.status < 300:
+        if request.method == "GET" and part in request.path and response.status < 300:
             bit = bits(next(seen.setdefault(key, itertools.count())))
             if bit is not None:
-                answer.body = faults.flip(answer.body, bit)
-        return answer
+                response.body = faults.flip(response.body, bit)
+        return response
 
     return apply
 
@@ -57,10 +57,10 @@ def others(number: int) -> int:
 
 
 @pytest.fixture
-def uid(place: Place, proxy: Proxy, tmp_path: Path) -> str:
-    backend = "s3" if place.path == "" else "artifactory"
+def uid(storage: Storage, proxy: Proxy, tmp_path: Path) -> str:
+    backend = "s3" if storage.path == "" else "artifactory"
     audmodel.config.REPOSITORIES = [
-        audmodel.Repository(place.name, place.url(proxy.host), backend)
+        audmodel.Repository(storage.name, storage.url(proxy.host), backend)
     ]
     audmodel.config.CACHE_ROOT = str(tmp_path / "cache")
     root = tmp_path / "model"

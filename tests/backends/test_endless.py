@@ -37,8 +37,8 @@ class EndlessServer:
 
     """
 
-    def __init__(self, answer: Endless) -> None:
-        self._answer = answer
+    def __init__(self, response: Endless) -> None:
+        self._answer = response
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._ended = threading.Event()
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -96,11 +96,11 @@ def long_error() -> Iterator[bytes]:
         yield b"x" * 100_000
 
 
-@pytest.mark.parametrize("answer", [endless_error, endless_chunked_error, long_error])
+@pytest.mark.parametrize("response", [endless_error, endless_chunked_error, long_error])
 def test_an_endless_error(
-    connect: Callable[[str], ObjectBackend], hasty: None, answer: Endless
+    connect: Callable[[str], ObjectBackend], hasty: None, response: Endless
 ) -> None:
-    with EndlessServer(answer) as server:
+    with EndlessServer(response) as server:
         backend = connect(server.url)
         for call in (
             lambda: backend.read_object("/a", 100),
@@ -129,15 +129,15 @@ def slow_error() -> Iterator[bytes]:
 
 
 @pytest.mark.sample(1)
-@pytest.mark.parametrize("answer", [slow_head, slow_error])
+@pytest.mark.parametrize("response", [slow_head, slow_error])
 def test_an_answer_that_comes_byte_by_byte(
     connect: Callable[[str], ObjectBackend],
     hasty: None,
     monkeypatch: pytest.MonkeyPatch,
-    answer: Endless,
+    response: Endless,
 ) -> None:
     monkeypatch.setattr(pace, "STANDSTILL", 0.2)
-    with EndlessServer(answer) as server:
+    with EndlessServer(response) as server:
         backend = connect(server.url)
         start = time.monotonic()
         with pytest.raises(errors.RepositoryUnreachableError):
@@ -166,15 +166,15 @@ def no_date() -> Iterator[bytes]:
 
 
 @pytest.mark.sample(2)
-@pytest.mark.parametrize("answer", [huge_length, huge_range, no_date])
+@pytest.mark.parametrize("response", [huge_length, huge_range, no_date])
 def test_headers_that_make_no_sense(
     connect: Callable[[str], ObjectBackend],
     hasty: None,
     monkeypatch: pytest.MonkeyPatch,
-    answer: Endless,
+    response: Endless,
 ) -> None:
     monkeypatch.setattr(transfer, "BUDGET", 0.05)
-    with EndlessServer(answer) as server:
+    with EndlessServer(response) as server:
         backend = connect(server.url)
         with pytest.raises(errors.RepositoryError):
             backend.open_object("/a").__enter__()

@@ -207,26 +207,26 @@ def test_objects_have_the_same_metadata(
     assert sorted(theirs.values()) == sorted(ours.values())
     client = weed.client()
     for key in ours:
-        answer = client.get_object(Bucket=bucket, Key=key)
-        md5 = hashlib.md5(answer["Body"].read(), usedforsecurity=False).hexdigest()
-        assert answer["Metadata"]["checksum"] == md5
+        response = client.get_object(Bucket=bucket, Key=key)
+        md5 = hashlib.md5(response["Body"].read(), usedforsecurity=False).hexdigest()
+        assert response["Metadata"]["checksum"] == md5
         # Ours tells our own write from another one
-        assert set(answer["Metadata"]) - {"write-id"} == {"checksum", "owner"}
+        assert set(response["Metadata"]) - {"write-id"} == {"checksum", "owner"}
 
 
 def describe(weed: seaweedfs.SeaweedFS, bucket: str) -> dict[str, tuple[str, ...]]:
     """Suffix, content type and owner of all objects."""
     client = weed.client()
     keys = [entry["Key"] for entry in client.list_objects_v2(Bucket=bucket)["Contents"]]
-    answers = {key: client.head_object(Bucket=bucket, Key=key) for key in keys}
+    responses = {key: client.head_object(Bucket=bucket, Key=key) for key in keys}
     return {
         key: (
             key.split("/")[0],
             "".join(Path(key).suffixes[-2:]),
-            answer["ContentType"],
-            answer["Metadata"]["owner"],
+            response["ContentType"],
+            response["Metadata"]["owner"],
         )
-        for key, answer in answers.items()
+        for key, response in responses.items()
     }
 
 

@@ -17,10 +17,10 @@ import pytest
 
 import audmodel
 from tests.backends import seaweedfs
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
+from tests.backends.proxy import Response
 from tests.conftest import ROOT
 
 
@@ -107,7 +107,7 @@ def hang_when(
     """Let answers stop after some bytes, or never begin, once one was asked for."""
     begun = threading.Event()
 
-    def fault(request: Request, forward: Forward) -> Answer | None:
+    def fault(request: Request, forward: Forward) -> Response | None:
         # Whatever comes next is not answered either
         if not begun.is_set() and not condition(request):
             return forward()
@@ -115,9 +115,9 @@ def hang_when(
         if after is None:
             proxy.released.wait(60)
             return None
-        answer = forward()
-        answer.stall_after = after
-        return answer
+        response = forward()
+        response.stall_after = after
+        return response
 
     proxy.fault = fault
     return begun
@@ -242,7 +242,7 @@ def test_publishing_to_s3_leaves_nothing_behind(
 ) -> None:
     begun = threading.Event()
 
-    def slow(request: Request, forward: Forward) -> Answer | None:
+    def slow(request: Request, forward: Forward) -> Response | None:
         if "partNumber=" in request.path:
             begun.set()
             proxy.released.wait(0.5)

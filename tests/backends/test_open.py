@@ -18,10 +18,10 @@ from audmodel.errors import RepositoryError
 from tests.archive.tools import MIB
 from tests.archive.tools import flip
 from tests.archive.tools import worker_threads
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
+from tests.backends.proxy import Response
 from tests.backends.proxy import break_before
 
 
@@ -34,11 +34,11 @@ def counting(proxy: Proxy) -> Iterator[list[int]]:
     sent: list[int] = []
     lock = threading.Lock()
 
-    def count(_: Request, forward: Forward) -> Answer:
-        answer = forward()
+    def count(_: Request, forward: Forward) -> Response:
+        response = forward()
         with lock:
-            sent.append(len(answer.body))
-        return answer
+            sent.append(len(response.body))
+        return response
 
     proxy.fault = count
     yield sent
@@ -97,11 +97,11 @@ def test_broken_connections(counted: Proxy, uid: str, hasty: None) -> None:
         content = file.read(8)
         file.seek(20 * MIB)
 
-        def cut(_: Request, forward: Forward) -> Answer:
-            answer = forward()
+        def cut(_: Request, forward: Forward) -> Response:
+            response = forward()
             counted.fault = None
-            answer.cut_after = len(answer.body) // 2
-            return answer
+            response.cut_after = len(response.body) // 2
+            return response
 
         counted.fault = cut
         assert len(file.read(9 * MIB)) == 9 * MIB
@@ -124,12 +124,12 @@ def test_part_that_is_damaged_is_fetched_five_times(counted: Proxy, uid: str) ->
     with audmodel.open(uid, "model.safetensors") as file:
         large = []
 
-        def spoil(request: Request, forward: Forward) -> Answer:
-            answer = forward()
-            if len(answer.body) >= MIB:
+        def spoil(request: Request, forward: Forward) -> Response:
+            response = forward()
+            if len(response.body) >= MIB:
                 large.append(request.path)
-                answer.body = flip(answer.body, 1000)
-            return answer
+                response.body = flip(response.body, 1000)
+            return response
 
         counted.fault = spoil
         file.seek(20 * MIB)
@@ -147,9 +147,9 @@ def test_connection_breaks_while_streaming(
 ) -> None:
     paths = audmodel.stream(uid, num_workers=2)
 
-    def break_large(request: Request, forward: Forward) -> Answer | None:
-        answer = forward()
-        return None if len(answer.body) > MIB else answer
+    def break_large(request: Request, forward: Forward) -> Response | None:
+        response = forward()
+        return None if len(response.body) > MIB else response
 
     counted.fault = break_large
     with pytest.raises(RepositoryError):

@@ -45,7 +45,7 @@ LARGE = hashlib.shake_128(b"large").digest(3 * MIB)
 
 
 @dataclass(frozen=True)
-class Place:
+class Storage:
     """An empty repository, and who reaches it.
 
     Args:
@@ -69,27 +69,27 @@ class Place:
 
 
 @pytest.fixture(params=["s3", "artifactory"])
-def place(
+def storage(
     request: pytest.FixtureRequest, keys: None, login: None, hasty: None
-) -> Iterator[Place]:
+) -> Iterator[Storage]:
     if request.param == "s3":
         server = seaweedfs.shared()
-        yield Place(S3, server.host, "", server.empty_bucket())
+        yield Storage(S3, server.host, "", server.empty_bucket())
     else:
         with artifactory(tester=User("secret")) as stand_in:
-            yield Place(Artifactory, stand_in.host, "/artifactory", "models")
+            yield Storage(Artifactory, stand_in.host, "/artifactory", "models")
 
 
 @pytest.fixture
-def proxy(place: Place) -> Iterator[Proxy]:
-    with Proxy(place.server) as proxy:
+def proxy(storage: Storage) -> Iterator[Proxy]:
+    with Proxy(storage.server) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def backend(place: Place, proxy: Proxy) -> Iterator[RemoteBackend]:
+def backend(storage: Storage, proxy: Proxy) -> Iterator[RemoteBackend]:
     """Backend that reaches the server through a proxy."""
-    with place.backend(proxy.host) as backend:
+    with storage.backend(proxy.host) as backend:
         yield backend
 
 
@@ -135,21 +135,21 @@ def test_object_is_larger_than_allowed(backend: RemoteBackend) -> None:
 # Hosts that do not answer -----------------------------------------------------
 
 
-def test_a_host_that_is_down_is_reported_soon(place: Place, free_port: int) -> None:
+def test_a_host_that_is_down_is_reported_soon(storage: Storage, free_port: int) -> None:
     start = time.monotonic()
     with pytest.raises(errors.RepositoryUnreachableError, match="cannot be reached"):
-        place.backend(f"127.0.0.1:{free_port}").read_object("/a", 100)
+        storage.backend(f"127.0.0.1:{free_port}").read_object("/a", 100)
     assert time.monotonic() - start < 4
 
 
 def test_a_host_that_takes_no_connections_is_reported_soon(
-    place: Place, full_port: int, monkeypatch: pytest.MonkeyPatch
+    storage: Storage, full_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (s3_endpoint, artifactory_requests):
         monkeypatch.setattr(module, "CONNECT_TIMEOUT", 0.3)
     start = time.monotonic()
     with pytest.raises(errors.RepositoryUnreachableError, match="cannot be reached"):
-        place.backend(f"127.0.0.1:{full_port}").read_object("/a", 100)
+        storage.backend(f"127.0.0.1:{full_port}").read_object("/a", 100)
     assert time.monotonic() - start < 4
 
 
@@ -170,20 +170,20 @@ def test_a_host_that_takes_no_connections_is_reported_soon(
     ],
 )
 def test_the_underlying_error(
-    place: Place,
+    storage: Storage,
     proxy: Proxy,
     free_port: int,
     fault: faults.Fault | None,
     name: list[str],
 ) -> None:
-    place.backend(proxy.host).write_object("/a", [b"0123456789"])
+    storage.backend(proxy.host).write_object("/a", [b"0123456789"])
     proxy.fault = fault
-    backend = place.backend(proxy.host if fault else f"127.0.0.1:{free_port}")
+    backend = storage.backend(proxy.host if fault else f"127.0.0.1:{free_port}")
     with pytest.raises(errors.RepositoryError) as info:
         backend.read_object("/a", 100)
     assert isinstance(info.value, audbackend.BackendError)
     cause = info.value.exception
-    assert type(cause).__name__ == name[place.backend_class is Artifactory]
+    assert type(cause).__name__ == name[storage.backend_class is Artifactory]
     assert str(cause)
     assert info.value.__cause__ is cause
     assert cause.__traceback__ is None
@@ -205,7 +205,7 @@ def test_the_underlying_error(
         faults.status(502, b"<html>Bad gateway</html>"),
         faults.status(503),
         faults.break_before,
-        faults.lose_answer,
+        faults.lose_response,
         faults.change(cut_after=0),
         faults.change(cut_after=3),
         faults.change(cut_after=0, reset=True),
@@ -316,13 +316,13 @@ def test_a_byte_flips(backend: RemoteBackend, proxy: Proxy) -> None:
 
 
 def test_behind_a_proxy(
-    place: Place, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    storage: Storage, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", proxy.url)
     # Not even the server itself can be reached
-    place = replace(place, server="127.0.0.1:1")
+    storage = replace(storage, server="127.0.0.1:1")
     for _ in range(2):
-        with place.backend(place.server) as backend:
+        with storage.backend(storage.server) as backend:
             for name in ("/a", "/b"):
                 backend.write_object(name, [b"x"])
                 assert read(backend, name) == b"x"
@@ -332,7 +332,7 @@ def test_behind_a_proxy(
 
 
 def test_tls_through_a_proxy(
-    place: Place, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    storage: Storage, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = trustme.CA()
     bundle = tmp_path / "authority.pem"
@@ -341,7 +341,7 @@ def test_tls_through_a_proxy(
     monkeypatch.setenv("https_proxy", proxy.url)
     with TlsServer(tls(authority, "127.0.0.1")) as server:
         host = f"127.0.0.1:{server.port}"
-        backend = place.backend_class(f"https://{host}{place.path}", place.name)
+        backend = storage.backend_class(f"https://{host}{storage.path}", storage.name)
         assert [read(backend, "/a") for _ in range(3)] == [b"x"] * 3
     assert [(r.method, r.path) for r in proxy.requests] == [("CONNECT", host)] * 3
 
@@ -368,9 +368,9 @@ def test_a_child_process_makes_its_own_connections(
 
 
 @pytest.mark.sample(1)
-def test_interface_of_audbackend(place: Place, tmp_path: Path) -> None:
-    name = f"new-{place.name}"
-    check_interface(place.backend_class, place.url(place.server), name, tmp_path)
+def test_interface_of_audbackend(storage: Storage, tmp_path: Path) -> None:
+    name = f"new-{storage.name}"
+    check_interface(storage.backend_class, storage.url(storage.server), name, tmp_path)
 
 
 # Errors ------------------------------------------------------------------------

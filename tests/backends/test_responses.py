@@ -29,10 +29,10 @@ from audmodel.core.backend.s3 import parts as s3_parts
 from audmodel.core.backend.s3.backend import S3
 from tests.backends import artifactory_server
 from tests.backends import proxy as faults
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
+from tests.backends.proxy import Response
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.conftest import ROOT
@@ -60,7 +60,7 @@ class Row:
         return self.storage == "Artifactory"
 
     @property
-    def answer(self) -> faults.Fault:
+    def response(self) -> faults.Fault:
         """The answer as these storages give it."""
         if self.is_artifactory:
             problem = {"status": int(self.status), "message": self.message}
@@ -126,7 +126,7 @@ def check(backend: ObjectBackend, proxy: Proxy, row: Row) -> None:
             return True
         return False
 
-    proxy.fault = faults.first(count, row.answer, when=is_meant)
+    proxy.fault = faults.first(count, row.response, when=is_meant)
     if row.outcome == "absent":
         assert attempt(backend, row.request, stored.etag) is None
     elif row.outcome == "repeated":
@@ -338,16 +338,16 @@ def test_head_does_not_say_why(keys: None, proxy: Proxy, bucket: str) -> None:
 # What may not be listed --------------------------------------------------------
 
 
-def unlisted(request: Request, forward: Forward) -> Answer:
+def unlisted(request: Request, forward: Forward) -> Response:
     """As a bucket answers to credentials without ``s3:ListBucket``."""
-    answer = forward()
+    response = forward()
     lists = request.method == "GET" and "list-type" in request.path
-    if lists or (answer.status == 404 and request.method in ("GET", "HEAD")):
+    if lists or (response.status == 404 and request.method in ("GET", "HEAD")):
         body = b"<Error><Code>AccessDenied</Code><Message>Access Denied.</Message>"
         headers = [("Content-Type", "application/xml")]
         has_body = request.method == "GET"
-        return Answer(403, headers, body + b"</Error>" if has_body else b"")
-    return answer
+        return Response(403, headers, body + b"</Error>" if has_body else b"")
+    return response
 
 
 @pytest.fixture

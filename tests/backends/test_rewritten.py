@@ -12,55 +12,55 @@ import audmodel
 from audmodel import errors
 from audmodel.core.backend.reader import TAIL
 from tests.backends import proxy as faults
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Fault
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
-from tests.backends.test_remote import Place
-from tests.backends.test_remote import place as place
+from tests.backends.proxy import Response
+from tests.backends.test_remote import Storage
 from tests.backends.test_remote import proxy as proxy
+from tests.backends.test_remote import storage as storage
 
 
 MIB = 1024 * 1024
 CONTENT = hashlib.shake_128(b"content").digest(3 * MIB)
 
 
-def weaken(answer: Answer) -> None:
-    etag = answer.header("ETag")
+def weaken(response: Response) -> None:
+    etag = response.header("ETag")
     if etag is not None and not etag.startswith("W/"):
-        answer.replace("ETag", f"W/{etag}")
+        response.replace("ETag", f"W/{etag}")
 
 
-def omit_length(answer: Answer) -> None:
-    answer.replace("Content-Length", None)
+def omit_length(response: Response) -> None:
+    response.replace("Content-Length", None)
 
 
-def chunk(answer: Answer) -> None:
+def chunk(response: Response) -> None:
     """Send it in chunks, as some proxies do with whatever they forward."""
-    body = answer.body
+    body = response.body
     pieces = [body[start : start + 100_000] for start in range(0, len(body), 100_000)]
-    answer.body = b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in [*pieces, b""])
-    answer.replace("Content-Length", None)
-    answer.replace("Transfer-Encoding", "chunked")
+    response.body = b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in [*pieces, b""])
+    response.replace("Content-Length", None)
+    response.replace("Transfer-Encoding", "chunked")
 
 
-def omit_checksums(answer: Answer) -> None:
-    for name, _ in list(answer.headers):
+def omit_checksums(response: Response) -> None:
+    for name, _ in list(response.headers):
         if name.lower().startswith(("x-checksum-", "x-amz-meta-")):
-            answer.replace(name, None)
-    answer.replace("X-JFrog-Version", "7")
+            response.replace(name, None)
+    response.replace("X-JFrog-Version", "7")
 
 
-def rewritten(*changes: Callable[[Answer], None], status: int = 0) -> Fault:
-    def apply(request: Request, forward: Forward) -> Answer:
-        answer = forward()
+def rewritten(*changes: Callable[[Response], None], status: int = 0) -> Fault:
+    def apply(request: Request, forward: Forward) -> Response:
+        response = forward()
         # A busy server refuses some requests, which are repeated
-        is_right = answer.status in ((status,) if status else (200, 206))
+        is_right = response.status in ((status,) if status else (200, 206))
         if request.method == "GET" and is_right:
             for change in changes:
-                change(answer)
-        return answer
+                change(response)
+        return response
 
     return apply
 
@@ -78,11 +78,11 @@ REWRITTEN = {
 @pytest.mark.sample(6)
 @pytest.mark.parametrize("name", REWRITTEN)
 def test_a_model(
-    place: Place, proxy: Proxy, tmp_path: Path, model_folder: Path, name: str
+    storage: Storage, proxy: Proxy, tmp_path: Path, model_folder: Path, name: str
 ) -> None:
     (model_folder / "weights").write_bytes(CONTENT)
-    backend = "s3" if place.path == "" else "artifactory"
-    repository = audmodel.Repository(place.name, place.url(proxy.host), backend)
+    backend = "s3" if storage.path == "" else "artifactory"
+    repository = audmodel.Repository(storage.name, storage.url(proxy.host), backend)
     audmodel.config.REPOSITORIES = [repository]
     audmodel.config.CACHE_ROOT = str(tmp_path / "cache")
     proxy.fault = REWRITTEN[name]
@@ -100,9 +100,9 @@ def test_a_model(
 @pytest.mark.parametrize("change", [weaken, omit_length, chunk])
 @pytest.mark.parametrize("size", [0, 1, 300, TAIL, TAIL + 1])
 def test_sizes(
-    place: Place, proxy: Proxy, size: int, change: Callable[[Answer], None]
+    storage: Storage, proxy: Proxy, size: int, change: Callable[[Response], None]
 ) -> None:
-    with place.backend(proxy.host) as backend:
+    with storage.backend(proxy.host) as backend:
         backend.write_object("/a", [CONTENT[:size]])
         proxy.fault = rewritten(change)
         stored = backend.read_object("/a", size)
@@ -118,10 +118,10 @@ def test_sizes(
 
 
 def test_an_object_with_a_weak_etag_is_replaced_while_it_is_read(
-    place: Place, proxy: Proxy
+    storage: Storage, proxy: Proxy
 ) -> None:
     proxy.fault = rewritten(weaken)
-    with place.backend(proxy.host) as backend:
+    with storage.backend(proxy.host) as backend:
         backend.write_object("/a", [CONTENT])
         with backend.open_object("/a") as reader:
             assert reader is not None
@@ -130,16 +130,16 @@ def test_an_object_with_a_weak_etag_is_replaced_while_it_is_read(
                 reader.read(0, MIB)
 
 
-def halve(answer: Answer) -> None:
-    answer.body = answer.body[: len(answer.body) // 2]
+def halve(response: Response) -> None:
+    response.body = response.body[: len(response.body) // 2]
 
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("changes", [[omit_length], [omit_length, omit_checksums]])
 def test_half_of_an_object_without_length_is_not_taken(
-    place: Place, proxy: Proxy, changes: list[Callable[[Answer], None]]
+    storage: Storage, proxy: Proxy, changes: list[Callable[[Response], None]]
 ) -> None:
-    with place.backend(proxy.host) as backend:
+    with storage.backend(proxy.host) as backend:
         backend.write_object("/a", [b"0123456789"])
         proxy.fault = rewritten(halve, *changes)
         with pytest.raises(errors.RepositoryError):
@@ -153,16 +153,16 @@ def test_half_of_an_object_without_length_is_not_taken(
     "content_range", ["bytes 0-4/10", "bytes 5-9/10", "bytes 0-4/*", None]
 )
 def test_a_part_is_not_taken_for_the_whole(
-    place: Place, proxy: Proxy, content_range: str | None
+    storage: Storage, proxy: Proxy, content_range: str | None
 ) -> None:
-    def part(answer: Answer) -> None:
-        halve(answer)
-        omit_checksums(answer)
-        answer.status = 206
-        answer.replace("Content-Length", str(len(answer.body)))
-        answer.replace("Content-Range", content_range)
+    def part(response: Response) -> None:
+        halve(response)
+        omit_checksums(response)
+        response.status = 206
+        response.replace("Content-Length", str(len(response.body)))
+        response.replace("Content-Range", content_range)
 
-    with place.backend(proxy.host) as backend:
+    with storage.backend(proxy.host) as backend:
         backend.write_object("/a", [b"0123456789"])
         proxy.fault = rewritten(part)
         with pytest.raises(errors.RepositoryError, match="other bytes"):

@@ -22,10 +22,10 @@ from audmodel.core.backend.s3.backend import S3
 from audmodel.core.ranges import Ranges
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
+from tests.backends.proxy import Response
 
 
 MIB = 1024 * 1024
@@ -346,9 +346,9 @@ def test_a_server_that_gives_no_ranges(
             reader.read(0, MIB)
 
 
-def whole(request: Request, _: Forward) -> Answer:
+def whole(request: Request, _: Forward) -> Response:
     """Answer to the request if it had no range."""
-    return Answer(
+    return Response(
         200,
         [("Content-Length", str(len(LARGE))), ("ETag", '"1"')],
         LARGE,
@@ -367,7 +367,7 @@ def test_opening_without_ranges(proxied: S3, proxy: Proxy, large: str) -> None:
 def test_small_objects_open_without_ranges(proxied: S3, proxy: Proxy) -> None:
     proxied.write_object("/a", [b"0123456789"])
     length = [("Content-Length", "10"), ("ETag", '"1"')]
-    proxy.fault = lambda _, __: Answer(200, length, b"0123456789")
+    proxy.fault = lambda _, __: Response(200, length, b"0123456789")
     with proxied.open_object("/a") as reader:
         assert reader is not None
         assert (reader.size, reader.tail) == (10, b"0123456789")

@@ -28,10 +28,10 @@ from audmodel.core.backend.s3 import session as s3_session
 from audmodel.core.backend.s3.backend import S3
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
+from tests.backends.proxy import Response
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_region_is_learned_from_the_server(
 ) -> None:
     S3(proxy.url, bucket).write_object("/a", [b"x"])
 
-    def elsewhere(request: Request, forward: Forward) -> Answer | None:
+    def elsewhere(request: Request, forward: Forward) -> Response | None:
         if "/us-east-1/s3/" in request.headers["authorization"]:
             body = (
                 b"<Error><Code>AuthorizationHeaderMalformed</Code>"
@@ -500,7 +500,7 @@ def test_single_sign_on(
     }
     asked: list[Request] = []
 
-    def portal(request: Request, forward: Forward) -> Answer | None:
+    def portal(request: Request, forward: Forward) -> Response | None:
         asked.append(request)
         body = json.dumps({"roleCredentials": found}).encode()
         return faults.status(200, body)(request, forward)

@@ -15,10 +15,10 @@ from audmodel.core.backend.http import transfer
 from audmodel.core.backend.s3.backend import S3
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
+from tests.backends.proxy import Response
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def etag(backend: S3, path: str) -> str:
 
 
 LOST = [
-    faults.lose_answer,
+    faults.lose_response,
     faults.break_before,
     faults.s3_error(500, "InternalError"),
     faults.s3_error(503, "SlowDown"),
@@ -92,7 +92,7 @@ def test_our_write_is_recognised(
 def test_the_same_content_of_somebody_else_is_not_ours(
     backend: S3, proxy: Proxy
 ) -> None:
-    def somebody_else_first(request: Request, forward: Forward) -> Answer | None:
+    def somebody_else_first(request: Request, forward: Forward) -> Response | None:
         proxy.fault = None
         with S3(proxy.url, backend.repository) as other:
             assert other.create_object("/a", b"same")
@@ -107,7 +107,7 @@ def test_somebody_else_replaced_it(backend: S3, proxy: Proxy) -> None:
     assert backend.create_object("/a", b"old")
     known = etag(backend, "/a")
 
-    def somebody_else_first(request: Request, forward: Forward) -> Answer | None:
+    def somebody_else_first(request: Request, forward: Forward) -> Response | None:
         proxy.fault = None
         with S3(proxy.url, backend.repository) as other:
             assert other.replace_object("/a", b"theirs", known)
@@ -119,7 +119,7 @@ def test_somebody_else_replaced_it(backend: S3, proxy: Proxy) -> None:
 
 
 def test_a_proxy_that_sends_a_write_twice(backend: S3, proxy: Proxy) -> None:
-    def twice(_: Request, forward: Forward) -> Answer:
+    def twice(_: Request, forward: Forward) -> Response:
         forward()
         return forward()
 
@@ -134,9 +134,9 @@ def test_a_replaced_object_that_is_gone(backend: S3, proxy: Proxy) -> None:
 
 
 @pytest.mark.sample(1)
-@pytest.mark.parametrize("writes", [faults.lose_answer, faults.break_before])
+@pytest.mark.parametrize("writes", [faults.lose_response, faults.break_before])
 def test_nobody_can_tell(backend: S3, proxy: Proxy, writes: faults.Fault) -> None:
-    def fault(request: Request, forward: Forward) -> Answer | None:
+    def fault(request: Request, forward: Forward) -> Response | None:
         return writes(request, forward) if is_write(request) else None
 
     proxy.fault = fault
@@ -245,16 +245,16 @@ def direct() -> Any:
     return seaweedfs.shared().client()
 
 
-def ignore_conditions(request: Request, forward: Forward) -> Answer | None:
+def ignore_conditions(request: Request, forward: Forward) -> Response | None:
     """The store that ignores conditions, as several do."""
     if not is_write(request):
         return strange(request, forward)
     _, bucket, key = request.path.split("?")[0].split("/", 2)
-    answer = direct().put_object(Bucket=bucket, Key=key, Body=request.body)
-    return Answer(200, [("ETag", answer["ETag"]), ("Content-Length", "0")])
+    response = direct().put_object(Bucket=bucket, Key=key, Body=request.body)
+    return Response(200, [("ETag", response["ETag"]), ("Content-Length", "0")])
 
 
-def refuse_conditions(request: Request, forward: Forward) -> Answer | None:
+def refuse_conditions(request: Request, forward: Forward) -> Response | None:
     """The store that answers conditions with an error, as others do."""
     if {"if-none-match", "if-match"} & set(request.headers) and is_write(request):
         return faults.s3_error(501, "NotImplemented")(request, forward)
@@ -301,14 +301,14 @@ def test_a_store_without_conditions_that_is_wanted(
 
 
 def test_a_store_that_writes_what_is_missing(backend: S3, proxy: Proxy) -> None:
-    def fault(request: Request, forward: Forward) -> Answer | None:
+    def fault(request: Request, forward: Forward) -> Response | None:
         if "if-match" in request.headers and is_write(request):
-            answer = forward()
+            response = forward()
             # As MinIO did for years
             if b"again" in request.body:
                 return ignore_conditions(request, forward)
-            answer.replace("Server", "MinIO")
-            return answer
+            response.replace("Server", "MinIO")
+            return response
         return faults.change(Server="MinIO")(request, forward)
 
     proxy.fault = fault

@@ -25,10 +25,10 @@ from audmodel.core.backend.s3 import upload as s3_upload
 from audmodel.core.backend.s3.backend import S3
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
+from tests.backends.proxy import Response
 from tests.conftest import ROOT
 
 
@@ -133,11 +133,11 @@ def test_parts_grow_so_that_objects_of_any_size_fit() -> None:
 
 def test_metadata(backend: S3, weed: seaweedfs.SeaweedFS, bucket: str) -> None:
     backend.write_object("/a.zip", chunks(PART + 1))
-    answer = weed.client().head_object(Bucket=bucket, Key="a.zip")
+    response = weed.client().head_object(Bucket=bucket, Key="a.zip")
     md5 = hashlib.md5(content(PART + 1), usedforsecurity=False).hexdigest()
-    assert answer["Metadata"]["checksum"] == md5
-    assert set(answer["Metadata"]) == {"checksum", "owner"}
-    assert answer["ContentType"] == "application/zip"
+    assert response["Metadata"]["checksum"] == md5
+    assert set(response["Metadata"]) == {"checksum", "owner"}
+    assert response["ContentType"] == "application/zip"
 
 
 def test_a_large_object_has_no_checksum(
@@ -150,9 +150,9 @@ def test_a_large_object_has_no_checksum(
     monkeypatch.setattr(s3_upload, "AMEND_SIZE", 2 * PART)
     for size, has_checksum in ((2 * PART, True), (2 * PART + 1, False)):
         backend.write_object("/a.zip", chunks(size))
-        answer = weed.client().head_object(Bucket=bucket, Key="a.zip")
-        assert answer["ContentLength"] == size
-        assert ("checksum" in answer["Metadata"]) == has_checksum
+        response = weed.client().head_object(Bucket=bucket, Key="a.zip")
+        assert response["ContentLength"] == size
+        assert ("checksum" in response["Metadata"]) == has_checksum
 
 
 def test_a_store_without_copies_lacks_the_checksum(
@@ -164,8 +164,8 @@ def test_a_store_without_copies_lacks_the_checksum(
         when=lambda request: "x-amz-copy-source" in request.headers,
     )
     backend.write_object("/a.zip", chunks(PART + 1))
-    answer = weed.client().head_object(Bucket=bucket, Key="a.zip")
-    assert "checksum" not in answer["Metadata"]
+    response = weed.client().head_object(Bucket=bucket, Key="a.zip")
+    assert "checksum" not in response["Metadata"]
     md5 = hashlib.md5(content(PART + 1), usedforsecurity=False).hexdigest()
     assert backend.checksum("/a.zip") == md5
 
@@ -191,14 +191,14 @@ def test_memory_is_bounded(backend: S3, proxy: Proxy, num_workers: int) -> None:
     most = 0
     lock = threading.Lock()
 
-    def count(request: Request, forward: Forward) -> Answer:
+    def count(request: Request, forward: Forward) -> Response:
         nonlocal done
         time.sleep(0.02)
-        answer = forward()
+        response = forward()
         if "partNumber" in request.path:
             with lock:
                 done += 1
-        return answer
+        return response
 
     def counted() -> Iterator[bytes]:
         nonlocal made, most
@@ -222,7 +222,7 @@ def test_memory_is_bounded(backend: S3, proxy: Proxy, num_workers: int) -> None:
         faults.s3_error(503, "SlowDown"),
         faults.s3_error(500, "InternalError"),
         faults.break_before,
-        faults.lose_answer,
+        faults.lose_response,
     ],
 )
 @pytest.mark.parametrize("position", range(4))
@@ -231,7 +231,7 @@ def test_passing_trouble(
 ) -> None:
     hits = [position]
 
-    def once(request: Request, forward: Forward) -> Answer | None:
+    def once(request: Request, forward: Forward) -> Response | None:
         hits[0] -= 1
         return fault(request, forward) if hits[0] == -1 else forward()
 
@@ -266,7 +266,7 @@ def test_a_part_that_was_damaged_on_its_way(backend: S3, proxy: Proxy) -> None:
         assert reader.read(0, reader.size) == content(PART + 1)
 
 
-def with_object_lock(request: Request, forward: Forward) -> Answer | None:
+def with_object_lock(request: Request, forward: Forward) -> Response | None:
     """A bucket that keeps what is stored wants to be sure about it."""
     # The body of a copy is in the storage
     if request.method == "PUT" and "x-amz-copy-source" not in request.headers:
@@ -314,7 +314,7 @@ def test_a_bucket_that_demands_encryption(
     config.write_text(f"[{proxy.host}]\n{lines}\n", encoding="utf-8")
     prefix = "x-amz-server-side-encryption"
 
-    def demand(request: Request, forward: Forward) -> Answer | None:
+    def demand(request: Request, forward: Forward) -> Response | None:
         found = {
             name.removeprefix(prefix): value
             for name, value in request.headers.items()
@@ -332,7 +332,7 @@ def test_a_bucket_that_demands_encryption(
         assert not found
         return forward()
 
-    def forward_unsigned(request: Request) -> Answer | None:
+    def forward_unsigned(request: Request) -> Response | None:
         stored.append(request.path)
         return faults.status(
             200,
@@ -341,7 +341,7 @@ def test_a_bucket_that_demands_encryption(
             ETag='"1"',
             # Its conditions are not put to the test
             Server="SeaweedFS 30GB 4.48",
-        )(request, lambda: Answer(200, []))
+        )(request, lambda: Response(200, []))
 
     stored: list[str] = []
     proxy.fault = demand
@@ -368,7 +368,7 @@ def test_completion_that_was_done_twice(backend: S3, proxy: Proxy) -> None:
     def is_completion(request: Request) -> bool:
         return request.method == "POST" and "uploadId" in request.path
 
-    def done_and_forgotten(request: Request, forward: Forward) -> Answer | None:
+    def done_and_forgotten(request: Request, forward: Forward) -> Response | None:
         forward()
         return faults.s3_error(404, "NoSuchUpload")(request, forward)
 
@@ -577,15 +577,15 @@ def copies(request: Request) -> bool:
 def test_object_that_is_replaced_before_it_gets_its_checksum(
     backend: S3, proxy: Proxy, weed: seaweedfs.SeaweedFS, bucket: str
 ) -> None:
-    def replace(_: Request, forward: Forward) -> Answer:
+    def replace(_: Request, forward: Forward) -> Response:
         weed.client().put_object(Bucket=bucket, Key="a.zip", Body=b"of another")
         return forward()
 
     proxy.fault = faults.first(1, replace, when=copies)
     backend.write_object("/a.zip", chunks(PART + 1))
-    answer = weed.client().get_object(Bucket=bucket, Key="a.zip")
-    assert answer["Body"].read() == b"of another"
-    assert "checksum" not in answer["Metadata"]
+    response = weed.client().get_object(Bucket=bucket, Key="a.zip")
+    assert response["Body"].read() == b"of another"
+    assert "checksum" not in response["Metadata"]
 
 
 @pytest.mark.parametrize("is_alone", [False, True])
@@ -602,7 +602,7 @@ def test_uploads_of_others_after_an_answer_was_lost(
     theirs = client.create_multipart_upload(Bucket=bucket, Key="a.zip")["UploadId"]
     other = client.create_multipart_upload(Bucket=bucket, Key="a.zip2")["UploadId"]
     proxy.fault = faults.first(
-        1, faults.lose_answer, when=lambda request: request.path.endswith("?uploads")
+        1, faults.lose_response, when=lambda request: request.path.endswith("?uploads")
     )
     if is_alone:
         backend.write_object("/a.zip", chunks(PART))

@@ -28,11 +28,11 @@ from audmodel.core.backend.s3.backend import S3
 from tests.backends import artifactory_server
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Fault
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
+from tests.backends.proxy import Response
 from tests.backends.seaweedfs import CANARY
 
 
@@ -109,7 +109,7 @@ def contents(value: Any, depth: int = 6) -> Iterator[str]:
             yield from contents(one, depth - 1)
 
 
-def canonical_request(request: Request, _: Forward) -> Answer:
+def canonical_request(request: Request, _: Forward) -> Response:
     """A server that quotes what it would have signed."""
     quoted = "".join(f"{name}:{value}" for name, value in request.headers.items())
     body = (
@@ -117,7 +117,7 @@ def canonical_request(request: Request, _: Forward) -> Answer:
         f"<CanonicalRequest>{html.escape(quoted)}</CanonicalRequest></Error>"
     ).encode()
     headers = [("Content-Length", str(len(body))), ("Content-Type", "application/xml")]
-    return Answer(403, headers, body)
+    return Response(403, headers, body)
 
 
 FAULTS = [

@@ -20,10 +20,10 @@ from audmodel.core.backend.s3.verdicts import Verdict
 from tests.backends import proxy as faults
 from tests.backends import seaweedfs
 from tests.backends.forget import forget_servers
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
+from tests.backends.proxy import Response
 from tests.behaviour.backends import publish
 
 
@@ -191,12 +191,12 @@ def test_an_unknown_store_is_put_to_the_test_in_few_round_trips(
     latency = 0.2
 
     def seconds(version: str, server: str | None) -> float:
-        def fault(request: Request, forward: Forward) -> Answer | None:
+        def fault(request: Request, forward: Forward) -> Response | None:
             time.sleep(latency)
-            answer = forward()
+            response = forward()
             if server:
-                answer.replace("Server", server)
-            return answer
+                response.replace("Server", server)
+            return response
 
         counted.fault = fault
         start = time.monotonic()
@@ -222,14 +222,14 @@ def test_a_store_that_is_not_what_it_was(
     counted.fault = strange
     requests_of_publishing(counted, model_folder, "1.0.0")
 
-    def careless(request: Request, forward: Forward) -> Answer | None:
+    def careless(request: Request, forward: Forward) -> Response | None:
         # What is sent under a condition is stored, whatever is there
         if not {"if-match", "if-none-match"} & set(request.headers):
             return strange(request, forward)
         _, bucket, key = request.path.split("?")[0].split("/", 2)
         client = seaweedfs.shared().client()
-        answer = client.put_object(Bucket=bucket, Key=key, Body=request.body)
-        return faults.status(200, ETag=answer["ETag"], Server="Strange")(
+        response = client.put_object(Bucket=bucket, Key=key, Body=request.body)
+        return faults.status(200, ETag=response["ETag"], Server="Strange")(
             request, forward
         )
 
@@ -254,7 +254,7 @@ def test_a_careless_store_that_is_wanted_is_known_too(
         audmodel.Repository(repository.name, repository.host, "s3", unprotected=True)
     ]
 
-    def refuse(request: Request, forward: Forward) -> Answer | None:
+    def refuse(request: Request, forward: Forward) -> Response | None:
         if {"if-match", "if-none-match"} & set(request.headers):
             return faults.s3_error(501, "NotImplemented")(request, forward)
         return strange(request, forward)
@@ -266,7 +266,7 @@ def test_a_careless_store_that_is_wanted_is_known_too(
 
 
 def test_deletes_are_put_to_the_test(counted: Proxy, model_folder: Path) -> None:
-    def blind(request: Request, forward: Forward) -> Answer | None:
+    def blind(request: Request, forward: Forward) -> Response | None:
         if request.method == "DELETE" and request.headers.get("if-match"):
             _, bucket, key = request.path.split("?")[0].split("/", 2)
             seaweedfs.shared().client().delete_object(Bucket=bucket, Key=key)
@@ -285,21 +285,21 @@ def test_deletes_are_put_to_the_test(counted: Proxy, model_folder: Path) -> None
 
 
 @pytest.mark.sample(1)
-@pytest.mark.parametrize("answers", ["lost", "twice"])
+@pytest.mark.parametrize("responses", ["lost", "twice"])
 def test_a_verdict_is_not_spoilt_by_the_wire(
-    counted: Proxy, model_folder: Path, answers: str
+    counted: Proxy, model_folder: Path, responses: str
 ) -> None:
-    def fault(request: Request, forward: Forward) -> Answer | None:
+    def fault(request: Request, forward: Forward) -> Response | None:
         is_probe = conditions.FOLDER in request.path and request.method == "PUT"
-        if is_probe and request.headers.get("if-none-match") and answers == "twice":
+        if is_probe and request.headers.get("if-none-match") and responses == "twice":
             forward()
         return strange(request, forward)
 
     lose = faults.first(
-        3, faults.lose_answer, when=lambda r: conditions.FOLDER in r.path
+        3, faults.lose_response, when=lambda r: conditions.FOLDER in r.path
     )
     counted.fault = fault
-    if answers == "lost":
+    if responses == "lost":
         counted.fault = lambda request, forward: lose(
             request, lambda: strange(request, forward) or forward()
         )

@@ -32,7 +32,7 @@ MODEL = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class Outcome:
     """What a command answered."""
 
     code: int
@@ -45,7 +45,7 @@ class Answer:
         return json.loads(self.out)
 
 
-Call = Callable[..., Answer]
+Call = Callable[..., Outcome]
 
 
 @pytest.fixture
@@ -98,10 +98,10 @@ def uid(place: audmodel.Repository, model_folder: Path) -> str:
 def call(capfd: pytest.CaptureFixture[str]) -> Call:
     """Run a command in this process."""
 
-    def call(*args: str | Path) -> Answer:
+    def call(*args: str | Path) -> Outcome:
         capfd.readouterr()
         code = main([str(arg) for arg in args])
-        return Answer(code, *capfd.readouterr())
+        return Outcome(code, *capfd.readouterr())
 
     return call
 
@@ -115,7 +115,7 @@ def command(*args: str | Path) -> list[str]:
 def run(tmp_path: Path) -> Call:
     """Run a command in a process of its own."""
 
-    def run(*args: str | Path, **options: Any) -> Answer:
+    def run(*args: str | Path, **options: Any) -> Outcome:
         options.setdefault("stdin", subprocess.DEVNULL)
         result = subprocess.run(
             command(*args),
@@ -124,7 +124,7 @@ def run(tmp_path: Path) -> Call:
             cwd=tmp_path,
             **options,
         )
-        return Answer(
+        return Outcome(
             result.returncode,
             result.stdout.decode(errors="surrogateescape"),
             result.stderr.decode(),

@@ -122,7 +122,7 @@ def remote(
 
 
 @pytest.fixture(params=["s3", "artifactory"])
-def place(
+def storage(
     request: pytest.FixtureRequest,
     hasty: None,
     monkeypatch: pytest.MonkeyPatch,
@@ -132,8 +132,8 @@ def place(
     # A storage that always lies looks like many others who change the same
     monkeypatch.setattr(changes, "_ATTEMPTS", 10)
     monkeypatch.setattr(registry, "_ATTEMPTS", 10)
-    with remote(request.param, monkeypatch, tmp_path) as place:
-        yield place
+    with remote(request.param, monkeypatch, tmp_path) as storage:
+        yield storage
 
 
 # What users do -----------------------------------------------------------------
@@ -144,13 +144,13 @@ Look = Callable[[errors.AudmodelError | None], None]
 Operation = Callable[[Remote], tuple[Callable[[], object], Look]]
 
 
-def loading(place: Remote) -> tuple[Callable[[], object], Look]:
+def loading(storage: Remote) -> tuple[Callable[[], object], Look]:
     def make() -> tuple[Path, str]:
-        root = place.model()
-        return root, publish(root, version=place.version())
+        root = storage.model()
+        return root, publish(root, version=storage.version())
 
-    root, uid = place.once("loaded", make)
-    cache = place.cache()
+    root, uid = storage.once("loaded", make)
+    cache = storage.cache()
 
     def call() -> object:
         return audmodel.load(uid, cache_root=cache, num_workers=2)
@@ -165,8 +165,8 @@ def loading(place: Remote) -> tuple[Callable[[], object], Look]:
     return call, look
 
 
-def publishing(place: Remote) -> tuple[Callable[[], object], Look]:
-    root, version = place.model(), place.version()
+def publishing(storage: Remote) -> tuple[Callable[[], object], Look]:
+    root, version = storage.model(), storage.version()
     alias = f"alias{version}"
     uid = audmodel.uid("torch", {"sampling_rate": 16000}, version)
 
@@ -184,24 +184,24 @@ def publishing(place: Remote) -> tuple[Callable[[], object], Look]:
         elif not audmodel.exists(uid):
             # Whatever was left does no harm
             assert publish(root, version=version, meta={"a": 1}) == uid
-        cache = place.cache()
+        cache = storage.cache()
         assert files(audmodel.load(uid, cache_root=cache)) == files(root)
         assert audmodel.meta(uid) == {"a": 1}
 
     return call, look
 
 
-def moving(place: Remote) -> tuple[Callable[[], object], Look]:
+def moving(storage: Remote) -> tuple[Callable[[], object], Look]:
     def make() -> list[str]:
-        root = place.model(1000)
-        return [publish(root, version=place.version()) for _ in range(2)]
+        root = storage.model(1000)
+        return [publish(root, version=storage.version()) for _ in range(2)]
 
     alias = "moving"
-    old, new = place.once("moved", make)
+    old, new = storage.once("moved", make)
     audmodel.set_alias(alias, old)
 
     def call() -> object:
-        audmodel.set_alias(alias, new, cache_root=place.cache())
+        audmodel.set_alias(alias, new, cache_root=storage.cache())
         return None
 
     def look(error: errors.AudmodelError | None) -> None:
@@ -215,17 +215,17 @@ def moving(place: Remote) -> tuple[Callable[[], object], Look]:
     return call, look
 
 
-def updating(place: Remote) -> tuple[Callable[[], object], Look]:
-    uid = place.once(
-        "updated", lambda: publish(place.model(1000), version=place.version())
+def updating(storage: Remote) -> tuple[Callable[[], object], Look]:
+    uid = storage.once(
+        "updated", lambda: publish(storage.model(1000), version=storage.version())
     )
     audmodel.update_meta(uid, {"a": 1}, replace=True)
 
     def call() -> object:
-        return audmodel.update_meta(uid, {"b": 2}, cache_root=place.cache())
+        return audmodel.update_meta(uid, {"b": 2}, cache_root=storage.cache())
 
     def look(error: errors.AudmodelError | None) -> None:
-        meta = audmodel.meta(uid, cache_root=place.cache())
+        meta = audmodel.meta(uid, cache_root=storage.cache())
         assert meta == {"a": 1, "b": 2} or (error is not None and meta == {"a": 1})
 
     return call, look
@@ -239,25 +239,25 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
-def requests_of(place: Remote, operation: Operation) -> int:
+def requests_of(storage: Remote, operation: Operation) -> int:
     """Number of requests that a call takes."""
-    call, look = operation(place)
-    with place.fault(None) as requests:
+    call, look = operation(storage)
+    with storage.fault(None) as requests:
         call()
     look(None)
     return len(requests)
 
 
 def attempt(
-    place: Remote, operation: Operation, fault: Callable[..., object]
+    storage: Remote, operation: Operation, fault: Callable[..., object]
 ) -> errors.AudmodelError | None:
     """Do something while the proxy answers wrongly, and look at the outcome."""
-    call, look = operation(place)
+    call, look = operation(storage)
     # Each holds its body
-    place.proxy.requests.clear()
+    storage.proxy.requests.clear()
     start = time.monotonic()
     error = None
-    with place.fault(fault):
+    with storage.fault(fault):
         try:
             call()
         except errors.AudmodelError as caught:

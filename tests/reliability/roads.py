@@ -41,7 +41,7 @@ CODES: tuple[tuple[type[Exception], int], ...] = (
 DAMAGED = 3
 
 
-class Answer(NamedTuple):
+class Outcome(NamedTuple):
     """What came back, without what differs between roads by nature."""
 
     code: int
@@ -94,7 +94,7 @@ def record(value: Any) -> dict[str, Any]:
 
 # Options that are not the same for all repositories
 CACHE = "--cache-root"
-PLACE = "--repository"
+REPOSITORY = "--repository"
 
 
 class Call(NamedTuple):
@@ -106,40 +106,40 @@ class Call(NamedTuple):
     read: Callable[[Any], Any] = lambda data: data
 
 
-def ask(world: World, call: Call, road: str) -> Answer:
+def ask(world: World, call: Call, road: str) -> Outcome:
     """Take one road."""
     world.enter()
     if road == "python" or not call.command:
         return _ask_python(world, call)
-    place = world.repository
+    repository = world.repository
     options = {
         CACHE: str(world.cache),
-        PLACE: f"{place.backend}:{place.host}:{place.name}",
+        REPOSITORY: f"{repository.backend}:{repository.host}:{repository.name}",
     }
     arguments = ["--json"]
     for word in call.command:
         arguments += [word, options[word]] if word in options else [word]
     # The words of the command come first
     words = [*arguments[1:], arguments[0]]
-    is_alone = road == "process" and place.backend == "file-system"
-    run = _run if is_alone and PLACE in call.command else _main
+    is_alone = road == "process" and repository.backend == "file-system"
+    run = _run if is_alone and REPOSITORY in call.command else _main
     code, output, log = run(words)
     if output:
-        return Answer(code, world.plain(call.read(json.loads(output))))
+        return Outcome(code, world.plain(call.read(json.loads(output))))
     _, _, message = log.rpartition(": error: ")
-    return Answer(code, None, world.plain(message.strip()))
+    return Outcome(code, None, world.plain(message.strip()))
 
 
-def _ask_python(world: World, call: Call) -> Answer:
+def _ask_python(world: World, call: Call) -> Outcome:
     try:
         value = call.python()
     except errors.AudmodelError as error:
         code = next(code for kind, code in CODES if isinstance(error, kind))
         text = error.strerror if isinstance(error, OSError) else None
-        return Answer(code, None, world.plain(text or str(error)))
+        return Outcome(code, None, world.plain(text or str(error)))
     value = world.plain(value)
     is_damaged = isinstance(value, dict) and value.get("ok") is False
-    return Answer(DAMAGED if is_damaged else 0, value)
+    return Outcome(DAMAGED if is_damaged else 0, value)
 
 
 def _main(words: list[str]) -> tuple[int, str, str]:

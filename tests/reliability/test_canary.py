@@ -17,7 +17,7 @@ from tests.backends.test_secrets import describe
 from tests.backends.test_secrets import everything as everything
 from tests.reliability.remote import OPERATIONS
 from tests.reliability.remote import Remote
-from tests.reliability.remote import place as place
+from tests.reliability.remote import storage as storage
 from tests.reliability.test_wire import FAULTS
 
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.sample(1)
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_faults(
-    place: Remote,
+    storage: Remote,
     everything: list[str],
     tmp_path: Path,
     operation: str,
@@ -39,17 +39,17 @@ def test_faults(
     slow = ("stall", "line by line", "byte by byte", "endless", "MB")
     kinds = [kind for kind in FAULTS if not any(word in kind for word in slow)]
     kinds = chance.sample(kinds, min(len(kinds), 20 * torture or 4))
-    everything.append(repr(place.repository))
+    everything.append(repr(storage.repository))
     for kind in kinds:
         fault = faults.nth(chance.randrange(3), FAULTS[kind], and_later=True)
-        call, _ = OPERATIONS[operation](place)
-        with place.fault(fault):
+        call, _ = OPERATIONS[operation](storage)
+        with storage.fault(fault):
             try:
                 call()
             except errors.AudmodelError as error:
                 everything += [describe(error), repr(error.__dict__)]
-    everything += [repr(vars(place.repository)), repr(audmodel.config)]
-    with place.repository.connect() as backend:
+    everything += [repr(vars(storage.repository)), repr(audmodel.config)]
+    with storage.repository.connect() as backend:
         everything += [repr(backend), repr(vars(backend))]
     for path in tmp_path.rglob("*"):
         everything.append(str(path))

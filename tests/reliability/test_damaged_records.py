@@ -18,12 +18,12 @@ from audmodel.core.repository.lookup import open_registry
 from audmodel.core.uid import ModelId
 from tests.backends.conftest import forget as forget
 from tests.backends.conftest import hasty as hasty
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Request
+from tests.backends.proxy import Response
 from tests.behaviour.backends import publish
 from tests.reliability.remote import Remote
-from tests.reliability.remote import place as place
+from tests.reliability.remote import storage as storage
 
 
 class Damage:
@@ -40,13 +40,13 @@ class Damage:
         self._change = change
         self.is_there = True
 
-    def __call__(self, request: Request, forward: Forward) -> Answer | None:
-        answer = forward()
+    def __call__(self, request: Request, forward: Forward) -> Response | None:
+        response = forward()
         if request.path.partition("?")[0].endswith(self._end):
             self.is_there = self.is_there and request.method != "PUT"
             if self.is_there and request.method == "GET":
-                answer.body = self._change(answer.body)
-        return answer
+                response.body = self._change(response.body)
+        return response
 
 
 def flip(data: bytes) -> bytes:
@@ -62,18 +62,18 @@ def spoil(data: bytes) -> bytes:
 
 
 @pytest.fixture
-def uids(place: Remote) -> list[str]:
-    root = place.model(1000)
-    made = [publish(root, version=place.version(), meta={"a": 1}) for _ in range(2)]
+def uids(storage: Remote) -> list[str]:
+    root = storage.model(1000)
+    made = [publish(root, version=storage.version(), meta={"a": 1}) for _ in range(2)]
     audmodel.set_alias("alpha", made[0])
     return made
 
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("change", [flip, spoil])
-def test_alias(place: Remote, uids: list[str], change: Callable[..., bytes]) -> None:
+def test_alias(storage: Remote, uids: list[str], change: Callable[..., bytes]) -> None:
     damage = Damage("alpha-1.0.0.alias.yaml", change)
-    with place.fault(damage):
+    with storage.fault(damage):
         with pytest.raises(errors.RepositoryError, match="checksum"):
             audmodel.resolve_alias("alpha")
         audmodel.set_alias("alpha", uids[1])
@@ -82,10 +82,10 @@ def test_alias(place: Remote, uids: list[str], change: Callable[..., bytes]) -> 
     assert audmodel.aliases(uids[1]) == ["alpha"]
 
 
-def test_alias_that_stays_what_it_was(place: Remote, uids: list[str]) -> None:
+def test_alias_that_stays_what_it_was(storage: Remote, uids: list[str]) -> None:
     # Content that is right by chance, with a checksum that is not
     damage = Damage("alpha-1.0.0.alias.yaml", flip)
-    with place.fault(damage):
+    with storage.fault(damage):
         audmodel.set_alias("alpha", uids[0])
     assert not damage.is_there
     assert audmodel.resolve_alias("alpha") == uids[0]
@@ -93,9 +93,11 @@ def test_alias_that_stays_what_it_was(place: Remote, uids: list[str]) -> None:
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("change", [flip, spoil])
-def test_metadata(place: Remote, uids: list[str], change: Callable[..., bytes]) -> None:
+def test_metadata(
+    storage: Remote, uids: list[str], change: Callable[..., bytes]
+) -> None:
     damage = Damage(f"{uids[0]}.meta.yaml", change)
-    with place.fault(damage):
+    with storage.fault(damage):
         with pytest.raises(errors.RepositoryError, match="checksum"):
             audmodel.meta(uids[0])
         # What is there cannot be kept
@@ -111,13 +113,13 @@ def test_metadata(place: Remote, uids: list[str], change: Callable[..., bytes]) 
 @pytest.mark.parametrize("change", [flip, spoil])
 @pytest.mark.parametrize("which", [0, 1])
 def test_list_of_aliases(
-    place: Remote, uids: list[str], change: Callable[..., bytes], which: int
+    storage: Remote, uids: list[str], change: Callable[..., bytes], which: int
 ) -> None:
     audmodel.set_alias("beta", uids[1])
     audmodel.set_alias("gamma", uids[0])
     short, _, version = uids[which].partition("-")
     damage = Damage(f"{short}.aliases-{version}.yaml", change)
-    with place.fault(damage):
+    with storage.fault(damage):
         with pytest.raises(errors.RepositoryError, match="checksum"):
             audmodel.aliases(uids[which])
         audmodel.set_alias("alpha", uids[1])
@@ -129,39 +131,39 @@ def test_list_of_aliases(
 
 @pytest.mark.sample(1)
 def test_claim_of_a_dead_publisher(
-    place: Remote, monkeypatch: pytest.MonkeyPatch
+    storage: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "TIMEOUT", 0.2)
     monkeypatch.setattr(claims, "_POLL_INTERVAL", 0.05)
-    version = place.version()
+    version = storage.version()
     uid = audmodel.uid("torch", {"sampling_rate": 16000}, version)
     short, _, version = uid.partition("-")
-    with open_registry(place.repository) as registry:
+    with open_registry(storage.repository) as registry:
         path = layout.record_path(ModelId(short, version), "claim")
         assert registry.backend.create_object(path, b"host: a\nprocess: 1\n")
     damage = Damage(".claim.yaml", flip)
-    with place.fault(damage):
-        assert publish(place.model(1000), version=version) == uid
+    with storage.fault(damage):
+        assert publish(storage.model(1000), version=version) == uid
     assert audmodel.exists(uid)
 
 
 @pytest.mark.sample(1)
-def test_header(place: Remote, uids: list[str]) -> None:
+def test_header(storage: Remote, uids: list[str]) -> None:
     with (
-        place.fault(Damage(f"{uids[0]}.header.yaml", flip)),
+        storage.fault(Damage(f"{uids[0]}.header.yaml", flip)),
         pytest.raises(errors.RepositoryError, match="checksum"),
     ):
         audmodel.load(uids[0])
 
 
-def test_damage_on_the_way(place: Remote, uids: list[str]) -> None:
+def test_damage_on_the_way(storage: Remote, uids: list[str]) -> None:
     left = [3]
 
     def change(data: bytes) -> bytes:
         left[0] -= 1
         return flip(data) if left[0] >= 0 else data
 
-    with place.fault(Damage("alpha-1.0.0.alias.yaml", change)):
+    with storage.fault(Damage("alpha-1.0.0.alias.yaml", change)):
         assert audmodel.resolve_alias("alpha") == uids[0]
 
 

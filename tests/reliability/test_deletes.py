@@ -23,10 +23,10 @@ from tests.backends.conftest import forget as forget
 from tests.backends.conftest import keys as keys
 from tests.backends.conftest import proxy as proxy
 from tests.backends.conftest import weed as weed
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
+from tests.backends.proxy import Response
 from tests.behaviour.backends import BACKENDS
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
@@ -199,10 +199,10 @@ def test_request_to_delete_that_is_late(
     uids: list[str] = []
     host = socket.gethostname
 
-    def fault(request: Request, forward: Forward) -> Answer | None:
+    def fault(request: Request, forward: Forward) -> Response | None:
         if request.method == "PUT" and ".meta." in request.path:
             # The publisher fails
-            return Answer(403, [("Content-Length", "0")])
+            return Response(403, [("Content-Length", "0")])
         if request.method == "DELETE" and request.path.endswith(".zip"):
             # Meanwhile another host publishes
             monkeypatch.setattr(socket, "gethostname", host)

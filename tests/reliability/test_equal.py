@@ -35,9 +35,9 @@ from audmodel.core.backend.reader import TAIL
 from tests.behaviour.backends import BACKENDS
 from tests.behaviour.backends import files
 from tests.reliability.roads import CACHE
-from tests.reliability.roads import PLACE
-from tests.reliability.roads import Answer
+from tests.reliability.roads import REPOSITORY
 from tests.reliability.roads import Call
+from tests.reliability.roads import Outcome
 from tests.reliability.roads import World
 from tests.reliability.roads import ask
 from tests.reliability.roads import record
@@ -227,32 +227,32 @@ class Roads:
 
     # ------------------------------------------------------------ helpers
 
-    def ask(self, call: Call) -> Answer:
+    def ask(self, call: Call) -> Outcome:
         """Ask on all backends, and compare the answers."""
-        answers: dict[str, Answer] = {}
+        outcomes: dict[str, Outcome] = {}
         for world in self.worlds:
             weights = [10, 10, 1] if call.command else [1, 0, 0]
             (road,) = self.chance.choices(["python", "main", "process"], weights)
             self.fetched.clear()
-            answers[world.name] = ask(world, call, road)
+            outcomes[world.name] = ask(world, call, road)
             self.roads[world.name] = road
             self.counts[world.name] = sum(self.fetched)
             self.asked += 1
-        first, *others = answers.values()
+        first, *others = outcomes.values()
         assert first.code in (0, 1, 3, 4, 5, 6), first
         for other in others:
-            assert other[:2] == first[:2], (self.roads, answers)
+            assert other[:2] == first[:2], (self.roads, outcomes)
             # The command line may suggest something
             short, long = sorted((first.message, other.message), key=len)
-            assert long.startswith(short), (self.roads, answers)
-            assert bool(short) == bool(long), (self.roads, answers)
+            assert long.startswith(short), (self.roads, outcomes)
+            assert bool(short) == bool(long), (self.roads, outcomes)
         return first
 
     def value(self, call: Call) -> Any:
         """Ask for something that there is."""
-        answer = self.ask(call)
-        assert answer.code == 0, (self.roads, answer)
-        return answer.value
+        outcome = self.ask(call)
+        assert outcome.code == 0, (self.roads, outcome)
+        return outcome.value
 
     def some_model(self) -> str:
         """Mostly that of the last step, as what came before makes a difference."""
@@ -332,7 +332,7 @@ class Roads:
         alias = self.alias() if chance.random() < 0.3 else None
         (self.root / "params.json").write_text(json.dumps(params))
         (self.root / "meta.json").write_text(json.dumps(meta))
-        answer = self.ask(
+        outcome = self.ask(
             Call(
                 lambda: audmodel.publish(
                     str(root),
@@ -360,7 +360,7 @@ class Roads:
                     f"--compression={level}",
                     f"--num-workers={workers}",
                     *([] if alias is None else [f"--alias={alias}"]),
-                    PLACE,
+                    REPOSITORY,
                 ],
                 lambda data: data["uid"],
             )
@@ -368,11 +368,11 @@ class Roads:
         shutil.rmtree(root)
         uid = audmodel.uid(self.name, params, version, subgroup="a.b")
         if not content:
-            assert answer.code == 1, answer
+            assert outcome.code == 1, outcome
         elif uid in self.models:
-            assert answer.code == 5, answer
+            assert outcome.code == 5, outcome
         else:
-            assert answer == Answer(0, uid)
+            assert outcome == Outcome(0, uid)
             header = {
                 "name": self.name,
                 "subgroup": "a.b",
@@ -416,7 +416,7 @@ class Roads:
         model.meta = new if replace else merged(model.meta, new)
         call = Call(
             lambda: audmodel.update_meta(uid, new, replace=replace),
-            ["meta", "update", uid, str(path), *options, CACHE, PLACE],
+            ["meta", "update", uid, str(path), *options, CACHE, REPOSITORY],
         )
         assert self.value(call) == model.meta
 
@@ -429,7 +429,7 @@ class Roads:
 
         call = Call(
             python,
-            ["alias", "set", name, uid, CACHE, PLACE],
+            ["alias", "set", name, uid, CACHE, REPOSITORY],
             lambda data: data["uid"],
         )
         assert self.value(call) == uid
@@ -443,39 +443,42 @@ class Roads:
         model = self.models[uid]
         versions = [v for v in VERSIONS if f"{short}-{v}" in self.models]
         aliases = sorted(name for name, target in self.aliases.items() if target == uid)
-        place = [uid, CACHE, PLACE]
+        words = [uid, CACHE, REPOSITORY]
         call, expected = self.chance.choice(
             [
                 (
                     Call(
                         lambda: audmodel.header(uid),
-                        ["info", *place],
+                        ["info", *words],
                         lambda info: {key: info[key] for key in model.header},
                     ),
                     model.header,
                 ),
                 (
-                    Call(lambda: audmodel.meta(uid), ["meta", "show", *place]),
+                    Call(lambda: audmodel.meta(uid), ["meta", "show", *words]),
                     model.meta,
                 ),
                 (
-                    Call(lambda: audmodel.aliases(uid), ["alias", "list", *place]),
+                    Call(lambda: audmodel.aliases(uid), ["alias", "list", *words]),
                     aliases,
                 ),
                 (
                     Call(
                         lambda: sizes(map(record, audmodel.files(uid))), read=sizes
-                    )._replace(command=["files", *place]),
+                    )._replace(command=["files", *words]),
                     [[name, len(model.content[name])] for name in model.names],
                 ),
                 (
-                    Call(lambda: audmodel.versions(short), ["versions", short, PLACE]),
+                    Call(
+                        lambda: audmodel.versions(short),
+                        ["versions", short, REPOSITORY],
+                    ),
                     versions,
                 ),
                 (
                     Call(
                         lambda: sorted(m.uid for m in audmodel.models(name=self.name)),
-                        ["ls", f"--name={self.name}", CACHE, PLACE],
+                        ["ls", f"--name={self.name}", CACHE, REPOSITORY],
                         lambda data: sorted(model["uid"] for model in data),
                     ),
                     sorted(self.models),
@@ -486,15 +489,15 @@ class Roads:
 
     def resolve(self) -> None:
         name = self.alias()
-        answer = self.ask(
+        outcome = self.ask(
             Call(
                 lambda: audmodel.resolve_alias(name),
-                ["alias", "resolve", name, PLACE],
+                ["alias", "resolve", name, REPOSITORY],
                 lambda data: data["uid"],
             )
         )
         expected = self.aliases.get(name)
-        assert answer[:2] == ((0, expected) if expected else (1, None)), answer
+        assert outcome[:2] == ((0, expected) if expected else (1, None)), outcome
 
     # ------------------------------------------------------------ load
 
@@ -510,7 +513,14 @@ class Roads:
             return audmodel.load(given, files=patterns, num_workers=workers)
 
         options = [f"--file={pattern}" for pattern in patterns or ()]
-        command = ["load", given, *options, f"--num-workers={workers}", CACHE, PLACE]
+        command = [
+            "load",
+            given,
+            *options,
+            f"--num-workers={workers}",
+            CACHE,
+            REPOSITORY,
+        ]
         root = self.value(Call(python, command, lambda data: data[0]["path"]))
         self.check_files(uid, root, names)
         if planned is not None and self.roads["file-system"] != "process":
@@ -539,7 +549,7 @@ class Roads:
 
         options = [f"--file={pattern}" for pattern in patterns or ()]
         options += ["--dry-run", f"--num-workers={workers}"]
-        command = ["load", given, *options, CACHE, PLACE]
+        command = ["load", given, *options, CACHE, REPOSITORY]
         self.value(Call(python, command, lambda data: read(data[0])))
         with_ranges = [
             transfer
@@ -607,15 +617,15 @@ class Roads:
         for call in (
             Call(
                 lambda: audmodel.load(uid, files="nothing"),
-                ["load", uid, "--file=nothing", CACHE, PLACE],
+                ["load", uid, "--file=nothing", CACHE, REPOSITORY],
             ),
             Call(lambda: audmodel.plan_load(uid, files="nothing")),
             Call(lambda: list(audmodel.stream(uid, files="nothing"))),
             Call(lambda: audmodel.open(uid, "nothing")),
         ):
-            answer = self.ask(call)
-            assert answer.code == 1
-            assert uid in answer.message
+            outcome = self.ask(call)
+            assert outcome.code == 1
+            assert uid in outcome.message
 
     # ------------------------------------------------------------ caches
 
@@ -638,16 +648,16 @@ class Roads:
             return {"ok": result.ok, **record(result)}
 
         options = [f"--num-workers={workers}", *(["--repair"] if is_repair else [])]
-        command = ["verify", uid, *options, CACHE, PLACE]
+        command = ["verify", uid, *options, CACHE, REPOSITORY]
         expected = [self.damaged(uid, *folders) for folders in self.folders(uid)]
-        answer = self.ask(Call(python, command, lambda data: data[0]))
+        outcome = self.ask(Call(python, command, lambda data: data[0]))
         if expected[0] is None:
-            assert answer[:2] == (1, None), answer
+            assert outcome[:2] == (1, None), outcome
             return
-        found = {item["path"]: item["problem"] for item in answer.value["damaged"]}
+        found = {item["path"]: item["problem"] for item in outcome.value["damaged"]}
         assert expected == [found] * len(expected)
-        assert answer.value["ok"] is (is_repair or not found)
-        assert answer.value["repaired"] is (is_repair and bool(found))
+        assert outcome.value["ok"] is (is_repair or not found)
+        assert outcome.value["repaired"] is (is_repair and bool(found))
         if is_repair:
             for folders in self.folders(uid):
                 assert not self.damaged(uid, *folders)
@@ -678,7 +688,7 @@ class Roads:
         uid = self.some_model()
         call = Call(
             lambda: audmodel.verify(uid, remote=True).ok,
-            ["verify", uid, "--remote", CACHE, PLACE],
+            ["verify", uid, "--remote", CACHE, REPOSITORY],
             lambda data: data[0]["ok"],
         )
         assert self.value(call) is True
@@ -705,7 +715,7 @@ class Roads:
         uid = self.some_model()
         call = Call(
             lambda: finished(map(record, audmodel.remove_cached(uid))),
-            ["cache", "rm", uid, CACHE, PLACE],
+            ["cache", "rm", uid, CACHE, REPOSITORY],
             finished,
         )
         if self.has_attempts():
@@ -756,11 +766,11 @@ class Roads:
             # A folder needs no connection
             for world in self.worlds[1:]:
                 for call in (load, stream):
-                    answer = ask(world, Call(call), "python")
-                    if answer.code:
-                        assert "AUDMODEL_OFFLINE" in answer.message, answer
+                    outcome = ask(world, Call(call), "python")
+                    if outcome.code:
+                        assert "AUDMODEL_OFFLINE" in outcome.message, outcome
                     else:
-                        self.check_files(uid, answer.value, names)
+                        self.check_files(uid, outcome.value, names)
 
 
 def damage(folder: Path, name: str, kind: str) -> None:

@@ -17,13 +17,13 @@ from tests.archive.tools import noise
 from tests.backends import proxy as faults
 from tests.backends.conftest import forget as forget
 from tests.backends.conftest import hasty as hasty
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Request
+from tests.backends.proxy import Response
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.reliability.remote import Remote
-from tests.reliability.remote import place as place
+from tests.reliability.remote import storage as storage
 
 
 # Of each family of faults
@@ -193,16 +193,16 @@ def test_documents(
 
 @pytest.mark.thorough
 def test_documents_in_flight(
-    place: Remote,
+    storage: Remote,
     chance: random.Random,
     torture: int,
     count: Callable[[str, int], None],
 ) -> None:
     """A document is fetched once more, and right."""
-    uid = publish(place.model(1000), alias="best", meta={"a": "text"})
+    uid = publish(storage.model(1000), alias="best", meta={"a": "text"})
     calls: list[Callable[[], object]] = [
-        lambda: audmodel.header(uid, cache_root=place.cache()),
-        lambda: audmodel.meta(uid, cache_root=place.cache()),
+        lambda: audmodel.header(uid, cache_root=storage.cache()),
+        lambda: audmodel.meta(uid, cache_root=storage.cache()),
         lambda: audmodel.resolve_alias("best"),
     ]
     rounds = 5 + 250 * torture
@@ -211,12 +211,12 @@ def test_documents_in_flight(
         for _ in range(rounds):
             bit = chance.getrandbits(40)
 
-            def flip(_: Request, forward: Forward, bit: int = bit) -> Answer:
-                answer = forward()
-                answer.body = faults.flip(answer.body, bit)
-                return answer
+            def flip(_: Request, forward: Forward, bit: int = bit) -> Response:
+                response = forward()
+                response.body = faults.flip(response.body, bit)
+                return response
 
-            with place.fault(faults.first(1, flip)) as requests:
+            with storage.fault(faults.first(1, flip)) as requests:
                 assert call() == expected
             assert len(requests) <= 4
     count("flipped bits: documents in flight, healed", rounds * len(calls))
@@ -224,13 +224,13 @@ def test_documents_in_flight(
 
 @pytest.mark.thorough
 def test_parts_in_flight(
-    place: Remote,
+    storage: Remote,
     chance: random.Random,
     torture: int,
     count: Callable[[str, int], None],
 ) -> None:
     """Only the part that was damaged is fetched again."""
-    root = place.model(6 * MIB)
+    root = storage.model(6 * MIB)
     uid = publish(root)
     size = 6 * MIB
     rounds = 4 + 100 * torture
@@ -245,16 +245,16 @@ def test_parts_in_flight(
             ranges: list[int] = ranges,
             bit: int = bit,
             victim: int = victim,
-        ) -> Answer:
-            answer = forward()
+        ) -> Response:
+            response = forward()
             if "range" in request.headers:
                 if len(ranges) == victim:
-                    answer.body = faults.flip(answer.body, bit)
-                ranges.append(len(answer.body))
-            return answer
+                    response.body = faults.flip(response.body, bit)
+                ranges.append(len(response.body))
+            return response
 
-        with place.fault(fault):
-            loaded = audmodel.load(uid, cache_root=place.cache())
+        with storage.fault(fault):
+            loaded = audmodel.load(uid, cache_root=storage.cache())
         assert files(loaded) == files(root)
         # Nothing else is fetched twice
         assert sum(ranges) <= size + 2 * max(ranges) + 300_000

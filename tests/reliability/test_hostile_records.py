@@ -24,9 +24,9 @@ from audmodel.core.yaml import document
 from tests.backends import proxy as faults
 from tests.backends.conftest import forget as forget
 from tests.backends.conftest import hasty as hasty
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Request
+from tests.backends.proxy import Response
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.reliability.remote import remote
@@ -334,8 +334,8 @@ def test_endless_records(
     length: str,
 ) -> None:
     """Gigabytes are neither fetched nor kept."""
-    with remote(name, monkeypatch, tmp_path) as place:
-        root = place.model(1000)
+    with remote(name, monkeypatch, tmp_path) as storage:
+        root = storage.model(1000)
         uid = publish(root, alias="best")
         sent = 0
 
@@ -346,35 +346,37 @@ def test_endless_records(
                 sent += MIB
                 yield b"k" * MIB
 
-        def fault(request: Request, forward: Forward) -> Answer:
-            answer = forward()
+        def fault(request: Request, forward: Forward) -> Response:
+            response = forward()
             if request.method != "GET":
-                return answer
-            lines = [f"{k}: {v}" for k, v in answer.headers if k != "Content-Length"]
+                return response
+            lines = [f"{k}: {v}" for k, v in response.headers if k != "Content-Length"]
             if length != "none":
                 size = 4 << 30 if length == "honest" else 1 << 60
                 lines.append(f"Content-Length: {size}")
-            head = f"HTTP/1.1 {answer.status} OK\r\n" + "\r\n".join(lines) + "\r\n\r\n"
-            return Answer(0, [], raw=chunks(head.encode()))
+            head = (
+                f"HTTP/1.1 {response.status} OK\r\n" + "\r\n".join(lines) + "\r\n\r\n"
+            )
+            return Response(0, [], raw=chunks(head.encode()))
 
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         calls: list[Callable[[], object]] = [
-            lambda: audmodel.header(uid, cache_root=place.cache()),
-            lambda: audmodel.meta(uid, cache_root=place.cache()),
-            lambda: audmodel.load("best", cache_root=place.cache()),
-            lambda: audmodel.set_alias("best", uid, cache_root=place.cache()),
+            lambda: audmodel.header(uid, cache_root=storage.cache()),
+            lambda: audmodel.meta(uid, cache_root=storage.cache()),
+            lambda: audmodel.load("best", cache_root=storage.cache()),
+            lambda: audmodel.set_alias("best", uid, cache_root=storage.cache()),
             lambda: audmodel.versions(uid.split("-")[0]),
-            lambda: audmodel.leftovers(place.repository),
+            lambda: audmodel.leftovers(storage.repository),
         ]
         for call in calls:
             start = time.monotonic()
-            with place.fault(fault), pytest.raises(errors.AudmodelError):
+            with storage.fault(fault), pytest.raises(errors.AudmodelError):
                 call()
             assert time.monotonic() - start < 30
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         # In KiB, the proxy included. Listings may have 64 MiB
         assert after - before < 256 * 1024
-        assert files(audmodel.load(uid, cache_root=place.cache())) == files(root)
+        assert files(audmodel.load(uid, cache_root=storage.cache())) == files(root)
 
 
 def test_repository_never_chooses_a_host(
@@ -382,15 +384,15 @@ def test_repository_never_chooses_a_host(
 ) -> None:
     """A redirection leads nowhere, and takes no credentials along."""
     with (
-        remote("artifactory", monkeypatch, tmp_path) as place,
+        remote("artifactory", monkeypatch, tmp_path) as storage,
         faults.Proxy("127.0.0.1:9") as other,
     ):
-        uid = publish(place.model(1000))
+        uid = publish(storage.model(1000))
         for status in (301, 302, 303, 307, 308):
             fault = faults.status(status, Location=f"{other.url}/elsewhere")
             other.fault = faults.status(404)
-            with place.fault(fault), pytest.raises(errors.AudmodelError):
-                audmodel.load(uid, cache_root=place.cache())
+            with storage.fault(fault), pytest.raises(errors.AudmodelError):
+                audmodel.load(uid, cache_root=storage.cache())
         assert all("authorization" not in r.headers for r in other.requests)
 
 

@@ -25,12 +25,12 @@ from tests.backends.conftest import forget as forget
 from tests.backends.conftest import hasty as hasty
 from tests.backends.conftest import keys as keys
 from tests.backends.conftest import weed as weed
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
+from tests.backends.proxy import Response
 from tests.backends.proxy import first
-from tests.backends.proxy import lose_answer
+from tests.backends.proxy import lose_response
 from tests.conftest import ROOT
 
 
@@ -111,7 +111,7 @@ class Interruption:
         self._pid = pid
         self._known.set()
 
-    def __call__(self, request: Request, forward: Forward) -> Answer | None:
+    def __call__(self, request: Request, forward: Forward) -> Response | None:
         with self._lock:
             self._running += 1
             number = len(self.seen)
@@ -119,12 +119,12 @@ class Interruption:
         try:
             if number != self._number:
                 return forward()
-            answer = forward() if self._late else None
+            response = forward() if self._late else None
             assert self._known.wait(10)
             self.sent = time.monotonic()
             os.kill(self._pid, self._what)
             time.sleep(SLOW)
-            return answer or forward()
+            return response or forward()
         finally:
             with self._lock:
                 self._running -= 1
@@ -260,7 +260,7 @@ def test_a_publisher_that_was_given_up_learns_what_happened(
     client = weed.client()
     bucket = weed.bucket()
 
-    def give_up(request: Request, forward: Forward) -> Answer | None:
+    def give_up(request: Request, forward: Forward) -> Response | None:
         if "partNumber=2" in request.path:
             # Somebody else goes on, while this one sleeps
             monkeypatch.setattr(claims, "RENEW_INTERVAL", -1)
@@ -292,7 +292,7 @@ def test_an_upload_whose_beginning_nobody_learns_of(
     with Proxy(weed.host) as proxy:
         repository = audmodel.Repository(bucket, proxy.url, "s3")
         proxy.fault = first(
-            lost, lose_answer, when=lambda request: request.path.endswith("?uploads")
+            lost, lose_response, when=lambda request: request.path.endswith("?uploads")
         )
         audmodel.publish(
             *(str(model), "torch", {}, "1.0.0"), repository=repository, compression=0
@@ -301,7 +301,7 @@ def test_an_upload_whose_beginning_nobody_learns_of(
             weed.client().list_multipart_uploads(Bucket=bucket).get("Uploads") is None
         )
         proxy.fault = first(
-            10**6, lose_answer, when=lambda request: request.path.endswith("?uploads")
+            10**6, lose_response, when=lambda request: request.path.endswith("?uploads")
         )
         with pytest.raises(errors.RepositoryUnreachableError):
             audmodel.publish(

@@ -24,9 +24,9 @@ import audmodel
 from tests.backends import seaweedfs
 from tests.backends.conftest import forget as forget
 from tests.backends.conftest import hasty as hasty
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Request
+from tests.backends.proxy import Response
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
@@ -85,7 +85,7 @@ class Killer:
     def aim(self, process: int) -> None:
         self._process = process
 
-    def __call__(self, _: Request, forward: Forward) -> Answer | None:
+    def __call__(self, _: Request, forward: Forward) -> Response | None:
         with self._changed:
             if self._is_dead:
                 return None
@@ -115,7 +115,7 @@ class Deaths:
     """Clients that die.
 
     Attributes:
-        place: repository
+        storage: repository
         client: what runs the code
         chance: decides what is tried if there is little time, and when
         torture: how much is tried
@@ -123,7 +123,7 @@ class Deaths:
 
     """
 
-    place: Remote
+    storage: Remote
     client: Tracer
     chance: random.Random
     torture: int
@@ -142,7 +142,7 @@ class Deaths:
         """
         start = time.monotonic()
         arguments = prepare()
-        with self.place.fault(None) as requests:
+        with self.storage.fault(None) as requests:
             run = self.client.run(code, **arguments)
         seconds = time.monotonic() - start
         assert run.error is None, run
@@ -160,7 +160,7 @@ class Deaths:
     def _kill(
         self, code: str, arguments: Any, killer: Killer, after: float | None = None
     ) -> tuple[bool, Any]:
-        with self.place.fault(killer):
+        with self.storage.fault(killer):
             run = self.client.run(code, started=killer.aim, after=after, **arguments)
             killer.settle()
         assert run.was_killed or run.error is None, run
@@ -179,15 +179,15 @@ def deaths(
     torture: int,
     count: Count,
 ) -> Iterator[Deaths]:
-    with remote("s3", monkeypatch, tmp_path) as place:
-        yield Deaths(place, client, chance, torture, count)
+    with remote("s3", monkeypatch, tmp_path) as storage:
+        yield Deaths(storage, client, chance, torture, count)
 
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_load(workers: int, deaths: Deaths) -> None:
-    place = deaths.place
-    root = place.model(4_500_000)
-    uid = publish(root, version=place.version())
+    storage = deaths.storage
+    root = storage.model(4_500_000)
+    uid = publish(root, version=storage.version())
     expected = files(root)
     code = """
         return audmodel.load(args["uid"], num_workers=args["workers"])
@@ -195,7 +195,7 @@ def test_load(workers: int, deaths: Deaths) -> None:
     absent = 0
 
     def prepare() -> dict[str, Any]:
-        return {"uid": uid, "workers": workers, "cache_root": place.cache()}
+        return {"uid": uid, "workers": workers, "cache_root": storage.cache()}
 
     for was_killed, arguments in deaths.of(code, prepare):
         cache = Path(arguments["cache_root"])
@@ -213,10 +213,10 @@ def test_load(workers: int, deaths: Deaths) -> None:
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("has_base", [False, True])
 def test_publish(workers: int, has_base: bool, deaths: Deaths) -> None:
-    place = deaths.place
-    roots = [place.model(8_000_000) for _ in range(2)]
+    storage = deaths.storage
+    roots = [storage.model(8_000_000) for _ in range(2)]
     expected = [files(root) for root in roots]
-    base = publish(roots[0], params={}, version=place.version()) if has_base else None
+    base = publish(roots[0], params={}, version=storage.version()) if has_base else None
     # Several parts
     code = """
         from audmodel.core.backend.s3 import upload as s3_upload
@@ -240,7 +240,7 @@ def test_publish(workers: int, has_base: bool, deaths: Deaths) -> None:
     def prepare() -> dict[str, Any]:
         return {
             "root": str(roots[0]),
-            "version": place.version(),
+            "version": storage.version(),
             "workers": workers,
             "base": base,
         }
@@ -258,7 +258,7 @@ def test_publish(workers: int, has_base: bool, deaths: Deaths) -> None:
             start = time.monotonic()
             publish(roots[1], params={}, version=version, author="1", meta={"of": 1})
             assert time.monotonic() - start < 5
-        cache = place.cache()
+        cache = storage.cache()
         assert files(audmodel.load(uid, cache_root=cache)) == expected[winner]
         shutil.rmtree(cache)
         assert audmodel.author(uid) == str(winner)
@@ -271,20 +271,20 @@ def test_publish(workers: int, has_base: bool, deaths: Deaths) -> None:
         audmodel.set_alias(alias, uid)
         assert audmodel.aliases(uid) == [alias]
     assert absent
-    audmodel.leftovers(place.repository, remove=True, days=0)
-    assert audmodel.leftovers(place.repository, days=0) == []
+    audmodel.leftovers(storage.repository, remove=True, days=0)
+    assert audmodel.leftovers(storage.repository, days=0) == []
 
 
 @pytest.mark.thorough
 def test_set_alias(deaths: Deaths) -> None:
-    place = deaths.place
-    root = place.model(1000)
-    *uids, other = (publish(root, version=place.version()) for _ in range(3))
+    storage = deaths.storage
+    root = storage.model(1000)
+    *uids, other = (publish(root, version=storage.version()) for _ in range(3))
     code = "audmodel.set_alias(args['alias'], args['uid'])"
     is_moved = itertools.cycle([True, False])
 
     def prepare() -> dict[str, Any]:
-        alias = f"alias-{place.version()}"
+        alias = f"alias-{storage.version()}"
         is_new = not next(is_moved)
         if not is_new:
             audmodel.set_alias(alias, uids[0])
@@ -307,7 +307,7 @@ def test_set_alias(deaths: Deaths) -> None:
 
 @pytest.mark.thorough
 def test_update_meta(deaths: Deaths) -> None:
-    uid = publish(deaths.place.model(1000), version=deaths.place.version())
+    uid = publish(deaths.storage.model(1000), version=deaths.storage.version())
     code = "audmodel.update_meta(args['uid'], {'b': args['b']})"
     numbers = itertools.count(1)
 
@@ -326,12 +326,12 @@ def test_update_meta(deaths: Deaths) -> None:
 
 @pytest.mark.thorough
 def test_delete(deaths: Deaths) -> None:
-    place = deaths.place
-    roots = [place.model(1000) for _ in range(2)]
+    storage = deaths.storage
+    roots = [storage.model(1000) for _ in range(2)]
     code = "audmodel.delete(args['uid'], aliases=True)"
 
     def prepare() -> dict[str, Any]:
-        version = place.version()
+        version = storage.version()
         uid = publish(roots[0], version=version, alias=f"best-{version}")
         return {"uid": uid, "version": version}
 
@@ -342,7 +342,7 @@ def test_delete(deaths: Deaths) -> None:
         exists = audmodel.exists(uid)
         absent += not exists
         assert was_killed or not exists
-        cache = place.cache()
+        cache = storage.cache()
         if exists:
             loaded = audmodel.load(f"best-{version}", cache_root=cache)
             assert files(loaded) == files(roots[0])
@@ -353,13 +353,13 @@ def test_delete(deaths: Deaths) -> None:
             publish(roots[1], version=version)
             assert files(audmodel.load(uid, cache_root=cache)) == files(roots[1])
         elif finish == "clean up":
-            audmodel.leftovers(place.repository, remove=True, days=0)
+            audmodel.leftovers(storage.repository, remove=True, days=0)
         assert time.monotonic() - start < 5
         try:
             audmodel.delete(uid, aliases=True)
         except audmodel.errors.ModelNotFoundError:
             assert not exists
-        assert content(place.repository) == {}
+        assert content(storage.repository) == {}
     assert absent
 
 

@@ -23,10 +23,10 @@ from tests.backends.conftest import hasty as hasty
 from tests.backends.conftest import keys as keys
 from tests.backends.conftest import proxy as proxy
 from tests.backends.conftest import weed as weed
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Proxy
 from tests.backends.proxy import Request
+from tests.backends.proxy import Response
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
@@ -38,7 +38,7 @@ ARCHIVE = layout.archive_path(MODEL, "torch")
 CLAIM = layout.record_path(MODEL, "claim")
 HEADER = layout.record_path(MODEL, "header")
 
-Places = tuple[audmodel.Repository, audmodel.Repository]
+Storages = tuple[audmodel.Repository, audmodel.Repository]
 
 
 @pytest.fixture(autouse=True)
@@ -56,9 +56,9 @@ def elsewhere(function: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-def places(
+def storages(
     keys: None, hasty: None, weed: seaweedfs.SeaweedFS, proxy: Proxy, cache: Path
-) -> Places:
+) -> Storages:
     """One bucket, behind a gateway and without it."""
     bucket = weed.bucket()
     direct = audmodel.Repository(bucket, weed.url, "s3")
@@ -86,16 +86,16 @@ def commits_archive(request: Request) -> bool:
 @pytest.mark.parametrize("size", [1000, 9_000_000])
 @pytest.mark.parametrize("is_same", [False, True])
 def test_archive(
-    places: Places, proxy: Proxy, folders: list[Path], size: int, is_same: bool
+    storages: Storages, proxy: Proxy, folders: list[Path], size: int, is_same: bool
 ) -> None:
-    behind, direct = places
+    behind, direct = storages
     data = secrets.token_bytes(size)
     (folders[0] / "file").write_bytes(data)
     if is_same:
         (folders[1] / "file").write_bytes(data)
     late: list[Forward] = []
 
-    def fault(request: Request, forward: Forward) -> Answer | None:
+    def fault(request: Request, forward: Forward) -> Response | None:
         if commits_archive(request):
             late.append(forward)
             return None
@@ -122,14 +122,14 @@ def test_archive(
 
 @pytest.mark.thorough
 def test_archive_that_was_given_up(
-    places: Places, proxy: Proxy, folders: list[Path]
+    storages: Storages, proxy: Proxy, folders: list[Path]
 ) -> None:
     """An upload that was aborted is not completed later, so that nobody waits."""
-    behind, direct = places
+    behind, direct = storages
     (folders[0] / "file").write_bytes(secrets.token_bytes(9_000_000))
     late: list[Forward] = []
 
-    def fault(request: Request, forward: Forward) -> Answer | None:
+    def fault(request: Request, forward: Forward) -> Response | None:
         if commits_archive(request):
             late.append(forward)
             return None
@@ -145,12 +145,12 @@ def test_archive_that_was_given_up(
 
 @pytest.mark.thorough
 def test_archive_that_was_stored_after_all(
-    places: Places, proxy: Proxy, folders: list[Path]
+    storages: Storages, proxy: Proxy, folders: list[Path]
 ) -> None:
-    behind, _ = places
+    behind, _ = storages
     (folders[0] / "file").write_bytes(secrets.token_bytes(9_000_000))
 
-    def fault(request: Request, forward: Forward) -> Answer | None:
+    def fault(request: Request, forward: Forward) -> Response | None:
         if commits_archive(request):
             forward()
             return None
@@ -163,17 +163,19 @@ def test_archive_that_was_stored_after_all(
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("when", ["before the archive", "after it", "at the end"])
-def test_header(places: Places, proxy: Proxy, folders: list[Path], when: str) -> None:
-    behind, _ = places
+def test_header(
+    storages: Storages, proxy: Proxy, folders: list[Path], when: str
+) -> None:
+    behind, _ = storages
     late: list[Forward] = []
 
-    def hold(request: Request, forward: Forward) -> Answer | None:
+    def hold(request: Request, forward: Forward) -> Response | None:
         if request.method == "PUT" and request.path.endswith(HEADER):
             late.append(forward)
             return None
         return forward()
 
-    def arrive(request: Request, forward: Forward) -> Answer | None:
+    def arrive(request: Request, forward: Forward) -> Response | None:
         moment = {"before the archive": ARCHIVE, "after it": ".meta.yaml"}.get(when)
         if moment and late and request.method == "PUT" and moment in request.path:
             assert late.pop()().status == 200
@@ -240,23 +242,23 @@ def test_claim_of_a_write_that_may_come_late(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is left, and expires though the process lives."""
-    with remote(name, monkeypatch, tmp_path) as place:
+    with remote(name, monkeypatch, tmp_path) as storage:
 
-        def fault(request: Request, forward: Forward) -> Answer | None:
+        def fault(request: Request, forward: Forward) -> Response | None:
             is_archive = request.method == "PUT" and request.path.endswith(".zip")
             return None if is_archive else forward()
 
         with (
-            place.fault(fault),
+            storage.fault(fault),
             pytest.raises(audmodel.errors.WriteUncertainError, match=r"\.zip"),
         ):
             publish(folders[0])
-        assert CLAIM in content(place.repository)
+        assert CLAIM in content(storage.repository)
         start = time.monotonic()
         uid = publish(folders[1])
         assert time.monotonic() - start > claims.TIMEOUT
         assert files(audmodel.load(uid)) == files(folders[1])
-        assert CLAIM not in content(place.repository)
+        assert CLAIM not in content(storage.repository)
 
 
 # Signs of life ---------------------------------------------------------------
@@ -289,18 +291,18 @@ def test_slow_disk(
 
 
 def test_slow_upload(
-    places: Places,
+    storages: Storages,
     proxy: Proxy,
     folders: list[Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    behind, direct = places
+    behind, direct = storages
     monkeypatch.setattr(claims, "RENEW_INTERVAL", 0.1)
     (folders[0] / "file").write_bytes(secrets.token_bytes(20_000_000))
     conflicts: list[BaseException] = []
     lock = threading.Lock()
 
-    def fault(request: Request, forward: Forward) -> Answer | None:
+    def fault(request: Request, forward: Forward) -> Response | None:
         if "partNumber" in request.path:
             with lock:
                 if not conflicts:
@@ -318,19 +320,19 @@ def test_slow_upload(
 
 @pytest.mark.parametrize("num_workers", [1, 4])
 def test_upload_ends_when_the_claim_is_lost(
-    places: Places,
+    storages: Storages,
     proxy: Proxy,
     folders: list[Path],
     monkeypatch: pytest.MonkeyPatch,
     num_workers: int,
 ) -> None:
-    behind, direct = places
+    behind, direct = storages
     monkeypatch.setattr(claims, "RENEW_INTERVAL", 0.2)
     monkeypatch.setattr("audmodel.core.backend.s3.endpoint.READ_TIMEOUT", 60.0)
     monkeypatch.setattr("audmodel.core.backend.http.transfer.BUDGET", 60.0)
     (folders[0] / "file").write_bytes(secrets.token_bytes(20_000_000))
 
-    def fault(request: Request, forward: Forward) -> Answer | None:
+    def fault(request: Request, forward: Forward) -> Response | None:
         if "partNumber" in request.path:
             with direct.connect() as backend:
                 backend.write_object(CLAIM, [b"host: another\n"])

@@ -19,9 +19,9 @@ from audmodel.core.uid import ModelId
 from tests.backends import proxy as faults
 from tests.backends.conftest import forget as forget
 from tests.backends.conftest import hasty as hasty
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Request
+from tests.backends.proxy import Response
 from tests.reliability.remote import OPERATIONS
 from tests.reliability.remote import Remote
 from tests.reliability.remote import attempt
@@ -36,12 +36,12 @@ WRITES = ["publish", "set_alias", "update_meta"]
 
 
 @pytest.fixture
-def place(
+def storage(
     hasty: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Remote]:
     monkeypatch.setattr(transfer, "BUDGET", 5.0)
-    with remote("s3", monkeypatch, tmp_path) as place:
-        yield place
+    with remote("s3", monkeypatch, tmp_path) as storage:
+        yield storage
 
 
 class Loss:
@@ -59,7 +59,7 @@ class Loss:
         self._lost = range(number, number + count)
         self._before = before
 
-    def __call__(self, request: Request, forward: Forward) -> Answer | None:
+    def __call__(self, request: Request, forward: Forward) -> Response | None:
         if request.method not in ("PUT", "POST"):
             return forward()
         self.seen += 1
@@ -73,7 +73,7 @@ class Loss:
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", WRITES)
 def test_every_answer_is_lost_once_and_twice(
-    place: Remote, name: str, torture: int, count: Callable[[str, int], None]
+    storage: Remote, name: str, torture: int, count: Callable[[str, int], None]
 ) -> None:
     total = 0
     number = 0
@@ -84,7 +84,7 @@ def test_every_answer_is_lost_once_and_twice(
             for before in (False, True)
         ]
         for loss in losses:
-            error = attempt(place, OPERATIONS[name], loss)
+            error = attempt(storage, OPERATIONS[name], loss)
             # With patience every doubt is settled
             assert error is None
             total += 1
@@ -97,7 +97,7 @@ def test_every_answer_is_lost_once_and_twice(
 
 @pytest.mark.parametrize("name", WRITES)
 def test_all_answers_are_lost(
-    place: Remote,
+    storage: Remote,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
     chance: random.Random,
@@ -107,32 +107,32 @@ def test_all_answers_are_lost(
     monkeypatch.setattr(transfer, "BUDGET", 0.3)
     numbers = range(6) if torture else chance.sample(range(6), 2)
     for number in numbers:
-        error = attempt(place, OPERATIONS[name], Loss(number, 10**6))
+        error = attempt(storage, OPERATIONS[name], Loss(number, 10**6))
         # What can be looked up is known all the same
         assert error is None or isinstance(error, errors.RepositoryError)
 
 
 @pytest.mark.parametrize("name", WRITES)
 def test_nobody_can_look(
-    place: Remote,
+    storage: Remote,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
     monkeypatch.setattr(transfer, "BUDGET", 0.3)
 
-    def cut_off(request: Request, forward: Forward) -> Answer | None:
+    def cut_off(request: Request, forward: Forward) -> Response | None:
         if request.method in ("PUT", "POST"):
             forward()
-            place.proxy.fault = faults.break_before
+            storage.proxy.fault = faults.break_before
             return None
         return forward()
 
-    error = attempt(place, OPERATIONS[name], cut_off)
+    error = attempt(storage, OPERATIONS[name], cut_off)
     assert isinstance(error, errors.WriteUncertainError)
 
 
 def test_random_losses(
-    place: Remote,
+    storage: Remote,
     chance: random.Random,
     torture: int,
     count: Callable[[str, int], None],
@@ -141,16 +141,16 @@ def test_random_losses(
     rounds = 4 + 220 * torture
     lost = 0
 
-    def fault(request: Request, forward: Forward) -> Answer | None:
+    def fault(request: Request, forward: Forward) -> Response | None:
         nonlocal lost
-        answer = forward()
+        response = forward()
         if request.method in ("PUT", "POST") and chance.random() < 0.3:
             lost += 1
             return None
-        return answer
+        return response
 
     for index in range(rounds):
-        error = attempt(place, OPERATIONS[WRITES[index % len(WRITES)]], fault)
+        error = attempt(storage, OPERATIONS[WRITES[index % len(WRITES)]], fault)
         assert error is None or isinstance(error, errors.WriteUncertainError)
     count("answers lost after a write, no false conflict", lost)
 
@@ -175,8 +175,8 @@ def deletions(
     tmp_path: Path,
 ) -> Iterator[Remote]:
     monkeypatch.setattr(transfer, "BUDGET", 2.0)
-    with remote(request.param, monkeypatch, tmp_path) as place:
-        yield place
+    with remote(request.param, monkeypatch, tmp_path) as storage:
+        yield storage
 
 
 @pytest.mark.parametrize("deletions", ["s3", "artifactory"], indirect=True)
@@ -189,7 +189,7 @@ def test_deletion_of_a_claim_does_not_hit_the_next_one(
         )
         theirs = claims.claimed(other, CLAIM, ARCHIVE)
 
-        def fault(request: Request, forward: Forward) -> Answer | None:
+        def fault(request: Request, forward: Forward) -> Response | None:
             if not deletes(request):
                 return forward()
             forward()
@@ -216,7 +216,7 @@ def test_deletion_of_a_claim_does_not_hit_the_next_one(
 def test_deletion_of_a_claim_that_did_not_arrive(deletions: Remote) -> None:
     lost = iter([True, True, False])
 
-    def fault(request: Request, forward: Forward) -> Answer | None:
+    def fault(request: Request, forward: Forward) -> Response | None:
         return None if deletes(request) and next(lost) else forward()
 
     with open_registry(deletions.repository) as registry:
@@ -231,7 +231,7 @@ def test_deletion_of_a_claim_that_did_not_arrive(deletions: Remote) -> None:
 def test_claim_of_which_nobody_knows_whether_it_was_deleted(
     deletions: Remote, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fault(request: Request, forward: Forward) -> Answer | None:
+    def fault(request: Request, forward: Forward) -> Response | None:
         if deletes(request):
             deletions.proxy.fault = faults.break_before
             return None

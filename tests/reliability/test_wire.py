@@ -13,15 +13,15 @@ import pytest
 from tests.backends import proxy as faults
 from tests.backends.conftest import forget as forget
 from tests.backends.conftest import hasty as hasty
-from tests.backends.proxy import Answer
 from tests.backends.proxy import Fault
 from tests.backends.proxy import Forward
 from tests.backends.proxy import Request
+from tests.backends.proxy import Response
 from tests.reliability.remote import OPERATIONS
 from tests.reliability.remote import Remote
 from tests.reliability.remote import attempt
-from tests.reliability.remote import place as place
 from tests.reliability.remote import requests_of
+from tests.reliability.remote import storage as storage
 
 
 # Of each family of faults
@@ -31,14 +31,14 @@ pytestmark = pytest.mark.sample(1)
 MIB = 1024 * 1024
 
 
-def lengthen(answer: Answer) -> None:
-    answer.body += b"more"
-    answer.replace("Content-Length", str(len(answer.body)))
+def lengthen(response: Response) -> None:
+    response.body += b"more"
+    response.replace("Content-Length", str(len(response.body)))
 
 
-def shorten(answer: Answer) -> None:
-    answer.body = answer.body[: len(answer.body) // 2]
-    answer.replace("Content-Length", str(len(answer.body)))
+def shorten(response: Response) -> None:
+    response.body = response.body[: len(response.body) // 2]
+    response.replace("Content-Length", str(len(response.body)))
 
 
 # Where in an answer something happens
@@ -49,100 +49,100 @@ OFFSETS: dict[str, Callable[[int], int]] = {
 }
 
 
-def cut(answer: Answer, offset: int) -> None:
-    answer.cut_after = offset
+def cut(response: Response, offset: int) -> None:
+    response.cut_after = offset
 
 
-def cut_without_length(answer: Answer) -> None:
-    answer.body = answer.body[: len(answer.body) // 2]
-    answer.replace("Content-Length", None)
+def cut_without_length(response: Response) -> None:
+    response.body = response.body[: len(response.body) // 2]
+    response.replace("Content-Length", None)
 
 
-def reset(answer: Answer, offset: int) -> None:
-    answer.cut_after = offset
-    answer.reset = True
+def reset(response: Response, offset: int) -> None:
+    response.cut_after = offset
+    response.reset = True
 
 
-def stall(answer: Answer, offset: int) -> None:
-    answer.stall_after = offset
+def stall(response: Response, offset: int) -> None:
+    response.stall_after = offset
 
 
-def flip(answer: Answer, offset: int) -> None:
-    answer.body = faults.flip(answer.body, 8 * offset + random.randrange(8))
+def flip(response: Response, offset: int) -> None:
+    response.body = faults.flip(response.body, 8 * offset + random.randrange(8))
 
 
-def insert(answer: Answer, offset: int) -> None:
-    answer.body = answer.body[:offset] + b"\0" + answer.body[offset:]
-    answer.replace("Content-Length", str(len(answer.body)))
+def insert(response: Response, offset: int) -> None:
+    response.body = response.body[:offset] + b"\0" + response.body[offset:]
+    response.replace("Content-Length", str(len(response.body)))
 
 
-def omit(answer: Answer, offset: int) -> None:
-    answer.body = answer.body[:offset] + answer.body[offset + 1 :]
-    answer.replace("Content-Length", str(len(answer.body)))
+def omit(response: Response, offset: int) -> None:
+    response.body = response.body[:offset] + response.body[offset + 1 :]
+    response.replace("Content-Length", str(len(response.body)))
 
 
-def trickle(answer: Answer) -> None:
-    answer.trickle = 0.05
+def trickle(response: Response) -> None:
+    response.trickle = 0.05
 
 
-def long_range(answer: Answer) -> None:
+def long_range(response: Response) -> None:
     """More than was asked for, as it says."""
-    value = answer.header("Content-Range")
+    value = response.header("Content-Range")
     if value is not None:
         first, _, total = value.partition("/")
         start, _, last = first.rpartition("-")
-        lengthen(answer)
-        answer.replace("Content-Range", f"{start}-{int(last) + 4}/{total}")
+        lengthen(response)
+        response.replace("Content-Range", f"{start}-{int(last) + 4}/{total}")
 
 
-def other_total(answer: Answer) -> None:
-    value = answer.header("Content-Range")
+def other_total(response: Response) -> None:
+    value = response.header("Content-Range")
     if value is not None:
-        answer.replace("Content-Range", value + "0")
+        response.replace("Content-Range", value + "0")
 
 
-def shift_range(answer: Answer) -> None:
-    value = answer.header("Content-Range")
+def shift_range(response: Response) -> None:
+    value = response.header("Content-Range")
     if value is not None:
-        answer.replace("Content-Range", value.replace("bytes ", "bytes 1"))
+        response.replace("Content-Range", value.replace("bytes ", "bytes 1"))
 
 
-def whole_for_range(answer: Answer) -> None:
-    if answer.status == 206:
-        answer.status = 200
-        answer.replace("Content-Range", None)
+def whole_for_range(response: Response) -> None:
+    if response.status == 206:
+        response.status = 200
+        response.replace("Content-Range", None)
 
 
-def other_etag(answer: Answer) -> None:
-    if answer.header("ETag") is not None:
-        answer.replace("ETag", '"0123456789abcdef0123456789abcdef"')
+def other_etag(response: Response) -> None:
+    if response.header("ETag") is not None:
+        response.replace("ETag", '"0123456789abcdef0123456789abcdef"')
 
 
-def swap_ends(answer: Answer) -> None:
-    half = len(answer.body) // 2
-    answer.body = answer.body[half:] + answer.body[:half]
+def swap_ends(response: Response) -> None:
+    half = len(response.body) // 2
+    response.body = response.body[half:] + response.body[:half]
 
 
-def zeros(answer: Answer) -> None:
-    answer.body = bytes(len(answer.body))
+def zeros(response: Response) -> None:
+    response.body = bytes(len(response.body))
 
 
-def changed(change: Callable[[Answer], None]) -> Fault:
-    def apply(_: Request, forward: Forward) -> Answer:
-        answer = forward()
-        change(answer)
-        return answer
+def changed(change: Callable[[Response], None]) -> Fault:
+    def apply(_: Request, forward: Forward) -> Response:
+        response = forward()
+        change(response)
+        return response
 
     return apply
 
 
 def at(
-    change: Callable[[Answer, int], None], offset: Callable[[int], int]
-) -> Callable[[Answer], None]:
-    return lambda answer: change(answer, offset(len(answer.body)))
+    change: Callable[[Response, int], None], offset: Callable[[int], int]
+) -> Callable[[Response], None]:
+    return lambda response: change(response, offset(len(response.body)))
 
 
-def flip_request(request: Request, forward: Forward) -> Answer:
+def flip_request(request: Request, forward: Forward) -> Response:
     """What is sent is damaged on its way to the server."""
     request.body = faults.flip(request.body, random.getrandbits(40))
     return forward()
@@ -176,7 +176,7 @@ FAULTS: dict[str, Fault] = {
     "204": faults.status(204),
     "redirect": faults.status(307, Location="http://127.0.0.1:9/elsewhere"),
     "reset before": faults.break_before,
-    "reset after": faults.lose_answer,
+    "reset after": faults.lose_response,
     "half of the body, no length": changed(cut_without_length),
     "half of the body, honest length": changed(shorten),
     "longer body": changed(lengthen),
@@ -223,7 +223,7 @@ BURSTS = {
         "429 with a pause": faults.status(429, Retry_After="0"),
         "500": faults.status(500),
         "reset before": faults.break_before,
-        "reset after": faults.lose_answer,
+        "reset after": faults.lose_response,
         "cut": changed(at(cut, OFFSETS["in the middle"])),
     }.items()
     for number in (2, 5, 20)
@@ -232,13 +232,13 @@ BURSTS = {
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_fault(
-    place: Remote,
+    storage: Remote,
     operation: str,
     torture: int,
     chance: random.Random,
     count: Callable[[str, int], None],
 ) -> None:
-    requests = range(requests_of(place, OPERATIONS[operation]))
+    requests = range(requests_of(storage, OPERATIONS[operation]))
     once = [
         (f"request {index}: {name}", faults.nth(index, fault))
         for index, (name, fault) in itertools.product(requests, FAULTS.items())
@@ -262,11 +262,11 @@ def test_fault(
     for name, fault in once + bursts + for_ever:
         random.seed(chance.random())
         try:
-            attempt(place, OPERATIONS[operation], fault)
+            attempt(storage, OPERATIONS[operation], fault)
         except Exception as error:  # noqa: BLE001
             failures.append((name, repr(error)[:300]))
     assert failures == []
-    backend = place.repository.backend
+    backend = storage.repository.backend
     count(f"faults on the wire to {backend}: one answer", len(once))
     count(f"faults on the wire to {backend}: 2 to 20 answers", len(bursts))
     count(f"faults on the wire to {backend}: all answers from one on", len(for_ever))
@@ -276,7 +276,7 @@ def burst(index: int, fault: Fault, number: int) -> Fault:
     """Fault that happens to some requests in a row."""
     seen = itertools.count()
 
-    def apply(request: Request, forward: Forward) -> Answer | None:
+    def apply(request: Request, forward: Forward) -> Response | None:
         if next(seen) in range(index, index + number):
             return fault(request, forward)
         return forward()
@@ -285,7 +285,7 @@ def burst(index: int, fault: Fault, number: int) -> Fault:
 
 
 def test_random_faults(
-    place: Remote,
+    storage: Remote,
     torture: int,
     chance: random.Random,
     count: Callable[[str, int], None],
@@ -300,7 +300,7 @@ def test_random_faults(
     happened = 0
 
     def random_fault(share: float) -> Fault:
-        def apply(request: Request, forward: Forward) -> Answer | None:
+        def apply(request: Request, forward: Forward) -> Response | None:
             nonlocal happened
             if chance.random() > share:
                 return forward()
@@ -312,6 +312,6 @@ def test_random_faults(
     names = sorted(OPERATIONS)
     for index in range(2 + 60 * torture):
         share = chance.choice([0.1, 0.3, 0.5])
-        attempt(place, OPERATIONS[names[index % len(names)]], random_fault(share))
-    backend = place.repository.backend
+        attempt(storage, OPERATIONS[names[index % len(names)]], random_fault(share))
+    backend = storage.repository.backend
     count(f"faults on the wire to {backend}: random schedules", happened)

@@ -47,6 +47,13 @@ def test_neither_string_nor_list(repository: audmodel.Repository, bad: Any) -> N
         audmodel.load(bad)
 
 
+@pytest.mark.parametrize("bad", [["a"], {"a": 1}, {"a"}, b"x", None])
+def test_no_string_in_a_list(repository: audmodel.Repository, bad: Any) -> None:
+    kind = type(bad).__name__
+    with pytest.raises(TypeError, match=f"has to be a string, not {kind}"):
+        audmodel.load(["00000000-1.0.0", bad])
+
+
 def test_empty_list(repository: audmodel.Repository) -> None:
     assert audmodel.load([]) == []
 

@@ -59,11 +59,11 @@ def cache_entries(uids: Sequence[str], cache_root: str | None) -> list[CacheEntr
 
     """
     root = cache_folder(cache_root)
-    entries: dict[str, CacheEntry] = {}
-    for uid in uids:
-        if uid not in entries:
-            entries[uid] = CacheEntry(root, resolve(ids.parse(uid), root))
-    return [entries[uid] for uid in uids]
+    parsed = [ids.parse(uid) for uid in uids]
+    entries = {
+        uid: CacheEntry(root, resolve(uid, root)) for uid in dict.fromkeys(parsed)
+    }
+    return [entries[uid] for uid in parsed]
 
 
 def base_model(

@@ -2,9 +2,6 @@ r"""Compare bytes that arrived with the directory of an archive."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-import contextlib
-
 from isal import isal_zlib
 
 from audmodel.core.archive import format
@@ -41,8 +38,10 @@ def combine_crc(checksums: dict[str, int], job: MemberPart, crc: int) -> None:
         checksums.pop(member.name, 0), crc, job.part.uncompressed_size
     )
     if job.is_last:
-        with naming(job):
+        try:
             check_crc(member, combined)
+        except ArchiveError as error:
+            raise named(error, job) from error
     else:
         checksums[member.name] = combined
 
@@ -58,15 +57,9 @@ def check(expected: bytes, actual: bytes, what: str) -> None:
         raise ArchiveError(f"its {what} is {actual.hex()} instead of {expected.hex()}")
 
 
-@contextlib.contextmanager
-def naming(job: Entry | MemberPart | Stream) -> Iterator[None]:
-    r"""Say in an error which file, part and bytes it is about."""
-    try:
-        yield
-    except ArchiveError as error:
-        where = f"the file {job.member.name!r}"
-        if isinstance(job, MemberPart):
-            where = f"part {job.number} of {where}"
-        raise ArchiveError(
-            f"{where}, bytes {job.start} to {job.stop}: {error}"
-        ) from error
+def named(error: ArchiveError, job: Entry | MemberPart | Stream) -> ArchiveError:
+    r"""Error that says which file, part and bytes it is about."""
+    where = f"the file {job.member.name!r}"
+    if isinstance(job, MemberPart):
+        where = f"part {job.number} of {where}"
+    return ArchiveError(f"{where}, bytes {job.start} to {job.stop}: {error}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Sequence
 
 from blake3 import blake3
@@ -26,20 +25,8 @@ class Content:
 
     def __init__(self, job: Entry | MemberPart | Stream) -> None:
         self.crc = 0
-        r"""CRC-32 of the pieces so far."""
+        r"""CRC-32 of the content, once all pieces were taken."""
         self._job = job
-        self._member = member = job.member
-        self._digests: Sequence[bytes] = ()
-        if isinstance(job, MemberPart):
-            self._begins, self._ends = job.number == 0, job.is_last
-            self._length, self._size = job.part.length, job.part.uncompressed_size
-            self._digests = (job.part.digest,)
-        else:
-            self._begins = self._ends = True
-            self._length, self._size = member.compressed_size, member.size
-            if member.index is not None:
-                # One, or none if the member is empty
-                self._digests = [digest for _, _, digest in member.index.parts]
 
     def pieces(self, chunks: Iterable[memoryview]) -> Generator[Buffer, None, None]:
         r"""Decode and verify the content.
@@ -55,22 +42,33 @@ class Content:
                 the message names the file and the part
 
         """
-        with checks.naming(self._job):
-            deflated = self._member.method == format.DEFLATED
-            inflater = Inflater(self._size) if deflated else None
-            digest = blake3()
-            for data in self._stored(chunks):
-                for piece in [data] if inflater is None else inflater.feed(data):
-                    self.crc = isal_zlib.crc32(piece, self.crc)
-                    if self._digests:
+        job = self._job
+        begins, ends, left, size, records = _layout(job)
+        deflated = job.member.method == format.DEFLATED
+        inflater = Inflater(size) if deflated else None
+        digest = blake3()
+        crc = 0
+        try:
+            for number, chunk in enumerate(chunks):
+                data = chunk
+                if begins and number == 0:
+                    data = _after_header(data, job, left)
+                data = data[:left]
+                left -= len(data)
+                for piece in (data,) if inflater is None else inflater.feed(data):
+                    crc = isal_zlib.crc32(piece, crc)
+                    if records:
                         digest.update(piece)
                     yield piece
             if inflater is not None:
-                inflater.finish(last=self._ends)
-            for expected in self._digests:
+                inflater.finish(last=ends)
+            for _, _, expected in records:
                 checks.check(expected, digest.digest(), "digest")
-            if self._begins and self._ends:
-                checks.check_crc(self._member, self.crc)
+            if begins and ends:
+                checks.check_crc(job.member, crc)
+        except ArchiveError as error:
+            raise checks.named(error, job) from error
+        self.crc = crc
 
     def read(self, data: memoryview) -> memoryview:
         r"""Decode and verify the content in memory.
@@ -83,18 +81,26 @@ class Content:
         pieces = list(self.pieces((data,)))
         return memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
-    def _stored(self, chunks: Iterable[memoryview]) -> Iterator[memoryview]:
-        r"""Bytes that follow the header, as they are stored."""
-        left = self._length
-        has_header = self._begins
-        for chunk in chunks:
-            data = chunk
-            if has_header:
-                has_header = False
-                start = parsing.check_local_header(data, self._member)
-                if self._job.start + start + left > self._job.stop:
-                    raise ArchiveError("it overlaps the data that follows it")
-                data = data[start:]
-            data = data[:left]
-            left -= len(data)
-            yield data
+
+def _layout(
+    job: Entry | MemberPart | Stream,
+) -> tuple[bool, bool, int, int, Sequence[tuple[int, int, bytes]]]:
+    r"""Whether it begins and ends the member, its sizes, and what it has to be."""
+    member = job.member
+    if isinstance(job, MemberPart):
+        length, size = job.part.length, job.part.uncompressed_size
+        records = ((length, size, job.part.digest),)
+        return job.number == 0, job.is_last, length, size, records
+    # One part, or none if it is empty
+    parts = () if member.index is None else member.index.parts
+    return True, True, member.compressed_size, member.size, parts
+
+
+def _after_header(
+    data: memoryview, job: Entry | MemberPart | Stream, length: int
+) -> memoryview:
+    r"""Bytes that follow the header of a member."""
+    start = parsing.check_local_header(data, job.member)
+    if job.start + start + length > job.stop:
+        raise ArchiveError("it overlaps the data that follows it")
+    return data[start:]

@@ -263,7 +263,8 @@ class Extractor:
     ) -> None:
         fd = make(os.path.basename(member.name), _mode(member))
         try:
-            self._empty(fd)
+            if self._resume:
+                os.ftruncate(fd, 0)
             self._write(fd, pieces, 0)
         finally:
             os.close(fd)
@@ -319,7 +320,8 @@ class Extractor:
                 )
             ) as written,
         ):
-            self._empty(fd)
+            if self._resume:
+                os.ftruncate(fd, 0)
             for _ in written:
                 pass
 
@@ -350,11 +352,6 @@ class Extractor:
             yield fd
         finally:
             os.close(fd)
-
-    def _empty(self, fd: int) -> None:
-        r"""Remove what an earlier attempt wrote to a file."""
-        if self._resume:
-            os.ftruncate(fd, 0)
 
     def _write(self, fd: int, pieces: Iterable[Buffer], offset: int) -> None:
         for piece in pieces:

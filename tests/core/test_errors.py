@@ -134,12 +134,13 @@ def messages() -> Iterator[tuple[str, list[ast.expr]]]:
     for path in sorted((ROOT / "audmodel").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = getattr(getattr(node, "func", None), "id", "")
-            if isinstance(node, ast.Call) and name in set(NAMES) - FRAGMENTS:
-                for argument in node.args:
-                    if isinstance(argument, ast.JoinedStr):
-                        yield f"{path.name}:{node.lineno}", argument.values
-                    elif isinstance(argument, ast.Constant):
-                        yield f"{path.name}:{node.lineno}", [argument]
+            if not isinstance(node, ast.Call) or name not in set(NAMES) - FRAGMENTS:
+                continue
+            for argument in node.args:
+                if isinstance(argument, ast.JoinedStr):
+                    yield f"{path.name}:{node.lineno}", argument.values
+                elif isinstance(argument, ast.Constant):
+                    yield f"{path.name}:{node.lineno}", [argument]
 
 
 def test_messages_end_like_sentences() -> None:

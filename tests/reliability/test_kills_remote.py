@@ -365,7 +365,7 @@ def test_delete(deaths: Deaths) -> None:
 
 @pytest.mark.thorough
 def test_copy(deaths: Deaths, tmp_path: Path) -> None:
-    place = deaths.place
+    place = deaths.storage
     (tmp_path / "source" / "models").mkdir(parents=True)
     source = audmodel.Repository("models", str(tmp_path / "source"), "file-system")
     root = place.model(9_000_000)

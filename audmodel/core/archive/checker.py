@@ -99,27 +99,47 @@ class Checker:
         return job, crc, {}
 
     def _check(self, job: Job, ranges: Ranges) -> int:
+        tick = self._fetcher.check_not_cancelled
         if isinstance(job, Stream):
             with contextlib.closing(self._fetcher.stream(job)) as chunks:
-                return self._read(job, chunks, self._progress)
-        if isinstance(job, MemberPart):
-            data = self._fetcher.fetch(ranges, job.start, job.stop)
-            return self._read(job, (data,))
-        start = job.entries[0].start
-        data = self._fetcher.fetch(ranges, start, job.entries[-1].stop)
-        for entry in job.entries:
-            self._read(entry, (data[entry.start - start : entry.stop - start],))
-        return 0
+                return _crc(job, chunks, tick, self._progress)
+        data = self._fetcher.fetch(ranges, *job.bounds)
+        return check_data(job, data, tick)
 
-    def _read(
-        self,
-        job: Entry | MemberPart | Stream,
-        chunks: Iterable[memoryview],
-        progress: Callable[[int], None] = lambda count: None,
-    ) -> int:
-        r"""CRC-32 of content that is right."""
-        content = Content(job)
-        for piece in content.pieces(chunks):
-            self._fetcher.check_not_cancelled()
-            progress(len(piece))
-        return content.crc
+
+def check_data(
+    job: Span | MemberPart, data: memoryview, tick: Callable[[], None]
+) -> int:
+    r"""Check the bytes of the archive that a job is about.
+
+    Args:
+        job: members, or a part of one
+        data: the bytes
+        tick: called before each piece of content
+
+    Returns:
+        CRC-32 of a part
+
+    Raises:
+        ArchiveError: if they are damaged,
+            the message names the file and the part
+
+    """
+    if isinstance(job, MemberPart):
+        return _crc(job, (data,), tick)
+    start, _ = job.bounds
+    for entry in job.entries:
+        _crc(entry, (data[entry.start - start : entry.stop - start],), tick)
+    return 0
+
+
+def _crc(
+    job: Entry | MemberPart | Stream,
+    chunks: Iterable[memoryview],
+    tick: Callable[[], None],
+    progress: Callable[[int], None] = lambda count: None,
+) -> int:
+    content = Content(job, tick)
+    for piece in content.pieces(chunks):
+        progress(len(piece))
+    return content.crc

@@ -2,6 +2,7 @@ r"""Bytes of an archive to the content of its members, verified."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -21,12 +22,23 @@ from audmodel.core.ranges import Buffer
 
 
 class Content:
-    r"""Content of a member, or of a part of one."""
+    r"""Content of a member, or of a part of one.
 
-    def __init__(self, job: Entry | MemberPart | Stream) -> None:
+    Args:
+        job: what is read
+        tick: called before each piece, since a small member may grow to gigabytes
+
+    """
+
+    def __init__(
+        self,
+        job: Entry | MemberPart | Stream,
+        tick: Callable[[], None] = lambda: None,
+    ) -> None:
         self.crc = 0
         r"""CRC-32 of the content, once all pieces were taken."""
         self._job = job
+        self._tick = tick
 
     def pieces(self, chunks: Iterable[memoryview]) -> Generator[Buffer, None, None]:
         r"""Decode and verify the content.
@@ -56,6 +68,7 @@ class Content:
                 data = data[:left]
                 left -= len(data)
                 for piece in (data,) if inflater is None else inflater.feed(data):
+                    self._tick()
                     crc = isal_zlib.crc32(piece, crc)
                     if records:
                         digest.update(piece)

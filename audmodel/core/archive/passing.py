@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Generator
+from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import itertools
 from typing import NamedTuple
 
-from isal import isal_zlib
-
 from audmodel.core.archive import checks
 from audmodel.core.archive import format
-from audmodel.core.archive.checker import Checker
+from audmodel.core.archive.checker import check_data
+from audmodel.core.archive.decoding import Content
+from audmodel.core.archive.fetching import Fetcher
 from audmodel.core.archive.plan import RANGE
 from audmodel.core.archive.plan import Job
 from audmodel.core.archive.plan import MemberPart
-from audmodel.core.archive.plan import Span
+from audmodel.core.archive.plan import Schedule
 from audmodel.core.archive.plan import Stream
 from audmodel.core.archive.source import Source
 from audmodel.core.errors import ArchiveError
+from audmodel.core.ranges import Ranges
 from audmodel.parallel import prefetch
 
 
@@ -44,7 +46,7 @@ class _Window(NamedTuple):
         return isinstance(self.job, Stream)
 
 
-class Passer(Checker):
+class Passer:
     r"""Fetch an archive in parallel, and pass its bytes on.
 
     The bytes of members are compared with the directory.
@@ -67,10 +69,12 @@ class Passer(Checker):
         num_workers: int = 1,
         progress: Callable[[int], None] = lambda count: None,
     ) -> None:
-        super().__init__(source, directory, num_workers=num_workers)
-        self._passed = progress
-        # Bytes of a stream that were fetched and not passed on
-        self._arrived: list[bytes] = []
+        schedule = Schedule(directory, None, num_workers)
+        self._jobs = schedule.jobs
+        self._fetcher = Fetcher(source, schedule.stream_workers)
+        self._tick = self._fetcher.check_not_cancelled
+        self._num_workers = num_workers
+        self._progress = progress
 
     def chunks(self) -> Generator[bytes, None, None]:
         r"""All bytes of the archive, in order.
@@ -85,25 +89,28 @@ class Passer(Checker):
             pass_on = self._streams if is_stream else self._blocks
             with contextlib.closing(pass_on(windows)) as chunks:
                 for chunk in chunks:
-                    self._passed(len(chunk))
+                    self._progress(len(chunk))
                     yield chunk
 
     def _windows(self) -> Iterator[_Window]:
         position = 0
-        for job in self._schedule.jobs:
-            start, stop = _bounds(job)
+        for job in self._jobs:
+            start, stop = job.bounds
             if start < position:
                 raise ArchiveError("its members overlap")
             yield from _unchecked(position, start)
             yield _Window(start, stop, job)
             position = stop
-        yield from _unchecked(position, self._source.size)
+        yield from _unchecked(position, self._fetcher.source.size)
 
     def _blocks(self, windows: Iterator[_Window]) -> Generator[bytes, None, None]:
         r"""Bytes that are checked as a whole, by several workers."""
         checksums: dict[str, int] = {}
         results = prefetch(
-            self._block, windows, num_workers=self._num_workers, on_abort=self._cancel
+            self._block,
+            windows,
+            num_workers=self._num_workers,
+            on_abort=self._fetcher.cancel,
         )
         with contextlib.closing(results):
             for job, data, crc in results:
@@ -113,40 +120,32 @@ class Passer(Checker):
 
     def _block(self, window: _Window) -> tuple[Job | None, bytes, int]:
         start, stop, job = window
-        if job is None:
-            return job, bytes(self._source.read(start, stop - start)), 0
-        crc = self._attempt(job, self._source)
-        return job, bytes(self._local.fetched), crc
+
+        def fetch(ranges: Ranges) -> tuple[bytes, int]:
+            data = self._fetcher.fetch(ranges, start, stop)
+            assert not isinstance(job, Stream)
+            crc = 0 if job is None else check_data(job, data, self._tick)
+            return bytes(data), crc
+
+        return job, *self._fetcher.intact(self._fetcher.source, fetch)
 
     def _streams(self, windows: Iterator[_Window]) -> Generator[bytes, None, None]:
         r"""Bytes of members that are inflated from their start to their end."""
         for window in windows:
             job = window.job
             assert isinstance(job, Stream)
-            with checks.naming(job):
-                crc = 0
-                with contextlib.closing(self._inflated(job)) as pieces:
-                    for piece in pieces:
-                        crc = isal_zlib.crc32(piece, crc)
-                        yield from self._take()
-                checks.check_crc(job.member, crc)
-                yield from self._take()
-
-    def _fetched(self, job: Stream) -> Generator[memoryview, None, None]:
-        with contextlib.closing(super()._fetched(job)) as chunks:
-            for chunk in chunks:
-                self._arrived.append(bytes(chunk))
-                yield chunk
-
-    def _take(self) -> list[bytes]:
-        taken, self._arrived = self._arrived, []
-        return taken
+            arrived: list[bytes] = []
+            with contextlib.closing(self._fetcher.stream(job)) as chunks:
+                for _ in Content(job, self._tick).pieces(_noted(chunks, arrived)):
+                    yield from arrived
+                    arrived.clear()
+            yield from arrived
 
 
-def _bounds(job: Job) -> tuple[int, int]:
-    if isinstance(job, Span):
-        return job.entries[0].start, job.entries[-1].stop
-    return job.start, job.stop
+def _noted(chunks: Iterable[memoryview], arrived: list[bytes]) -> Iterator[memoryview]:
+    for chunk in chunks:
+        arrived.append(bytes(chunk))
+        yield chunk
 
 
 def _unchecked(start: int, stop: int) -> Iterator[_Window]:

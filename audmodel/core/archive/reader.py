@@ -104,12 +104,13 @@ class Extractor:
             seeded=seeds or {},
         )
         self._fetcher = Fetcher(source, self._schedule.stream_workers)
+        self._tick = self._fetcher.check_not_cancelled
         self._may_exist = resume or bool(seeds)
         self._disk = OnDisk(
             lambda _: target if resume else None,
             seeds or {},
             self._fetcher.buffer,
-            tick=self._fetcher.check_not_cancelled,
+            tick=self._tick,
         )
         self._failure: BaseException = CancelledError()
         # Many small files take more of Python than of anything else.
@@ -252,7 +253,7 @@ class Extractor:
                 with self._target.opened(folder) as make:
                     for entry in members:
                         stored = data[entry.start - start : entry.stop - start]
-                        pieces = Content(entry).pieces((stored,))
+                        pieces = Content(entry, self._tick).pieces((stored,))
                         self._write_file(entry.member, pieces, make)
 
     def _write_file(
@@ -265,7 +266,10 @@ class Extractor:
         try:
             if self._resume:
                 os.ftruncate(fd, 0)
-            self._write(fd, pieces, 0)
+            offset = 0
+            for piece in pieces:
+                _write(fd, piece, offset)
+                offset += len(piece)
         finally:
             os.close(fd)
 
@@ -280,7 +284,7 @@ class Extractor:
             return found.crc
 
         def extract(ranges: Ranges) -> int:
-            content = Content(job)
+            content = Content(job, self._tick)
             data = self._fetcher.fetch(ranges, job.start, job.stop)
             self._write_part(job, content.pieces((data,)))
             return content.crc
@@ -293,7 +297,8 @@ class Extractor:
         with self._opened(job.member) as fd:
             if os.fstat(fd).st_size != job.member.size:
                 os.ftruncate(fd, job.member.size)
-            self._write(fd, pieces, job.part.file_offset)
+            for offset, piece in _placed(pieces, job.part.file_offset):
+                _write(fd, piece, offset)
 
     def _extract_stream(self, job: Stream, ranges: Ranges) -> None:
         r"""Extract a member while its ranges arrive."""
@@ -309,12 +314,12 @@ class Extractor:
         with (
             self._opened(job.member) as fd,
             contextlib.closing(self._fetcher.stream(job)) as chunks,
-            contextlib.closing(Content(job).pieces(chunks)) as pieces,
+            contextlib.closing(Content(job, self._tick).pieces(chunks)) as pieces,
             contextlib.closing(
                 # Writing takes a tenth of the time of inflating
                 prefetch(
                     functools.partial(self._write_piece, fd),
-                    self._placed(pieces),
+                    _placed(pieces),
                     num_workers=min(2, self._num_workers) if is_fresh else 1,
                     ahead=2,
                 )
@@ -324,13 +329,6 @@ class Extractor:
                 os.ftruncate(fd, 0)
             for _ in written:
                 pass
-
-    def _placed(self, pieces: Iterable[Buffer]) -> Iterator[tuple[int, Buffer]]:
-        position = 0
-        for piece in pieces:
-            self._fetcher.check_not_cancelled()
-            yield position, piece
-            position += len(piece)
 
     def _write_piece(self, fd: int, placed: tuple[int, Buffer]) -> None:
         offset, piece = placed
@@ -353,13 +351,6 @@ class Extractor:
         finally:
             os.close(fd)
 
-    def _write(self, fd: int, pieces: Iterable[Buffer], offset: int) -> None:
-        for piece in pieces:
-            # A small member may grow to gigabytes
-            self._fetcher.check_not_cancelled()
-            _write(fd, piece, offset)
-            offset += len(piece)
-
 
 def _folder(entry: Entry) -> str:
     return os.path.dirname(entry.member.name)
@@ -367,6 +358,15 @@ def _folder(entry: Entry) -> str:
 
 def _mode(member: format.Member) -> int:
     return 0o777 if member.executable else 0o666
+
+
+def _placed(
+    pieces: Iterable[Buffer], position: int = 0
+) -> Iterator[tuple[int, Buffer]]:
+    r"""Pieces and their positions in a file."""
+    for piece in pieces:
+        yield position, piece
+        position += len(piece)
 
 
 def _write(fd: int, data: Buffer, offset: int) -> None:

@@ -72,6 +72,31 @@ def test_layout(uid: str, cache: Path, model_folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("suffix", ["header.yaml", "meta.yaml"])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_version_that_is_named_like_a_copy_for_another_one(
+    repository: audmodel.Repository, tmp_path: Path, suffix: str, is_first: bool
+) -> None:
+    uids = {}
+    for version in ("1.0.0-int8", f"1.0.0-int8.{suffix}"):
+        folder = tmp_path / version
+        folder.mkdir()
+        (folder / "file").write_text(version)
+        uids[version] = publish(
+            folder, version=version, author=version, meta={"is": version}
+        )
+    order = sorted(uids, reverse=is_first)
+    for version in [*order, *order]:
+        root = Path(audmodel.load(uids[version]))
+        assert files(root) == {"file": version.encode()}
+        assert audmodel.author(uids[version]) == version
+        assert audmodel.meta(uids[version]) == {"is": version}
+    assert {model.uid for model in audmodel.cached()} == set(uids.values())
+    audmodel.remove_cached(uids[order[0]])
+    assert [model.uid for model in audmodel.cached()] == [uids[order[1]]]
+    assert files(Path(audmodel.load(uids[order[1]]))) == {"file": order[1].encode()}
+
+
 def test_the_documentation_shows_the_layout(
     cache: Path, repository: audmodel.Repository, model_folder: Path
 ) -> None:

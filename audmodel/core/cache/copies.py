@@ -67,9 +67,13 @@ class Copy:
                 self._folder.replace(self._name, content)
 
     def remove(self) -> None:
-        r"""Remove the file."""
+        r"""Remove the file.
+
+        A folder of that name is another version of the model.
+        """
         with contextlib.suppress(OSError), self._lock():
-            self._folder.remove(self._name)
+            if self.exists():
+                self._folder.remove(self._name)
 
     def _lock(self) -> contextlib.AbstractContextManager[object]:
         if not self._has_lock:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import contextlib
+import types
 from typing import Any
 from typing import TypeVar
 
@@ -67,6 +69,10 @@ class _Copies:
         # Its constructor may have made other ones of those that it was given
         copied.args = self._own(error.args)
         vars(copied).update(self._own(vars(error)))
+        for slot in _slots(type(error)):
+            # One that was never set has no value
+            with contextlib.suppress(AttributeError):
+                slot.__set__(copied, self._own(slot.__get__(error)))
         copied.__cause__ = self._own(error.__cause__)
         copied.__context__ = self._own(error.__context__)
         copied.__suppress_context__ = error.__suppress_context__
@@ -92,6 +98,17 @@ class _Copies:
         else:
             copied = value
         return copied
+
+
+def _slots(kind: type) -> list[Any]:
+    """Places of attributes that vars() does not know."""
+    return [
+        value
+        for base in kind.__mro__
+        if "__slots__" in vars(base)
+        for value in vars(base).values()
+        if isinstance(value, types.MemberDescriptorType)
+    ]
 
 
 def _bare_copy(error: Any) -> Any:

@@ -682,6 +682,37 @@ def test_copies_for_callers_share_nothing_that_they_may_change() -> None:
     assert len(second.found["list"]) == 1
 
 
+class SlotsError(Exception):
+    """Keeps what it knows where vars() does not find it."""
+
+    __slots__ = ("__hidden", "found", "missing")
+
+    def __init__(self, found: object) -> None:
+        super().__init__()
+        self.found = found
+        self.__hidden = [found]
+
+    def __str__(self) -> str:
+        return f"{self.found} {self.__hidden}"
+
+
+class MoreSlotsError(SlotsError):
+    __slots__ = ("more",)
+    more: int
+
+
+@pytest.mark.parametrize("kind", [SlotsError, MoreSlotsError])
+def test_copies_have_what_is_in_slots(kind: type[SlotsError]) -> None:
+    error = kind(["x"])
+    if isinstance(error, MoreSlotsError):
+        error.more = 5
+    first, second = run(_two_errors(error))
+    assert str(first) == str(second) == "['x'] [['x']]"
+    assert first.found is not second.found
+    assert getattr(second, "more", 5) == 5
+    assert not hasattr(second, "missing")
+
+
 def test_copies_of_a_long_chain_of_exceptions() -> None:
     error = last = ValueError(0)
     for number in range(5000):

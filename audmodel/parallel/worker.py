@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 import contextlib
 import os
+import sys
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import TextIO
 
 from audmodel.parallel.messages import reply_of_error
 from audmodel.parallel.messages import serialize
@@ -121,3 +123,14 @@ def _reply_to(message: bytes) -> Any:
         return serialize((result, None))
     except BaseException as error:  # noqa: BLE001
         return reply_of_error(error)
+    finally:
+        _flush(sys.stdout)
+        _flush(sys.stderr)
+
+
+def _flush(stream: TextIO | None) -> None:
+    """Write what was printed, as the process is killed when it is not needed."""
+    if stream is not None:
+        # It may be closed, or its reader gone
+        with contextlib.suppress(ValueError, OSError):
+            stream.flush()

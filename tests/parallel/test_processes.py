@@ -576,6 +576,52 @@ def test_processes_start_at_the_same_time(tmp_path: Path) -> None:
     assert (result.stdout, result.stderr) == ("[True, True]\n", "")
 
 
+PRINTING = """\
+import os
+import sys
+
+from audmodel.parallel import MultiWorker
+
+def show(items):
+    print("out", *items)
+    print("error", *items, end=" ", file=sys.stderr)
+    if items == ["close"]:
+        sys.stdout.close()
+    if items == ["raise"]:
+        raise ValueError
+
+if __name__ == "__main__":
+    with MultiWorker(show, 2) as parallel_show:
+        parallel_show(["first", "second"])
+        print("between", flush=True)
+        try:
+            parallel_show(["raise"])
+        except ValueError:
+            pass
+        parallel_show(["close"])
+"""
+
+
+def test_what_processes_print_is_there_when_a_call_ends(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(PRINTING)
+    env = {**os.environ, "PYTHONPATH": os.getcwd()}
+    # Text is kept until there is enough of it
+    env.pop("PYTHONUNBUFFERED", None)
+    result = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env=env,
+    )
+    lines = result.stdout.splitlines()
+    assert sorted(lines[:2]) == ["out first", "out second"]
+    assert lines[2:] == ["between", "out raise", "out close"]
+    assert result.stderr.split()[-4:] == ["error", "raise", "error", "close"]
+
+
 @pytest.mark.usefixtures("unmeasured")
 def test_fork_of_a_user_has_no_processes(tmp_path: Path) -> None:
     code = """\

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from audmodel.core.archive import existing
 from audmodel.core.archive import format
 from audmodel.core.archive.deflate import PIECE
-from audmodel.core.archive.target import Target
+from audmodel.core.archive.target import Files
 from audmodel.parallel import prefetch
 
 
@@ -38,7 +38,7 @@ class Difference:
 
 
 def right_files(
-    folder: Target, members: Sequence[format.Member], num_workers: int
+    folder: Files, members: Sequence[format.Member], num_workers: int
 ) -> set[str]:
     r"""Names of files in a folder with the same content as in an archive.
 
@@ -62,7 +62,7 @@ def right_files(
 
 
 def differences(
-    folder: Target,
+    folder: Files,
     files: Sequence[format.Member],
     num_workers: int,
     progress: Callable[[int], None] = lambda count: None,
@@ -94,7 +94,7 @@ def differences(
     return [found[member.name] for member in files if member.name in found]
 
 
-def _lacks_mode(folder: Target, member: format.Member) -> bool:
+def _lacks_mode(folder: Files, member: format.Member) -> bool:
     r"""Whether a file is not executable that should be.
 
     The other way round says nothing, as some file systems let all files be.
@@ -109,7 +109,7 @@ def _lacks_mode(folder: Target, member: format.Member) -> bool:
 class _Check:
     r"""Read files, or parts of them, in buffers that are used again."""
 
-    def __init__(self, folder: Target) -> None:
+    def __init__(self, folder: Files) -> None:
         self._folder = folder
         self._local = threading.local()
 
@@ -134,7 +134,7 @@ class _Check:
         return memoryview(self._local.buffer)[:length]
 
 
-def _problem(folder: Target, member: format.Member) -> str | None:
+def _problem(folder: Files, member: format.Member) -> str | None:
     r"""Problem of a file that shows without reading it, ``None`` if there is none."""
     try:
         status = folder.status(member.name)

@@ -16,7 +16,7 @@ from audmodel.core.archive.plan import Schedule
 from audmodel.core.archive.plan import Span
 from audmodel.core.archive.plan import runs
 from audmodel.core.archive.seeds import Seeds
-from audmodel.core.archive.target import Target
+from audmodel.core.archive.target import Files
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class DryRun:
 def dry_run(
     directory: format.Directory,
     only: Container[str],
-    left: Callable[[str], Target | None] | None,
+    left: Callable[[str], Files | None] | None,
     seeds: Seeds,
     num_workers: int,
 ) -> DryRun:

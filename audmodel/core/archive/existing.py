@@ -16,7 +16,7 @@ from audmodel.core.archive.deflate import PIECE
 from audmodel.core.archive.plan import MemberPart
 from audmodel.core.archive.seeds import Seeds
 from audmodel.core.archive.seeds import fill
-from audmodel.core.archive.target import Target
+from audmodel.core.archive.target import Files
 
 
 class Found(NamedTuple):
@@ -53,7 +53,7 @@ class OnDisk:
 
     def __init__(
         self,
-        left: Callable[[str], Target | None],
+        left: Callable[[str], Files | None],
         seeds: Seeds,
         buffer: Callable[[int], memoryview] = fresh_buffer,
         *,
@@ -103,7 +103,7 @@ class OnDisk:
 
 
 def part_crc(
-    folder: Target,
+    folder: Files,
     member: format.Member,
     part: format.Part,
     buffer: Callable[[int], memoryview],
@@ -135,7 +135,7 @@ def part_crc(
 
 
 def is_right(
-    folder: Target,
+    folder: Files,
     member: format.Member,
     buffer: memoryview,
     tick: Callable[[], None] = lambda: None,
@@ -169,7 +169,7 @@ def is_right(
 
 @contextlib.contextmanager
 def _open(
-    folder: Target, member: format.Member, *, any_size: bool = False
+    folder: Files, member: format.Member, *, any_size: bool = False
 ) -> Iterator[int | None]:
     r"""Open a file for reading, if there is one of the right size."""
     try:

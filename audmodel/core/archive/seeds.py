@@ -19,7 +19,7 @@ from blake3 import blake3
 from audmodel.core.archive import format
 from audmodel.core.archive import parsing
 from audmodel.core.archive.plan import member_parts
-from audmodel.core.archive.target import Target
+from audmodel.core.archive.target import Files
 
 
 class Seed(NamedTuple):
@@ -32,7 +32,7 @@ class Seed(NamedTuple):
 
     """
 
-    folder: Target
+    folder: Files
     name: str
     offset: int
 

@@ -28,8 +28,10 @@ from audmodel.core.operations import index
 from audmodel.core.operations.find import Found
 from audmodel.core.operations.find import find
 from audmodel.core.repository import layout
+from audmodel.core.repository.header import Header
 from audmodel.core.repository.lookup import open_registry
 from audmodel.core.repository.registry import Registry
+from audmodel.core.uid import ModelId
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Archive:
 
     def naming(self) -> contextlib.AbstractContextManager[None]:
         r"""Name the archive in errors of the block."""
-        return _naming(self.entry, self.url)
+        return naming(self.entry.model, self.url)
 
     @property
     def is_other(self) -> bool:
@@ -87,12 +89,13 @@ def open_archive(found: Found) -> Iterator[Archive]:
         try:
             with (
                 registry.open_archive(entry.model, header, entry.root) as reader,
-                _naming(entry, url),
+                naming(entry.model, url),
             ):
                 if reader is None:
                     _check_not_deleted(registry, found)
                     raise ArchiveError("it does not exist")
-                directory, content = _directory(reader, found)
+                directory, data = read_directory(reader, header)
+                content = index.pack(data, reader.size)
                 archive = Archive(entry, reader, directory, content, backend, url)
                 if not archive.is_other:
                     index.keep(entry, content)
@@ -143,30 +146,52 @@ def find_directory(entry: CacheEntry) -> format.Directory:
 
 
 @contextmanager
-def _naming(entry: CacheEntry, url: str) -> Iterator[None]:
+def naming(model: ModelId, url: str) -> Iterator[None]:
+    r"""Name an archive in errors of the block.
+
+    Args:
+        model: ID of its model
+        url: its location
+
+    """
     try:
         yield
     except ArchiveError as error:
         raise type(error)(
-            f"The archive of model '{entry.model}' at '{url}' cannot be used: {error}."
+            f"The archive of model '{model}' at '{url}' cannot be used: {error}."
         ) from error
 
 
-def _directory(reader: ObjectReader, found: Found) -> tuple[format.Directory, bytes]:
-    r"""Directory of the archive that was published with the header, and its copy."""
+def read_directory(
+    reader: ObjectReader, header: Header
+) -> tuple[format.Directory, bytearray]:
+    r"""Directory of the archive that was published with a header.
+
+    Args:
+        reader: bytes of the archive
+        header: header of the model
+
+    Returns:
+        directory, and everything after the members of the archive
+
+    Raises:
+        ArchiveError: if the archive is damaged, or another one
+        RepositoryError: if it cannot be read
+
+    """
     return until_intact(
-        lambda: _checked_directory(reader, found),
+        lambda: _checked_directory(reader, header),
         reader.forget_tail,
         lambda: blake3(reader.tail).digest(),
     )
 
 
 def _checked_directory(
-    reader: ObjectReader, found: Found
-) -> tuple[format.Directory, bytes]:
+    reader: ObjectReader, header: Header
+) -> tuple[format.Directory, bytearray]:
     data = end.read(reader)
     directory = end.parse(data, reader.size)
-    identity = found.header.archive
+    identity = header.archive
     if identity is not None and (identity.size, identity.digest) != (
         reader.size,
         end.digest(data),
@@ -174,4 +199,4 @@ def _checked_directory(
         raise ArchiveMismatchError(
             "it is not the one that was published with the header"
         )
-    return directory, index.pack(data, reader.size)
+    return directory, data

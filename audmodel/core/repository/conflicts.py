@@ -121,7 +121,7 @@ def _check(registry: Registry, model: ModelId, header: Header, exists: str) -> N
         with contextlib.suppress(InvalidDocumentError):
             found = registry.header(ModelId(model.short, version))
             if found is not None:
-                _check_same_model(model, header, found[0], registry.repository)
+                check_same_model(model, header, found[0], registry.repository)
                 return
 
 
@@ -200,9 +200,21 @@ def exists_message(model: ModelId) -> str:
     )
 
 
-def _check_same_model(
+def check_same_model(
     model: ModelId, header: Header, other: Header, repository: str
 ) -> None:
+    r"""Raise an error if two headers of one short ID are of different models.
+
+    Args:
+        model: ID of the model to publish
+        header: its header
+        other: header of the published model
+        repository: where that one is
+
+    Raises:
+        ModelExistsError: if name, subgroup or parameters differ
+
+    """
     names = (header.name, header.subgroup)
     # Parameters of earlier releases may be unreadable
     if names == (other.name, other.subgroup) and (

@@ -59,7 +59,14 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
     )
     arguments.num_workers(parser)
     arguments.dry_run(parser, "show what would be sent, and publish nothing")
-    parser.add_argument(
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--exist-ok",
+        action="store_true",
+        help="succeed if the model exists with the same files, "
+        "and let the alias point to it",
+    )
+    existing.add_argument(
         "--repair",
         action="store_true",
         help="store only the archive of an existing model that lost it, "
@@ -97,6 +104,7 @@ def _publish(args: argparse.Namespace) -> Result:
         "subgroup": args.subgroup,
         "repository": repository,
         "base": None if args.base == "none" else args.base,
+        "exist_ok": args.exist_ok,
     }
     if args.dry_run:
         return _plan([audmodel.plan_publish(*model, **options)])

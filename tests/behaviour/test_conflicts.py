@@ -209,3 +209,25 @@ def test_repository_that_comes_before_cannot_be_asked(
     assert any(
         "is not known whether it holds" in str(warning.message) for warning in seen
     )
+
+
+def test_other_model_of_the_same_id_is_not_the_same(
+    repository: audmodel.Repository, model_folder: Path
+) -> None:
+    publish(model_folder, name=FIRST, params={})
+    with pytest.raises(ModelExistsError, match="by chance"):
+        publish(model_folder, name=SECOND, params={}, exist_ok=True)
+
+
+def test_same_files_in_a_repository_that_comes_later(
+    other_repository: audmodel.Repository,
+    repository: audmodel.Repository,
+    model_folder: Path,
+) -> None:
+    audmodel.config.REPOSITORIES = [other_repository]
+    uid = publish(model_folder)
+    audmodel.config.REPOSITORIES = [repository, other_repository]
+    # It would never be found, unless it is there already
+    assert publish(model_folder, repository=other_repository, exist_ok=True) == uid
+    assert publish(model_folder, exist_ok=True) == uid
+    assert len(content(repository)) == 3

@@ -133,6 +133,23 @@ def test_publish_twice_is_a_conflict(call: Call, uid: str, model_folder: Path) -
     assert uid in answer.err
 
 
+def test_publish_twice_may_be_no_conflict(
+    call: Call, uid: str, model_folder: Path
+) -> None:
+    args = (
+        *("publish", model_folder, *BASE, "--subgroup", "emotion.cnn", "--exist-ok"),
+        *("--params", "model=cnn10", "--params", "sampling_rate=16000"),
+    )
+    answer = call(*args, "--alias", "prod")
+    assert (answer.code, answer.out, answer.err) == (0, f"{uid}\n", "")
+    assert audmodel.resolve_alias("prod") == uid
+    assert call(*args, "--repair").code == 2
+    (model_folder / "model.yaml").unlink()
+    answer = call(*args)
+    assert (answer.code, answer.out) == (5, "")
+    assert "missing: 'model.yaml'" in answer.err
+
+
 def test_publish_with_all_arguments(
     call: Call, place: audmodel.Repository, model_folder: Path, tmp_path: Path
 ) -> None:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import errno
 import logging
 import os
 from pathlib import Path
+import random
+import shutil
 from typing import Any
 
 import pytest
 
 import audmodel
+from audmodel.core.archive import comparing
 from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.filesystem import FileSystem
+from audmodel.core.operations import publishing
+from audmodel.core.repository import claims
+from audmodel.errors import FileChangedError
+from audmodel.errors import InvalidFolderError
+from audmodel.errors import ModelExistsError
 from audmodel.errors import PublishConflictError
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
@@ -157,3 +166,102 @@ def test_repair_is_logged(
     publish(model_folder, repair=True)
     [message] = [record.getMessage() for record in caplog.records]
     assert message.startswith(f"Repaired '{uid}' in {repository!r}")
+
+
+# What exists already ---------------------------------------------------------
+
+
+def faster(monkeypatch: pytest.MonkeyPatch, root: Path, **arguments: Any) -> None:
+    """Let another program publish a model right before this one claims its ID."""
+    claimed = claims.claimed
+
+    def claimed_later(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(publishing, "claimed", claimed)
+        publish(root, **arguments)
+        return claimed(*args, **kwargs)
+
+    monkeypatch.setattr(publishing, "claimed", claimed_later)
+
+
+def test_publisher_that_is_faster_has_the_same_files(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    faster(monkeypatch, model_folder, author="faster")
+    uid = publish(model_folder, exist_ok=True, alias="best", author="slower")
+    assert audmodel.author("best") == "faster"
+    assert audmodel.aliases(uid) == ["best"]
+
+
+def test_publisher_that_is_faster_has_other_files(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(model_folder, other)
+    (other / "model.yaml").write_bytes(b"other")
+    faster(monkeypatch, other)
+    with pytest.raises(ModelExistsError, match="changed: 'model"):
+        publish(model_folder, exist_ok=True, alias="best")
+    assert audmodel.all_aliases() == {}
+
+
+def test_file_that_changes_while_it_is_compared(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    publish(model_folder)
+    differences = comparing.differences
+
+    def change(*args: Any) -> Any:
+        found = differences(*args)
+        (model_folder / "readme.txt").write_bytes(b"A model for another test.\n")
+        return found
+
+    monkeypatch.setattr(comparing, "differences", change)
+    with pytest.raises(FileChangedError, match=r"readme\.txt"):
+        publish(model_folder, exist_ok=True)
+
+
+def test_each_file_is_read_once_and_nothing_of_the_archive_but_its_end(
+    repository: audmodel.Repository,
+    tmp_path: Path,
+    fetched: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = tmp_path / "large"
+    root.mkdir()
+    (root / "large").write_bytes(random.Random(0).randbytes(9 << 20))
+    (root / "small").write_bytes(b"small")
+    publish(root)
+    fetched.clear()
+    read: list[int] = []
+    preadv = os.preadv
+
+    def count(fd: int, buffers: Any, offset: int) -> int:
+        read.append(preadv(fd, buffers, offset))
+        return read[-1]
+
+    monkeypatch.setattr(os, "preadv", count)
+    publish(root, exist_ok=True, num_workers=3)
+    assert sum(read) == (9 << 20) + 5
+    assert sum(fetched) <= 1 << 18
+
+
+def test_file_that_cannot_be_read_is_not_a_changed_one(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    publish(model_folder)
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "preadv", fail)
+    with pytest.raises(InvalidFolderError, match="cannot be read"):
+        publish(model_folder, exist_ok=True)

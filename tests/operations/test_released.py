@@ -602,3 +602,34 @@ def test_models_that_the_release_published_are_copied(
     assert files(seen["root"]) == files(large_folder)
     audmodel.remove_cached(uid)
     assert files(audmodel.load("small", num_workers=2)) == files(large_folder)
+
+
+@pytest.mark.thorough
+def test_published_again_if_the_files_are_the_same(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    released: Interpreter,
+) -> None:
+    (model_folder / "run.sh").write_bytes(b"#!/bin/sh\n")
+    (model_folder / "run.sh").chmod(0o755)
+    (model_folder / "empty").mkdir()
+    uid = released.run(
+        """
+        return audmodel.publish(
+            args["root"], "torch", {"sampling_rate": 16000}, "1.0.0", alias="old",
+            repository=audmodel.config.REPOSITORIES[0],
+        )
+        """,
+        root=str(model_folder),
+    )
+    assert publish(model_folder, exist_ok=True, alias="new") == uid
+    assert audmodel.aliases(uid) == ["new", "old"]
+    assert released.run("return audmodel.aliases(args['uid'])", uid=uid) == [
+        "new",
+        "old",
+    ]
+    # The size stays, and CRC-32 tells the difference
+    (model_folder / "log" / "eval.yaml").write_bytes(b"uar: 0.74\n")
+    with pytest.raises(audmodel.errors.ModelExistsError, match=": changed: 'log/eval"):
+        publish(model_folder, exist_ok=True)
+    assert files(audmodel.load(uid))["log/eval.yaml"] == b"uar: 0.73\n"

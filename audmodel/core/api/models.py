@@ -178,6 +178,7 @@ def publish(
     verbose: bool = False,
     repair: bool = False,
     base: str | None = "newest",
+    exist_ok: bool = False,
 ) -> str:
     r"""Publish a model.
 
@@ -228,6 +229,13 @@ def publish(
             ``None`` for no model: everything is sent.
             What is stored does not depend on it.
             It is not used below 32 MiB, and with ``repair``
+        exist_ok: whether the model may exist in the repository
+            with the same files.
+            Then nothing is stored but the ``alias``,
+            and metadata, author and date stay as they are.
+            Names, sizes, digests and executable bits of the files
+            are compared with the directory of the archive;
+            those of models of earlier releases by their CRC-32
 
     Returns:
         model ID
@@ -236,6 +244,8 @@ def publish(
         FileNotFoundError: if ``root`` is not a folder
         TypeError: if an argument is of the wrong type
         ValueError: if ``num_workers`` is not a positive integer
+        ArchiveError: if, with ``exist_ok``,
+            the archive of the model is missing or damaged
         ArchiveMismatchError: if, with ``repair``,
             the folder gives another archive than the published one
         ConfigurationError: if the configuration cannot be used,
@@ -243,13 +253,16 @@ def publish(
         FileChangedError: if a file changes while it is published
         InvalidDataError: if ``params``, ``meta`` or ``author`` hold something
             that cannot be stored
+        InvalidDocumentError: if, with ``exist_ok`` or ``repair``,
+            the header of the model is not valid
         InvalidFolderError: if ``root`` holds no files,
             or something that cannot be published
         InvalidIdError: if ``base`` cannot be a model ID
         InvalidInputError: if another argument is not valid
         ModelExistsError: if the repository, or one that is searched before,
             holds the model already,
-            or another model with the same short ID
+            or another model with the same short ID.
+            With ``exist_ok`` the message names the files that differ
         ModelNotFoundError: if the repository does not hold the ``base``,
             or if, with ``repair``, the model was not published
         PublishConflictError: if another process publishes the model
@@ -286,6 +299,7 @@ def publish(
         num_workers=num_workers,
         repair=repair,
         base=base_model(base),
+        exist_ok=exist_ok,
     )
     with progress_bar(f"Publish {planned.model}", verbose=verbose) as start_progress:
         publishing.publish(planned, start_progress)

@@ -84,6 +84,7 @@ def plan_publish(
     meta: Mapping[str, object] | None = None,
     subgroup: str | None = None,
     base: str | None = "newest",
+    exist_ok: bool = False,
 ) -> Transfer:
     r"""What :func:`audmodel.publish` would send.
 
@@ -108,6 +109,8 @@ def plan_publish(
         meta: metadata
         subgroup: subgroup of the model
         base: model that may have parts of the same content
+        exist_ok: whether the model may exist with the same files,
+            which are read and compared
 
     Returns:
         files and bytes that would be read,
@@ -116,11 +119,15 @@ def plan_publish(
     Raises:
         FileNotFoundError: if ``root`` is not a folder
         TypeError: if an argument is of the wrong type
+        ArchiveError: if, with ``exist_ok``,
+            the archive of the model is missing or damaged
         ConfigurationError: if the configuration cannot be used,
             or names no repository
         FileChangedError: if a file changes in the meantime
         InvalidDataError: if ``params``, ``meta`` or ``author`` hold something
             that cannot be stored
+        InvalidDocumentError: if, with ``exist_ok``,
+            the header of the model is not valid
         InvalidFolderError: if ``root`` holds no files,
             or something that cannot be published
         InvalidIdError: if ``base`` cannot be a model ID
@@ -158,5 +165,6 @@ def plan_publish(
         meta=meta,
         subgroup=subgroup,
         base=base_model(base),
+        exist_ok=exist_ok,
     )
     return planning.publish(planned)

@@ -68,6 +68,10 @@ class InputFile:
             raise
         return fd
 
+    def status(self) -> os.stat_result:
+        r"""Status of the file as it is now, that of what it links to."""
+        return os.stat(self.path)
+
     def check_unchanged(self, status: os.stat_result | None = None) -> None:
         r"""Raise an error if the file is not the one that was scanned.
 
@@ -79,7 +83,7 @@ class InputFile:
 
         """
         try:
-            unchanged = _identity(status or os.stat(self.path)) == self.identity
+            unchanged = _identity(status or self.status()) == self.identity
         except OSError as error:
             if error.errno not in _GONE:
                 raise

@@ -29,8 +29,10 @@ from audmodel.core.operations.local import remains
 from audmodel.core.operations.local import selected
 from audmodel.core.operations.options import LoadOptions
 from audmodel.core.operations.publication import Publication
+from audmodel.core.operations.published import is_published
 from audmodel.core.operations.results import Transfer
 from audmodel.core.process.workers import check_num_workers
+from audmodel.core.progress import no_progress
 from audmodel.core.repository.config import is_embedded
 from audmodel.core.repository.conflicts import check_found
 from audmodel.core.repository.conflicts import check_free
@@ -132,7 +134,9 @@ def publish(publication: Publication) -> Transfer:
         files that would be read, and an estimate of what it takes to send them
 
     Raises:
-        ModelExistsError: if the model was published before
+        ArchiveError: if the archive of a model that may exist cannot be read
+        ModelExistsError: if the model was published before,
+            with other files if it may exist
         RepositoryError: if the repository cannot be used
 
     """
@@ -143,8 +147,11 @@ def publish(publication: Publication) -> Transfer:
         total += encoding.local_header_length(file.name, file.size)
         total += encoding.record_length(file.name)
         total += format.PART.size * -(-file.size // format.PART_SIZE)
-    repository = publication.repository
-    requests = _RECORDS + (_ALIAS if publication.alias else 0)
+    uid, repository = str(publication.model), publication.repository
+    alias = _ALIAS if publication.alias else 0
+    if publication.exist_ok and _exists(publication):
+        return Transfer(uid, len(files), raw, 0, alias, exact=False)
+    requests = _RECORDS + alias
     check_found(publication.model, publication.header, repository)
     try:
         with open_registry(repository) as registry:
@@ -156,8 +163,18 @@ def publish(publication: Publication) -> Transfer:
         if not is_embedded(repository):
             raise
         requests += 1
-    uid = str(publication.model)
     return Transfer(uid, len(files), raw, total, requests, exact=False)
+
+
+def _exists(publication: Publication) -> bool:
+    r"""Whether the model exists with the same files."""
+    try:
+        with open_registry(publication.repository) as registry:
+            return is_published(registry, publication, no_progress)
+    except RepositoryNotFoundError:
+        if not is_embedded(publication.repository):
+            raise
+        return False
 
 
 def _write(registry: Registry, publication: Publication, size: int) -> tuple[int, int]:

@@ -42,6 +42,7 @@ class Publication:
         repair: whether to store only the archive of an existing model
         base: model whose archive may have parts that are the same,
             or short ID of which the newest version counts
+        exist_ok: whether the model may exist with the same files
 
     """
 
@@ -56,6 +57,7 @@ class Publication:
     num_workers: int
     repair: bool
     base: ModelId | ShortId | None
+    exist_ok: bool
 
     @property
     def size(self) -> int:
@@ -80,6 +82,7 @@ def prepare(
     num_workers: int = 1,
     repair: bool = False,
     base: ModelId | ShortId | Literal["newest"] | None = None,
+    exist_ok: bool = False,
 ) -> Publication:
     r"""Check everything that can be checked before something is stored.
 
@@ -102,6 +105,11 @@ def prepare(
     if not 0 <= compression <= 9:
         raise InvalidInputError(
             f"'compression' has to be between 0 and 9, not {compression}."
+        )
+    if repair and exist_ok:
+        raise InvalidInputError(
+            "'repair' stores the archive of a model that exists. "
+            "Use either 'repair' or 'exist_ok'."
         )
     author = _author(author)
     date = _date(date)
@@ -138,6 +146,7 @@ def prepare(
         num_workers,
         repair,
         ShortId(model.short) if base == "newest" else base,
+        exist_ok,
     )
 
 

@@ -24,6 +24,7 @@ from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.errors import ArchiveMismatchError
 from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.errors import InvalidInputError
+from audmodel.core.errors import ModelExistsError
 from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.errors import PublishConflictError
 from audmodel.core.home import expand_home
@@ -31,10 +32,13 @@ from audmodel.core.operations import committing
 from audmodel.core.operations.base import Base
 from audmodel.core.operations.base import open_base
 from audmodel.core.operations.publication import Publication
+from audmodel.core.operations.published import is_published
 from audmodel.core.process.termination import terminable
 from audmodel.core.progress import Progress
 from audmodel.core.progress import StartProgress
+from audmodel.core.progress import no_progress
 from audmodel.core.repository import layout
+from audmodel.core.repository import pointing
 from audmodel.core.repository.claims import Claim
 from audmodel.core.repository.claims import claimed
 from audmodel.core.repository.config import is_embedded
@@ -54,15 +58,18 @@ logger = logging.getLogger("audmodel")
 def publish(publication: Publication, start_progress: StartProgress) -> None:
     r"""Publish a model, or store the archive of an existing one again.
 
+    If a model may exist with the same files, it only gets the alias.
+
     Args:
         publication: what to publish, and where
         start_progress: called with the number of bytes of the files,
             gives a function that is called with the bytes that were read
 
     Raises:
+        ArchiveError: if the archive of a model that may exist cannot be read
         ArchiveMismatchError: if a repair would store another archive
         FileChangedError: if a file changes in the meantime
-        InvalidDocumentError: if the header of the model to repair is not valid
+        InvalidDocumentError: if the header of a model that exists is not valid
         InvalidInputError: if the alias would not be found,
             or the header does not say which archive to repair
         ModelExistsError: if the model was published before
@@ -76,14 +83,37 @@ def publish(publication: Publication, start_progress: StartProgress) -> None:
     repository = publication.repository
     if is_embedded(repository):
         make_embedded(repository)
-    if not publication.repair:
-        if publication.alias:
-            check_alias_found(publication.alias, repository)
-        check_found(publication.model, publication.header, repository)
-        _warn_of_prerelease(publication.model.version)
-    store = _repair if publication.repair else _publish
-    with open_registry(repository) as registry:
-        store(registry, publication, start_progress(publication.size))
+    if publication.repair:
+        with open_registry(repository) as registry:
+            _repair(registry, publication, start_progress(publication.size))
+        return
+    if publication.alias:
+        check_alias_found(publication.alias, repository)
+    if publication.exist_ok and _exists(publication, start_progress):
+        return
+    check_found(publication.model, publication.header, repository)
+    _warn_of_prerelease(publication.model.version)
+    try:
+        with open_registry(repository) as registry:
+            _publish(registry, publication, start_progress(publication.size))
+    except ModelExistsError:
+        # Another publisher was faster
+        if not (publication.exist_ok and _exists(publication, no_progress)):
+            raise
+
+
+def _exists(publication: Publication, start_progress: StartProgress) -> bool:
+    r"""Whether a model exists with the same files. If it does, it gets the alias."""
+    model, alias = publication.model, publication.alias
+    with open_registry(publication.repository) as registry:
+        if not is_published(registry, publication, start_progress):
+            return False
+        logger.info(
+            "'%s' exists with the same files in %s.", model, registry.repository
+        )
+        if alias:
+            pointing.set_alias(registry, alias, model)
+    return True
 
 
 def _warn_of_prerelease(version: str) -> None:

@@ -55,6 +55,8 @@ from audmodel.core.operations.results import DamagedFile as DamagedFile
 from audmodel.core.operations.results import DeletedModel as DeletedModel
 from audmodel.core.operations.results import Model as Model
 from audmodel.core.operations.results import ModelFile as ModelFile
+from audmodel.core.operations.results import PublishPlan as PublishPlan
+from audmodel.core.operations.results import SuspiciousFile as SuspiciousFile
 from audmodel.core.operations.results import Transfer as Transfer
 from audmodel.core.operations.results import Verification as Verification
 from audmodel.core.repository.config import config as config
@@ -135,7 +137,9 @@ __all__ = [
     "Model",
     "ModelFile",
     "OpenedFile",
+    "PublishPlan",
     "RepositoryReport",
+    "SuspiciousFile",
     "Transfer",
     "Verification",
     # Modules

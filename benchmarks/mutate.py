@@ -82,7 +82,7 @@ def seeds() -> list[tuple[bytes, dict[str, bytes]]]:
             path = Path(root, name)
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
-        scanned = folder.scan(root)
+        scanned = folder.scan(root).files
         for part_size in (700, 10_000):
             for compression in (0, 1, 9):
                 writer = ArchiveWriter(

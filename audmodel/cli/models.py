@@ -59,6 +59,20 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
     )
     arguments.num_workers(parser)
     arguments.dry_run(parser, "show what would be sent, and publish nothing")
+    parser.add_argument(
+        "--exclude",
+        metavar="PATTERN",
+        action="append",
+        help="leave out files and folders that match, in the syntax of .gitignore, "
+        "in addition to the patterns in the file .audmodelignore; may be repeated",
+    )
+    parser.add_argument(
+        "--suspicious",
+        choices=("warn", "refuse", "allow"),
+        default="warn",
+        help="what to do about files that are seldom meant to be published, "
+        "such as credentials or .git (default: warn)",
+    )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument(
         "--exist-ok",
@@ -105,9 +119,11 @@ def _publish(args: argparse.Namespace) -> Result:
         "repository": repository,
         "base": None if args.base == "none" else args.base,
         "exist_ok": args.exist_ok,
+        "exclude": args.exclude,
+        "suspicious": args.suspicious,
     }
     if args.dry_run:
-        return _plan([audmodel.plan_publish(*model, **options)])
+        return _publish_plan(audmodel.plan_publish(*model, **options))
     uid = audmodel.publish(
         *model,
         **options,
@@ -200,6 +216,14 @@ def _alias(given: str) -> dict[str, str]:
     from audmodel.core import uid as ids
 
     return {"alias": given} if isinstance(ids.parse(given), ids.Alias) else {}
+
+
+def _publish_plan(plan: audmodel.PublishPlan) -> Result:
+    transfers = _plan([plan])
+    rows = [("excluded", path, "") for path in plan.excluded]
+    rows += [("suspicious", file.path, file.reason) for file in plan.suspicious]
+    left = output.table(("state", "file", "reason"), rows)
+    return Result([plan], "\n\n".join(filter(None, (transfers.text, left))))
 
 
 def _plan(transfers: list[audmodel.Transfer]) -> Result:

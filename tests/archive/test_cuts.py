@@ -32,7 +32,7 @@ MIB = 1 << 20
 
 def cuts(root: Path, name: str = "file", part_size: int = PART) -> list[int]:
     """Positions at which a file is cut."""
-    files = folder.scan(str(root))
+    files = folder.scan(str(root)).files
     [file] = [file for file in files if file.name == name]
     parts = Cuts(files, part_size).parts(file)
     assert parts[0][0] == 0

@@ -31,7 +31,7 @@ from tests.users import let_in
 
 
 def names(root: Path) -> list[str]:
-    return [file.name for file in folder.scan(str(root))]
+    return [file.name for file in folder.scan(str(root)).files]
 
 
 def test_files_are_sorted_by_name(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_link_to_a_file_stands_for_its_content(
 
 def test_path_is_expanded(tmp_path: Path, home: Path) -> None:
     make_folder(home / "model", {"a": b""})
-    [file] = folder.scan("~/model")
+    [file] = folder.scan("~/model").files
     assert file.path == str(home / "model/a")
 
 
@@ -186,7 +186,7 @@ def test_folder_that_is_too_large_is_refused(tmp_path: Path) -> None:
     for name in ("weights", "more"):
         (tmp_path / name).touch()
         os.truncate(tmp_path / name, size // 2)
-    assert len(folder.scan(str(tmp_path))) == 2
+    assert len(folder.scan(str(tmp_path)).files) == 2
     os.truncate(tmp_path / "weights", size // 2 + 1)
     match = rf"have {size + 1} bytes together, allowed are {size}\. Publish them as"
     with pytest.raises(InvalidFolderError, match=match):
@@ -223,7 +223,7 @@ def test_folder_or_file_that_cannot_be_read(
 def test_broken_disk_is_not_a_changed_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    [file] = folder.scan(str(make_folder(tmp_path, {"a": b""})))
+    [file] = folder.scan(str(make_folder(tmp_path, {"a": b""}))).files
 
     def refuse(*arguments: object) -> int:
         raise OSError(5, "Input/output error")

@@ -117,7 +117,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, (files, arguments) in KINDS.items():
         root = make_folder(folder / name, files)
         paths[name] = folder / f"{name}.zip"
-        chunks = ArchiveWriter(scan(str(root)), num_workers=2, **arguments)
+        chunks = ArchiveWriter(scan(str(root)).files, num_workers=2, **arguments)
         paths[name].write_bytes(b"".join(chunks))
     return paths
 
@@ -157,7 +157,7 @@ def test_rights_to_execute(
     root = make_folder(tmp_path / "model", {"run": b"#!/bin/sh", "data": b"1"})
     (root / "run").chmod(0o755)
     path = tmp_path / "model.zip"
-    path.write_bytes(b"".join(ArchiveWriter(scan(str(root)))))
+    path.write_bytes(b"".join(ArchiveWriter(scan(str(root)).files)))
     reader(path, tmp_path / "out")
     modes = {p.name: p.stat().st_mode & 0o100 for p in (tmp_path / "out").iterdir()}
     assert modes == {"run": 0o100, "data": 0}
@@ -174,7 +174,7 @@ HUGE = 2**32 + 5 * MIB
 def test_readers_accept_more_members_than_fit_into_16_bits(tmp_path: Path) -> None:
     # As many names for the same two files
     make_folder(tmp_path / "model", {"a": b"", "b": b"b"})
-    empty, other = scan(str(tmp_path / "model"))
+    empty, other = scan(str(tmp_path / "model")).files
     files = [replace(empty, name=f"{n // 1000}/{n:05}") for n in range(COUNT)]
     path = tmp_path / "many.zip"
     path.write_bytes(b"".join(ArchiveWriter([*files, replace(other, name="last")])))
@@ -194,7 +194,7 @@ def test_readers_accept_more_than_4_gib(
     root = make_folder(tmp_path / "model", {"b": b"behind", "a": b""})
     os.truncate(root / "a", HUGE)
     path = tmp_path / "huge.zip"
-    files = scan(str(root))
+    files = scan(str(root)).files
     zeros = bytes(format.PART_SIZE)
     with path.open("wb") as file:
         for chunk in ArchiveWriter(files, compression=0, num_workers=2):

@@ -35,7 +35,7 @@ def found(
     known = KnownPieces(parse(old))
     pieces = []
     writer = ArchiveWriter(
-        folders.scan(str(root)),
+        folders.scan(str(root)).files,
         part_size=PART,
         **arguments,  # type: ignore[arg-type]
     )
@@ -105,7 +105,7 @@ def test_only_stored_parts_are_certain(tmp_path: Path) -> None:
 def test_what_is_remembered_is_limited(tmp_path: Path) -> None:
     old = write(make_folder(tmp_path, FILES), part_size=PART)
     known = KnownPieces(parse(old), limit=4)
-    writer = ArchiveWriter(folders.scan(str(tmp_path)), part_size=PART)
+    writer = ArchiveWriter(folders.scan(str(tmp_path)).files, part_size=PART)
     offsets = [known.find(piece) for piece in writer.pieces()]
     assert offsets[0] == 0
     assert sum(offset is not None for offset in offsets) == 4
@@ -117,5 +117,5 @@ def test_archives_of_earlier_releases_have_no_known_pieces(tmp_path: Path) -> No
     for member in directory.members:
         member.index = None
     known = KnownPieces(directory)
-    writer = ArchiveWriter(folders.scan(str(root)), part_size=PART)
+    writer = ArchiveWriter(folders.scan(str(root)).files, part_size=PART)
     assert all(known.find(piece) is None for piece in writer.pieces())

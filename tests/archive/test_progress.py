@@ -169,7 +169,7 @@ def test_writer_counts_every_byte_once(num_workers: int, tmp_path: Path) -> None
     root = make_folder(tmp_path / "model", FILES)
     counts: list[int] = []
     writer = ArchiveWriter(
-        scan(str(root)), num_workers=num_workers, progress=counts.append
+        scan(str(root)).files, num_workers=num_workers, progress=counts.append
     )
     b"".join(writer)
     assert sum(counts) == TOTAL

@@ -92,7 +92,7 @@ def test_archive_does_not_depend_on_times_place_order_or_rights(
 
 
 def test_archive_can_be_written_once_more(tmp_path: Path) -> None:
-    files = folders.scan(str(make_folder(tmp_path, FILES)))
+    files = folders.scan(str(make_folder(tmp_path, FILES))).files
     assert b"".join(ArchiveWriter(files)) == b"".join(ArchiveWriter(files))
 
 
@@ -110,7 +110,9 @@ def test_chunks_are_the_archive_and_its_identity_is_known_at_the_end(
     tmp_path: Path,
 ) -> None:
     root = make_folder(tmp_path, FILES)
-    writer = ArchiveWriter(folders.scan(str(root)), part_size=50_000, num_workers=3)
+    writer = ArchiveWriter(
+        folders.scan(str(root)).files, part_size=50_000, num_workers=3
+    )
     chunks = list(writer)
     data = b"".join(chunks)
     assert max(map(len, chunks)) < 60_000
@@ -121,7 +123,7 @@ def test_chunks_are_the_archive_and_its_identity_is_known_at_the_end(
 
 def test_first_bytes_come_before_the_last_file_is_read(tmp_path: Path) -> None:
     root = make_folder(tmp_path, {f"{n:03}": noise(100_000, n) for n in range(100)})
-    files = folders.scan(str(root))
+    files = folders.scan(str(root)).files
     chunks = iter(ArchiveWriter(files, num_workers=2, part_size=100_000))
     next(chunks)
     os.unlink(root / "099")
@@ -140,7 +142,7 @@ def test_no_more_than_a_few_parts_are_read_ahead(tmp_path: Path) -> None:
             read.append(1)
             return super().open()
 
-    [file] = folders.scan(str(root))
+    [file] = folders.scan(str(root)).files
     counting = Counting(file.name, file.path, file.size, file.identity, file.executable)
     chunks = iter(
         ArchiveWriter([counting], num_workers=3, part_size=10_000, compression=0)
@@ -382,7 +384,7 @@ def test_file_that_cannot_be_read_any_more_is_an_error(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may read everything")
     root = make_folder(tmp_path, {"a": b"a"})
-    writer = ArchiveWriter(folders.scan(str(root)))
+    writer = ArchiveWriter(folders.scan(str(root)).files)
     (root / "a").chmod(0)
     with pytest.raises(FileChangedError):
         list(writer)

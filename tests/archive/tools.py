@@ -74,7 +74,7 @@ def read_folder(root: Path | str) -> dict[str, bytes]:
 
 def write(root: Path | str, **arguments: Any) -> bytes:
     """Archive of a folder."""
-    return b"".join(ArchiveWriter(folders.scan(str(root)), **arguments))
+    return b"".join(ArchiveWriter(folders.scan(str(root)).files, **arguments))
 
 
 def write_old(files: Files, method: int = zipfile.ZIP_DEFLATED) -> bytes:

@@ -124,7 +124,9 @@ def stored(repository: audmodel.Repository, version: str) -> bytes:
 
 def whole(root: Path, compression: int = 1) -> bytes:
     """Archive of a folder that is made at once."""
-    return b"".join(ArchiveWriter(folders.scan(str(root)), compression=compression))
+    return b"".join(
+        ArchiveWriter(folders.scan(str(root)).files, compression=compression)
+    )
 
 
 def change(path: Path, offset: int, data: bytes) -> None:

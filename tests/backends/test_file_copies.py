@@ -74,7 +74,7 @@ def archive(tmp_path: Path, version: str) -> Path:
 
 
 def whole(root: Path) -> bytes:
-    return b"".join(ArchiveWriter(folders.scan(str(root))))
+    return b"".join(ArchiveWriter(folders.scan(str(root)).files))
 
 
 def test_stored_parts_are_copied(

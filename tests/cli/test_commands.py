@@ -150,6 +150,41 @@ def test_publish_twice_may_be_no_conflict(
     assert "missing: 'model.yaml'" in answer.err
 
 
+def test_publish_leaves_files_out(
+    call: Call, place: audmodel.Repository, model_folder: Path
+) -> None:
+    (model_folder / ".git").mkdir()
+    (model_folder / ".git" / "config").touch()
+    (model_folder / "esc\x1b.env").touch()
+    (model_folder / ".env").touch()
+    args = ("publish", model_folder, *BASE)
+    assert call(*args, "--exclude", "[").code == 1
+    assert call(*args, "--suspicious", "maybe").code == 2
+    exclude = ("--exclude", "log/", "--exclude", "esc*")
+    answer = call(*args, *exclude, "--dry-run")
+    assert (answer.code, answer.err) == (0, "")
+    assert [line.split() for line in answer.out.splitlines()[3:]] == [
+        ["STATE", "FILE", "REASON"],
+        ["excluded", r"esc\x1b.env"],
+        ["excluded", "log/"],
+        ["suspicious", ".env", "credentials"],
+        ["suspicious", ".git/", "version", "control"],
+    ]
+    [planned] = call(*args, *exclude, "--dry-run", "--json").data
+    assert planned["excluded"] == ["esc\x1b.env", "log/"]
+    assert planned["suspicious"][0] == {"path": ".env", "reason": "credentials"}
+    answer = call(*args, *exclude, "--suspicious", "refuse")
+    assert (answer.code, answer.out) == (1, "")
+    assert "'.env' (credentials)" in answer.err
+    answer = call(*args, *exclude, "--exclude", ".env")
+    assert answer.code == 0
+    assert answer.err.startswith("audmodel publish: warning: The folder")
+    assert sorted(content(audmodel.load(answer.out.strip()))) == [
+        ".git/config",
+        *("model.onnx", "model.yaml", "readme.txt"),
+    ]
+
+
 def test_publish_with_all_arguments(
     call: Call, place: audmodel.Repository, model_folder: Path, tmp_path: Path
 ) -> None:

@@ -60,7 +60,7 @@ def test_random_edits(
         source = CopySource("", "", len(old), old[-100:])
         base = Base(source, copying, KnownPieces(parse(old)), MemorySource(old))
         writer = ArchiveWriter(
-            folders.scan(str(root)), part_size=PART, compression=compression
+            folders.scan(str(root)).files, part_size=PART, compression=compression
         )
         parts = list(parts_of(map(base.chunk, writer.pieces()), SMALLEST))
         composed = b"".join(
@@ -116,7 +116,7 @@ def test_one_percent_in_one_place_takes_three(
         changed = bytearray(content)
         changed[offset : offset + 5 * KIB] = noise(5 * KIB, 1)
         make_folder(tmp_path, {"weights": bytes(changed)})
-        writer = ArchiveWriter(folders.scan(str(tmp_path)), part_size=PART)
+        writer = ArchiveWriter(folders.scan(str(tmp_path)).files, part_size=PART)
         parts = list(parts_of(map(base.chunk, writer.pieces()), SMALLEST))
         sent = sum(len(part) for part in parts if isinstance(part, bytes))
         # The table of parts is a thousand times as small in reality

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 import audmodel
-from audmodel.core.archive.input import InputFile
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
@@ -132,8 +131,8 @@ def test_file_that_changes_while_it_is_published(
 
     scan = folder.scan
 
-    def change_after(root: str) -> list[InputFile]:
-        found = scan(root)
+    def change_after(*args: Any) -> folder.ModelFolder:
+        found = scan(*args)
         (model_folder / "model.onnx").write_bytes(b"longer than before" * 1000)
         return found
 
@@ -142,8 +141,8 @@ def test_file_that_changes_while_it_is_published(
         publish(model_folder)
     assert content(repository) == {}
 
-    def remove_after(root: str) -> list[InputFile]:
-        found = scan(root)
+    def remove_after(*args: Any) -> folder.ModelFolder:
+        found = scan(*args)
         (model_folder / "model.onnx").unlink()
         return found
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import dataclasses
 import datetime
 import logging
+from typing import Literal
 from typing import overload
 
 from audmodel.core.api.arguments import base_model
@@ -179,6 +180,8 @@ def publish(
     repair: bool = False,
     base: str | None = "newest",
     exist_ok: bool = False,
+    exclude: str | Iterable[str] | None = None,
+    suspicious: Literal["warn", "refuse", "allow"] = "warn",
 ) -> str:
     r"""Publish a model.
 
@@ -219,7 +222,7 @@ def publish(
         verbose: whether to show a progress bar
         repair: whether to store only the archive of an existing model again,
             since it was lost or damaged, see :func:`audmodel.audit_repository`.
-            Folder and ``compression`` have to be those of the publication;
+            Files and ``compression`` have to be those of the publication;
             the records of the model do not change
         base: model in the same repository that has parts of the same content,
             as ID with or without version.
@@ -236,6 +239,15 @@ def publish(
             Names, sizes, digests and executable bits of the files
             are compared with the directory of the archive;
             those of models of earlier releases by their CRC-32
+        exclude: pattern or patterns of files and folders that are left out,
+            in the syntax of ``.gitignore``,
+            in addition to those in the file ``.audmodelignore`` of the folder,
+            which is never published
+        suspicious: what to do if the folder holds what is seldom meant to be
+            published, such as credentials or ``.git``:
+            ``'warn'`` logs a warning before anything is stored,
+            ``'refuse'`` raises an error,
+            ``'allow'`` does not look for it
 
     Returns:
         model ID
@@ -256,7 +268,8 @@ def publish(
         InvalidDocumentError: if, with ``exist_ok`` or ``repair``,
             the header of the model is not valid
         InvalidFolderError: if ``root`` holds no files,
-            or something that cannot be published
+            something that cannot be published,
+            or, with ``suspicious='refuse'``, what is seldom meant to be
         InvalidIdError: if ``base`` cannot be a model ID
         InvalidInputError: if another argument is not valid
         ModelExistsError: if the repository, or one that is searched before,
@@ -300,6 +313,8 @@ def publish(
         repair=repair,
         base=base_model(base),
         exist_ok=exist_ok,
+        exclude=exclude,
+        suspicious=suspicious,
     )
     with progress_bar(f"Publish {planned.model}", verbose=verbose) as start_progress:
         publishing.publish(planned, start_progress)

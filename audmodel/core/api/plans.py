@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Mapping
 import datetime
+from typing import Literal
 
 from audmodel.core.api.arguments import base_model
 from audmodel.core.api.arguments import cache_entry
 from audmodel.core.api.arguments import load_options
+from audmodel.core.operations.results import PublishPlan
 from audmodel.core.operations.results import Transfer
 from audmodel.core.repository.repository import Repository
 
@@ -85,7 +87,9 @@ def plan_publish(
     subgroup: str | None = None,
     base: str | None = "newest",
     exist_ok: bool = False,
-) -> Transfer:
+    exclude: str | Iterable[str] | None = None,
+    suspicious: Literal["warn", "refuse", "allow"] = "warn",
+) -> PublishPlan:
     r"""What :func:`audmodel.publish` would send.
 
     The arguments and the folder are checked as for publishing,
@@ -111,10 +115,14 @@ def plan_publish(
         base: model that may have parts of the same content
         exist_ok: whether the model may exist with the same files,
             which are read and compared
+        exclude: pattern or patterns of files that are left out
+        suspicious: what to do about what is seldom meant to be published.
+            No warning is logged: the result names it
 
     Returns:
         files and bytes that would be read,
-        and the bytes and requests that would be sent
+        the bytes and requests that would be sent,
+        and what would be left out
 
     Raises:
         FileNotFoundError: if ``root`` is not a folder
@@ -129,7 +137,8 @@ def plan_publish(
         InvalidDocumentError: if, with ``exist_ok``,
             the header of the model is not valid
         InvalidFolderError: if ``root`` holds no files,
-            or something that cannot be published
+            something that cannot be published,
+            or, with ``suspicious='refuse'``, what is seldom meant to be
         InvalidIdError: if ``base`` cannot be a model ID
         InvalidInputError: if another argument is not valid
         ModelExistsError: if the repository, or one that is searched before,
@@ -147,6 +156,10 @@ def plan_publish(
         ... )
         >>> transfer.uid, transfer.files, transfer.size, transfer.exact
         ('7a704d69-1.0.0', 4, 16454, False)
+        >>> audmodel.plan_publish(
+        ...     "my-model", "onnx", {}, "1.0.0", exclude="*.txt"
+        ... ).excluded
+        ('readme.txt',)
 
     """
     from audmodel.core.operations import planning
@@ -166,5 +179,7 @@ def plan_publish(
         subgroup=subgroup,
         base=base_model(base),
         exist_ok=exist_ok,
+        exclude=exclude,
+        suspicious=suspicious,
     )
     return planning.publish(planned)

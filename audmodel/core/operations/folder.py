@@ -2,6 +2,9 @@ r"""The model folder that a user wants to publish."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 import errno
 import os
 import stat
@@ -12,22 +15,45 @@ from audmodel.core.archive import names
 from audmodel.core.archive.input import InputFile
 from audmodel.core.errors import ArchiveError
 from audmodel.core.errors import InvalidFolderError
+from audmodel.core.operations.exclusion import Exclusion
+from audmodel.core.operations.exclusion import exclusion
 
 
-def scan(root: str) -> list[InputFile]:
+@dataclass(frozen=True)
+class ModelFolder:
+    r"""Folder of a model.
+
+    Args:
+        root: absolute path of the folder
+        files: its files, sorted by name
+        excluded: paths of files and folders in it that are left out,
+            those of folders with ``'/'`` at the end
+
+    """
+
+    root: str
+    files: Sequence[InputFile]
+    excluded: Sequence[str]
+
+
+def scan(root: str, exclude: Sequence[str] = ()) -> ModelFolder:
     r"""List the files of a model folder.
 
     Hidden files are included,
     links to files stand for the content they link to,
     empty folders are left out.
+    So are the ignore file, and what its patterns exclude.
 
-    Returns:
-        files sorted by name
+    Args:
+        root: path of the folder
+        exclude: patterns of files that are left out,
+            in addition to those of the ignore file
 
     Raises:
         FileNotFoundError: if there is no folder at ``root``
         InvalidFolderError: if the folder holds no files,
-            or something that cannot be published:
+            the ignore file cannot be used,
+            or the folder holds something that cannot be published:
             links to folders, broken links, special files,
             files that cannot be read or are too large,
             or names that are not portable
@@ -44,10 +70,13 @@ def scan(root: str) -> list[InputFile]:
             "Give the folder that holds the files of the model",
             root,
         )
-    files = sorted(_walk(root, ""), key=lambda file: file.name)
+    excluded = exclusion(root, exclude)
+    files = sorted(_walk(root, "", excluded), key=lambda file: file.name)
     if not files:
+        left = " that are not excluded" if excluded.excluded else ""
         raise InvalidFolderError(
-            f"The model folder '{root}' holds no files, there is nothing to publish."
+            f"The model folder '{root}' holds no files{left}, "
+            "there is nothing to publish."
         )
     if len(files) > format.MAX_MEMBERS:
         raise InvalidFolderError(
@@ -78,11 +107,10 @@ def scan(root: str) -> list[InputFile]:
             f"The model folder '{root}' cannot be published: {first!r} and {second!r} "
             "collide on some file systems. Rename one of them."
         )
-    return files
+    return ModelFolder(root, files, sorted(excluded.excluded))
 
 
-def _walk(folder: str, prefix: str) -> list[InputFile]:
-    files = []
+def _walk(folder: str, prefix: str, excluded: Exclusion) -> Iterator[InputFile]:
     try:
         with os.scandir(folder) as iterator:
             entries = list(iterator)
@@ -92,17 +120,19 @@ def _walk(folder: str, prefix: str) -> list[InputFile]:
         ) from error
     for entry in entries:
         name = prefix + entry.name
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if excluded.excludes(name, is_folder=is_folder):
+            continue
         try:
             names.check_name(name)
         except ArchiveError as error:
             raise InvalidFolderError(
                 f"{entry.path!r} cannot be published: {error}. Rename it."
             ) from error
-        if entry.is_dir(follow_symlinks=False):
-            files += _walk(entry.path, name + "/")
+        if is_folder:
+            yield from _walk(entry.path, name + "/", excluded)
         else:
-            files.append(_input_file(entry, name))
-    return files
+            yield _input_file(entry, name)
 
 
 def _input_file(entry: os.DirEntry[str], name: str) -> InputFile:

@@ -30,6 +30,7 @@ from audmodel.core.operations.local import selected
 from audmodel.core.operations.options import LoadOptions
 from audmodel.core.operations.publication import Publication
 from audmodel.core.operations.published import is_published
+from audmodel.core.operations.results import PublishPlan
 from audmodel.core.operations.results import Transfer
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.progress import no_progress
@@ -124,7 +125,7 @@ def _left(slot: Slot) -> list[Folder]:
     return []
 
 
-def publish(publication: Publication) -> Transfer:
+def publish(publication: Publication) -> PublishPlan:
     r"""Files, bytes and requests that a publication would send.
 
     Args:
@@ -141,16 +142,15 @@ def publish(publication: Publication) -> Transfer:
 
     """
     files = publication.files
-    raw = publication.size
-    total = raw + format.END_SIZE
+    total = publication.size + format.END_SIZE
     for file in files:
         total += encoding.local_header_length(file.name, file.size)
         total += encoding.record_length(file.name)
         total += format.PART.size * -(-file.size // format.PART_SIZE)
-    uid, repository = str(publication.model), publication.repository
+    repository = publication.repository
     alias = _ALIAS if publication.alias else 0
     if publication.exist_ok and _exists(publication):
-        return Transfer(uid, len(files), raw, 0, alias, exact=False)
+        return _plan(publication, 0, alias)
     requests = _RECORDS + alias
     check_found(publication.model, publication.header, repository)
     try:
@@ -163,7 +163,21 @@ def publish(publication: Publication) -> Transfer:
         if not is_embedded(repository):
             raise
         requests += 1
-    return Transfer(uid, len(files), raw, total, requests, exact=False)
+    return _plan(publication, total, requests)
+
+
+def _plan(publication: Publication, size: int, requests: int) -> PublishPlan:
+    r"""What is sent, and what of the folder is left out."""
+    return PublishPlan(
+        str(publication.model),
+        len(publication.files),
+        publication.size,
+        size,
+        requests,
+        exact=False,
+        excluded=tuple(publication.folder.excluded),
+        suspicious=tuple(publication.suspicious),
+    )
 
 
 def _exists(publication: Publication) -> bool:

@@ -2,19 +2,28 @@ r"""What is to be published: arguments and folder, checked before anything is st
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 import datetime
 import os
 from typing import Literal
+from typing import TypeAlias
+from typing import get_args
 
 from audmodel.core import uid as ids
 from audmodel.core.archive.input import InputFile
 from audmodel.core.errors import ConfigurationError
+from audmodel.core.errors import InvalidFolderError
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.home import expand_home
 from audmodel.core.operations import folder
+from audmodel.core.operations.exclusion import check_exclude
+from audmodel.core.operations.folder import ModelFolder
+from audmodel.core.operations.results import SuspiciousFile
+from audmodel.core.operations.suspicious import find as find_suspicious
+from audmodel.core.operations.suspicious import message
 from audmodel.core.repository import layout
 from audmodel.core.repository.config import config
 from audmodel.core.repository.header import Header
@@ -23,6 +32,10 @@ from audmodel.core.repository.repository import check_type
 from audmodel.core.uid import ModelId
 from audmodel.core.uid import ShortId
 from audmodel.core.yaml import document
+
+
+# What to do about files that are seldom meant to be published
+Suspicious: TypeAlias = Literal["warn", "refuse", "allow"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +47,8 @@ class Publication:
         model: ID of the model
         header: header, without the identity of the archive
         meta: metadata in its stored form
-        files: files of the model folder
+        folder: folder of the model
+        suspicious: what in it is seldom meant to be published
         alias: alias of the model, if it gets one
         compression: compression level
         tmp_root: folder for temporary files
@@ -50,7 +64,8 @@ class Publication:
     model: ModelId
     header: Header
     meta: bytes
-    files: Sequence[InputFile]
+    folder: ModelFolder
+    suspicious: Sequence[SuspiciousFile]
     alias: str | None
     compression: int
     tmp_root: str | None
@@ -58,6 +73,11 @@ class Publication:
     repair: bool
     base: ModelId | ShortId | None
     exist_ok: bool
+
+    @property
+    def files(self) -> Sequence[InputFile]:
+        r"""Files of the folder."""
+        return self.folder.files
 
     @property
     def size(self) -> int:
@@ -83,6 +103,8 @@ def prepare(
     repair: bool = False,
     base: ModelId | ShortId | Literal["newest"] | None = None,
     exist_ok: bool = False,
+    exclude: str | Iterable[str] | None = None,
+    suspicious: Suspicious = "warn",
 ) -> Publication:
     r"""Check everything that can be checked before something is stored.
 
@@ -113,6 +135,8 @@ def prepare(
         )
     author = _author(author)
     date = _date(date)
+    exclude = check_exclude(exclude)
+    _check_suspicious(suspicious)
     ids.check_version(version)
     layout.check_location(name, subgroup or "")
     if alias:
@@ -133,13 +157,19 @@ def prepare(
     )
     # Only the parameters may be too large
     header.dump("params")
-    files = folder.scan(root)
+    scanned = folder.scan(root, exclude)
+    found = [] if suspicious == "allow" else find_suspicious(scanned.files)
+    if found and suspicious == "refuse":
+        raise InvalidFolderError(
+            f"{message(scanned.root, found)} Nothing was published."
+        )
     return Publication(
         _repository(repository),
         model,
         header,
         meta_content,
-        files,
+        scanned,
+        found,
         alias or None,
         compression,
         _make_tmp_root(tmp_root) if tmp_root else None,
@@ -148,6 +178,13 @@ def prepare(
         ShortId(model.short) if base == "newest" else base,
         exist_ok,
     )
+
+
+def _check_suspicious(suspicious: object) -> None:
+    if suspicious not in get_args(Suspicious):
+        raise InvalidInputError(
+            f"'suspicious' has to be 'warn', 'refuse' or 'allow', not {suspicious!r}."
+        )
 
 
 def _author(author: object) -> str:

@@ -33,6 +33,7 @@ from audmodel.core.operations.base import Base
 from audmodel.core.operations.base import open_base
 from audmodel.core.operations.publication import Publication
 from audmodel.core.operations.published import is_published
+from audmodel.core.operations.suspicious import message
 from audmodel.core.process.termination import terminable
 from audmodel.core.progress import Progress
 from audmodel.core.progress import StartProgress
@@ -81,6 +82,8 @@ def publish(publication: Publication, start_progress: StartProgress) -> None:
 
     """
     repository = publication.repository
+    if publication.suspicious:
+        logger.warning("%s", message(publication.folder.root, publication.suspicious))
     if is_embedded(repository):
         make_embedded(repository)
     if publication.repair:

@@ -97,6 +97,44 @@ class Transfer:
 
 
 @dataclass(frozen=True)
+class SuspiciousFile:
+    r"""File or folder that is seldom meant to be published.
+
+    Args:
+        path: path in the model, with ``'/'`` between folders,
+            and at the end of a folder
+        reason: what it holds: ``'credentials'``, ``'private key'``,
+            ``'access key'``, ``'access token'``, ``'version control'``,
+            ``'installed packages'``, or ``'files of a tool'``
+
+    """
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PublishPlan(Transfer):
+    r"""What publishing a model would send, and leave out.
+
+    Args:
+        uid: model ID
+        files: number of files
+        size: bytes of these files
+        bytes: bytes that are sent for them
+        requests: number of requests that this takes
+        exact: ``False``, since bytes and requests are estimated
+        copied: 0, what the storage copies does not count
+        excluded: paths of files and folders that patterns exclude
+        suspicious: files and folders that are seldom meant to be published
+
+    """
+
+    excluded: tuple[str, ...] = ()
+    suspicious: tuple[SuspiciousFile, ...] = ()
+
+
+@dataclass(frozen=True)
 class ModelFile:
     r"""File of a model.
 

@@ -10,6 +10,7 @@ from audmodel.cli import output
 from audmodel.cli import values
 from audmodel.cli.command import Command
 from audmodel.cli.command import Result
+from audmodel.cli.command import UsageError
 
 
 def _publish_arguments(parser: argparse.ArgumentParser) -> None:
@@ -157,6 +158,23 @@ def _load_arguments(parser: argparse.ArgumentParser) -> None:
         help="load only files that match, e.g. '*.onnx' or 'config/'; "
         "may be repeated, each has to match a file",
     )
+    parser.add_argument(
+        "--to",
+        metavar="FOLDER",
+        help="put the model into this folder as well; "
+        "other files that it holds stay, other content of the same files is an error",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace files in the folder --to that have other content",
+    )
+    parser.add_argument(
+        "--hardlinks",
+        action="store_true",
+        help="share files of the cache with the folder --to, which takes no room: "
+        "a change of one changes the model in the cache",
+    )
     arguments.dry_run(
         parser, "show what would be fetched, and fetch only the directory"
     )
@@ -169,6 +187,10 @@ def _load_arguments(parser: argparse.ArgumentParser) -> None:
 def _load(args: argparse.Namespace) -> Result:
     from audmodel.core.api.identity import full_id
 
+    if args.to is None and (args.force or args.hardlinks):
+        raise UsageError("--force and --hardlinks need a folder: --to FOLDER")
+    if args.to is not None and len(args.uid) > 1:
+        raise UsageError("--to is the folder of one model, give one UID")
     if args.dry_run:
         return _plan(
             [
@@ -185,14 +207,18 @@ def _load(args: argparse.Namespace) -> Result:
     if args.json:
         # Report the ID that is loaded, even if an alias is moved meanwhile
         uids = [full_id(uid, args.cache_root) for uid in args.uid]
-    paths = audmodel.load(
-        uids,
-        files=args.files,
-        cache_root=args.cache_root,
-        timeout=args.timeout,
-        num_workers=args.num_workers,
-        verbose=args.verbose,
-    )
+    options = {
+        "files": args.files,
+        "cache_root": args.cache_root,
+        "timeout": args.timeout,
+        "num_workers": args.num_workers,
+        "verbose": args.verbose,
+    }
+    if args.to is None:
+        paths = audmodel.load(uids, **options)
+    else:
+        placed = {"to": args.to, "force": args.force, "hardlinks": args.hardlinks}
+        paths = [audmodel.load(uids[0], **placed, **options)]
     data = [
         {"uid": uid, **_alias(given), "path": path}
         for given, uid, path in zip(args.uid, uids, paths, strict=True)
@@ -202,7 +228,7 @@ def _load(args: argparse.Namespace) -> Result:
 
 LOAD = Command(
     "load",
-    "load models into the cache, and print their folders",
+    "load models into the cache, or a folder, and print where they are",
     _load_arguments,
     _load,
     "audmodel load 3e120e8d-1.0.0 --num-workers 8",

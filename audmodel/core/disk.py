@@ -11,10 +11,16 @@ import contextlib
 import errno
 import functools
 import os
+import shutil
 
 
 # Errors that say a file system has no locks
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+# Errors that say a file system is full
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# Bytes that are copied by one call, and those that go through this process
+_AT_ONCE = 1 << 28
+_PIECE = 1 << 20
 # Errors that say a file system has no hard links
 _NO_LINKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM}
 # Types of file systems that several machines use, besides those of FUSE
@@ -141,6 +147,42 @@ def open_file(path: str, flags: int) -> int:
     Used as ``opener`` of :func:`open`.
     """
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def copy(source: int, target: int) -> None:
+    r"""Copy a file.
+
+    Where the file system can, both share the same blocks (reflinks),
+    or a server copies them.
+
+    Args:
+        source: descriptor of the file
+        target: descriptor of an empty file
+
+    Raises:
+        OSError: if it cannot be read or written
+
+    """
+    done = 0
+    copy_range = getattr(os, "copy_file_range", None)
+    while copy_range is not None:
+        try:
+            count = copy_range(source, target, _AT_ONCE, done, done)
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            break
+        if not count:
+            break
+        done += count
+    # What is left is read and written
+    os.lseek(source, done, os.SEEK_SET)
+    os.lseek(target, done, os.SEEK_SET)
+    with (
+        open(source, "rb", closefd=False) as one,
+        open(target, "wb", buffering=0, closefd=False) as other,
+    ):
+        shutil.copyfileobj(one, other, _PIECE)
 
 
 def link(source: str, target: str) -> bool:

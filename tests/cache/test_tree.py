@@ -71,6 +71,13 @@ ALLOWED = {
         "os.path.isdir",
         "os.scandir",
     },
+    "operations/placing.py": {
+        "os.makedirs",
+        "os.open",
+        "os.path.isdir",
+        "os.path.lexists",
+        "os.path.realpath",
+    },
     "operations/publication.py": {"os.makedirs"},
     "operations/publishing.py": {"os.makedirs"},
 }

@@ -226,6 +226,55 @@ def test_load(
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("state", ["new", "other version", "hard links"])
+def test_load_to_a_folder(
+    state: str,
+    workers: int,
+    place: Place,
+    deaths: Deaths,
+) -> None:
+    uid = publish(place)
+    to = place.root / "deployed"
+    expected, before = files(place.models[0]), {}
+    audmodel.load(uid)
+    if state == "other version":
+        audmodel.load(publish(place, 1, "2.0.0"), to=str(to))
+        (to / "mine").write_bytes(b"mine")
+        before = files(to)
+    code = """
+        return audmodel.load(
+            args["uid"],
+            to=args["to"],
+            force=True,
+            hardlinks=args["hardlinks"],
+            num_workers=args["workers"],
+        )
+    """
+    unfinished = 0
+    for _ in deaths.of(
+        "load to a folder",
+        code,
+        uid=uid,
+        to=str(to),
+        hardlinks=state == "hard links",
+        workers=workers,
+    ):
+        # Each file is the old or the new one, and none is lost
+        for name, data in files(to).items() if to.exists() else ():
+            if not name.startswith(".audmodel~"):
+                assert data in (before.get(name), expected.get(name))
+        assert all((to / name).exists() for name in before)
+        unfinished += not to.exists() or files(to) != {**before, **expected}
+        assert audmodel.load(uid, to=str(to), force=True) == str(to)
+        assert files(to) == {**before, **expected}
+        assert (to / "run.sh").stat().st_mode & 0o100
+        assert audmodel.verify(uid).ok
+        assert is_empty_of_temporaries(place)
+    assert unfinished
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("state", ["empty", "other version", "dead publisher"])
 def test_publish(
     state: str,

@@ -15,6 +15,8 @@ from audmodel.core.api.arguments import cache_entries
 from audmodel.core.api.arguments import cache_entry
 from audmodel.core.api.arguments import load_options
 from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.errors import CacheError
+from audmodel.core.errors import InvalidInputError
 from audmodel.core.operations.find import find
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository.repository import Repository
@@ -23,8 +25,12 @@ from audmodel.core.repository.repository import Repository
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from audmodel.core.operations.options import LoadOptions
+    from audmodel.core.operations.placing import Target
 
 logger = logging.getLogger("audmodel")
+
+# Attempts to copy a model that is removed from the cache meanwhile
+_ATTEMPTS = 10
 
 
 @overload
@@ -32,6 +38,9 @@ def load(
     uid: str,
     *,
     files: str | Iterable[str] | None = None,
+    to: str | None = None,
+    force: bool = False,
+    hardlinks: bool = False,
     cache_root: str | None = None,
     timeout: float | None = 14400,
     num_workers: int | None = 1,
@@ -55,6 +64,9 @@ def load(
     uid: str | list[str] | tuple[str, ...],
     *,
     files: str | Iterable[str] | None = None,
+    to: str | None = None,
+    force: bool = False,
+    hardlinks: bool = False,
     cache_root: str | None = None,
     timeout: float | None = 14400,
     num_workers: int | None = 1,
@@ -85,6 +97,19 @@ def load(
             for everything in a folder.
             Case matters.
             Each pattern has to match a file
+        to: folder that the model is put into as well,
+            made if it does not exist.
+            Files are copied from the cache,
+            and share its blocks on the disk if the file system can (reflinks).
+            Those that are there with the same content stay,
+            and so do files that are not part of the model.
+            Other content is an error, before anything is changed
+        force: whether to replace files in ``to`` that have other content,
+            each in one step.
+            Folders and links to folders are never replaced
+        hardlinks: whether files in ``to`` are second names of those in the cache,
+            which takes no room.
+            A change of such a file changes the model in the cache
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
         timeout: seconds to wait for another process
@@ -99,9 +124,13 @@ def load(
         path of the folder of the model.
         With ``files`` it may be another folder,
         which holds all files of the model that were loaded in this way.
+        With ``to`` it is this folder.
         A list of paths, in the same order, if ``uid`` is a list
 
     Raises:
+        FileExistsError: if other files are in ``to``,
+            or something that is never replaced
+        OSError: if ``to`` cannot be written to
         TypeError: if ``uid`` or a pattern is not a string
         ValueError: if ``num_workers`` is not a positive integer
         ArchiveError: if the archive is damaged or not the published one
@@ -111,8 +140,9 @@ def load(
         FileNotInModelError: if a pattern matches no file
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
-        LockTimeoutError: if another process loads the model
-            for longer than ``timeout``
+        InvalidInputError: if ``to`` is in the cache, or ``uid`` is a list
+        LockTimeoutError: if another process loads the model,
+            or puts one into ``to``, for longer than ``timeout``
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 
@@ -124,13 +154,32 @@ def load(
         >>> roots = audmodel.load(["3e120e8d-1.0.0", "3e120e8d-2.0.0"])
         >>> [os.path.basename(root) for root in roots]
         ['1.0.0', '2.0.0']
+        >>> root = audmodel.load("3e120e8d-1.0.0", to="deployed", force=True)
+        >>> root == os.path.abspath("deployed")
+        True
 
     """
     options = load_options(files=files, num_workers=num_workers, timeout=timeout)
     if isinstance(uid, list | tuple):
+        if to is not None:
+            raise InvalidInputError(
+                "'to' is the folder of one model, and 'uid' is a list. "
+                "Load each model with a folder of its own."
+            )
         return _load_all(cache_entries(uid, cache_root), options, verbose=verbose)
     entry = cache_entry(uid, cache_root)
+    if to is not None:
+        from audmodel.core.operations.placing import check_target
 
+        target = check_target(to, entry.root, force=force, hardlinks=hardlinks)
+        return _load_to(entry, options, target, verbose=verbose)
+    if force or hardlinks:
+        raise InvalidInputError("'force' and 'hardlinks' need a folder as 'to'.")
+    return _load(entry, options, verbose=verbose)
+
+
+def _load(entry: CacheEntry, options: LoadOptions, *, verbose: bool) -> str:
+    r"""Load a model into the cache."""
     from audmodel.core.operations.local import Local
 
     path = Local(entry).path(options.files)
@@ -145,6 +194,27 @@ def load(
     else:
         logger.info("Loaded '%s' from the cache '%s'.", entry.model, entry.root)
     return path
+
+
+def _load_to(
+    entry: CacheEntry, options: LoadOptions, target: Target, *, verbose: bool
+) -> str:
+    r"""Load a model, and put it into a folder."""
+    from audmodel.core.operations.placing import place
+    from audmodel.core.progress import progress_bar
+
+    for _ in range(_ATTEMPTS):
+        _load(entry, options, verbose=verbose)
+        with progress_bar(f"Copy {entry.model}", verbose=verbose) as start_progress:
+            copying = dataclasses.replace(options, start_progress=start_progress)
+            # It may have been removed from the cache in the meantime
+            if place(entry, copying, target):
+                return target.path
+    raise CacheError(
+        f"Files of the model '{entry.model}' in the cache '{entry.root}' were removed "
+        f"{_ATTEMPTS} times while they were copied, or are no regular files. "
+        "Load it again with another 'cache_root'."
+    )
 
 
 def _load_all(

@@ -26,8 +26,6 @@ _BLOCK = 4096
 # Linux: FICLONERANGE, and its argument
 _CLONE = 0x4020940D
 _RANGE = struct.Struct("qQQQ")
-# Errors of the target, which writing the bytes would give as well
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def pays(source: int, folder: str) -> bool:
@@ -104,7 +102,8 @@ class FileCopies:
                 self._works = count > 0
                 done += count
         except OSError as error:
-            if error.errno in _FULL:
+            # Writing the bytes would give the same error
+            if error.errno in disk.FULL:
                 raise
             # What is left is written, and so is everything that follows
             self._works = False

@@ -106,19 +106,6 @@ class Staging:
             if item.is_file
         )
 
-    def distinguishes(self, first: str, second: str) -> bool:
-        r"""Whether two names stand for two files on this file system."""
-        folder = self.folder.folder(".names~")
-        folder.make(first)
-        try:
-            folder.status(second)
-        except OSError:
-            return True
-        else:
-            return False
-        finally:
-            self.folder.remove(folder.name)
-
     def _check_room(self, needed: int) -> None:
         free = self.folder.free()
         if needed > free:

@@ -365,6 +365,27 @@ class Folder(Location):
         ):
             descriptors.remove(fd, last, ignore_errors=True)
 
+    def distinguishes(self, first: str, second: str) -> bool:
+        r"""Whether two names in the folder stand for two files.
+
+        Some file systems take names for one that differ in case or composition.
+
+        Args:
+            first: name of a file, with ``'/'`` between folders
+            second: name of another file
+
+        """
+        folder = self.folder(".names~")
+        folder.make(first)
+        try:
+            folder.status(second)
+        except OSError:
+            return True
+        else:
+            return False
+        finally:
+            self.remove(folder.name)
+
     def set_mode(self, mode: int) -> None:
         r"""Change the permissions of the folder."""
         with self._opened() as fd:

@@ -472,7 +472,7 @@ def _check_distinct(directory: format.Directory, staging: Staging) -> None:
     # Earlier releases published what not every file system can hold
     paths = (member.name for member in directory.files())
     for first, second in find_collisions(paths):
-        if not staging.distinguishes(first, second):
+        if not staging.folder.distinguishes(first, second):
             raise ArchiveError(
                 f"{first!r} and {second!r} collide on the file system of the cache. "
                 "Use a cache on a file system that distinguishes them"

@@ -11,6 +11,7 @@ from typing import Any
 
 from audmodel import errors as errors
 from audmodel.core.api.access import open as open
+from audmodel.core.api.access import readme as readme
 from audmodel.core.api.access import stream as stream
 from audmodel.core.api.aliases import aliases as aliases
 from audmodel.core.api.aliases import all_aliases as all_aliases
@@ -104,6 +105,7 @@ __all__ = [
     "version",
     "author",
     "date",
+    "readme",
     "meta",
     "update_meta",
     "repository",

@@ -3,12 +3,14 @@ r"""Describe a model."""
 from __future__ import annotations
 
 import argparse
+import warnings
 
 import audmodel
 from audmodel.cli import arguments
 from audmodel.cli import output
 from audmodel.cli.command import Command
 from audmodel.cli.command import Result
+from audmodel.errors import AudmodelError
 
 
 def _info(args: argparse.Namespace) -> Result:
@@ -29,21 +31,38 @@ def _info(args: argparse.Namespace) -> Result:
         "aliases": audmodel.aliases(uid, cache_root=args.cache_root),
         "repository": repository.name,
         "url": audmodel.url(uid, cache_root=args.cache_root),
+        "readme": _readme(uid, args.cache_root),
     }
     shown = {
         **data,
         "parameters": arguments.as_pairs(header["parameters"]),
         "aliases": ", ".join(data["aliases"]),
     }
-    return Result(data, output.fields(shown))
+    text = output.fields({name: shown[name] for name in shown if name != "readme"})
+    card = "\n".join(line.expandtabs(4) for line in data["readme"].splitlines())
+    return Result(data, f"{text}\n\n{card}" if card else text)
+
+
+def _readme(uid: str, cache_root: str | None) -> str:
+    r"""Model card, empty if there is none."""
+    from audmodel.core.api.access import quick_readme
+
+    try:
+        return quick_readme(uid, cache_root=cache_root)
+    except (AudmodelError, OSError) as error:
+        # The rest is known, also of a model without archive
+        warnings.warn(f"Its README.md cannot be shown. {error}", stacklevel=2)
+        return ""
 
 
 INFO = Command(
     "info",
-    "show name, parameters, aliases and repository of a model",
+    "show name, parameters, aliases, repository and README.md of a model",
     arguments.model,
     _info,
     "audmodel info 3e120e8d-1.0.0",
+    "Storages that cannot read a part of an archive show no README.md "
+    "until the model is in the cache.",
 )
 
 

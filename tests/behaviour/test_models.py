@@ -274,3 +274,32 @@ def test_legacy_id(
     assert audmodel.resolve_alias("old") == f"{legacy}-1.0.0"
     assert audmodel.aliases(legacy) == ["old"]
     assert audmodel.update_meta(legacy, {"a": 1}) == {"loss": 0.5, "a": 1}
+
+
+# What comes out ------------------------------------------------------------
+
+
+def test_load_into_a_folder(
+    repository: audmodel.Repository, model_folder: Path, tmp_path: Path
+) -> None:
+    uid = publish(model_folder, alias="best")
+    to = tmp_path / "deployed"
+    assert audmodel.load("best", to=str(to), files="*.yaml") == str(to)
+    assert set(files(to)) == {"log/eval.yaml", "model.yaml"}
+    assert audmodel.load(uid, to=str(to)) == str(to)
+    assert files(to) == files(model_folder)
+
+
+def test_readme_is_fetched_alone(
+    repository: audmodel.Repository, model_folder: Path
+) -> None:
+    uid = publish(model_folder, version="1.0.0")
+    assert audmodel.readme(uid) == ""
+    (model_folder / "README.md").write_bytes("# Emotion ä\n\xff".encode("latin-1"))
+    (model_folder / "sub").mkdir()
+    (model_folder / "sub" / "README.md").write_bytes(b"other")
+    uid = publish(model_folder, version="2.0.0", alias="best")
+    assert audmodel.readme("best") == "# Emotion \ufffd\n\ufffd"
+    assert [model.uid for model in audmodel.cached() if not model.unfinished] == []
+    audmodel.load(uid)
+    assert audmodel.readme(uid) == "# Emotion \ufffd\n\ufffd"

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import audmodel
+from tests.behaviour.backends import Plain
 from tests.cli.conftest import MODEL
 from tests.cli.conftest import PARAMS
 from tests.cli.conftest import Call
@@ -290,6 +291,26 @@ def test_load(call: Call, uid: str, model_folder: Path, tmp_path: Path) -> None:
     assert content(path) == content(model_folder)
 
 
+def test_load_to_a_folder(
+    call: Call, uid: str, model_folder: Path, tmp_path: Path
+) -> None:
+    to = tmp_path / "deployed"
+    for args in (("--force",), ("--hardlinks",), ("--to", to, uid)):
+        assert call("load", uid, *args).code == 2
+    assert not to.exists()
+    answer = call("load", "small", "--to", to)
+    assert (answer.code, answer.out, answer.err) == (0, f"{to}\n", "")
+    assert content(to) == content(model_folder)
+    (to / "model.yaml").write_bytes(b"mine")
+    answer = call("load", "small", "--to", to)
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.startswith("audmodel load: error: It holds other files")
+    assert "'model.yaml'. Nothing was changed. Choose another" in answer.err
+    answer = call("load", "small", "--to", to, "--force", "--hardlinks", "--json")
+    assert answer.data == [{"uid": uid, "alias": "small", "path": str(to)}]
+    assert (to / "model.yaml").samefile(Path(audmodel.load(uid)) / "model.yaml")
+
+
 def test_load_several(call: Call, uid: str) -> None:
     answer = call("load", uid, "small", "--json", "--num-workers", "auto")
     path = audmodel.load(uid)
@@ -317,9 +338,58 @@ def test_load_from_another_repository(
 # Describe ------------------------------------------------------------------
 
 
+def test_info_shows_the_model_card(
+    call: Call, uid: str, place: audmodel.Repository, model_folder: Path
+) -> None:
+    (model_folder / "README.md").write_bytes(b"# Card\r\n\r\n\x1b[31m|\ta\n")
+    newer = audmodel.publish(
+        str(model_folder), "onnx", {}, "1.0.0", alias="new", repository=place
+    )
+    fields, _, card = call("info", "new").out.partition("\n\n")
+    assert "README" not in fields
+    assert card == "# Card\n\n\\x1b[31m|  a\n"
+    assert call("info", "new", "--json").data["readme"].startswith("# Card\r\n")
+    assert call("info", uid, "--json").data["readme"] == ""
+    # What else is known does not depend on the archive
+    [archive] = Path(place.host).rglob(f"{newer}.zip")
+    archive.unlink()
+    answer = call("info", "new")
+    assert (answer.code, "onnx" in answer.out) == (0, True)
+    assert "warning: Its README.md cannot be shown." in answer.err
+    assert "does not exist" in answer.err
+
+
+def test_info_fetches_no_whole_archive(
+    call: Call, place: audmodel.Repository, model_folder: Path
+) -> None:
+    (model_folder / "README.md").write_bytes(b"# Card")
+    audmodel.Repository.register("plain", Plain)
+    Plain.create("host", "models")
+    try:
+        audmodel.config.REPOSITORIES = [audmodel.Repository("models", "host", "plain")]
+        uid = audmodel.publish(str(model_folder), "onnx", {}, "1.0.0")
+        got: list[str] = []
+        get = Plain._get_file
+
+        def getting(self: Plain, path: str, *args: Any) -> None:
+            got.append(path)
+            get(self, path, *args)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Plain, "_get_file", getting)
+            answer = call("info", uid, "--json")
+        assert (answer.code, answer.data["readme"]) == (0, "")
+        assert not [path for path in got if path.endswith(".zip")]
+        audmodel.load(uid)
+        assert call("info", uid, "--json").data["readme"] == "# Card"
+    finally:
+        Plain.delete("host", "models")
+
+
 def test_info(call: Call, uid: str) -> None:
     answer = call("info", "small", "--json")
-    assert answer.data == {"uid": uid, **MODEL, "url": audmodel.url(uid)}
+    url = audmodel.url(uid)
+    assert answer.data == {"uid": uid, **MODEL, "url": url, "readme": ""}
     shown = dict(line.split(maxsplit=1) for line in call("info", uid).out.splitlines())
     assert shown["uid"] == uid
     assert shown["parameters"] == "model=cnn10, sampling_rate=16000"

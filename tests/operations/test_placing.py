@@ -500,6 +500,7 @@ def test_model_and_cache_of_the_released_version(
     released: Interpreter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    (model_folder / "README.md").write_bytes(b"# Card")
     uid = released.run(
         """
         repository = audmodel.config.REPOSITORIES[0]
@@ -517,6 +518,7 @@ def test_model_and_cache_of_the_released_version(
     put(uid, to)
     audmodel.remove_cached(uid)
     monkeypatch.delenv("AUDMODEL_OFFLINE")
+    assert audmodel.readme(uid) == "# Card"
     (to / "model.yaml").write_bytes(b"mine")
     with pytest.raises(FileExistsError, match=r"'model\.yaml'"):
         put(uid, to)

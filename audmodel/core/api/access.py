@@ -111,17 +111,76 @@ def open(
     from audmodel.core.operations import opening
 
     opening.check_path(file, entry.model)
-    opened = opening.open_cached(entry, file)
-    if opened is None:
-        opened = opening.open_archived(find(entry), file, options.num_workers)
-    while opened is None:
-        from audmodel.core.operations import batch
+    return opening.open_file(entry, file, options)
 
-        # A name takes precedence over the pattern that it may look like
-        batch.load(find(entry), dataclasses.replace(options, files=(file,)))
-        # Another process may have removed it from the cache in the meantime
-        opened = opening.open_cached(entry, file)
-    return opened
+
+def readme(
+    uid: str,
+    *,
+    cache_root: str | None = None,
+    timeout: float | None = 14400,
+) -> str:
+    r"""Model card: the text of the file ``README.md`` of a model.
+
+    Unless the model is in the cache, only this file is fetched.
+
+    Args:
+        uid: model ID or alias.
+            Without version it is the latest version
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+        timeout: seconds to wait for another process
+            that loads the file, if it has to be loaded first,
+            forever if negative or ``None``
+
+    Returns:
+        first MiB of the file as text,
+        in which bytes that are not UTF-8 are replaced,
+        empty if the model has no ``README.md``
+
+    Raises:
+        TypeError: if ``uid`` is not a string
+        ArchiveError: if the archive is damaged or not the published one
+        CacheError: if the file has to be loaded,
+            and the cache cannot be written to
+        ConfigurationError: if the configuration cannot be used
+        InvalidDocumentError: if the header of the model is not valid
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        LockTimeoutError: if another process loads the file
+            for longer than ``timeout``
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.readme("3e120e8d-1.0.0")
+        ''
+
+    """
+    options = load_options(num_workers=1, timeout=timeout)
+    entry = cache_entry(uid, cache_root)
+
+    from audmodel.core.operations import opening
+
+    return opening.readme(entry, options)
+
+
+def quick_readme(uid: str, *, cache_root: str | None = None) -> str:
+    r"""What :func:`readme` returns, unless the whole archive would be fetched for it.
+
+    Args:
+        uid: model ID or alias
+        cache_root: cache folder
+
+    Returns:
+        text, empty if there is none, or the storage gives no ranges
+
+    """
+    options = load_options(num_workers=1)
+    entry = cache_entry(uid, cache_root)
+
+    from audmodel.core.operations import opening
+
+    return opening.readme(entry, options, needs_ranges=True)
 
 
 def stream(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 import contextlib
+import dataclasses
 import functools
 import io
 import os
@@ -21,9 +22,16 @@ from audmodel.core.errors import FileNotInModelError
 from audmodel.core.operations import seeds
 from audmodel.core.operations.archives import open_archive
 from audmodel.core.operations.find import Found
+from audmodel.core.operations.find import find
 from audmodel.core.operations.local import Local
+from audmodel.core.operations.options import LoadOptions
+from audmodel.core.repository.lookup import open_registry
 from audmodel.core.selection import listed
 from audmodel.core.uid import ModelId
+
+
+README = "README.md"
+_MAX_README = 1 << 20
 
 
 class OpenedFile(io.BufferedReader):
@@ -59,6 +67,72 @@ def check_path(file: str, model: ModelId) -> None:
             f"The model '{model}' has no file {file[:100]!r}: {error}. "
             "Give a path in the model, with '/' between folders."
         ) from error
+
+
+def open_file(entry: CacheEntry, file: str, options: LoadOptions) -> OpenedFile:
+    r"""Open a file of a model, wherever it is.
+
+    Args:
+        entry: place of the model in the cache
+        file: name of the file, with ``'/'`` between folders
+        options: how many threads fetch ahead,
+            and how to load a file that cannot be verified part by part
+
+    Raises:
+        ArchiveError: if the archive is missing, damaged,
+            or not the one that was published
+        FileNotInModelError: if there is no such file
+        RepositoryError: if the archive cannot be read
+
+    """
+    opened = open_cached(entry, file)
+    if opened is None:
+        opened = open_archived(find(entry), file, options.num_workers)
+    while opened is None:
+        from audmodel.core.operations import batch
+
+        # A name takes precedence over the pattern that it may look like
+        batch.load(find(entry), dataclasses.replace(options, files=(file,)))
+        # Another process may have removed it from the cache in the meantime
+        opened = open_cached(entry, file)
+    return opened
+
+
+def readme(
+    entry: CacheEntry, options: LoadOptions, *, needs_ranges: bool = False
+) -> str:
+    r"""Text of the file that describes a model.
+
+    Args:
+        entry: place of the model in the cache
+        options: how to load the file if it cannot be verified part by part
+        needs_ranges: whether to go without if the whole archive would be fetched
+
+    Returns:
+        text, empty if there is none
+
+    Raises:
+        ArchiveError: if the archive is missing, damaged,
+            or not the one that was published
+        RepositoryError: if the archive cannot be read
+
+    """
+    try:
+        opened = open_cached(entry, README)
+        if opened is None:
+            if needs_ranges and not _has_ranges(entry):
+                return ""
+            opened = open_file(entry, README, options)
+    except FileNotInModelError:
+        return ""
+    with opened:
+        return opened.read(_MAX_README).decode(errors="replace")
+
+
+def _has_ranges(entry: CacheEntry) -> bool:
+    r"""Whether the storage of a model gives ranges of its archive."""
+    with open_registry(find(entry).repository) as registry:
+        return registry.backend.has_ranges
 
 
 def open_cached(entry: CacheEntry, file: str) -> OpenedFile | None:

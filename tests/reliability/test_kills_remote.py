@@ -184,9 +184,17 @@ def deaths(
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_load(workers: int, deaths: Deaths) -> None:
+@pytest.mark.parametrize("is_seeded", [False, True])
+def test_load(workers: int, is_seeded: bool, deaths: Deaths) -> None:
     storage = deaths.storage
+    # Two parts, of which another model has the first one, and a small file
     root = storage.model(4_500_000)
+    other = None
+    if is_seeded:
+        other = publish(root, params={}, version=storage.version())
+        with (root / "weights").open("r+b") as file:
+            file.seek(4_400_000)
+            file.write(b"another end")
     uid = publish(root, version=storage.version())
     expected = files(root)
     code = """
@@ -195,7 +203,13 @@ def test_load(workers: int, deaths: Deaths) -> None:
     absent = 0
 
     def prepare() -> dict[str, Any]:
-        return {"uid": uid, "workers": workers, "cache_root": storage.cache()}
+        cache = storage.cache()
+        if other:
+            audmodel.load(other, cache_root=cache)
+        return {"uid": uid, "workers": workers, "cache_root": cache}
+
+    planned = audmodel.plan_load(uid, cache_root=prepare()["cache_root"])
+    assert (planned.bytes < 1_000_000) == is_seeded
 
     for was_killed, arguments in deaths.of(code, prepare):
         cache = Path(arguments["cache_root"])
@@ -204,6 +218,8 @@ def test_load(workers: int, deaths: Deaths) -> None:
         assert not folder.exists() or files(folder) == expected
         absent += not folder.exists()
         assert files(audmodel.load(uid, cache_root=str(cache), timeout=1)) == expected
+        if other:
+            assert audmodel.verify(other, cache_root=str(cache)).ok
         assert not list(cache.rglob("*~*"))
         shutil.rmtree(cache)
     assert absent

@@ -68,11 +68,21 @@ def test_random_edits(
             for part in parts
         )
         expected = write(root, part_size=PART, compression=compression)
-        assert composed == expected, (seed, number, what)
+        assert composed == expected, (seed, number, what, differing(composed, expected))
         copied += sum(len(part) for part in parts if isinstance(part, CopiedPart))
         size += len(expected)
         old = expected
     assert 0.1 * size < copied < size, seed
+
+
+def differing(first: bytes, second: bytes) -> list[tuple[int, str, str]]:
+    """Position and bytes, as numbers, of where two archives differ, the first few."""
+    found = [
+        (position, f"{pair[0]:#04x}", f"{pair[1]:#04x}")
+        for position, pair in enumerate(zip(first, second, strict=False))
+        if pair[0] != pair[1]
+    ]
+    return [(len(found), str(len(first)), str(len(second))), *found[:20]]
 
 
 def edit(root: Path, dice: random.Random) -> str:

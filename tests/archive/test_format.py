@@ -182,7 +182,7 @@ def test_directory_that_ends_like_a_zip64_locator(tmp_path: Path) -> None:
         size=1,
         header_offset=start,
         executable=False,
-        index=format.Index(34, ((1, 1, blake3(b"x").digest()),)),
+        index=format.Index(34, format.Parts.of([(1, 1, blake3(b"x").digest())])),
     )
     offset = start + 35
     tail = encoding.tail([member], offset)

@@ -55,7 +55,7 @@ class Content:
 
         """
         job = self._job
-        begins, ends, left, size, records = _layout(job)
+        begins, ends, left, size, digests = _layout(job)
         deflated = job.member.method == format.DEFLATED
         inflater = Inflater(size) if deflated else None
         digest = blake3()
@@ -70,12 +70,12 @@ class Content:
                 for piece in (data,) if inflater is None else inflater.feed(data):
                     self._tick()
                     crc = isal_zlib.crc32(piece, crc)
-                    if records:
+                    if digests:
                         digest.update(piece)
                     yield piece
             if inflater is not None:
                 inflater.finish(last=ends)
-            for _, _, expected in records:
+            for expected in digests:
                 checks.check(expected, digest.digest(), "digest")
             if begins and ends:
                 checks.check_crc(job.member, crc)
@@ -97,16 +97,17 @@ class Content:
 
 def _layout(
     job: Entry | MemberPart | Stream,
-) -> tuple[bool, bool, int, int, Sequence[tuple[int, int, bytes]]]:
-    r"""Whether it begins and ends the member, its sizes, and what it has to be."""
+) -> tuple[bool, bool, int, int, Sequence[bytes]]:
+    r"""Whether it begins and ends the member, its sizes, and its digest."""
     member = job.member
     if isinstance(job, MemberPart):
-        length, size = job.part.length, job.part.uncompressed_size
-        records = ((length, size, job.part.digest),)
-        return job.number == 0, job.is_last, length, size, records
+        part = job.part
+        sizes = part.length, part.uncompressed_size
+        return job.number == 0, job.is_last, *sizes, (part.digest,)
     # One part, or none if it is empty
     parts = () if member.index is None else member.index.parts
-    return True, True, member.compressed_size, member.size, parts
+    digests = [digest for _, _, digest in parts]
+    return True, True, member.compressed_size, member.size, digests
 
 
 def _after_header(

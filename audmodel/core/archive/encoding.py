@@ -88,8 +88,7 @@ def tail(members: Iterable[format.Member], offset: int) -> bytes:
     count = 0
     for member in members:
         if member.index is not None:
-            for part in member.index.parts:
-                table += format.PART.pack(*part)
+            table += member.index.parts.records
         records += _central_record(member)
         count += 1
     table += format.TABLE_END.pack(format.TABLE_MAGIC, len(table) // format.PART.size)

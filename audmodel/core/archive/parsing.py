@@ -3,7 +3,6 @@ r"""The bytes of an archive to members, no input or output."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-import itertools
 import stat
 import struct
 
@@ -286,16 +285,16 @@ def _give_parts(indexed: list[tuple[format.Member, int, int]], table: bytes) -> 
         format.TABLE_MAGIC, min(count, format.MASK32)
     ):
         raise ArchiveError("its table of parts does not fit its directory")
-    parts = format.PART.iter_unpack(table[: count * format.PART.size])
+    start = 0
     for member, header_length, count in indexed:
-        own = tuple(itertools.islice(parts, count))
-        _check_parts(member, own)
-        member.index = format.Index(header_length, own)
+        stop = start + count * format.PART.size
+        parts = format.Parts(table[start:stop])
+        _check_parts(member, parts)
+        member.index = format.Index(header_length, parts)
+        start = stop
 
 
-def _check_parts(
-    member: format.Member, parts: tuple[tuple[int, int, bytes], ...]
-) -> None:
+def _check_parts(member: format.Member, parts: format.Parts) -> None:
     size = sum(uncompressed_size for _, uncompressed_size, _ in parts)
     compressed_size = sum(length for length, _, _ in parts)
     if (size, compressed_size) != (member.size, member.compressed_size) or not all(

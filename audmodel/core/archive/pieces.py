@@ -39,7 +39,7 @@ class Piece(NamedTuple):
     is_certain: bool = False
 
 
-def part_key(method: int, part: tuple[int, int, bytes], *, last: bool) -> bytes:
+def part_key(method: int, part: format.PartRecord, *, last: bool) -> bytes:
     r"""Key of a part of a file.
 
     Args:

@@ -20,6 +20,7 @@ import itertools
 import json
 import posixpath
 import struct
+from typing import Any
 from typing import TypeAlias
 
 from audmodel.core.archive import end
@@ -102,10 +103,15 @@ def _safetensors(file: Window) -> Iterator[Range]:
     if length > _MAX_HEADER:
         raise ValueError("the header is too long")
     start = 8 + length
-    for name, tensor in json.loads(file.read(8, length)).items():
-        if name != "__metadata__":
-            first, last = tensor["data_offsets"]
-            yield start + first, start + last
+    places: list[Any] = []
+
+    def keep(pairs: list[tuple[str, Any]]) -> None:
+        places.extend(value for key, value in pairs if key == "data_offsets")
+
+    # The whole of it takes many times the memory of what is of interest
+    json.loads(file.read(8, length), object_pairs_hook=keep)
+    for first, last in places:
+        yield start + first, start + last
 
 
 def _zip(file: Window) -> Iterator[Range]:

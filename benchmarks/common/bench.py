@@ -41,12 +41,14 @@ class Sample:
         seconds: how long it took
         peak: largest amount of memory, in bytes
         value: what was returned
+        transferred: how many bytes it took, if that is not what passed the link
 
     """
 
     seconds: float
     peak: int = 0
     value: str = ""
+    transferred: int | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,7 @@ class Bench:
         backend: backend of the store
         repository: name, host and backend of a repository of the user
         rate: bytes per second of a connection, 0 for no limit
+        total: bytes per second of all connections, 0 for no limit
 
     """
 
@@ -182,6 +185,7 @@ class Bench:
         backend: str = "s3",
         repository: tuple[str, str, str] | None = None,
         rate: float = 0,
+        total: float = 0,
     ) -> None:
         self._stack = contextlib.ExitStack()
         self.folder = Path(
@@ -191,7 +195,7 @@ class Bench:
         )
         self.store = Store(self.folder, backend, repository)
         self.released = released_python()
-        self.link = self._limited(rate) if rate else None
+        self.link = self._limited(rate, total) if rate or total else None
         self._warm = 0
 
     def __enter__(self) -> Bench:
@@ -204,10 +208,10 @@ class Bench:
         """Leave a context together with this one."""
         return self._stack.enter_context(context)
 
-    def _limited(self, rate: float) -> Link:
+    def _limited(self, rate: float, total: float) -> Link:
         if self.store.host is None:
             raise SystemExit("A link needs the server that the benchmark starts.")
-        link: Link = self.enter(Link(self.store.host, rate))
+        link: Link = self.enter(Link(self.store.host, rate, total=total))
         return link
 
     @contextlib.contextmanager
@@ -257,10 +261,17 @@ class Bench:
         path.unlink()
 
     def publish(
-        self, version: str, name: str, root: Path, link: Link | None, workers: int = 0
+        self,
+        version: str,
+        name: str,
+        root: Path,
+        link: Link | None,
+        workers: int = 0,
+        **options: Any,
     ) -> Sample:
         """Publish a model, with a version number that is new."""
-        options: dict[str, Any] = {"num_workers": workers} if workers else {}
+        if workers:
+            options["num_workers"] = workers
         number = f"1.0.{secrets.randbelow(10**9)}"
         with self.client(version, name, link) as client:
             self.prepare(link, client)
@@ -269,11 +280,16 @@ class Bench:
             return client.call(*call, subgroup="benchmark", **options)
 
     def publish_alone(
-        self, version: str, root: Path, link: Link | None, workers: int = 0
+        self,
+        version: str,
+        root: Path,
+        link: Link | None,
+        workers: int = 0,
+        **options: Any,
     ) -> Sample:
         """Publish a model to a repository of its own."""
         with self.store.bucket() as name:
-            return self.publish(version, name, root, link, workers)
+            return self.publish(version, name, root, link, workers, **options)
 
     def load(
         self,
@@ -331,9 +347,11 @@ class Bench:
             contender.run(None)
             return
         with Link(self.store.host) as link:
-            contender.run(link)
-            result.requests = link.requests
-            result.transferred = link.sent + link.received
+            sample = contender.run(link)
+            result.transferred = sample.transferred
+            if sample.transferred is None:
+                result.requests = link.requests
+                result.transferred = link.sent + link.received
 
 
 def _plain(value: object) -> object:

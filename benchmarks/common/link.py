@@ -22,14 +22,19 @@ class Link:
             0 for no limit
         latency: seconds that a round trip takes,
             that for opening a connection included
+        total: bytes per second of all connections in each direction,
+            0 for no limit
 
     """
 
-    def __init__(self, upstream: str, rate: float = 0, latency: float = 0) -> None:
+    def __init__(
+        self, upstream: str, rate: float = 0, latency: float = 0, total: float = 0
+    ) -> None:
         host, _, port = upstream.rpartition(":")
         self._upstream = (host, int(port))
         self._rate = rate
         self._latency = latency
+        self._there, self._back = _Pace(total), _Pace(total)
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
@@ -77,7 +82,8 @@ class Link:
         self, source: socket.socket, target: socket.socket, requests: _Requests | None
     ) -> None:
         buffer = memoryview(bytearray(_CHUNK))
-        due = 0.0
+        pace = _Pace(self._rate)
+        together = self._back if requests is None else self._there
         with contextlib.suppress(OSError):
             while length := source.recv_into(buffer):
                 data = buffer[:length]
@@ -90,14 +96,36 @@ class Link:
                         self.sent += length
                 if number:
                     time.sleep(self._latency)
-                if self._rate:
-                    now = time.monotonic()
-                    due = max(due, now - _CREDIT) + length / self._rate
-                    time.sleep(max(0, due - now))
+                pause = max(pace.delay(length), together.delay(length))
+                if pause:
+                    time.sleep(pause)
                 target.sendall(data)
         for end in (source, target):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RD if end is source else socket.SHUT_WR)
+
+
+class _Pace:
+    """Tells how long bytes have to wait.
+
+    Args:
+        rate: bytes per second, 0 for no limit
+
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._due = 0.0
+        self._lock = threading.Lock()
+
+    def delay(self, length: int) -> float:
+        """Seconds until the next bytes may have passed."""
+        if not self._rate:
+            return 0
+        with self._lock:
+            now = time.monotonic()
+            self._due = max(self._due, now - _CREDIT) + length / self._rate
+            return max(0, self._due - now)
 
 
 class _Requests:

@@ -11,6 +11,7 @@ import json
 import os
 from pathlib import Path
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -45,6 +46,19 @@ url, target = sys.argv[1:]
 start = time.perf_counter()
 snapshot_download("benchmark/model", endpoint=url, local_dir=target)
 print(time.perf_counter() - start)
+"""
+
+
+_XET = """
+import sys, time
+import hf_xet
+endpoint, *paths = sys.argv[1:]
+for path in paths:
+    start = time.perf_counter()
+    commit = hf_xet.XetSession().new_upload_commit(endpoint=endpoint)
+    commit.start_upload_file(path)
+    metrics = commit.wait_to_finish().dedup_metrics
+    print(metrics.total_bytes_uploaded, time.perf_counter() - start)
 """
 
 
@@ -103,6 +117,92 @@ def snapshot(bench: Bench, bucket: str, root: Path, link: Link | None) -> Sample
             link,
             lambda _, target: [sys.executable, "-c", _SNAPSHOT, url, str(target)],
         )
+
+
+def rsync(bench: Bench, first: Path, root: Path, link: Link, _: Link | None) -> Sample:
+    """Bring a folder with a first version up to date with rsync.
+
+    Args:
+        bench: what the benchmark works with
+        first: folder with the first version
+        root: folder with the other version, which the daemon has
+        link: link to the daemon
+
+    """
+    source = f"rsync://{link.host}/models/{root.relative_to(bench.folder)}/"
+    with bench.temporary() as folder:
+        target = folder / "target"
+        shutil.copytree(first, target)
+        bench.prepare(link)
+        start = time.perf_counter()
+        path = program("rsync") or "rsync"
+        # Files of one size and time may differ
+        options = ["--archive", "--ignore-times", "--delete"]
+        subprocess.run([path, *options, source, f"{target}/"], check=True)
+        seconds = time.perf_counter() - start
+        models.check_same(root, target)
+    return Sample(seconds, transferred=link.sent + link.received)
+
+
+@contextlib.contextmanager
+def rsync_daemon(folder: Path) -> Iterator[str]:
+    """Host and port of a server of rsync that has a folder."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config = folder / "rsync.conf"
+    config.write_text(
+        f"use chroot = no\nuid = {os.getuid()}\ngid = {os.getgid()}\n"
+        f"[models]\npath = {folder}\nread only = yes\n"
+    )
+    options = ["--daemon", "--no-detach", f"--config={config}", f"--port={port}"]
+    command = [program("rsync") or "rsync", *options, "--address=127.0.0.1"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
+        try:
+            _wait_for(port)
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def _wait_for(port: int) -> None:
+    """Wait until a server accepts connections."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+def xet(bench: Bench, first: Path, root: Path, _: Link | None) -> Sample:
+    """Store two versions with hf-xet in a folder, and tell what the second one takes.
+
+    The bytes are those that it would send.
+
+    """
+    seconds = 0.0
+    transferred = 0
+    with bench.temporary() as folder:
+        environment = {**os.environ, "HOME": str(folder), "HF_HOME": str(folder)}
+        for path in sorted(path for path in root.rglob("*") if path.is_file()):
+            place = f"local://{folder / 'store'}"
+            older = first / path.relative_to(root)
+            bench.warm_up()
+            done = subprocess.run(
+                [sys.executable, "-c", _XET, place, older, path],
+                env=environment,
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            count, elapsed = done.stdout.split()[-2:]
+            transferred += int(count)
+            seconds += float(elapsed)
+    return Sample(seconds, transferred=transferred)
 
 
 def _run(

@@ -84,9 +84,10 @@ def add_store(made: argparse.ArgumentParser) -> None:
     )
 
 
-def limit(rate: float) -> str:
+def limit(rate: float, total: float = 0) -> str:
     """What a link is like."""
-    return f", {rate:g} MB/s per connection" if rate else ""
+    text = f", {rate:g} MB/s per connection" if rate else ""
+    return text + (f", {total:g} MB/s in all" if total else "")
 
 
 def machine() -> str:

@@ -30,7 +30,10 @@ from tests.conftest import ROOT
 
 # Scripts ---------------------------------------------------------------------
 
-SCRIPTS = ["load", "publish", "small_files", "round_trips", "memory", "movers", "scale"]
+SCRIPTS = [
+    *("load", "publish", "small_files", "round_trips", "memory", "movers", "scale"),
+    *("delta", "bf16"),
+]
 COLUMNS = {
     "num_iter",
     "elapsed(avg)",
@@ -132,6 +135,39 @@ def test_movers(released_python: Path, tmp_path: Path) -> None:
         *("s5cmd", "boto3", "huggingface_hub"),
     }
     assert all(int(row["bytes"]) > 1_500_000 for row in rows)
+
+
+def test_delta(released_python: Path, tmp_path: Path) -> None:
+    rows = run("delta", released_python, tmp_path)
+    size = {
+        (row["operation"], row["edit"], row["by"].partition(" ")[0], row["known"]): int(
+            row["bytes"]
+        )
+        for row in rows
+    }
+    for operation, other in (("load", "rsync"), ("publish", "hf-xet,")):
+        all_of_it = size[operation, "header grows", "audmodel", "nothing"]
+        changed = size[operation, "header grows", "audmodel", "first version"]
+        assert changed < 0.1 * all_of_it
+        if other != "rsync" or shutil.which("rsync"):
+            assert size[operation, "header grows", other, "first version"] > 0
+
+
+def test_delta_of_a_file(released_python: Path, tmp_path: Path) -> None:
+    options = ("--formats", "file", "--size", "40", "--operations", "load")
+    rows = run(
+        "delta", released_python, tmp_path, *options, "--edits", "1 % at the end"
+    )
+    share = {(row["by"], row["known"]): row["share"] for row in rows}
+    assert float(share["audmodel 2.0.0", "first version"].rstrip("%")) < 20
+
+
+def test_bf16(released_python: Path, tmp_path: Path) -> None:
+    rows = run("bf16", released_python, tmp_path)
+    size = {
+        row["weights"]: int(row["bytes"]) for row in rows if row["operation"] == "load"
+    }
+    assert 0.7 * size["stored"] < size["deflated"] < 0.9 * size["stored"]
 
 
 def test_scale(released_python: Path, tmp_path: Path) -> None:
@@ -293,6 +329,23 @@ def test_link_limits_each_connection(echo: str) -> None:
         for connection in connections:
             connection.close()
     # There and back, side by side with the others
+    assert 0.75 <= seconds < 2.4
+
+
+def test_link_limits_all_connections_together(echo: str) -> None:
+    body = bytes(500_000)
+    with Link(echo, total=2_500_000) as link:
+        connections = [http.client.HTTPConnection(link.host) for _ in range(4)]
+        start = time.monotonic()
+        threads = [threading.Thread(target=ask, args=(c, body)) for c in connections]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        seconds = time.monotonic() - start
+        for connection in connections:
+            connection.close()
+    # What comes back may begin before everything is there
     assert 0.75 <= seconds < 2.4
 
 

@@ -784,7 +784,7 @@ def damage(folder: Path, name: str, kind: str) -> None:
         path.unlink()
         path.mkdir()
     elif kind == "link":
-        elsewhere = folder.parents[1] / "elsewhere"
+        elsewhere = folder.parents[1] / f"elsewhere-{path.stat().st_ino}"
         path.replace(elsewhere)
         path.symlink_to(elsewhere)
     elif kind == "mode":

@@ -70,6 +70,21 @@ class Loss:
         return None
 
 
+def test_a_proxy_that_once_finds_nothing(place: Remote) -> None:
+    looks = 0
+
+    def hide(request: Request, forward: Forward) -> Answer | None:
+        nonlocal looks
+        if request.method != "HEAD":
+            return forward()
+        looks += 1
+        return faults.status(404)(request, forward)
+
+    # The archive is looked for before the upload, and again after the header
+    assert attempt(place, OPERATIONS["publish"], hide) is None
+    assert looks >= 2
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", WRITES)
 def test_every_answer_is_lost_once_and_twice(

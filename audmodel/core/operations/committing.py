@@ -110,12 +110,12 @@ class StoredArchive(abc.ABC):
         r"""Whether the archive is there, and not that of another process."""
         try:
             found = self._backend.stat_object(self.path)
+            # Some storages change the etag of an object that stays the same,
+            # and a response without a body may be that of a proxy
+            is_ours = found is not None and found.etag == self.etag
+            return is_ours or self.is_identical()
         except HiddenError:
             return False  # it could be looked at
-        if found is None or found.etag == self.etag:
-            return found is not None
-        # Some storages change the etag of an object that stays the same
-        return self.is_identical()
 
     def is_identical(self) -> bool:
         r"""Whether what is stored has the size and the digest of the archive."""

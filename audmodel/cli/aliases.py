@@ -19,8 +19,9 @@ def _set_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _set(args: argparse.Namespace) -> Result:
-    audmodel.set_alias(args.alias, args.uid, cache_root=args.cache_root)
-    uid = audmodel.resolve_alias(args.alias, cache_root=args.cache_root)
+    where = {"repository": args.lookup, "cache_root": args.cache_root}
+    audmodel.set_alias(args.alias, args.uid, **where)
+    uid = audmodel.resolve_alias(args.alias, **where)
     return Result({"alias": args.alias, "uid": uid}, uid)
 
 
@@ -47,10 +48,12 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _list(args: argparse.Namespace) -> Result:
     if args.uid is None:
-        targets = audmodel.all_aliases(num_workers=None)
+        targets = audmodel.all_aliases(repository=args.lookup, num_workers=None)
         data = [{"alias": name, "uid": uid} for name, uid in targets.items()]
         return Result(data, output.table(("alias", "uid"), list(targets.items())))
-    names = audmodel.aliases(args.uid, cache_root=args.cache_root)
+    names = audmodel.aliases(
+        args.uid, repository=args.lookup, cache_root=args.cache_root
+    )
     return Result(names, "\n".join(names))
 
 
@@ -69,7 +72,7 @@ def _resolve_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _resolve(args: argparse.Namespace) -> Result:
-    uid = audmodel.resolve_alias(args.alias)
+    uid = audmodel.resolve_alias(args.alias, repository=args.lookup)
     return Result({"alias": args.alias, "uid": uid}, uid)
 
 
@@ -92,9 +95,8 @@ def _remove_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _remove(args: argparse.Namespace) -> Result:
-    repository = arguments.given_repository(args)
     data = [
-        {"alias": name, "uid": audmodel.delete_alias(name, repository=repository)}
+        {"alias": name, "uid": audmodel.delete_alias(name, repository=args.repository)}
         for name in args.alias
     ]
     rows = [(item["alias"], item["uid"]) for item in data]

@@ -3,15 +3,10 @@ r"""Arguments that several commands have, and how they are read."""
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from collections.abc import Mapping
-from contextlib import contextmanager
 import datetime
 import re
 from typing import Any
-
-import audmodel
-from audmodel.errors import InvalidInputError
 
 
 _DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -56,24 +51,13 @@ def repository(
         "--repository",
         dest=dest,
         metavar="REPOSITORY",
-        help=f"{purpose}: name of a configured one, or BACKEND:HOST:NAME, "
+        help=f"{purpose}: label or name of a configured one, or BACKEND:HOST:NAME, "
         "e.g. s3:localhost:9000:models or file-system:/data:models",
     )
 
 
-def given_repository(args: argparse.Namespace) -> audmodel.Repository | None:
-    r"""Repository that the user gave with ``--repository``.
-
-    Raises:
-        InvalidInputError: if it is neither a configured one
-            nor backend, host and name
-
-    """
-    return None if args.repository is None else find_repository(args.repository)
-
-
 def lookup(parser: argparse.ArgumentParser) -> None:
-    r"""Where models are looked up, see :func:`only`."""
+    r"""Where models are looked up."""
     repository(parser, "the only repository to search", "lookup")
 
 
@@ -104,64 +88,6 @@ def timeout(parser: argparse.ArgumentParser) -> None:
 def dry_run(parser: argparse.ArgumentParser, help: str) -> None:  # noqa: A002
     r"""Whether to report only what would be done."""
     parser.add_argument("--dry-run", action="store_true", help=help)
-
-
-@contextmanager
-def only(name: str | None) -> Iterator[None]:
-    r"""Use only one repository.
-
-    Args:
-        name: repository that the user gave,
-            ``None`` to use all of them
-
-    """
-    if name is None:
-        yield
-        return
-    repository = find_repository(name)
-    configured = audmodel.config.REPOSITORIES
-    audmodel.config.REPOSITORIES = [repository]
-    try:
-        yield
-    finally:
-        audmodel.config.REPOSITORIES = configured
-
-
-def find_repository(text: str) -> audmodel.Repository:
-    r"""Repository that a user means.
-
-    Args:
-        text: name of a configured repository,
-            or backend, host and name of any
-
-    Raises:
-        InvalidInputError: if it is neither,
-            or several repositories have the name
-
-    """
-    if text.count(":") >= 2:
-        backend, _, rest = text.partition(":")
-        host, _, name = rest.rpartition(":")
-        if not (backend and host and name):
-            raise InvalidInputError(
-                f"{text!r} is not a repository. "
-                "Write BACKEND:HOST:NAME, e.g. 'file-system:/data:models'."
-            )
-        return audmodel.Repository(name, host, backend)
-    configured = audmodel.config.REPOSITORIES
-    found = [each for each in dict.fromkeys(configured) if each.name == text]
-    if not found:
-        names = ", ".join(each.name for each in configured) or "none"
-        raise InvalidInputError(
-            f"{text!r} is not a configured repository, configured are: {names}. "
-            "Write BACKEND:HOST:NAME for any other repository."
-        )
-    if len(found) > 1:
-        raise InvalidInputError(
-            f"{len(found)} configured repositories have the name {text!r}. "
-            "Write BACKEND:HOST:NAME to say which one."
-        )
-    return found[0]
 
 
 def as_pairs(values: Mapping[str, Any]) -> str:

@@ -34,7 +34,9 @@ def _remove_arguments(parser: argparse.ArgumentParser) -> None:
 def _remove(args: argparse.Namespace) -> Result:
     removed = []
     for uid in args.uid:
-        removed += audmodel.remove_cached(uid, cache_root=args.cache_root)
+        removed += audmodel.remove_cached(
+            uid, repository=args.lookup, cache_root=args.cache_root
+        )
     return _result(removed)
 
 

@@ -10,7 +10,10 @@ from audmodel.cli import output
 from audmodel.cli.command import Command
 from audmodel.cli.command import Result
 from audmodel.core.repository.config import CONFIG_FILE
+from audmodel.core.repository.config import REPOSITORIES_VARIABLE
 from audmodel.core.repository.config import check_backend
+from audmodel.core.repository.config import environment_repositories
+from audmodel.core.repository.config import redacted
 from audmodel.core.repository.config import user_settings
 
 
@@ -36,8 +39,10 @@ def _config(_: argparse.Namespace) -> Result:
             else origin("cache_root")
         ),
     }
+    found_in = "environment" if environment_repositories() else origin("repositories")
     repositories = [
         {
+            "label": repository.label,
             "name": repository.name,
             "host": _without_user(repository),
             "backend": repository.backend,
@@ -45,14 +50,14 @@ def _config(_: argparse.Namespace) -> Result:
         for repository in audmodel.config.REPOSITORIES
     ]
     variables = {
-        name: "set" if name.startswith(_SECRET_PREFIXES) else value
+        name: "set" if name.startswith(_SECRET_PREFIXES) else _shown(name, value)
         for name, value in sorted(os.environ.items())
         if name.startswith(("AUDMODEL_", *_SECRET_PREFIXES)) and value
     }
     data = {
         "file": path if os.path.exists(path) else None,
         "cache_root": cache_root,
-        "repositories": {"value": repositories, "from": origin("repositories")},
+        "repositories": {"value": repositories, "from": found_in},
         "environment": variables,
     }
     rows = [
@@ -60,17 +65,25 @@ def _config(_: argparse.Namespace) -> Result:
         ("cache_root", *cache_root.values()),
         *(
             (
-                "repository",
+                f"repository {repository['label'] or ''}".rstrip(),
                 ":".join(
-                    (repository["backend"], repository["host"], repository["name"])
+                    (
+                        str(repository["backend"]),
+                        str(repository["host"]),
+                        str(repository["name"]),
+                    )
                 ),
-                origin("repositories"),
+                found_in,
             )
             for repository in repositories
         ),
         *((name, value, "environment") for name, value in variables.items()),
     ]
     return Result(data, output.table(("setting", "value", "from"), rows))
+
+
+def _shown(name: str, value: str) -> str:
+    return redacted(value) if name == REPOSITORIES_VARIABLE else value
 
 
 def _without_user(repository: audmodel.Repository) -> str:

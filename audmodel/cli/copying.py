@@ -22,7 +22,7 @@ def _places(parser: argparse.ArgumentParser) -> None:
             dest=dest,
             metavar="REPOSITORY",
             required=True,
-            help=f"{what}: name of a configured one, or BACKEND:HOST:NAME",
+            help=f"{what}: label or name of a configured one, or BACKEND:HOST:NAME",
         )
     parser.add_argument(
         "--aliases",
@@ -42,8 +42,8 @@ def _copy(args: argparse.Namespace) -> Result:
     return _result(
         audmodel.copy(
             args.uid,
-            arguments.find_repository(args.source),
-            arguments.find_repository(args.target),
+            args.source,
+            args.target,
             aliases=args.aliases,
             dry_run=args.dry_run,
             num_workers=args.num_workers,
@@ -77,8 +77,8 @@ def _sync_arguments(parser: argparse.ArgumentParser) -> None:
 def _sync(args: argparse.Namespace) -> Result:
     return _result(
         audmodel.sync(
-            arguments.find_repository(args.source),
-            arguments.find_repository(args.target),
+            args.source,
+            args.target,
             **listing.given_conditions(args),
             both=args.both,
             aliases=args.aliases,

@@ -29,7 +29,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _delete(args: argparse.Namespace) -> Result:
     models = audmodel.delete(
         args.uid,
-        repository=arguments.given_repository(args),
+        repository=args.repository,
         aliases=args.aliases,
         dry_run=args.dry_run,
     )

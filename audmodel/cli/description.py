@@ -3,6 +3,7 @@ r"""Describe a model."""
 from __future__ import annotations
 
 import argparse
+from typing import Any
 import warnings
 
 import audmodel
@@ -17,9 +18,10 @@ def _info(args: argparse.Namespace) -> Result:
     from audmodel.core.api.identity import full_id
 
     # All calls see the same model, even if its alias is moved meanwhile
-    uid = full_id(args.uid, args.cache_root)
-    header = audmodel.header(uid, cache_root=args.cache_root)
-    repository = audmodel.repository(uid, cache_root=args.cache_root)
+    uid = full_id(args.uid, args.cache_root, args.lookup)
+    where = {"repository": args.lookup, "cache_root": args.cache_root}
+    header = audmodel.header(uid, **where)
+    repository = audmodel.repository(uid, **where)
     data = {
         "uid": uid,
         "name": header["name"],
@@ -28,10 +30,10 @@ def _info(args: argparse.Namespace) -> Result:
         "parameters": header["parameters"],
         "author": header["author"],
         "date": header["date"],
-        "aliases": audmodel.aliases(uid, cache_root=args.cache_root),
+        "aliases": audmodel.aliases(uid, **where),
         "repository": repository.name,
-        "url": audmodel.url(uid, cache_root=args.cache_root),
-        "readme": _readme(uid, args.cache_root),
+        "url": audmodel.url(uid, **where),
+        "readme": _readme(uid, where),
     }
     shown = {
         **data,
@@ -43,12 +45,12 @@ def _info(args: argparse.Namespace) -> Result:
     return Result(data, f"{text}\n\n{card}" if card else text)
 
 
-def _readme(uid: str, cache_root: str | None) -> str:
+def _readme(uid: str, where: dict[str, Any]) -> str:
     r"""Model card, empty if there is none."""
     from audmodel.core.api.access import quick_readme
 
     try:
-        return quick_readme(uid, cache_root=cache_root)
+        return quick_readme(uid, **where)
     except (AudmodelError, OSError) as error:
         # The rest is known, also of a model without archive
         warnings.warn(f"Its README.md cannot be shown. {error}", stacklevel=2)
@@ -67,7 +69,7 @@ INFO = Command(
 
 
 def _files(args: argparse.Namespace) -> Result:
-    files = audmodel.files(args.uid, cache_root=args.cache_root)
+    files = audmodel.files(args.uid, repository=args.lookup, cache_root=args.cache_root)
     rows = [
         (output.size(file.size), output.size(file.compressed_size), file.path)
         for file in files
@@ -93,7 +95,7 @@ def _versions_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _versions(args: argparse.Namespace) -> Result:
-    versions = audmodel.versions(args.uid)
+    versions = audmodel.versions(args.uid, repository=args.lookup)
     return Result(versions, "\n".join(versions))
 
 

@@ -52,6 +52,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _list(args: argparse.Namespace) -> Result:
     models = audmodel.models(
         **given_conditions(args),
+        repository=args.lookup,
         cache_root=args.cache_root,
         num_workers=args.num_workers,
         verbose=args.verbose,

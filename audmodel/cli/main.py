@@ -15,7 +15,6 @@ import traceback
 from typing import NoReturn
 import warnings
 
-from audmodel.cli import arguments
 from audmodel.cli import command as commands
 from audmodel.cli import output
 from audmodel.cli import parser
@@ -98,11 +97,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     if sys.stdout is None:
         raise OSError("The result cannot be written: stdout is closed.")
-    with arguments.only(args.lookup):
-        try:
-            result: commands.Result = args.command.run(args)
-        except (ModelNotFoundError, AliasNotFoundError) as error:
-            raise type(error)(f"{error}{_suggestion(args)}") from error
+    try:
+        result: commands.Result = args.command.run(args)
+    except (ModelNotFoundError, AliasNotFoundError) as error:
+        raise type(error)(f"{error}{_suggestion(args)}") from error
     text = _text(result, as_json=args.json)
     try:
         output.write(f"{text}\n" if text else "")
@@ -121,7 +119,8 @@ def _suggestion(args: argparse.Namespace) -> str:
 
     given = getattr(args, "uid", None) or getattr(args, "alias", None) or []
     texts = [given] if isinstance(given, str) else given
-    return next(filter(None, map(similar_model, texts)), "")
+    found = (similar_model(text, args.lookup) for text in texts)
+    return next(filter(None, found), "")
 
 
 def _text(result: commands.Result, *, as_json: bool) -> str:

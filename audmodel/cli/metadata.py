@@ -14,7 +14,9 @@ from audmodel.cli.command import Result
 
 
 def _show(args: argparse.Namespace) -> Result:
-    return _result(audmodel.meta(args.uid, cache_root=args.cache_root))
+    return _result(
+        audmodel.meta(args.uid, repository=args.lookup, cache_root=args.cache_root)
+    )
 
 
 SHOW = Command(
@@ -51,6 +53,7 @@ def _update(args: argparse.Namespace) -> Result:
             args.uid,
             values.read_values(args.meta),
             replace=args.replace,
+            repository=args.lookup,
             cache_root=args.cache_root,
         )
     )

@@ -103,7 +103,6 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _publish(args: argparse.Namespace) -> Result:
-    repository = arguments.given_repository(args)
     model = (
         args.root,
         args.name,
@@ -117,7 +116,7 @@ def _publish(args: argparse.Namespace) -> Result:
         "date": args.date,
         "meta": values.read_values(args.meta),
         "subgroup": args.subgroup,
-        "repository": repository,
+        "repository": args.repository,
         "base": None if args.base == "none" else args.base,
         "exist_ok": args.exist_ok,
         "exclude": args.exclude,
@@ -197,6 +196,7 @@ def _load(args: argparse.Namespace) -> Result:
                 audmodel.plan_load(
                     uid,
                     files=args.files,
+                    repository=args.lookup,
                     cache_root=args.cache_root,
                     num_workers=args.num_workers,
                 )
@@ -206,9 +206,10 @@ def _load(args: argparse.Namespace) -> Result:
     uids = args.uid
     if args.json:
         # Report the ID that is loaded, even if an alias is moved meanwhile
-        uids = [full_id(uid, args.cache_root) for uid in args.uid]
+        uids = [full_id(uid, args.cache_root, args.lookup) for uid in args.uid]
     options = {
         "files": args.files,
+        "repository": args.lookup,
         "cache_root": args.cache_root,
         "timeout": args.timeout,
         "num_workers": args.num_workers,

@@ -20,13 +20,14 @@ def _argument(parser: argparse.ArgumentParser) -> None:
         "repository",
         metavar="REPOSITORY",
         nargs="?",
-        help="name of a configured one, the first by default, or BACKEND:HOST:NAME",
+        help="label or name of a configured one, the first by default, "
+        "or BACKEND:HOST:NAME",
     )
 
 
-def _repository(args: argparse.Namespace) -> audmodel.Repository:
+def _repository(args: argparse.Namespace) -> audmodel.Repository | str:
     if args.repository is not None:
-        return arguments.find_repository(args.repository)
+        return str(args.repository)
     if not audmodel.config.REPOSITORIES:
         raise ConfigurationError("No repository is configured.")
     return audmodel.config.REPOSITORIES[0]

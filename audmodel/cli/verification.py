@@ -108,6 +108,7 @@ def _verify_one(
         uid,
         repair=args.repair,
         remote=remote,
+        repository=args.lookup,
         cache_root=args.cache_root,
         timeout=args.timeout,
         num_workers=args.num_workers,

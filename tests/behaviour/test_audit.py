@@ -359,6 +359,6 @@ def test_what_else_is_there_is_left_alone(
 def test_arguments(repository: audmodel.Repository) -> None:
     audit: Any = audmodel.audit_repository
     with pytest.raises(TypeError, match="repository"):
-        audit("models")
+        audit(5)
     with pytest.raises(ValueError, match="num_workers"):
         audit(repository, num_workers=0)

@@ -115,7 +115,7 @@ def test_nothing_if_one_of_several_cannot_be_copied(
     with pytest.raises(errors.InvalidInputError, match="to itself"):
         audmodel.copy(uid, source, source_2)
     with pytest.raises(TypeError, match="'repository' has to be"):
-        audmodel.copy(uid, source, "models")  # type: ignore[arg-type]
+        audmodel.copy(uid, source, 5)  # type: ignore[arg-type]
     missing = audmodel.Repository("none", source.host, "file-system")
     with pytest.raises(errors.RepositoryError, match="does not exist"):
         audmodel.copy(uid, source, missing)

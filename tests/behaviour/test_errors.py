@@ -138,7 +138,7 @@ class TestPublish:
             ("compression", "1"),
             ("compression", None),
             ("compression", 1.0),
-            ("repository", "models"),
+            ("repository", 5),
         ):
             with pytest.raises(TypeError):
                 publish(model_folder, **{argument: value})

@@ -195,7 +195,7 @@ def test_wrong_types(repository: audmodel.Repository) -> None:
         with pytest.raises(TypeError, match=argument):
             audmodel.models(**{argument: value})
     with pytest.raises(TypeError, match="Repository"):
-        audmodel.models(repository="models")  # type: ignore[arg-type]
+        audmodel.models(repository=5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="num_workers"):
         audmodel.models(num_workers=0)
 

@@ -666,11 +666,13 @@ def test_config_defaults(call: Call, home: Path) -> None:
         "repositories": {
             "value": [
                 {
+                    "label": None,
                     "name": "models",
                     "host": "~/.local/share/audmodel",
                     "backend": "file-system",
                 },
                 {
+                    "label": None,
                     "name": "audmodel-public",
                     "host": "s3.dualstack.eu-north-1.amazonaws.com",
                     "backend": "s3",
@@ -693,6 +695,15 @@ def test_config_says_where_from(call: Call, home: Path) -> None:
     os.environ["AUDMODEL_CACHE_ROOT"] = "/from-environment"
     data = call("config", "--json").data
     assert data["cache_root"] == {"value": "/from-environment", "from": "environment"}
+    os.environ["AUDMODEL_REPOSITORIES"] = "s3:https://user:geheim@host:a"
+    configure(home, "")
+    data = call("config", "--json").data["repositories"]
+    assert data == {
+        "value": [
+            {"label": None, "name": "a", "host": "https://***@host", "backend": "s3"}
+        ],
+        "from": "environment",
+    }
 
 
 def test_config_keeps_secrets(call: Call, home: Path) -> None:
@@ -707,6 +718,7 @@ def test_config_keeps_secrets(call: Call, home: Path) -> None:
     os.environ["MINIO_SECRET_KEY"] = "geheim"
     os.environ["ARTIFACTORY_API_KEY_SERVER"] = "geheim"
     os.environ["AWS_SESSION_TOKEN"] = "geheim"
+    os.environ["AUDMODEL_REPOSITORIES"] = "a, s3:http://user:geheim@other:c, b"
     for args in ((), ("--json",), ("--debug",)):
         answer = call("config", *args)
         assert answer.code == 0
@@ -720,6 +732,31 @@ def test_config_shows_folders_as_they_are(call: Call, home: Path) -> None:
     configure(home, f"repositories: [{{name: a, host: {host}, backend: file-system}}]")
     assert call("config", "--json").data["repositories"]["value"][0]["host"] == host
     assert f"file-system:{host}:a" in call("config").out
+
+
+def test_labels(call: Call, home: Path, uid: str, place: audmodel.Repository) -> None:
+    configure(
+        home,
+        f"""
+        repositories:
+        - {{label: empty, name: nothing, host: {home}, backend: file-system}}
+        - {{label: team, name: models, host: {place.host}, backend: file-system}}
+        """,
+    )
+    (home / "nothing").mkdir()
+    assert "repository team" in call("config").out
+    words = ("versions", "info", "files", "alias list", "meta show", "load")
+    for word in words:
+        answer = call(*word.split(), uid, "--repository", "team")
+        assert (answer.code, answer.err) == (0, "")
+    for word in words[1:]:
+        answer = call(*word.split(), uid, "--repository", "empty")
+        assert (answer.code, answer.out) == (1, ""), word
+    assert call("ls", "--repository", "empty").out == ""
+    assert uid in call("ls", "--repository", "team").out
+    answer = call("info", "smal", "--repository", "team")
+    assert "Did you mean 'small'?" in answer.err
+    assert "Did you mean" not in call("info", "smal", "--repository", "empty").err
 
 
 @pytest.mark.parametrize(

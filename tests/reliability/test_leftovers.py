@@ -391,7 +391,7 @@ def test_wrong_arguments(
     with pytest.raises(error, match="days"):
         audmodel.leftovers(repository, days=days)
     with pytest.raises(TypeError, match="repository"):
-        audmodel.leftovers("models")  # type: ignore[arg-type]
+        audmodel.leftovers(5)  # type: ignore[arg-type]
 
 
 # Races with the living -------------------------------------------------------

@@ -142,7 +142,7 @@ def test_configuration_that_says_something_else(home: Path, value: object) -> No
 
 def test_what_is_no_repository() -> None:
     with pytest.raises(TypeError, match="has to be an"):
-        audmodel.check_repository("models")  # type: ignore[arg-type]
+        audmodel.check_repository(5)  # type: ignore[arg-type]
 
 
 def test_no_such_repository(tmp_path: Path) -> None:

@@ -133,6 +133,15 @@ def test_no_repositories(config_file: Path, model_folder: Path) -> None:
             "repositories: [{name: a, host: b, backend: c, port: 1}]",
             r"'repositories\[0\].port'",
         ),
+        ("repositories: [{name: a, host: b, backend: c, label: 1}]", r"\[0\].label'"),
+        (
+            "repositories: [{name: a, host: b, backend: c, label: 'a:b'}]",
+            r"\[0\].label' .* letters",
+        ),
+        (
+            "repositories:\n- &a {name: a, host: b, backend: c, label: x}\n- *a",
+            r"\[1\].label' is 'x' as in an entry above",
+        ),
         (
             "repositories: [{name: a, host: b, backend: c}, {name: d}]",
             r"'repositories\[1\].host'",
@@ -210,3 +219,95 @@ def test_other_repositories_are_not_made(tmp_path: Path, model_folder: Path) -> 
     with pytest.raises(audmodel.errors.RepositoryNotFoundError, match="typo"):
         publish(model_folder, repository=other)
     assert not (tmp_path / "typo").exists()
+
+
+# Labels and the environment ----------------------------------------------------
+
+
+LABELED = """
+repositories:
+- {label: near, name: models, host: /data/near, backend: file-system}
+- {label: far, name: models, host: s3.example.org, backend: s3}
+- {name: others, host: /data, backend: file-system}
+"""
+NEAR = audmodel.Repository("models", "/data/near", "file-system")
+FAR = audmodel.Repository("models", "s3.example.org", "s3")
+OTHERS = audmodel.Repository("others", "/data", "file-system")
+
+
+def test_labels_tell_repositories_of_one_name_apart(
+    config_file: Path, tmp_path: Path, model_folder: Path
+) -> None:
+    lines = []
+    for number, label in enumerate(("near", "far")):
+        (tmp_path / label / "models").mkdir(parents=True)
+        where = f"host: {tmp_path / label}, backend: file-system"
+        lines.append(f"- {{label: {label}, name: models, {where}}}\n")
+        config_file.write_text(f"repositories:\n{lines[-1]}")
+        vars(audmodel.config)["_repositories"] = None
+        uid = publish(model_folder, version=f"{number}.0.0", repository=label)
+    vars(audmodel.config)["_repositories"] = None
+    again = lines[0].replace("near", "again", 1)
+    config_file.write_text(f"repositories:\n{''.join(lines)}{again}")
+    places = (("near", "0.0.0"), ("far", "1.0.0"), ("again", "0.0.0"))
+    for label, version in places:
+        assert audmodel.versions(uid, repository=label) == [version]
+    with pytest.raises(
+        audmodel.errors.InvalidInputError, match=r"2 configured .* labels"
+    ):
+        audmodel.exists(uid, repository="models")
+    with pytest.raises(
+        audmodel.errors.InvalidInputError, match="configured are: near, far, again"
+    ):
+        audmodel.exists(uid, repository="nowhere")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("s3:s3.example.org:models", [FAR]),
+        ("far", [FAR]),
+        ("others, near", [OTHERS, NEAR]),
+        ("\n  far\n  file-system:/data:others\n", [FAR, OTHERS]),
+        (
+            "s3:http://localhost:9000:a,",
+            [audmodel.Repository("a", "http://localhost:9000", "s3")],
+        ),
+        ("file-system:$HOME/b:c", [audmodel.Repository("c", "~/b", "file-system")]),
+        (" , \n", [NEAR, FAR, OTHERS]),
+        ("", [NEAR, FAR, OTHERS]),
+    ],
+)
+def test_repositories_of_the_environment(
+    config_file: Path, value: str, expected: list[audmodel.Repository]
+) -> None:
+    config_file.write_text(LABELED)
+    os.environ["AUDMODEL_REPOSITORIES"] = value
+    assert expected == audmodel.config.REPOSITORIES
+
+
+def test_the_program_overrules_the_environment() -> None:
+    os.environ["AUDMODEL_REPOSITORIES"] = "file-system:/data:others"
+    audmodel.config.REPOSITORIES = [FAR]
+    assert [FAR] == audmodel.config.REPOSITORIES
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("nowhere", "'nowhere' is not a configured repository"),
+        ("s3::models", "BACKEND:HOST:NAME"),
+        ("file-system:$NOWHERE/a:b", "NOWHERE"),
+        ("s3:https://me:secret@host:", "BACKEND:HOST:NAME"),
+        ("models", "2 configured repositories"),
+    ],
+)
+def test_mistakes_in_the_environment(
+    config_file: Path, value: str, reason: str
+) -> None:
+    config_file.write_text(LABELED)
+    os.environ["AUDMODEL_REPOSITORIES"] = value
+    with pytest.raises(audmodel.errors.ConfigurationError, match=reason) as info:
+        _ = audmodel.config.REPOSITORIES
+    assert str(info.value).startswith("AUDMODEL_REPOSITORIES: ")
+    assert "secret" not in str(info.value)

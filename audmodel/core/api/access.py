@@ -9,11 +9,13 @@ import contextlib
 import dataclasses
 import os
 
-from audmodel.core.api.arguments import cache_entry
 from audmodel.core.api.arguments import load_options
+from audmodel.core.api.arguments import wanted_model
 from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.operations.find import confirm
 from audmodel.core.operations.find import find
 from audmodel.core.process.workers import check_positive
+from audmodel.core.repository.repository import Repository
 from audmodel.core.repository.repository import anchored
 
 
@@ -28,6 +30,7 @@ def open(
     uid: str,
     file: str,
     *,
+    repository: Repository | str | None = None,
     cache_root: str | None = None,
     timeout: float | None = 14400,
     num_workers: int | None = 1,
@@ -64,6 +67,9 @@ def open(
             Without version it is the latest version
         file: path of the file in the model,
             with ``'/'`` between folders
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
         timeout: seconds to wait for another process
@@ -79,7 +85,7 @@ def open(
         and ``RepositoryError`` if it cannot be fetched
 
     Raises:
-        TypeError: if ``uid`` or ``file`` is not a string
+        TypeError: if an argument is of the wrong type
         ValueError: if ``num_workers`` is not a positive integer
         ArchiveError: if the archive is damaged or not the published one
         CacheError: if a file has to be loaded,
@@ -88,6 +94,7 @@ def open(
         FileNotInModelError: if the model has no such file
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if no configured repository has the name
         LockTimeoutError: if another process loads the file
             for longer than ``timeout``
         ModelNotFoundError: if the model does not exist
@@ -106,17 +113,19 @@ def open(
     options = load_options(num_workers=num_workers, timeout=timeout)
     if not isinstance(file, str):
         raise TypeError(f"'file' has to be a string, not {type(file).__name__}.")
-    entry = cache_entry(uid, cache_root)
+    wanted = wanted_model(uid, cache_root, repository)
+    entry = wanted.entry
 
     from audmodel.core.operations import opening
 
     opening.check_path(file, entry.model)
-    return opening.open_file(entry, file, options)
+    return opening.open_file(wanted, file, options)
 
 
 def readme(
     uid: str,
     *,
+    repository: Repository | str | None = None,
     cache_root: str | None = None,
     timeout: float | None = 14400,
 ) -> str:
@@ -127,6 +136,9 @@ def readme(
     Args:
         uid: model ID or alias.
             Without version it is the latest version
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
         timeout: seconds to wait for another process
@@ -139,13 +151,14 @@ def readme(
         empty if the model has no ``README.md``
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if an argument is of the wrong type
         ArchiveError: if the archive is damaged or not the published one
         CacheError: if the file has to be loaded,
             and the cache cannot be written to
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if no configured repository has the name
         LockTimeoutError: if another process loads the file
             for longer than ``timeout``
         ModelNotFoundError: if the model does not exist
@@ -157,18 +170,24 @@ def readme(
 
     """
     options = load_options(num_workers=1, timeout=timeout)
-    entry = cache_entry(uid, cache_root)
+    wanted = wanted_model(uid, cache_root, repository)
 
     from audmodel.core.operations import opening
 
-    return opening.readme(entry, options)
+    return opening.readme(wanted, options)
 
 
-def quick_readme(uid: str, *, cache_root: str | None = None) -> str:
+def quick_readme(
+    uid: str,
+    *,
+    repository: Repository | str | None = None,
+    cache_root: str | None = None,
+) -> str:
     r"""What :func:`readme` returns, unless the whole archive would be fetched for it.
 
     Args:
         uid: model ID or alias
+        repository: the only repository to search, if any
         cache_root: cache folder
 
     Returns:
@@ -176,11 +195,11 @@ def quick_readme(uid: str, *, cache_root: str | None = None) -> str:
 
     """
     options = load_options(num_workers=1)
-    entry = cache_entry(uid, cache_root)
+    wanted = wanted_model(uid, cache_root, repository)
 
     from audmodel.core.operations import opening
 
-    return opening.readme(entry, options, needs_ranges=True)
+    return opening.readme(wanted, options, needs_ranges=True)
 
 
 def stream(
@@ -188,6 +207,7 @@ def stream(
     *,
     files: str | Iterable[str] | None = None,
     ahead: int = 64,
+    repository: Repository | str | None = None,
     cache_root: str | None = None,
     timeout: float | None = 14400,
     num_workers: int | None = 1,
@@ -224,6 +244,9 @@ def stream(
             all files if it is ``None``
         ahead: largest number of files that are begun
             before they are asked for
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
         timeout: seconds to wait for another process
@@ -240,11 +263,12 @@ def stream(
         when a file cannot be loaded, or a pattern matches none
 
     Raises:
-        TypeError: if ``uid`` or a pattern is not a string
+        TypeError: if an argument is of the wrong type
         ValueError: if ``num_workers`` or ``ahead`` is not a positive integer
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 
@@ -259,7 +283,14 @@ def stream(
     """
     options = load_options(files=files, num_workers=num_workers, timeout=timeout)
     options = dataclasses.replace(options, ahead=check_positive("ahead", ahead))
-    entry = cache_entry(uid, cache_root)
+    wanted = wanted_model(uid, cache_root, repository)
+    if repository is not None:
+        # The current folder may be another one when the first file is asked for
+        wanted = dataclasses.replace(
+            wanted, repositories=tuple(map(anchored, wanted.repositories or ()))
+        )
+    entry = wanted.entry
+    confirm(wanted)
 
     from audmodel.core.operations.local import Local
 
@@ -269,8 +300,8 @@ def stream(
     paths = Local(entry).paths(options.files)
     if paths is not None:
         cached = (path for path in paths)
-        return _existing(entry, cached, lambda: fetch(find(entry)))
-    found = find(entry)
+        return _existing(entry, cached, lambda: fetch(find(wanted)))
+    found = find(wanted)
     # The current folder may be another one when the first file is asked for
     found = dataclasses.replace(found, repository=anchored(found.repository))
     return _existing(entry, fetch(found), lambda: fetch(found))

@@ -6,7 +6,8 @@ import contextlib
 import warnings
 
 from audmodel.core import uid as ids
-from audmodel.core.api.arguments import cache_entry
+from audmodel.core.api.arguments import chosen
+from audmodel.core.api.arguments import wanted_model
 from audmodel.core.errors import AliasNotFoundError
 from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.operations.find import alias_target
@@ -16,13 +17,13 @@ from audmodel.core.operations.find import searched
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository.config import cache_folder
 from audmodel.core.repository.repository import Repository
-from audmodel.core.repository.repository import check_type
 from audmodel.core.uid import Alias
 
 
 def aliases(
     uid: str,
     *,
+    repository: Repository | str | None = None,
     cache_root: str | None = None,
     verbose: bool = False,
 ) -> list[str]:
@@ -30,6 +31,9 @@ def aliases(
 
     Args:
         uid: model ID or alias
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
         verbose: accepted for compatibility, nothing is shown
@@ -38,10 +42,11 @@ def aliases(
         names of aliases in alphabetical order
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if an argument is of the wrong type
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if a stored record is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 
@@ -52,22 +57,26 @@ def aliases(
     """
     from audmodel.core.repository.lookup import open_registry
 
-    found = find(cache_entry(uid, cache_root), any_archive=True)
+    wanted = wanted_model(uid, cache_root, repository)
+    found = find(wanted, any_archive=True)
     with open_registry(found.repository) as registry:
         names = registry.listed_aliases(found.model)
-    return sorted(name for name in names if alias_target(name) == found.model)
+    return sorted(
+        name for name in names if alias_target(name, wanted.repositories) == found.model
+    )
 
 
 def all_aliases(
-    *, repository: Repository | None = None, num_workers: int | None = 1
+    *, repository: Repository | str | None = None, num_workers: int | None = 1
 ) -> dict[str, str]:
     r"""All aliases, and the models that they point to.
 
     Aliases that point to missing models are included.
 
     Args:
-        repository: repository to list,
-            all that are configured if it is ``None``
+        repository: the only repository to list,
+            or its label or name in the configuration.
+            All that are configured are listed if it is ``None``
         num_workers: number of records that are read at the same time,
             ``None`` chooses a number for the machine
 
@@ -77,9 +86,10 @@ def all_aliases(
         it is that of the first of them
 
     Raises:
-        TypeError: if ``repository`` is not a repository
+        TypeError: if ``repository`` is neither a repository nor a name
         ValueError: if ``num_workers`` is not a positive integer
         ConfigurationError: if the configuration cannot be used
+        InvalidInputError: if no configured repository has the name
         RepositoryError: if a repository cannot be used
 
     Examples:
@@ -96,7 +106,7 @@ def all_aliases(
         lambda registry: catalogue.read_aliases(
             registry, problems, num_workers=workers
         ),
-        None if repository is None else [check_type(repository)],
+        chosen(repository),
     )
     for problem in problems:
         warnings.warn(f"{problem} It is left out.", stacklevel=2)
@@ -110,6 +120,7 @@ def all_aliases(
 def resolve_alias(
     alias: str,
     *,
+    repository: Repository | str | None = None,
     cache_root: str | None = None,
     verbose: bool = False,
 ) -> str:
@@ -117,6 +128,9 @@ def resolve_alias(
 
     Args:
         alias: name of the alias
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``.
             It keeps the model ID of the alias,
@@ -127,10 +141,11 @@ def resolve_alias(
         model ID
 
     Raises:
-        TypeError: if ``alias`` is not a string
+        TypeError: if an argument is of the wrong type
         AliasNotFoundError: if there is no such alias
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the alias does not name a model ID
+        InvalidInputError: if no configured repository has the name
         RepositoryError: if a repository cannot be used
 
     Examples:
@@ -139,11 +154,13 @@ def resolve_alias(
 
     """
     _check_text(alias)
+    repositories = chosen(repository)
     if ids.is_alias(alias):
         with contextlib.suppress(ModelNotFoundError):
-            return str(resolve(Alias(alias), cache_folder(cache_root)))
+            return str(resolve(Alias(alias), cache_folder(cache_root), repositories))
     raise AliasNotFoundError(
-        f"An alias with name {alias[:150]!r} does not exist in {searched()}."
+        f"An alias with name {alias[:150]!r} "
+        f"does not exist in {searched(repositories)}."
     )
 
 
@@ -151,12 +168,14 @@ def set_alias(
     alias: str,
     uid: str,
     *,
+    repository: Repository | str | None = None,
     cache_root: str | None = None,
     verbose: bool = False,
 ) -> None:
     r"""Let an alias point to a model.
 
     An alias that points to another model is moved.
+    It is set in the repository that holds the model.
 
     Args:
         alias: name of the alias:
@@ -164,18 +183,22 @@ def set_alias(
             that do not look like a model ID
         uid: model ID or other alias.
             Without version it is the latest version
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
         verbose: accepted for compatibility, nothing is shown
 
     Raises:
-        TypeError: if an argument is not a string
+        TypeError: if an argument is of the wrong type
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if a stored record is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         InvalidInputError: if ``alias`` is not a valid name,
             or a repository that comes before the one of the model
-            holds an alias of this name
+            holds an alias of this name and ``repository`` is not given,
+            or no configured repository has the name
         ModelNotFoundError: if the model does not exist,
             or is deleted meanwhile
         PublishConflictError: if another process deletes the model
@@ -192,13 +215,15 @@ def set_alias(
     from audmodel.core.repository.lookup import open_registry
 
     ids.check_alias(alias)
-    found = find(cache_entry(uid, cache_root), any_archive=True)
-    check_alias_found(alias, found.repository)
+    wanted = wanted_model(uid, cache_root, repository)
+    found = find(wanted, any_archive=True)
+    if wanted.repositories is None:
+        check_alias_found(alias, found.repository)
     with open_registry(found.repository) as registry:
         pointing.set_alias(registry, alias, found.model)
 
 
-def delete_alias(alias: str, *, repository: Repository | None = None) -> str:
+def delete_alias(alias: str, *, repository: Repository | str | None = None) -> str:
     r"""Delete an alias.
 
     The model that it points to stays.
@@ -207,6 +232,7 @@ def delete_alias(alias: str, *, repository: Repository | None = None) -> str:
     Args:
         alias: name of the alias
         repository: repository that holds the alias,
+            or its label or name in the configuration,
             the first configured one that does if it is ``None``
 
     Returns:
@@ -217,6 +243,7 @@ def delete_alias(alias: str, *, repository: Repository | None = None) -> str:
         TypeError: if an argument is of the wrong type
         AliasNotFoundError: if there is no such alias
         ConfigurationError: if the configuration cannot be used
+        InvalidInputError: if no configured repository has the name
         RepositoryError: if a repository cannot be used
 
     Examples:
@@ -229,14 +256,13 @@ def delete_alias(alias: str, *, repository: Repository | None = None) -> str:
     from audmodel.core.operations import deleting
 
     _check_text(alias)
-    if repository is not None:
-        check_type(repository)
+    repositories = chosen(repository)
     if not ids.is_alias(alias):
         raise AliasNotFoundError(
             f"An alias with name {alias[:150]!r} does not exist, "
             "since this is not an allowed name."
         )
-    return deleting.delete_alias(alias, repository)
+    return deleting.delete_alias(alias, repositories)
 
 
 def _check_text(alias: object) -> None:

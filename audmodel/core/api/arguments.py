@@ -10,11 +10,14 @@ from typing import Literal
 from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.errors import InvalidInputError
+from audmodel.core.operations.find import Wanted
 from audmodel.core.operations.find import resolve
 from audmodel.core.operations.options import LoadOptions
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.process.workers import check_timeout
 from audmodel.core.repository.config import cache_folder
+from audmodel.core.repository.config import config
+from audmodel.core.repository.repository import Repository
 from audmodel.core.selection import check_patterns
 
 
@@ -23,47 +26,93 @@ if TYPE_CHECKING:
     from audmodel.core.operations.catalogue import Filter
 
 
-def cache_entry(uid: str, cache_root: str | None) -> CacheEntry:
-    r"""Place in the cache for the model of an ID.
+def one_repository(repository: Repository | str) -> Repository:
+    r"""Repository that a user names.
+
+    Args:
+        repository: a repository, or a text that stands for one
+
+    Returns:
+        repository
+
+    Raises:
+        TypeError: if it is neither
+        ConfigurationError: if the configuration cannot be used
+        InvalidInputError: if no configured repository has the name
+
+    """
+    from audmodel.core.repository import notation
+
+    known = config.REPOSITORIES if isinstance(repository, str) else ()
+    return notation.find(repository, known)
+
+
+def chosen(repository: Repository | str | None) -> tuple[Repository, ...] | None:
+    r"""Repositories to search.
+
+    Args:
+        repository: the only one that the user wants to be searched, if any
+
+    Returns:
+        repositories, ``None`` for all that are configured,
+        see :func:`one_repository` for errors
+
+    """
+    return None if repository is None else (one_repository(repository),)
+
+
+def wanted_model(
+    uid: str, cache_root: str | None, repository: Repository | str | None
+) -> Wanted:
+    r"""Model that a user asks for.
 
     Args:
         uid: model ID or alias.
             Without version it is the latest version
         cache_root: cache folder, the default one if it is ``None``
+        repository: the only repository to search, if any
 
     Returns:
-        place, which holds the root of the cache and the model ID
+        its place in the cache, and where to look for it
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if an argument is of the wrong type
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if an alias does not name a model ID
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 
     """
+    repositories = chosen(repository)
     root = cache_folder(cache_root)
-    return CacheEntry(root, resolve(ids.parse(uid), root))
+    model = resolve(ids.parse(uid), root, repositories)
+    return Wanted(CacheEntry(root, model), repositories)
 
 
-def cache_entries(uids: Sequence[str], cache_root: str | None) -> list[CacheEntry]:
-    r"""Places in the cache for the models of several IDs.
+def wanted_models(
+    uids: Sequence[str], cache_root: str | None, repository: Repository | str | None
+) -> list[Wanted]:
+    r"""Models that a user asks for.
 
     Args:
         uids: model IDs or aliases, each of which is looked up once
         cache_root: cache folder, the default one if it is ``None``
+        repository: the only repository to search, if any
 
     Returns:
-        places in the same order, see :func:`cache_entry` for errors
+        models in the same order, see :func:`wanted_model` for errors
 
     """
+    repositories = chosen(repository)
     root = cache_folder(cache_root)
     parsed = [ids.parse(uid) for uid in uids]
-    entries = {
-        uid: CacheEntry(root, resolve(uid, root)) for uid in dict.fromkeys(parsed)
+    found = {
+        uid: Wanted(CacheEntry(root, resolve(uid, root, repositories)), repositories)
+        for uid in dict.fromkeys(parsed)
     }
-    return [entries[uid] for uid in parsed]
+    return [found[uid] for uid in parsed]
 
 
 def base_model(

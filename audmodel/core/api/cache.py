@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime
 
 from audmodel.core import uid as ids
+from audmodel.core.api.arguments import chosen
 from audmodel.core.cache.results import CachedModel
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.errors import NotCachedError
 from audmodel.core.operations.find import resolve
 from audmodel.core.repository.config import cache_folder
+from audmodel.core.repository.repository import Repository
 from audmodel.core.uid import ShortId
 
 
@@ -42,7 +44,12 @@ def cached(*, cache_root: str | None = None) -> list[CachedModel]:
     return [found.model for found in eviction.find(cache_folder(cache_root))]
 
 
-def remove_cached(uid: str, *, cache_root: str | None = None) -> list[CachedModel]:
+def remove_cached(
+    uid: str,
+    *,
+    repository: Repository | str | None = None,
+    cache_root: str | None = None,
+) -> list[CachedModel]:
     r"""Remove a model from the cache.
 
     Processes that have opened a file of the model can still read it.
@@ -50,6 +57,10 @@ def remove_cached(uid: str, *, cache_root: str | None = None) -> list[CachedMode
     Args:
         uid: model ID, or alias.
             Without version all versions are removed
+        repository: the only repository in which an alias is looked up,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``.
+            Models of any repository are removed
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
 
@@ -57,11 +68,12 @@ def remove_cached(uid: str, *, cache_root: str | None = None) -> list[CachedMode
         models that were removed
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if an argument is of the wrong type
         CacheBusyError: if a process is loading the model
         CacheError: if the cache cannot be changed
         ConfigurationError: if the configuration cannot be used
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if no configured repository has the name
         ModelNotFoundError: if an alias does not exist
         NotCachedError: if the model is not in the cache
         RepositoryError: if an alias cannot be resolved
@@ -76,9 +88,13 @@ def remove_cached(uid: str, *, cache_root: str | None = None) -> list[CachedMode
     """
     from audmodel.core.cache import eviction
 
-    parsed = ids.parse(uid)
+    parsed, repositories = ids.parse(uid), chosen(repository)
     cache_root = cache_folder(cache_root)
-    wanted = parsed if isinstance(parsed, ShortId) else resolve(parsed, cache_root)
+    wanted = (
+        parsed
+        if isinstance(parsed, ShortId)
+        else resolve(parsed, cache_root, repositories)
+    )
     items = [
         found
         for found in eviction.find(cache_root)

@@ -9,12 +9,12 @@ from typing import Any
 
 from audmodel.core import uid as ids
 from audmodel.core.api.arguments import model_filter
+from audmodel.core.api.arguments import one_repository
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.operations.results import CopiedModel
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository.config import cache_folder
 from audmodel.core.repository.repository import Repository
-from audmodel.core.repository.repository import check_type
 
 
 TYPE_CHECKING = False
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 def copy(
     uid: str | list[str] | tuple[str, ...],
-    source: Repository,
-    target: Repository,
+    source: Repository | str,
+    target: Repository | str,
     *,
     aliases: bool = False,
     dry_run: bool = False,
@@ -47,8 +47,9 @@ def copy(
         uid: model ID or alias of the source, or several.
             Without version it is the latest version.
             If the source lacks one of the models, none is copied
-        source: repository that has the models
-        target: repository that gets them, which has to exist
+        source: repository that has the models,
+            or its label or name in the configuration
+        target: repository that gets them, which has to exist, given in the same way
         aliases: whether to set the aliases of the models in the target as well.
             An alias that points to another model there is moved
         dry_run: whether to return what would be copied, and copy nothing
@@ -65,10 +66,12 @@ def copy(
         AliasNotFoundError: if the source does not have an alias
         ArchiveError: if an archive is missing, damaged,
             or not the one that was published
-        ConfigurationError: if a backend is not known
+        ConfigurationError: if a backend is not known,
+            or the configuration cannot be used
         InvalidDocumentError: if a header is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
-        InvalidInputError: if both repositories are the same
+        InvalidInputError: if both repositories are the same,
+            or no configured repository has the name
         ModelExistsError: if the target has another model of the same ID
         ModelNotFoundError: if the source does not have a model
         PublishConflictError: if another process publishes or deletes a model
@@ -90,7 +93,8 @@ def copy(
 
     uids = uid if isinstance(uid, list | tuple) else [uid]
     wanted = [ids.parse(each) for each in uids]
-    with _route(source, target, num_workers, moves_aliases=True) as route:
+    start, end = one_repository(source), one_repository(target)
+    with _route(start, end, num_workers, moves_aliases=True) as route:
         models = [copy_plans.resolve(route, each) for each in wanted]
         names = copy_plans.lacking_aliases(route, models) if aliases else {}
         plans = copy_plans.plan(route, models, names)
@@ -102,8 +106,8 @@ def copy(
 
 
 def sync(
-    source: Repository,
-    target: Repository,
+    source: Repository | str,
+    target: Repository | str,
     *,
     name: str | None = None,
     subgroup: str | None = None,
@@ -127,8 +131,10 @@ def sync(
     and :func:`audmodel.models` for the arguments that select some of them.
 
     Args:
-        source: repository that has models
-        target: repository that gets those that it lacks, which has to exist
+        source: repository that has models,
+            or its label or name in the configuration
+        target: repository that gets those that it lacks, which has to exist,
+            given in the same way
         name: name of the models, or pattern
         subgroup: subgroup of the models, or pattern
         params: parameters of the models, and their values
@@ -154,10 +160,12 @@ def sync(
         ValueError: if ``num_workers`` is not a positive integer
         ArchiveError: if an archive is missing, damaged,
             or not the one that was published
-        ConfigurationError: if a backend is not known
+        ConfigurationError: if a backend is not known,
+            or the configuration cannot be used
         InvalidDataError: if ``params`` hold something that cannot be stored
         InvalidDocumentError: if a header is not valid
-        InvalidInputError: if both repositories are the same
+        InvalidInputError: if both repositories are the same,
+            or no configured repository has the name
         ModelExistsError: if the target has another model of the same ID
         PublishConflictError: if another process publishes or deletes a model
         RepositoryError: if a repository cannot be used
@@ -179,8 +187,8 @@ def sync(
     )
     root = cache_folder(cache_root)
     done: list[CopiedModel] = []
-    ways = [(source, target), (target, source)] if both else [(source, target)]
-    for start, end in ways:
+    ways = [(one_repository(source), one_repository(target))]
+    for start, end in [*ways, ways[0][::-1]] if both else ways:
         with (
             _route(start, end, num_workers, moves_aliases=not both) as route,
             progress_bar(f"Copy to {end.name}", verbose=verbose) as start_progress,
@@ -207,7 +215,7 @@ def _route(
     from audmodel.core.operations.copy_plans import open_route
 
     workers = check_num_workers(num_workers)
-    if check_type(source) == check_type(target):
+    if source == target:
         raise InvalidInputError(
             f"{source} cannot be copied to itself. Give two repositories."
         )

@@ -3,17 +3,17 @@ r"""Delete models."""
 from __future__ import annotations
 
 from audmodel.core import uid as ids
+from audmodel.core.api.arguments import chosen
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.operations.results import DeletedModel
 from audmodel.core.repository.repository import Repository
-from audmodel.core.repository.repository import check_type
 from audmodel.core.uid import ModelId
 
 
 def delete(
     uid: str | list[str] | tuple[str, ...],
     *,
-    repository: Repository | None = None,
+    repository: Repository | str | None = None,
     aliases: bool = False,
     dry_run: bool = False,
 ) -> list[DeletedModel]:
@@ -34,6 +34,7 @@ def delete(
         uid: model ID with version, or several.
             If one of the models cannot be deleted, none is
         repository: repository that holds the models,
+            or its label or name in the configuration,
             the first configured one that holds the model if it is ``None``
         aliases: whether to delete the aliases that point to a model as well.
             Otherwise a model that aliases point to is not deleted
@@ -46,7 +47,8 @@ def delete(
         TypeError: if an argument is of the wrong type
         ConfigurationError: if the configuration cannot be used
         InvalidIdError: if ``uid`` cannot be a model ID
-        InvalidInputError: if ``uid`` is an alias, or lacks the version
+        InvalidInputError: if ``uid`` is an alias, or lacks the version,
+            or no configured repository has the name
         ModelInUseError: if aliases point to a model, and ``aliases`` is not given
         ModelNotFoundError: if a model does not exist
         PublishConflictError: if another process publishes or deletes a model
@@ -66,9 +68,7 @@ def delete(
 
     uids = uid if isinstance(uid, list | tuple) else [uid]
     models = [_model(each) for each in uids]
-    if repository is not None:
-        check_type(repository)
-    return deleting.delete(models, repository, aliases=aliases, dry_run=dry_run)
+    return deleting.delete(models, chosen(repository), aliases=aliases, dry_run=dry_run)
 
 
 def _model(uid: str) -> ModelId:

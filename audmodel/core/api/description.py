@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from audmodel.core.api.arguments import cache_entry
+from audmodel.core.api.arguments import wanted_model
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.operations.find import find
 from audmodel.core.operations.find import find_header
 from audmodel.core.repository.repository import Repository
 
 
-def author(uid: str, *, cache_root: str | None = None) -> str:
+def author(
+    uid: str,
+    *,
+    repository: Repository | str | None = None,
+    cache_root: str | None = None,
+) -> str:
     r"""Author of a model.
 
     Args:
         uid: model ID or alias
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
 
@@ -23,10 +31,11 @@ def author(uid: str, *, cache_root: str | None = None) -> str:
         name of the author
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if an argument is of the wrong type
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 
@@ -35,14 +44,22 @@ def author(uid: str, *, cache_root: str | None = None) -> str:
         'sphinx'
 
     """
-    return find_header(cache_entry(uid, cache_root)).author
+    return find_header(wanted_model(uid, cache_root, repository)).author
 
 
-def date(uid: str, *, cache_root: str | None = None) -> str:
+def date(
+    uid: str,
+    *,
+    repository: Repository | str | None = None,
+    cache_root: str | None = None,
+) -> str:
     r"""Publication date of a model.
 
     Args:
         uid: model ID or alias
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
 
@@ -50,10 +67,11 @@ def date(uid: str, *, cache_root: str | None = None) -> str:
         date as ``'yyyy-mm-dd'``
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if an argument is of the wrong type
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 
@@ -62,12 +80,13 @@ def date(uid: str, *, cache_root: str | None = None) -> str:
         '2026-01-01'
 
     """
-    return str(find_header(cache_entry(uid, cache_root)).date)
+    return str(find_header(wanted_model(uid, cache_root, repository)).date)
 
 
 def header(
     uid: str,
     *,
+    repository: Repository | str | None = None,
     cache_root: str | None = None,
     verbose: bool = False,
 ) -> dict[str, Any]:
@@ -78,6 +97,9 @@ def header(
 
     Args:
         uid: model ID or alias
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
         verbose: accepted for compatibility, nothing is shown
@@ -86,10 +108,11 @@ def header(
         dictionary with author, date, name, parameters, subgroup, and version
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if an argument is of the wrong type
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 
@@ -98,14 +121,23 @@ def header(
         'onnx'
 
     """
-    return find_header(cache_entry(uid, cache_root)).public()
+    return find_header(wanted_model(uid, cache_root, repository)).public()
 
 
-def name(uid: str, *, cache_root: str | None = None, verbose: bool = False) -> str:
+def name(
+    uid: str,
+    *,
+    repository: Repository | str | None = None,
+    cache_root: str | None = None,
+    verbose: bool = False,
+) -> str:
     r"""Name of a model.
 
     Args:
         uid: model ID or alias
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
         verbose: accepted for compatibility, nothing is shown
@@ -114,10 +146,11 @@ def name(uid: str, *, cache_root: str | None = None, verbose: bool = False) -> s
         name
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if an argument is of the wrong type
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 
@@ -126,16 +159,23 @@ def name(uid: str, *, cache_root: str | None = None, verbose: bool = False) -> s
         'onnx'
 
     """
-    return find_header(cache_entry(uid, cache_root)).name
+    return find_header(wanted_model(uid, cache_root, repository)).name
 
 
 def parameters(
-    uid: str, *, cache_root: str | None = None, verbose: bool = False
+    uid: str,
+    *,
+    repository: Repository | str | None = None,
+    cache_root: str | None = None,
+    verbose: bool = False,
 ) -> dict[str, Any]:
     r"""Parameters of a model.
 
     Args:
         uid: model ID or alias
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
         verbose: accepted for compatibility, nothing is shown
@@ -144,12 +184,13 @@ def parameters(
         parameters
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if an argument is of the wrong type
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid,
             or the parameters are not plain data,
             which does not prevent loading the model
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 
@@ -158,14 +199,22 @@ def parameters(
         16000
 
     """
-    return dict(find_header(cache_entry(uid, cache_root)).parameters)
+    return dict(find_header(wanted_model(uid, cache_root, repository)).parameters)
 
 
-def repository(uid: str, *, cache_root: str | None = None) -> Repository:
+def repository(
+    uid: str,
+    *,
+    repository: Repository | str | None = None,
+    cache_root: str | None = None,
+) -> Repository:
     r"""Repository that holds a model.
 
     Args:
         uid: model ID or alias
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
 
@@ -173,10 +222,11 @@ def repository(uid: str, *, cache_root: str | None = None) -> Repository:
         first configured repository that holds the model
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if an argument is of the wrong type
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 
@@ -185,14 +235,23 @@ def repository(uid: str, *, cache_root: str | None = None) -> Repository:
         'models'
 
     """
-    return find(cache_entry(uid, cache_root), any_archive=True).repository
+    return find(wanted_model(uid, cache_root, repository), any_archive=True).repository
 
 
-def subgroup(uid: str, *, cache_root: str | None = None, verbose: bool = False) -> str:
+def subgroup(
+    uid: str,
+    *,
+    repository: Repository | str | None = None,
+    cache_root: str | None = None,
+    verbose: bool = False,
+) -> str:
     r"""Subgroup of a model.
 
     Args:
         uid: model ID or alias
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
         verbose: accepted for compatibility, nothing is shown
@@ -201,10 +260,11 @@ def subgroup(uid: str, *, cache_root: str | None = None, verbose: bool = False) 
         subgroup, empty if there is none
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if an argument is of the wrong type
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 
@@ -213,13 +273,14 @@ def subgroup(uid: str, *, cache_root: str | None = None, verbose: bool = False) 
         'emotion.cnn'
 
     """
-    return find_header(cache_entry(uid, cache_root)).subgroup
+    return find_header(wanted_model(uid, cache_root, repository)).subgroup
 
 
 def url(
     uid: str,
     *,
     type: str = "model",
+    repository: Repository | str | None = None,
     cache_root: str | None = None,
     verbose: bool = False,
 ) -> str:
@@ -228,6 +289,9 @@ def url(
     Args:
         uid: model ID or alias
         type: ``'model'`` for the archive, ``'header'``, or ``'meta'``
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
         verbose: accepted for compatibility, nothing is shown
@@ -236,11 +300,12 @@ def url(
         URL, or path on the file system
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if an argument is of the wrong type
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
-        InvalidInputError: if ``type`` is not one of the values above
+        InvalidInputError: if ``type`` is not one of the values above,
+            or no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 
@@ -256,7 +321,7 @@ def url(
         raise InvalidInputError(
             f"'type' has to be one of 'model', 'header', 'meta', not {type!r}."
         )
-    found = find(cache_entry(uid, cache_root), any_archive=True)
+    found = find(wanted_model(uid, cache_root, repository), any_archive=True)
     with open_registry(found.repository) as registry:
         if type == "model":
             path = layout.archive_path(found.model, found.header.location)
@@ -265,11 +330,20 @@ def url(
         return registry.backend.object_url(path)
 
 
-def version(uid: str, *, cache_root: str | None = None, verbose: bool = False) -> str:
+def version(
+    uid: str,
+    *,
+    repository: Repository | str | None = None,
+    cache_root: str | None = None,
+    verbose: bool = False,
+) -> str:
     r"""Version of a model.
 
     Args:
         uid: model ID or alias
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
         verbose: accepted for compatibility, nothing is shown
@@ -278,10 +352,11 @@ def version(uid: str, *, cache_root: str | None = None, verbose: bool = False) -
         version
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if an argument is of the wrong type
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 
@@ -290,4 +365,4 @@ def version(uid: str, *, cache_root: str | None = None, verbose: bool = False) -
         '1.0.0'
 
     """
-    return find_header(cache_entry(uid, cache_root)).version
+    return find_header(wanted_model(uid, cache_root, repository)).version

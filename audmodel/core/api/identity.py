@@ -6,29 +6,40 @@ from collections.abc import Mapping
 import dataclasses
 
 from audmodel.core import uid as ids
-from audmodel.core.api.arguments import cache_entry
+from audmodel.core.api.arguments import chosen
+from audmodel.core.api.arguments import wanted_model
 from audmodel.core.errors import InvalidIdError
 from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.operations.find import alias_target
 from audmodel.core.operations.find import find_versions
+from audmodel.core.operations.find import is_kept
 from audmodel.core.operations.find import missing_message
+from audmodel.core.repository.repository import Repository
 from audmodel.core.uid import Alias
 
 
-def exists(uid: str) -> bool:
+def exists(
+    uid: str,
+    *,
+    repository: Repository | str | None = None,
+) -> bool:
     r"""Whether a model exists.
 
     Args:
         uid: model ID or alias
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
 
     Returns:
         ``True`` if a repository holds the model,
         ``False`` if none does, or ``uid`` cannot be a model ID or an alias
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if an argument is of the wrong type
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
+        InvalidInputError: if no configured repository has the name
         RepositoryError: if a repository cannot be used
 
     Examples:
@@ -42,23 +53,30 @@ def exists(uid: str) -> bool:
     from audmodel.core.repository.lookup import first
 
     try:
-        entry = cache_entry(uid, None)
+        wanted = wanted_model(uid, None, repository)
     except (InvalidIdError, ModelNotFoundError):
         return False
     try:
-        return first(lambda registry: registry.header(entry.model)) is not None
+        found = first(
+            lambda registry: registry.header(wanted.model), wanted.repositories
+        )
+        return found is not None
     except OfflineError:
-        if entry.is_complete or entry.header.exists():
+        entry = wanted.entry
+        if (entry.is_complete or entry.header.exists()) and is_kept(wanted):
             return True  # it existed when a repository was asked
         raise
 
 
-def full_id(uid: str, cache_root: str | None) -> str:
+def full_id(
+    uid: str, cache_root: str | None, repository: Repository | str | None
+) -> str:
     r"""Model ID that an ID without version, or an alias, leads to.
 
     Args:
         uid: model ID, with or without version, or alias
         cache_root: cache folder, the default one if it is ``None``
+        repository: the only repository to search, if any
 
     Returns:
         model ID with version
@@ -69,22 +87,30 @@ def full_id(uid: str, cache_root: str | None) -> str:
         RepositoryError: if a repository cannot be used
 
     """
-    return str(cache_entry(uid, cache_root).model)
+    return str(wanted_model(uid, cache_root, repository).model)
 
 
-def latest_version(uid: str) -> str:
+def latest_version(
+    uid: str,
+    *,
+    repository: Repository | str | None = None,
+) -> str:
     r"""Latest version of a model.
 
     Args:
         uid: model ID, with or without version, or alias
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
 
     Returns:
         version
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if an argument is of the wrong type
         ConfigurationError: if the configuration cannot be used
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 
@@ -93,15 +119,15 @@ def latest_version(uid: str) -> str:
         '2.0.0'
 
     """
-    parsed = ids.parse(uid)
+    parsed, repositories = ids.parse(uid), chosen(repository)
     if isinstance(parsed, Alias):
-        model = alias_target(parsed.name)
+        model = alias_target(parsed.name, repositories)
         if model is None:
-            raise ModelNotFoundError(missing_message(parsed))
+            raise ModelNotFoundError(missing_message(parsed, repositories))
         parsed = dataclasses.replace(model, found_by=parsed)
-    found = find_versions(parsed.short)
+    found = find_versions(parsed.short, repositories)
     if not found:
-        raise ModelNotFoundError(missing_message(parsed))
+        raise ModelNotFoundError(missing_message(parsed, repositories))
     return found[-1]
 
 
@@ -172,11 +198,19 @@ def uid(
     return short if version is None else f"{short}-{version}"
 
 
-def versions(uid: str, *, cache_root: str | None = None) -> list[str]:
+def versions(
+    uid: str,
+    *,
+    repository: Repository | str | None = None,
+    cache_root: str | None = None,
+) -> list[str]:
     r"""Versions of a model.
 
     Args:
         uid: model ID, with or without version, or alias
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: accepted for compatibility,
             versions are never taken from the cache
 
@@ -186,9 +220,10 @@ def versions(uid: str, *, cache_root: str | None = None) -> list[str]:
         or ``uid`` cannot be a model ID or an alias
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if an argument is of the wrong type
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if an alias does not name a model ID
+        InvalidInputError: if no configured repository has the name
         RepositoryError: if a repository cannot be used
 
     Examples:
@@ -196,9 +231,12 @@ def versions(uid: str, *, cache_root: str | None = None) -> list[str]:
         ['1.0.0', '2.0.0']
 
     """
+    repositories = chosen(repository)
     try:
-        parsed = ids.parse(uid)
+        model = ids.parse(uid)
     except InvalidIdError:
         return []
-    model = alias_target(parsed.name) if isinstance(parsed, Alias) else parsed
-    return [] if model is None else find_versions(model.short)
+    target = (
+        alias_target(model.name, repositories) if isinstance(model, Alias) else model
+    )
+    return [] if target is None else find_versions(target.short, repositories)

@@ -6,18 +6,23 @@ from collections.abc import Mapping
 import warnings
 
 from audmodel.core import uid as ids
-from audmodel.core.api.arguments import cache_entry
+from audmodel.core.api.arguments import chosen
 from audmodel.core.api.arguments import model_filter
+from audmodel.core.api.arguments import wanted_model
 from audmodel.core.operations.results import Model
 from audmodel.core.operations.results import ModelFile
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository.config import cache_folder
 from audmodel.core.repository.repository import Repository
-from audmodel.core.repository.repository import check_type
 from audmodel.core.uid import ModelId
 
 
-def files(uid: str, *, cache_root: str | None = None) -> list[ModelFile]:
+def files(
+    uid: str,
+    *,
+    repository: Repository | str | None = None,
+    cache_root: str | None = None,
+) -> list[ModelFile]:
     r"""Files of a model.
 
     They are read from the directory of the archive,
@@ -27,6 +32,9 @@ def files(uid: str, *, cache_root: str | None = None) -> list[ModelFile]:
     Args:
         uid: model ID or alias.
             Without version it is the latest version
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
 
@@ -34,13 +42,14 @@ def files(uid: str, *, cache_root: str | None = None) -> list[ModelFile]:
         files, in the order of the archive
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if an argument is of the wrong type
         ArchiveError: if the archive is damaged or not the published one
         CacheError: if a backend can give nothing but whole files,
             and the cache cannot be written to
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 
@@ -55,7 +64,7 @@ def files(uid: str, *, cache_root: str | None = None) -> list[ModelFile]:
     """
     from audmodel.core.operations.archives import find_directory
 
-    directory = find_directory(cache_entry(uid, cache_root))
+    directory = find_directory(wanted_model(uid, cache_root, repository))
     return [
         ModelFile(member.name, member.size, member.compressed_size)
         for member in directory.files()
@@ -69,7 +78,7 @@ def models(
     params: Mapping[str, object] | None = None,
     alias: str | None = None,
     author: str | None = None,
-    repository: Repository | None = None,
+    repository: Repository | str | None = None,
     cache_root: str | None = None,
     num_workers: int | None = None,
     verbose: bool = False,
@@ -98,8 +107,9 @@ def models(
             Of nested dictionaries only the given keys are compared
         alias: alias that points to the model, or pattern
         author: author of the model, or pattern
-        repository: repository to list,
-            all that are configured if it is ``None``
+        repository: the only repository to list,
+            or its label or name in the configuration.
+            All that are configured are listed if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``.
             Headers that are in it are not read again
@@ -117,6 +127,7 @@ def models(
         ValueError: if ``num_workers`` is not a positive integer
         ConfigurationError: if the configuration cannot be used
         InvalidDataError: if ``params`` hold something that cannot be stored
+        InvalidInputError: if no configured repository has the name
         RepositoryError: if a repository cannot be used
 
     Examples:
@@ -136,7 +147,7 @@ def models(
     wanted = model_filter(
         name=name, subgroup=subgroup, params=params, alias=alias, author=author
     )
-    repositories = None if repository is None else [check_type(repository)]
+    repositories = chosen(repository)
     cache_root = cache_folder(cache_root)
     with progress_bar("Read models", verbose=verbose, unit="") as start_progress:
         found = each(

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 import logging
 from typing import Any
 
-from audmodel.core.api.arguments import cache_entry
-from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.api.arguments import wanted_model
+from audmodel.core.operations.find import Wanted
 from audmodel.core.operations.find import find
+from audmodel.core.operations.find import is_kept
+from audmodel.core.repository.repository import Repository
 
 
 logger = logging.getLogger("audmodel")
@@ -17,6 +19,7 @@ logger = logging.getLogger("audmodel")
 def meta(
     uid: str,
     *,
+    repository: Repository | str | None = None,
     cache_root: str | None = None,
     verbose: bool = False,
 ) -> dict[str, Any]:
@@ -24,6 +27,9 @@ def meta(
 
     Args:
         uid: model ID or alias
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
         verbose: accepted for compatibility, nothing is shown
@@ -33,10 +39,11 @@ def meta(
         or, while ``AUDMODEL_OFFLINE`` is set, the last known metadata
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if an argument is of the wrong type
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the stored metadata is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 
@@ -48,11 +55,11 @@ def meta(
     from audmodel.core.backend.errors import OfflineError
     from audmodel.core.repository.lookup import open_registry
 
-    entry = cache_entry(uid, cache_root)
+    wanted = wanted_model(uid, cache_root, repository)
     try:
-        found = find(entry)
+        found = find(wanted)
     except OfflineError:
-        known = _known_meta(entry)
+        known = _known_meta(wanted)
         if known is None:
             raise
         return known
@@ -63,12 +70,13 @@ def meta(
     return data
 
 
-def _known_meta(entry: CacheEntry) -> dict[str, Any] | None:
+def _known_meta(wanted: Wanted) -> dict[str, Any] | None:
     r"""Metadata in the cache."""
     from audmodel.core.yaml import document
 
+    entry = wanted.entry
     content = entry.meta.read(document.MAX_BYTES)
-    if content is None:
+    if content is None or not is_kept(wanted):
         return None
     logger.warning(
         "AUDMODEL_OFFLINE is set. The metadata of '%s' is the last known one.",
@@ -82,6 +90,7 @@ def update_meta(
     meta: Mapping[str, object],
     *,
     replace: bool = False,
+    repository: Repository | str | None = None,
     cache_root: str | None = None,
     verbose: bool = False,
 ) -> dict[str, Any]:
@@ -95,6 +104,9 @@ def update_meta(
         meta: fields that are added or changed,
             nested dictionaries are merged level by level
         replace: whether ``meta`` replaces all fields
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
         verbose: accepted for compatibility, nothing is shown
@@ -103,11 +115,12 @@ def update_meta(
         metadata after the change
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if an argument is of the wrong type
         ConfigurationError: if the configuration cannot be used
         InvalidDataError: if ``meta`` cannot be stored
         InvalidDocumentError: if the stored metadata is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 
@@ -120,7 +133,7 @@ def update_meta(
     from audmodel.core.yaml import document
 
     document.dump(meta, "meta")
-    found = find(cache_entry(uid, cache_root))
+    found = find(wanted_model(uid, cache_root, repository))
     with open_registry(found.repository) as registry:
         data, content = registry.change_meta(found.model, meta, replace=replace)
     found.entry.meta.keep(content)

@@ -11,12 +11,14 @@ from typing import Literal
 from typing import overload
 
 from audmodel.core.api.arguments import base_model
-from audmodel.core.api.arguments import cache_entries
-from audmodel.core.api.arguments import cache_entry
 from audmodel.core.api.arguments import load_options
-from audmodel.core.cache.entry import CacheEntry
+from audmodel.core.api.arguments import one_repository
+from audmodel.core.api.arguments import wanted_model
+from audmodel.core.api.arguments import wanted_models
 from audmodel.core.errors import CacheError
 from audmodel.core.errors import InvalidInputError
+from audmodel.core.operations.find import Wanted
+from audmodel.core.operations.find import confirm
 from audmodel.core.operations.find import find
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository.repository import Repository
@@ -41,6 +43,7 @@ def load(
     to: str | None = None,
     force: bool = False,
     hardlinks: bool = False,
+    repository: Repository | str | None = None,
     cache_root: str | None = None,
     timeout: float | None = 14400,
     num_workers: int | None = 1,
@@ -53,6 +56,7 @@ def load(
     uid: list[str] | tuple[str, ...],
     *,
     files: str | Iterable[str] | None = None,
+    repository: Repository | str | None = None,
     cache_root: str | None = None,
     timeout: float | None = 14400,
     num_workers: int | None = 1,
@@ -67,6 +71,7 @@ def load(
     to: str | None = None,
     force: bool = False,
     hardlinks: bool = False,
+    repository: Repository | str | None = None,
     cache_root: str | None = None,
     timeout: float | None = 14400,
     num_workers: int | None = 1,
@@ -110,6 +115,9 @@ def load(
         hardlinks: whether files in ``to`` are second names of those in the cache,
             which takes no room.
             A change of such a file changes the model in the cache
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
         timeout: seconds to wait for another process
@@ -131,7 +139,7 @@ def load(
         FileExistsError: if other files are in ``to``,
             or something that is never replaced
         OSError: if ``to`` cannot be written to
-        TypeError: if ``uid`` or a pattern is not a string
+        TypeError: if an argument is of the wrong type
         ValueError: if ``num_workers`` is not a positive integer
         ArchiveError: if the archive is damaged or not the published one
         CacheError: if the cache cannot be written to
@@ -140,7 +148,8 @@ def load(
         FileNotInModelError: if a pattern matches no file
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
-        InvalidInputError: if ``to`` is in the cache, or ``uid`` is a list
+        InvalidInputError: if ``to`` is in the cache, or ``uid`` is a list,
+            or no configured repository has the name
         LockTimeoutError: if another process loads the model,
             or puts one into ``to``, for longer than ``timeout``
         ModelNotFoundError: if the model does not exist
@@ -166,28 +175,31 @@ def load(
                 "'to' is the folder of one model, and 'uid' is a list. "
                 "Load each model with a folder of its own."
             )
-        return _load_all(cache_entries(uid, cache_root), options, verbose=verbose)
-    entry = cache_entry(uid, cache_root)
+        models = wanted_models(uid, cache_root, repository)
+        return _load_all(models, options, verbose=verbose)
+    wanted = wanted_model(uid, cache_root, repository)
     if to is not None:
         from audmodel.core.operations.placing import check_target
 
-        target = check_target(to, entry.root, force=force, hardlinks=hardlinks)
-        return _load_to(entry, options, target, verbose=verbose)
+        target = check_target(to, wanted.entry.root, force=force, hardlinks=hardlinks)
+        return _load_to(wanted, options, target, verbose=verbose)
     if force or hardlinks:
         raise InvalidInputError("'force' and 'hardlinks' need a folder as 'to'.")
-    return _load(entry, options, verbose=verbose)
+    return _load(wanted, options, verbose=verbose)
 
 
-def _load(entry: CacheEntry, options: LoadOptions, *, verbose: bool) -> str:
+def _load(wanted: Wanted, options: LoadOptions, *, verbose: bool) -> str:
     r"""Load a model into the cache."""
     from audmodel.core.operations.local import Local
 
+    confirm(wanted)
+    entry = wanted.entry
     path = Local(entry).path(options.files)
     if path is None:
         from audmodel.core.operations import batch
         from audmodel.core.progress import progress_bar
 
-        found = find(entry)
+        found = find(wanted)
         with progress_bar(f"Load {entry.model}", verbose=verbose) as start_progress:
             options = dataclasses.replace(options, start_progress=start_progress)
             path = batch.load(found, options)
@@ -197,14 +209,15 @@ def _load(entry: CacheEntry, options: LoadOptions, *, verbose: bool) -> str:
 
 
 def _load_to(
-    entry: CacheEntry, options: LoadOptions, target: Target, *, verbose: bool
+    wanted: Wanted, options: LoadOptions, target: Target, *, verbose: bool
 ) -> str:
     r"""Load a model, and put it into a folder."""
     from audmodel.core.operations.placing import place
     from audmodel.core.progress import progress_bar
 
+    entry = wanted.entry
     for _ in range(_ATTEMPTS):
-        _load(entry, options, verbose=verbose)
+        _load(wanted, options, verbose=verbose)
         with progress_bar(f"Copy {entry.model}", verbose=verbose) as start_progress:
             copying = dataclasses.replace(options, start_progress=start_progress)
             # It may have been removed from the cache in the meantime
@@ -218,17 +231,17 @@ def _load_to(
 
 
 def _load_all(
-    entries: list[CacheEntry], options: LoadOptions, *, verbose: bool
+    wanted: list[Wanted], options: LoadOptions, *, verbose: bool
 ) -> list[str]:
     r"""Load several models."""
     from audmodel.core.operations import batch
     from audmodel.core.progress import progress_bar
 
-    models = {entry.model: entry for entry in entries}
+    models = {each.model: each for each in wanted}
     with progress_bar(f"Load {len(models)} models", verbose=verbose) as start_progress:
         options = dataclasses.replace(options, start_progress=start_progress)
         paths = batch.load_all(list(models.values()), options)
-    return [paths[entry.model] for entry in entries]
+    return [paths[each.model] for each in wanted]
 
 
 def publish(
@@ -237,7 +250,7 @@ def publish(
     params: Mapping[str, object],
     version: str,
     *,
-    repository: Repository | None = None,
+    repository: Repository | str | None = None,
     alias: str | None = None,
     author: str | None = None,
     compression: int = 1,
@@ -273,6 +286,7 @@ def publish(
             A version with a suffix counts as newer than the one without,
             even with a suffix like ``-rc1``, which gives a warning
         repository: where to publish,
+            or its label or name in the configuration,
             the first one of ``audmodel.config.REPOSITORIES`` if it is ``None``
         alias: alias that points to the model afterwards
         author: name of the author, the user's name if it is ``None``
@@ -371,7 +385,7 @@ def publish(
         name,
         params,
         version,
-        repository=repository,
+        repository=None if repository is None else one_repository(repository),
         alias=alias,
         author=author,
         compression=compression,

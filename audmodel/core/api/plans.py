@@ -8,8 +8,9 @@ import datetime
 from typing import Literal
 
 from audmodel.core.api.arguments import base_model
-from audmodel.core.api.arguments import cache_entry
 from audmodel.core.api.arguments import load_options
+from audmodel.core.api.arguments import one_repository
+from audmodel.core.api.arguments import wanted_model
 from audmodel.core.operations.results import PublishPlan
 from audmodel.core.operations.results import Transfer
 from audmodel.core.repository.repository import Repository
@@ -19,6 +20,7 @@ def plan_load(
     uid: str,
     *,
     files: str | Iterable[str] | None = None,
+    repository: Repository | str | None = None,
     cache_root: str | None = None,
     num_workers: int | None = 1,
 ) -> Transfer:
@@ -37,6 +39,9 @@ def plan_load(
         uid: model ID or alias.
             Without version it is the latest version
         files: pattern or patterns of files, see :func:`audmodel.load`
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
         num_workers: number of parallel workers of the load,
@@ -47,13 +52,14 @@ def plan_load(
         and the bytes and requests that fetch them
 
     Raises:
-        TypeError: if ``uid`` or a pattern is not a string
+        TypeError: if an argument is of the wrong type
         ValueError: if ``num_workers`` is not a positive integer
         ArchiveError: if the archive is damaged or not the published one
         ConfigurationError: if the configuration cannot be used
         FileNotInModelError: if a pattern matches no file
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 
@@ -69,7 +75,7 @@ def plan_load(
     from audmodel.core.operations import planning
 
     options = load_options(files=files, num_workers=num_workers)
-    return planning.load(cache_entry(uid, cache_root), options)
+    return planning.load(wanted_model(uid, cache_root, repository), options)
 
 
 def plan_publish(
@@ -78,7 +84,7 @@ def plan_publish(
     params: Mapping[str, object],
     version: str,
     *,
-    repository: Repository | None = None,
+    repository: Repository | str | None = None,
     alias: str | None = None,
     author: str | None = None,
     compression: int = 1,
@@ -170,7 +176,7 @@ def plan_publish(
         name,
         params,
         version,
-        repository=repository,
+        repository=None if repository is None else one_repository(repository),
         alias=alias,
         author=author,
         compression=compression,

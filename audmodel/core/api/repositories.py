@@ -2,10 +2,10 @@ r"""Check, audit and tidy up repositories."""
 
 from __future__ import annotations
 
+from audmodel.core.api.arguments import one_repository
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository.repository import Repository
-from audmodel.core.repository.repository import check_type
 
 
 TYPE_CHECKING = False
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def audit_repository(
-    repository: Repository,
+    repository: Repository | str,
     *,
     repair: bool = False,
     num_workers: int | None = 1,
@@ -34,7 +34,7 @@ def audit_repository(
     to find orphans, see :func:`audmodel.leftovers`.
 
     Args:
-        repository: the repository
+        repository: the repository, or its label or name in the configuration
         repair: whether to rebuild lists of aliases
             that do not agree with the aliases.
             Nothing else can be repaired from the repository itself:
@@ -49,9 +49,10 @@ def audit_repository(
         findings, sorted by path, and whether they were repaired
 
     Raises:
-        TypeError: if ``repository`` is not a repository
+        TypeError: if ``repository`` is neither a repository nor a name
         ValueError: if ``num_workers`` is not a positive integer
         ConfigurationError: if the configuration cannot be used
+        InvalidInputError: if no configured repository has the name
         RepositoryError: if the repository cannot be read,
             or, with ``repair``, changed
 
@@ -66,7 +67,7 @@ def audit_repository(
 
     num_workers = check_num_workers(num_workers)
     with (
-        open_registry(check_type(repository)) as registry,
+        open_registry(one_repository(repository)) as registry,
         progress_bar("Read records", verbose=verbose, unit="") as start_progress,
     ):
         return audit.find(
@@ -77,7 +78,7 @@ def audit_repository(
         )
 
 
-def check_repository(repository: Repository) -> RepositoryReport:
+def check_repository(repository: Repository | str) -> RepositoryReport:
     r"""Test whether a storage meets the requirements of audmodel.
 
     The check tests the storage:
@@ -97,7 +98,8 @@ def check_repository(repository: Repository) -> RepositoryReport:
     unless the repository is marked as ``unprotected``.
 
     Args:
-        repository: the repository, which has to exist.
+        repository: the repository, which has to exist,
+            or its label or name in the configuration.
             The credentials have to allow writing and deleting
 
     Returns:
@@ -106,8 +108,10 @@ def check_repository(repository: Repository) -> RepositoryReport:
         ``str()`` gives a text
 
     Raises:
-        TypeError: if ``repository`` is not a repository
-        ConfigurationError: if its backend is not known
+        TypeError: if ``repository`` is neither a repository nor a name
+        ConfigurationError: if its backend is not known,
+            or the configuration cannot be used
+        InvalidInputError: if no configured repository has the name
         RepositoryError: if the repository cannot be used
 
     Examples:
@@ -119,15 +123,15 @@ def check_repository(repository: Repository) -> RepositoryReport:
     from audmodel.core.repository import probe
     from audmodel.core.repository.lookup import open_registry
 
-    with open_registry(check_type(repository)) as registry:
+    with open_registry(one_repository(repository)) as registry:
         backend = registry.backend
         return probe.RepositoryReport(
-            repr(repository), probe.probe(backend), backend.no_conditional_writes
+            registry.repository, probe.probe(backend), backend.no_conditional_writes
         )
 
 
 def leftovers(
-    repository: Repository,
+    repository: Repository | str,
     *,
     remove: bool = False,
     days: int = 7,
@@ -160,7 +164,7 @@ def leftovers(
     An object that changed since it was found is kept.
 
     Args:
-        repository: the repository
+        repository: the repository, or its label or name in the configuration
         remove: whether to remove the orphans
         days: report only objects that were stored at least
             this many periods of 24 hours ago, by the clock of the storage.
@@ -175,6 +179,7 @@ def leftovers(
         TypeError: if an argument is of the wrong type
         ValueError: if ``days`` is negative
         ConfigurationError: if the configuration cannot be used
+        InvalidInputError: if no configured repository has the name
         RepositoryError: if the repository cannot be read,
             or, with ``remove``, changed
 
@@ -190,5 +195,5 @@ def leftovers(
         raise TypeError(f"'days' has to be an integer, not {days!r}.")
     if days < 0:
         raise InvalidInputError(f"'days' must not be negative, but is {days}.")
-    with open_registry(check_type(repository)) as registry:
+    with open_registry(one_repository(repository)) as registry:
         return orphans.find(registry, remove=remove, days=days, unproven=unproven)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from audmodel.core.api.arguments import cache_entry
 from audmodel.core.api.arguments import load_options
+from audmodel.core.api.arguments import wanted_model
 from audmodel.core.errors import InvalidInputError
+from audmodel.core.operations.find import confirm
 from audmodel.core.operations.find import find
 from audmodel.core.operations.results import Verification
+from audmodel.core.repository.repository import Repository
 
 
 def verify(
@@ -16,6 +18,7 @@ def verify(
     *,
     repair: bool = False,
     remote: bool = False,
+    repository: Repository | str | None = None,
     cache_root: str | None = None,
     timeout: float | None = 14400,
     num_workers: int | None = 1,
@@ -37,6 +40,9 @@ def verify(
             and programs that have opened the old file can still read it
         remote: whether to verify the archive in the repository,
             without storing it, instead of the files in the cache
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``
         timeout: seconds to wait for another process
@@ -51,7 +57,7 @@ def verify(
         result, with the damaged files
 
     Raises:
-        TypeError: if ``uid`` is not a string
+        TypeError: if an argument is of the wrong type
         ValueError: if ``num_workers`` is not a positive integer
         ArchiveError: if the archive is missing, or not the published one,
             or its directory is damaged
@@ -59,7 +65,8 @@ def verify(
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
-        InvalidInputError: if both ``repair`` and ``remote`` are set
+        InvalidInputError: if both ``repair`` and ``remote`` are set,
+            or no configured repository has the name
         LockTimeoutError: if another process uses the model
             for longer than ``timeout``
         ModelNotFoundError: if the model does not exist
@@ -89,17 +96,19 @@ def verify(
             "Only a model in the cache can be repaired. "
             "Use either 'repair' or 'remote'."
         )
-    entry = cache_entry(uid, cache_root)
+    wanted = wanted_model(uid, cache_root, repository)
+    entry = wanted.entry
     with progress_bar(f"Verify {entry.model}", verbose=verbose) as start_progress:
         shown = dataclasses.replace(options, start_progress=start_progress)
         if remote:
-            return verification.verify_remote(find(entry, any_archive=True), shown)
+            return verification.verify_remote(find(wanted, any_archive=True), shown)
         verification.slot_of(entry)  # before a repository is asked
-        directory = find_directory(entry)
+        confirm(wanted)
+        directory = find_directory(wanted)
         result, differences = verification.verify(entry, directory, shown)
     if not differences or not repair:
         return result
-    found = find(entry, any_archive=True)
+    found = find(wanted, any_archive=True)
     slot = verification.slot_of(found.entry)
     with slot.lock(timeout=options.timeout):
         return verification.repair(found, slot, options)

@@ -50,6 +50,22 @@ def adapt(backend: audbackend.backend.Base) -> Iterator[ObjectBackend]:
             backend.close()
 
 
+def object_url(backend: audbackend.backend.Base, path: str) -> str:
+    r"""Location of an object.
+
+    Args:
+        backend: any backend, opened or not
+        path: path of the object
+
+    Returns:
+        URL, or path on the file system
+
+    """
+    if isinstance(backend, ObjectBackend):
+        return backend.object_url(path)
+    return _Adapter(backend).object_url(path)
+
+
 class _Copy(FileReader):
     r"""Byte ranges of a file that was fetched as a whole."""
 

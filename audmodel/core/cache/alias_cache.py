@@ -2,7 +2,8 @@ r"""Model that an alias or a short ID stood for, for use without network.
 
 ::
 
-    <root>/.<alias or short ID>.resolved    '<alias or short ID> <model ID>'
+    <root>/.<alias or short ID>.resolved            '<alias or short ID> <model ID>'
+    <root>/.<alias or short ID>@<scope>.resolved    same, in one repository
 
 These are files, since all folders beside them are models.
 
@@ -27,21 +28,22 @@ logger = logging.getLogger("audmodel")
 _MAX_BYTES = 1024
 
 
-def remember(root: str, name: Alias | ShortId, model: ModelId) -> None:
+def remember(root: str, name: Alias | ShortId, model: ModelId, scope: str = "") -> None:
     r"""Store the model that a name is resolved to.
 
     Args:
         root: cache folder, which need not be writable
         name: alias or short ID
         model: model that the name is resolved to
+        scope: where it was looked up, if not in all repositories
 
     """
-    if _read(root, name) != model:
+    if _read(root, name, scope) != model:
         with contextlib.suppress(OSError):
-            Folder(root).replace(_file(name), f"{name} {model}\n".encode())
+            Folder(root).replace(_file(name, scope), f"{name} {model}\n".encode())
 
 
-def recall(root: str, name: Alias | ShortId) -> ModelId | None:
+def recall(root: str, name: Alias | ShortId, scope: str = "") -> ModelId | None:
     r"""Model that a name was resolved to the last time by a repository.
 
     A short ID that was never resolved
@@ -51,7 +53,7 @@ def recall(root: str, name: Alias | ShortId) -> ModelId | None:
         model, or ``None`` if it is not known
 
     """
-    model, how = _read(root, name), "the last known model"
+    model, how = _read(root, name, scope), "the last known model"
     if model is None and isinstance(name, ShortId):
         model, how = _latest(root, name.short), "the latest version in the cache"
     if model is not None:
@@ -61,12 +63,13 @@ def recall(root: str, name: Alias | ShortId) -> ModelId | None:
     return model
 
 
-def _file(name: Alias | ShortId) -> str:
-    return f".{name}.resolved"
+def _file(name: Alias | ShortId, scope: str) -> str:
+    # No alias has this character
+    return f".{name}@{scope}.resolved" if scope else f".{name}.resolved"
 
 
-def _read(root: str, name: Alias | ShortId) -> ModelId | None:
-    content = Folder(root).read(_file(name), _MAX_BYTES) or b""
+def _read(root: str, name: Alias | ShortId, scope: str) -> ModelId | None:
+    content = Folder(root).read(_file(name, scope), _MAX_BYTES) or b""
     words = content.decode("ascii", errors="replace").split()
     # File systems may not tell names apart that differ in case
     if len(words) != 2 or words[0] != str(name):

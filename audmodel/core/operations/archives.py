@@ -26,7 +26,9 @@ from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.operations import index
 from audmodel.core.operations.find import Found
+from audmodel.core.operations.find import Wanted
 from audmodel.core.operations.find import find
+from audmodel.core.operations.find import is_kept
 from audmodel.core.repository import layout
 from audmodel.core.repository.header import Header
 from audmodel.core.repository.lookup import open_registry
@@ -123,11 +125,11 @@ def _check_not_deleted(
             ) from cause
 
 
-def find_directory(entry: CacheEntry) -> format.Directory:
+def find_directory(wanted: Wanted) -> format.Directory:
     r"""Directory of the archive of a model, from the cache if it is there.
 
     Args:
-        entry: place of the model in the cache
+        wanted: the model
 
     Raises:
         ArchiveError: if the archive is missing, damaged,
@@ -138,10 +140,11 @@ def find_directory(entry: CacheEntry) -> format.Directory:
         RepositoryError: if a repository cannot be used
 
     """
-    directory = index.read(entry)
+    directory = index.read(wanted.entry) if is_kept(wanted) else None
     if directory is not None:
         return directory
-    with open_archive(find(entry)) as archive:
+    found = find(wanted, any_archive=wanted.repositories is not None)
+    with open_archive(found) as archive:
         return archive.directory
 
 

@@ -14,6 +14,8 @@ from audmodel.core.errors import CacheBusyError
 from audmodel.core.operations import loading
 from audmodel.core.operations.archives import find_directory
 from audmodel.core.operations.find import Found
+from audmodel.core.operations.find import Wanted
+from audmodel.core.operations.find import confirm
 from audmodel.core.operations.find import find
 from audmodel.core.operations.local import Local
 from audmodel.core.operations.options import LoadOptions
@@ -77,7 +79,7 @@ def load(found: Found, options: LoadOptions) -> str:
         return path
 
 
-def load_all(entries: Sequence[CacheEntry], options: LoadOptions) -> dict[ModelId, str]:
+def load_all(models: Sequence[Wanted], options: LoadOptions) -> dict[ModelId, str]:
     r"""Load models: small ones side by side, large ones in parts.
 
     A model that another process loads has to wait
@@ -87,7 +89,7 @@ def load_all(entries: Sequence[CacheEntry], options: LoadOptions) -> dict[ModelI
     cannot wait for each other forever.
 
     Args:
-        entries: places in the cache
+        models: the models
         options: which files of each model, how long to wait for another process,
             and the number of threads for all models together
 
@@ -107,28 +109,29 @@ def load_all(entries: Sequence[CacheEntry], options: LoadOptions) -> dict[ModelI
     """
     num_workers = options.num_workers
 
-    def prepare(entry: CacheEntry) -> tuple[Found, bool]:
-        found = find(entry)
+    def prepare(wanted: Wanted) -> tuple[Found, bool]:
+        found = find(wanted)
         identity = found.header.archive
-        size = find_directory(entry).size if identity is None else identity.size
+        size = find_directory(wanted).size if identity is None else identity.size
         # It keeps as many workers busy as it has parts
         return found, size > num_workers * format.PART_SIZE
 
     paths: dict[ModelId, str] = {}
-    missing: list[CacheEntry] = []
-    for entry in entries:
-        path = Local(entry).path(options.files)
+    missing: list[Wanted] = []
+    for wanted in models:
+        confirm(wanted)
+        path = Local(wanted.entry).path(options.files)
         if path is None:
-            missing.append(entry)
+            missing.append(wanted)
         else:
-            log_cached(entry)
-            paths[entry.model] = path
+            log_cached(wanted.entry)
+            paths[wanted.model] = path
     with contextlib.closing(
         prefetch_requests(prepare, missing, num_workers=num_workers)
     ) as prepared:
-        models = list(prepared)
-    small = [found for found, is_large in models if not is_large]
-    large = [found for found, is_large in models if is_large]
+        sized = list(prepared)
+    small = [found for found, is_large in sized if not is_large]
+    large = [found for found, is_large in sized if is_large]
     busy: list[Found] = []
 
     def attempt(found: Found, workers: int) -> None:

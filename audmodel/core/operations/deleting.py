@@ -45,7 +45,7 @@ class _Found:
 
 def delete(
     models: Iterable[ModelId],
-    repository: Repository | None,
+    repositories: Sequence[Repository] | None,
     *,
     aliases: bool,
     dry_run: bool,
@@ -54,7 +54,7 @@ def delete(
 
     Args:
         models: IDs of the models
-        repository: where they are,
+        repositories: where they may be,
             ``None`` for the first configured one that has the model
         aliases: whether to delete aliases that point to them
         dry_run: whether to delete nothing
@@ -70,7 +70,7 @@ def delete(
         WriteUncertainError: if something may be deleted later
 
     """
-    found = _find_all(list(dict.fromkeys(models)), repository)
+    found = _find_all(list(dict.fromkeys(models)), repositories)
     for item in found:
         if item.names and not aliases and item.target.header is not None:
             raise deletion.in_use(item.target.model, item.names)
@@ -92,9 +92,11 @@ def delete(
     return deleted
 
 
-def _find_all(models: Sequence[ModelId], repository: Repository | None) -> list[_Found]:
+def _find_all(
+    models: Sequence[ModelId], repositories: Sequence[Repository] | None
+) -> list[_Found]:
     r"""Models to delete, with the aliases that point to them."""
-    places = [_find(model, repository) for model in models]
+    places = [_find(model, repositories) for model in models]
     pointing: dict[tuple[Repository, ModelId], list[str]] = {}
     for place in dict.fromkeys(place for place, _ in places):
         with open_registry(place) as registry:
@@ -107,15 +109,14 @@ def _find_all(models: Sequence[ModelId], repository: Repository | None) -> list[
 
 
 def _find(
-    model: ModelId, repository: Repository | None
+    model: ModelId, repositories: Sequence[Repository] | None
 ) -> tuple[Repository, deletion.Target]:
-    found = first(lambda registry: deletion.find(registry, model), _places(repository))
+    found = first(lambda registry: deletion.find(registry, model), repositories)
     if found is not None:
         return found
-    if repository is None:
-        raise ModelNotFoundError(f"{missing_message(model)}{existing_versions(model)}")
     raise ModelNotFoundError(
-        f"A model with ID '{model}' does not exist in {repository}."
+        f"{missing_message(model, repositories)}"
+        f"{existing_versions(model, repositories)}"
     )
 
 
@@ -130,12 +131,13 @@ def _read_aliases(registry: Registry) -> dict[str, ModelId]:
     return found
 
 
-def delete_alias(name: str, repository: Repository | None) -> str:
+def delete_alias(name: str, repositories: Sequence[Repository] | None) -> str:
     r"""Delete an alias.
 
     Args:
         name: name of the alias
-        repository: where it is, ``None`` for the first configured one that has it
+        repositories: where it may be,
+            ``None`` for the first configured one that has it
 
     Returns:
         ID of the model that it pointed to, empty if it named none
@@ -145,18 +147,12 @@ def delete_alias(name: str, repository: Repository | None) -> str:
         RepositoryError: if a repository cannot be used
 
     """
-    found = first(
-        lambda registry: registry.has_alias(name) or None, _places(repository)
-    )
+    found = first(lambda registry: registry.has_alias(name) or None, repositories)
     if found is not None:
         with open_registry(found[0]) as registry:
             target = registry.delete_alias(name)
         if target is not None:
             return target
     raise AliasNotFoundError(
-        f"An alias with name '{name}' does not exist in {repository or searched()}."
+        f"An alias with name '{name}' does not exist in {searched(repositories)}."
     )
-
-
-def _places(repository: Repository | None) -> list[Repository] | None:
-    return None if repository is None else [repository]

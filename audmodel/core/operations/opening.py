@@ -22,6 +22,8 @@ from audmodel.core.errors import FileNotInModelError
 from audmodel.core.operations import seeds
 from audmodel.core.operations.archives import open_archive
 from audmodel.core.operations.find import Found
+from audmodel.core.operations.find import Wanted
+from audmodel.core.operations.find import confirm
 from audmodel.core.operations.find import find
 from audmodel.core.operations.local import Local
 from audmodel.core.operations.options import LoadOptions
@@ -69,11 +71,11 @@ def check_path(file: str, model: ModelId) -> None:
         ) from error
 
 
-def open_file(entry: CacheEntry, file: str, options: LoadOptions) -> OpenedFile:
+def open_file(wanted: Wanted, file: str, options: LoadOptions) -> OpenedFile:
     r"""Open a file of a model, wherever it is.
 
     Args:
-        entry: place of the model in the cache
+        wanted: the model
         file: name of the file, with ``'/'`` between folders
         options: how many threads fetch ahead,
             and how to load a file that cannot be verified part by part
@@ -85,26 +87,25 @@ def open_file(entry: CacheEntry, file: str, options: LoadOptions) -> OpenedFile:
         RepositoryError: if the archive cannot be read
 
     """
-    opened = open_cached(entry, file)
+    confirm(wanted)
+    opened = open_cached(wanted.entry, file)
     if opened is None:
-        opened = open_archived(find(entry), file, options.num_workers)
+        opened = open_archived(find(wanted), file, options.num_workers)
     while opened is None:
         from audmodel.core.operations import batch
 
         # A name takes precedence over the pattern that it may look like
-        batch.load(find(entry), dataclasses.replace(options, files=(file,)))
+        batch.load(find(wanted), dataclasses.replace(options, files=(file,)))
         # Another process may have removed it from the cache in the meantime
-        opened = open_cached(entry, file)
+        opened = open_cached(wanted.entry, file)
     return opened
 
 
-def readme(
-    entry: CacheEntry, options: LoadOptions, *, needs_ranges: bool = False
-) -> str:
+def readme(wanted: Wanted, options: LoadOptions, *, needs_ranges: bool = False) -> str:
     r"""Text of the file that describes a model.
 
     Args:
-        entry: place of the model in the cache
+        wanted: the model
         options: how to load the file if it cannot be verified part by part
         needs_ranges: whether to go without if the whole archive would be fetched
 
@@ -118,20 +119,21 @@ def readme(
 
     """
     try:
-        opened = open_cached(entry, README)
+        confirm(wanted)
+        opened = open_cached(wanted.entry, README)
         if opened is None:
-            if needs_ranges and not _has_ranges(entry):
+            if needs_ranges and not _has_ranges(wanted):
                 return ""
-            opened = open_file(entry, README, options)
+            opened = open_file(wanted, README, options)
     except FileNotInModelError:
         return ""
     with opened:
         return opened.read(_MAX_README).decode(errors="replace")
 
 
-def _has_ranges(entry: CacheEntry) -> bool:
+def _has_ranges(wanted: Wanted) -> bool:
     r"""Whether the storage of a model gives ranges of its archive."""
-    with open_registry(find(entry).repository) as registry:
+    with open_registry(find(wanted).repository) as registry:
         return registry.backend.has_ranges
 
 

@@ -13,7 +13,6 @@ from audmodel.core.archive.dry_run import dry_run
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.reader import TAIL
-from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.slot import Slot
 from audmodel.core.cache.staging import is_reused
 from audmodel.core.cache.staging import resumable_files
@@ -21,6 +20,8 @@ from audmodel.core.cache.tree import Folder
 from audmodel.core.operations import seeds
 from audmodel.core.operations.archives import open_archive
 from audmodel.core.operations.base import open_base
+from audmodel.core.operations.find import Wanted
+from audmodel.core.operations.find import confirm
 from audmodel.core.operations.find import find
 from audmodel.core.operations.loading import check_same
 from audmodel.core.operations.local import Local
@@ -47,11 +48,11 @@ _RECORDS = 8
 _ALIAS = 2
 
 
-def load(entry: CacheEntry, options: LoadOptions) -> Transfer:
+def load(wanted: Wanted, options: LoadOptions) -> Transfer:
     r"""Files, bytes and requests that a load of a model would fetch.
 
     Args:
-        entry: place in the cache
+        wanted: the model
         options: which files the load would load, and how
 
     Returns:
@@ -63,11 +64,13 @@ def load(entry: CacheEntry, options: LoadOptions) -> Transfer:
         RepositoryError: if a repository cannot be used
 
     """
+    confirm(wanted)
+    entry = wanted.entry
     uid = str(entry.model)
     local, patterns = Local(entry), options.files
     if local.slot(patterns) is not None:
         return Transfer(uid, 0, 0, 0, 0, exact=True)
-    with open_archive(find(entry)) as archive:
+    with open_archive(find(wanted)) as archive:
         check_same(archive)
         has_ranges = archive.backend.has_ranges
         directory, size = archive.directory, archive.reader.size

@@ -8,8 +8,10 @@ from typing import Any
 
 from audmodel.core.errors import ConfigurationError
 from audmodel.core.errors import InvalidDocumentError
+from audmodel.core.errors import InvalidInputError
 from audmodel.core.home import expand_home
 from audmodel.core.home import expand_variables
+from audmodel.core.repository import notation
 from audmodel.core.repository.repository import Repository
 from audmodel.core.repository.repository import unknown_backend
 
@@ -19,6 +21,10 @@ DEFAULT_FILE = "default.yaml"
 _KEYS = ("cache_root", "repositories")
 _REPOSITORY_KEYS = ("name", "host", "backend")
 _UNPROTECTED = "unprotected"
+_LABEL = "label"
+# Nothing that separates repositories, or parts of one, in a variable
+_LABEL_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}", re.A)
+REPOSITORIES_VARIABLE = "AUDMODEL_REPOSITORIES"
 # User and password before a host, as messages quote it
 _LOGIN = re.compile(r"[^\s'\"]+@")
 
@@ -70,7 +76,7 @@ class Config:
         if self._cache_root is None:
             self._cache_root = values["cache_root"]
         if self._repositories is None:
-            self._repositories = values["repositories"]
+            self._repositories = _chosen(values["repositories"])
 
 
 config = Config()
@@ -146,6 +152,47 @@ def user_settings() -> dict[str, Any]:
     return _read_file(path) if os.path.lexists(path) else {}
 
 
+def environment_repositories() -> list[str]:
+    r"""Repositories that the environment names.
+
+    Returns:
+        texts, none if ``AUDMODEL_REPOSITORIES`` is not set
+
+    """
+    value = os.environ.get(REPOSITORIES_VARIABLE, "")
+    return [item for item in map(str.strip, re.split("[,\n]", value)) if item]
+
+
+def _chosen(configured: list[Repository]) -> list[Repository]:
+    r"""Repositories that the environment names, else all that are configured."""
+    texts = environment_repositories()
+    if not texts:
+        return configured
+    try:
+        return [_named(text, configured) for text in texts]
+    except (ConfigurationError, InvalidInputError) as error:
+        problem = redacted(f"{REPOSITORIES_VARIABLE}: {error}")
+    # Outside of the handler, as the frames below know passwords as well
+    raise ConfigurationError(problem)
+
+
+def _named(text: str, configured: list[Repository]) -> Repository:
+    repository = notation.find(text, configured)
+    if ":" in text and repository.backend == "file-system":
+        repository.host = expand_variables(repository.host, f"{text!r}")
+    return repository
+
+
+def redacted(text: str) -> str:
+    r"""Text without users and passwords that stand before hosts.
+
+    Args:
+        text: message, or value of a variable
+
+    """
+    return _LOGIN.sub("***@", text)
+
+
 def check_backend(repository: Repository) -> None:
     r"""Raise an error if the backend of a repository is not registered.
 
@@ -194,7 +241,7 @@ def _read_file(path: str) -> dict[str, Any]:
         return _settings(_content(path), path)
     except (ConfigurationError, InvalidDocumentError) as error:
         where = f"'{path}'"
-        problem = _LOGIN.sub("***@", str(error).removeprefix(where))
+        problem = redacted(str(error).removeprefix(where))
     # Outside of the handler, as the frames below know the passwords as well
     raise ConfigurationError(f"{where}{problem}")
 
@@ -235,7 +282,7 @@ def _repositories(path: str, entries: object) -> list[Repository]:
             f"'{path}': the key 'repositories' has to be a list of entries "
             f"with {', '.join(_REPOSITORY_KEYS)}, not {entries!r}."
         )
-    repositories = []
+    repositories: list[Repository] = []
     for number, entry in enumerate(entries):
         where = f"repositories[{number}]"
         if not isinstance(entry, dict):
@@ -249,7 +296,7 @@ def _repositories(path: str, entries: object) -> list[Repository]:
                     f"'{path}': the key '{where}.{key}' is missing."
                 )
             _check_string(path, f"{where}.{key}", entry[key])
-        known = (*_REPOSITORY_KEYS, _UNPROTECTED)
+        known = (*_REPOSITORY_KEYS, _UNPROTECTED, _LABEL)
         if unknown := set(entry) - set(known):
             raise ConfigurationError(
                 f"'{path}': the key '{where}.{min(map(str, unknown))}' "
@@ -260,11 +307,32 @@ def _repositories(path: str, entries: object) -> list[Repository]:
                 f"'{path}': the key '{where}.{_UNPROTECTED}' "
                 f"has to be true or false, not {entry[_UNPROTECTED]!r}."
             )
+        _check_label(path, where, entry.get(_LABEL), repositories)
         if entry["backend"] == "file-system":
             where = f"'{path}': the key '{where}.host'"
             entry["host"] = expand_variables(entry["host"], where)
         repositories.append(Repository(**entry))
     return repositories
+
+
+def _check_label(
+    path: str, where: str, label: object, others: list[Repository]
+) -> None:
+    if label is None:
+        return
+    key = f"{where}.{_LABEL}"
+    _check_string(path, key, label)
+    assert isinstance(label, str)
+    if not _LABEL_PATTERN.fullmatch(label):
+        raise ConfigurationError(
+            f"'{path}': the key '{key}' has to be made of up to 64 letters, digits, "
+            f"'.', '_', or '-', not {label!r}."
+        )
+    if any(other.label == label for other in others):
+        raise ConfigurationError(
+            f"'{path}': the key '{key}' is {label!r} as in an entry above. "
+            "Give each repository another label."
+        )
 
 
 def _folder(path: str, folder: str) -> str:

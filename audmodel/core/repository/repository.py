@@ -4,6 +4,7 @@ from collections import UserDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 import copy
+import hashlib
 import importlib
 import os
 from typing import TYPE_CHECKING
@@ -61,6 +62,8 @@ class Repository:
         unprotected: whether to publish to an S3 storage
             that has no conditional writes,
             see :func:`audmodel.check_repository`
+        label: short name by which functions and commands find it
+            among the configured repositories, beside ``name``
 
     Examples:
         >>> Repository("models", "/data", "file-system")
@@ -91,6 +94,7 @@ class Repository:
         backend: str,
         *,
         unprotected: bool = False,
+        label: str | None = None,
     ) -> None:
         host = os.fspath(host) if isinstance(host, os.PathLike) else host
         if "@" in str(host) and _is_server(backend):
@@ -100,6 +104,7 @@ class Repository:
         self.host: str = host
         self.backend = backend
         self.unprotected = unprotected
+        self.label = label
 
     def __repr__(self) -> str:
         host = self.host
@@ -189,6 +194,23 @@ class Repository:
             backend.unprotected = self.unprotected
             yield backend
 
+    def locate(self, path: str) -> str:
+        r"""Location of an object, found out without a connection.
+
+        Args:
+            path: path in the repository
+
+        Returns:
+            URL, or path on the file system
+
+        Raises:
+            ConfigurationError: if no backend is registered under the name
+
+        """
+        from audmodel.core.backend.adapter import object_url
+
+        return object_url(self._create_backend(), path)
+
     def _create_backend(self) -> Any:
         registry = self.backend_registry
         if self.backend not in registry:
@@ -211,6 +233,24 @@ def anchored(repository: Repository) -> Repository:
     same = copy.copy(repository)
     same.host = os.path.abspath(os.path.expanduser(repository.host))
     return same
+
+
+def fingerprint(repository: Repository) -> str:
+    r"""Digits that are the same for repositories that are the same storage.
+
+    Args:
+        repository: the repository
+
+    Returns:
+        16 hexadecimal digits
+
+    """
+    from audmodel.core.repository import identity
+
+    values = identity.identity(
+        _kind(repository.backend), repository.host, repository.name
+    )
+    return hashlib.sha256("\0".join(values).encode()).hexdigest()[:16]
 
 
 def server_name(repository: Repository) -> str | None:
@@ -272,7 +312,8 @@ def check_type(repository: object) -> Repository:
     """
     if not isinstance(repository, Repository):
         raise TypeError(
-            f"'repository' has to be an audmodel.Repository, not {repository!r}."
+            "'repository' has to be an audmodel.Repository or its name, "
+            f"not {repository!r}."
         )
     return repository
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 
 from audmodel.core.errors import AudmodelError
+from audmodel.core.repository import notation
 from audmodel.core.repository.config import config
 from audmodel.core.repository.lookup import each
 from audmodel.core.repository.registry import Registry
 from audmodel.core.similar import did_you_mean
 
 
-def similar_model(text: str) -> str:
+def similar_model(text: str, repository: str | None = None) -> str:
     r"""Question for a model whose ID or alias is similar.
 
     All repositories are listed, so it is something for people who wait for it.
@@ -28,7 +29,10 @@ def similar_model(text: str) -> str:
         known.update(map(str, models), (model.short for model in models))
         known.update(registry.alias_names())
 
-    for repository in config.REPOSITORIES:
+    searched = config.REPOSITORIES
+    if repository is not None:
+        searched = [notation.find(repository, searched)]
+    for place in searched:
         with contextlib.suppress(AudmodelError):
-            each(names, [repository])
+            each(names, [place])
     return "" if text in known else did_you_mean(text, known)

@@ -29,6 +29,7 @@ from audmodel.core.api.description import date as date
 from audmodel.core.api.description import header as header
 from audmodel.core.api.description import name as name
 from audmodel.core.api.description import parameters as parameters
+from audmodel.core.api.description import provenance as provenance
 from audmodel.core.api.description import repository as repository
 from audmodel.core.api.description import subgroup as subgroup
 from audmodel.core.api.description import url as url
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from audmodel.core.repository.audit import Finding as Finding
     from audmodel.core.repository.orphans import Leftover as Leftover
     from audmodel.core.repository.probe import RepositoryReport as RepositoryReport
+    from audmodel.core.repository.provenance import Provenance as Provenance
 
 
 __version__ = "2.0.0"
@@ -105,6 +107,7 @@ __all__ = [
     "version",
     "author",
     "date",
+    "provenance",
     "readme",
     "meta",
     "update_meta",
@@ -139,6 +142,7 @@ __all__ = [
     "Model",
     "ModelFile",
     "OpenedFile",
+    "Provenance",
     "PublishPlan",
     "RepositoryReport",
     "SuspiciousFile",
@@ -155,6 +159,7 @@ _LAZY = {
     "Finding": "audmodel.core.repository.audit",
     "Leftover": "audmodel.core.repository.orphans",
     "OpenedFile": "audmodel.core.operations.opening",
+    "Provenance": "audmodel.core.repository.provenance",
     "RepositoryReport": "audmodel.core.repository.probe",
 }
 

@@ -38,10 +38,17 @@ RELEASED_PYTHON = "AUDMODEL_RELEASED_PYTHON"
 FOREIGN_PREFIXES = ("AUDMODEL_", "MINIO_", "ARTIFACTORY_", "AWS_", "XDG_")
 FOREIGN_NAMES = (
     "ALL_PROXY",
+    # Markers of CI systems, whose jobs headers name
+    "BITBUCKET_BUILD_NUMBER",
+    "BUILDKITE",
+    "CIRCLECI",
     "CURL_CA_BUNDLE",
+    "GITHUB_ACTIONS",
+    "GITLAB_CI",
     "FTP_PROXY",
     "HTTP_PROXY",
     "HTTPS_PROXY",
+    "JENKINS_URL",
     "NETRC",
     "NO_PROXY",
     # Every process that a test starts would compile the package anew
@@ -49,6 +56,7 @@ FOREIGN_NAMES = (
     "REQUESTS_CA_BUNDLE",
     "SSL_CERT_DIR",
     "SSL_CERT_FILE",
+    "TF_BUILD",
 )
 
 # A Python that has the released audmodel. It is read here since no test

@@ -21,6 +21,7 @@ def _info(args: argparse.Namespace) -> Result:
     uid = full_id(args.uid, args.cache_root, args.lookup)
     where = {"repository": args.lookup, "cache_root": args.cache_root}
     header = audmodel.header(uid, **where)
+    provenance = audmodel.provenance(uid, **where)
     repository = audmodel.repository(uid, **where)
     data = {
         "uid": uid,
@@ -30,6 +31,7 @@ def _info(args: argparse.Namespace) -> Result:
         "parameters": header["parameters"],
         "author": header["author"],
         "date": header["date"],
+        "provenance": provenance,
         "aliases": audmodel.aliases(uid, **where),
         "repository": repository.name,
         "url": audmodel.url(uid, **where),
@@ -39,6 +41,7 @@ def _info(args: argparse.Namespace) -> Result:
         **data,
         "parameters": arguments.as_pairs(header["parameters"]),
         "aliases": ", ".join(data["aliases"]),
+        "provenance": _provenance(provenance),
     }
     text = output.fields({name: shown[name] for name in shown if name != "readme"})
     card = "\n".join(line.expandtabs(4) for line in data["readme"].splitlines())
@@ -57,9 +60,16 @@ def _readme(uid: str, where: dict[str, Any]) -> str:
         return ""
 
 
+def _provenance(found: audmodel.Provenance) -> str:
+    r"""What is known, in one line."""
+    date = f"{found.date:%Y-%m-%d %H:%M:%S} UTC" if found.date else None
+    commit = found.commit and f"commit {found.commit}"
+    return ", ".join(filter(None, (date, found.client, commit, found.url)))
+
+
 INFO = Command(
     "info",
-    "show name, parameters, aliases, repository and README.md of a model",
+    "show name, parameters, aliases, origin, repository and README.md of a model",
     arguments.model,
     _info,
     "audmodel info 3e120e8d-1.0.0",

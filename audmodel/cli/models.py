@@ -11,6 +11,7 @@ from audmodel.cli import values
 from audmodel.cli.command import Command
 from audmodel.cli.command import Result
 from audmodel.cli.command import UsageError
+from audmodel.errors import InvalidInputError
 
 
 def _publish_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +96,13 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
         "by default the newest version of the model",
     )
     parser.add_argument(
+        "--source",
+        metavar="KEY=VALUE|none",
+        action="append",
+        help="what the model was made from: commit=..., url=..., or none; "
+        "may be repeated, by default what the variables of a CI system tell",
+    )
+    parser.add_argument(
         "--tmp-root",
         metavar="FOLDER",
         help="folder for temporary files, "
@@ -121,6 +129,7 @@ def _publish(args: argparse.Namespace) -> Result:
         "exist_ok": args.exist_ok,
         "exclude": args.exclude,
         "suspicious": args.suspicious,
+        "source": _source(args.source),
     }
     if args.dry_run:
         return _publish_plan(audmodel.plan_publish(*model, **options))
@@ -133,6 +142,19 @@ def _publish(args: argparse.Namespace) -> Result:
         repair=args.repair,
     )
     return Result({"uid": uid}, uid)
+
+
+def _source(items: list[str] | None) -> dict[str, str] | None:
+    r"""Source that a user gives, as text."""
+    if items is None or items == ["none"]:
+        return None if items is None else {}
+    pairs = [item.partition("=") for item in items]
+    for item, (_, equals, _value) in zip(items, pairs, strict=True):
+        if not equals:
+            raise InvalidInputError(
+                f"--source {item!r} has to be commit=..., url=..., or 'none' alone."
+            )
+    return {key: value for key, _, value in pairs}
 
 
 PUBLISH = Command(

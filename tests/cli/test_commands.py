@@ -388,12 +388,41 @@ def test_info_fetches_no_whole_archive(
 
 def test_info(call: Call, uid: str) -> None:
     answer = call("info", "small", "--json")
+    data = answer.data
+    provenance = data.pop("provenance")
     url = audmodel.url(uid)
-    assert answer.data == {"uid": uid, **MODEL, "url": url, "readme": ""}
+    assert data == {"uid": uid, **MODEL, "url": url, "readme": ""}
+    assert provenance["client"] == f"audmodel {audmodel.__version__}"
+    assert (provenance["commit"], provenance["url"]) == (None, None)
     shown = dict(line.split(maxsplit=1) for line in call("info", uid).out.splitlines())
     assert shown["uid"] == uid
     assert shown["parameters"] == "model=cnn10, sampling_rate=16000"
     assert shown["aliases"] == "small"
+    assert shown["provenance"].endswith(f" UTC, audmodel {audmodel.__version__}")
+
+
+def test_source(call: Call, place: audmodel.Repository, model_folder: Path) -> None:
+    os.environ |= {"GITLAB_CI": "1", "CI_COMMIT_SHA": "abc", "CI_JOB_URL": "http://x"}
+    for number, (args, expected) in enumerate(
+        (
+            ((), ("abc", "http://x")),
+            (("--source", "commit=a=b"), ("a=b", None)),
+            (("--source", "commit=a", "--source", "url=u"), ("a", "u")),
+            (("--source", "none"), (None, None)),
+        )
+    ):
+        version = ("--version", f"{number}.0.0")
+        answer = call("publish", model_folder, "--name", "x", *version, *args)
+        assert (answer.code, answer.err) == (0, "")
+        data = call("info", answer.out.strip(), "--json").data["provenance"]
+        assert (data["commit"], data["url"]) == expected
+    for text in ("abc", "author=x", "url=http://me:geheim@x", "commit="):
+        for dry in ((), ("--dry-run",)):
+            words = ("publish", model_folder, "--name", "x", "--version", "9.0.0", *dry)
+            answer = call(*words, "--source", text)
+            assert (answer.code, answer.out) == (1, "")
+            assert "source" in answer.err
+            assert "geheim" not in answer.err
 
 
 def test_names_of_others_do_nothing_to_a_terminal(

@@ -278,6 +278,18 @@ def test_aliases_set_by_either(
 
 
 @pytest.mark.thorough
+def test_header_with_provenance(
+    repository: audmodel.Repository, released: Interpreter, model_folder: Path
+) -> None:
+    uid = publish(model_folder, source={"commit": "1b8d2f1"})
+    header = released.run(f"return sorted(audmodel.header({uid!r}))")
+    assert set(audmodel.header(uid)) < set(header)
+    assert released.run(f"return audmodel.date({uid!r})") == audmodel.date(uid)
+    theirs = released.run(PUBLISH, root=str(model_folder))
+    assert audmodel.provenance(theirs) == audmodel.Provenance()
+
+
+@pytest.mark.thorough
 def test_metadata_changed_by_either(
     repository: audmodel.Repository, released: Interpreter, model_folder: Path
 ) -> None:

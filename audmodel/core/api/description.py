@@ -11,6 +11,11 @@ from audmodel.core.operations.find import find_header
 from audmodel.core.repository.repository import Repository
 
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from audmodel.core.repository.provenance import Provenance
+
+
 def author(
     uid: str,
     *,
@@ -200,6 +205,44 @@ def parameters(
 
     """
     return dict(find_header(wanted_model(uid, cache_root, repository)).parameters)
+
+
+def provenance(
+    uid: str,
+    *,
+    repository: Repository | str | None = None,
+    cache_root: str | None = None,
+) -> Provenance:
+    r"""When, with what, and from what a model was published.
+
+    Args:
+        uid: model ID or alias
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
+        cache_root: cache folder,
+            :func:`audmodel.default_cache_root` if it is ``None``
+
+    Returns:
+        time in UTC by the clock of the storage, program,
+        and the source that was given to :func:`audmodel.publish`,
+        or that a CI system told
+
+    Raises:
+        TypeError: if an argument is of the wrong type
+        ConfigurationError: if the configuration cannot be used
+        InvalidDocumentError: if the header of the model is not valid
+        InvalidIdError: if ``uid`` cannot be a model ID or an alias
+        InvalidInputError: if no configured repository has the name
+        ModelNotFoundError: if the model does not exist
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.provenance("3e120e8d-1.0.0").client
+        'audmodel ...'
+
+    """
+    return find_header(wanted_model(uid, cache_root, repository)).provenance
 
 
 def repository(

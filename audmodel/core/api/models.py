@@ -265,6 +265,7 @@ def publish(
     exist_ok: bool = False,
     exclude: str | Iterable[str] | None = None,
     suspicious: Literal["warn", "refuse", "allow"] = "warn",
+    source: Mapping[str, str] | None = None,
 ) -> str:
     r"""Publish a model.
 
@@ -332,6 +333,11 @@ def publish(
             ``'warn'`` logs a warning before anything is stored,
             ``'refuse'`` raises an error,
             ``'allow'`` does not look for it
+        source: what the model was made from:
+            a dictionary with ``'commit'``, ``'url'``, or both,
+            see :func:`audmodel.provenance`.
+            If it is ``None``, the variables of common CI systems tell,
+            with ``{}`` nothing is stored
 
     Returns:
         model ID
@@ -399,6 +405,7 @@ def publish(
         exist_ok=exist_ok,
         exclude=exclude,
         suspicious=suspicious,
+        source=source,
     )
     with progress_bar(f"Publish {planned.model}", verbose=verbose) as start_progress:
         publishing.publish(planned, start_progress)

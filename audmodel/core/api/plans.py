@@ -95,6 +95,7 @@ def plan_publish(
     exist_ok: bool = False,
     exclude: str | Iterable[str] | None = None,
     suspicious: Literal["warn", "refuse", "allow"] = "warn",
+    source: Mapping[str, str] | None = None,
 ) -> PublishPlan:
     r"""What :func:`audmodel.publish` would send.
 
@@ -124,6 +125,7 @@ def plan_publish(
         exclude: pattern or patterns of files that are left out
         suspicious: what to do about what is seldom meant to be published.
             No warning is logged: the result names it
+        source: what the model was made from
 
     Returns:
         files and bytes that would be read,
@@ -187,5 +189,6 @@ def plan_publish(
         exist_ok=exist_ok,
         exclude=exclude,
         suspicious=suspicious,
+        source=source,
     )
     return planning.publish(planned)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 import datetime
 import os
+import sys
 from typing import Literal
 from typing import TypeAlias
 from typing import get_args
@@ -18,15 +19,17 @@ from audmodel.core.errors import ConfigurationError
 from audmodel.core.errors import InvalidFolderError
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.home import expand_home
-from audmodel.core.operations import folder
+from audmodel.core.operations import authorship
 from audmodel.core.operations.exclusion import check_exclude
 from audmodel.core.operations.folder import ModelFolder
 from audmodel.core.operations.results import SuspiciousFile
+from audmodel.core.operations.source import check as check_source
 from audmodel.core.operations.suspicious import find as find_suspicious
 from audmodel.core.operations.suspicious import message
 from audmodel.core.repository import layout
 from audmodel.core.repository.config import config
 from audmodel.core.repository.header import Header
+from audmodel.core.repository.provenance import Provenance
 from audmodel.core.repository.repository import Repository
 from audmodel.core.repository.repository import check_type
 from audmodel.core.uid import ModelId
@@ -105,6 +108,7 @@ def prepare(
     exist_ok: bool = False,
     exclude: str | Iterable[str] | None = None,
     suspicious: Suspicious = "warn",
+    source: Mapping[str, str] | None = None,
 ) -> Publication:
     r"""Check everything that can be checked before something is stored.
 
@@ -133,7 +137,8 @@ def prepare(
             "'repair' stores the archive of a model that exists. "
             "Use either 'repair' or 'exist_ok'."
         )
-    author = _author(author)
+    origin = check_source(source)
+    author = authorship.author(author)
     date = _date(date)
     exclude = check_exclude(exclude)
     _check_suspicious(suspicious)
@@ -154,6 +159,8 @@ def prepare(
         subgroup or "",
         version,
         None,
+        # The storage may have another clock
+        Provenance(datetime.datetime.now(datetime.UTC), _client(), *origin),
     )
     # Only the parameters may be too large
     header.dump("params")
@@ -187,24 +194,9 @@ def _check_suspicious(suspicious: object) -> None:
         )
 
 
-def _author(author: object) -> str:
-    r"""Author that the user gave, or the name of the user."""
-    if author is None or author == "":
-        return _user()
-    if not isinstance(author, str):
-        raise TypeError(f"'author' has to be a string, not {author!r}.")
-    document.dump({"author": author}, "author")
-    return author
-
-
-def _user() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # A user without a name, as in many containers
-        return str(os.getuid())
+def _client() -> str:
+    r"""This program and its version."""
+    return f"audmodel {sys.modules['audmodel'].__version__}"
 
 
 def _date(date: object) -> datetime.date:

@@ -166,7 +166,12 @@ def _publish(registry: Registry, publication: Publication, progress: Progress) -
         known = None if claim.is_replacement else base
         archive = _Archive(registry.backend, path, publication, progress, known)
         committing.store(registry, model, claim, archive, publication.meta)
-        header = dataclasses.replace(publication.header, archive=archive.identity)
+        provenance = dataclasses.replace(
+            publication.header.provenance, date=registry.now()
+        )
+        header = dataclasses.replace(
+            publication.header, archive=archive.identity, provenance=provenance
+        )
         committing.commit(registry, model, header.dump(), claim, archive)
         _log("Published", registry, publication, archive, start)
         # The claim keeps the model from being deleted before it has its alias

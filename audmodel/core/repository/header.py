@@ -10,6 +10,9 @@ from typing import Any
 
 from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.repository import layout
+from audmodel.core.repository import provenance as provenance_module
+from audmodel.core.repository.provenance import UNKNOWN
+from audmodel.core.repository.provenance import Provenance
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
 
@@ -17,6 +20,7 @@ from audmodel.core.yaml import document
 _PARAMETERS = "parameters"
 _KEYS = ("author", "date", "name", _PARAMETERS, "subgroup", "version")
 _ARCHIVE = "archive"
+_PROVENANCE = "provenance"
 _DIGEST = re.compile(r"blake3:([0-9a-f]{64})")
 
 
@@ -49,6 +53,7 @@ class Header:
         version: version of the model
         archive: identity of the archive,
             not known for models of earlier releases
+        provenance: where the model comes from
 
     """
 
@@ -59,6 +64,7 @@ class Header:
     subgroup: str
     version: str
     archive: ArchiveIdentity | None
+    provenance: Provenance = UNKNOWN
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -95,6 +101,8 @@ class Header:
                 "digest": f"blake3:{self.archive.digest.hex()}",
                 "size": self.archive.size,
             }
+        if provenance := provenance_module.stored(self.provenance):
+            stored[_PROVENANCE] = provenance
         return document.dump(stored, label)
 
     @property
@@ -138,6 +146,7 @@ def parse(content: bytes, model: ModelId, source: str) -> Header:
         "" if data["subgroup"] is None else str(data["subgroup"]),
         data["version"],
         _identity(data.get(_ARCHIVE), source),
+        provenance_module.parse(data.get(_PROVENANCE)),
     )
     if not layout.is_location(header.location):
         raise InvalidDocumentError(

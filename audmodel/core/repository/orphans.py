@@ -21,7 +21,6 @@ from functools import partial
 import logging
 
 from audmodel.core.backend import conditions
-from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.objects import Upload
 from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.errors import PublishConflictError
@@ -121,7 +120,9 @@ def find(
 
     """
     try:
-        latest = _now(registry, remove) - datetime.timedelta(days)
+        # Without permission to write, the clock of this machine has to do
+        now = registry.backend.now() if remove else registry.now()
+        latest = now - datetime.timedelta(days)
     except OverflowError:
         return []  # nothing is older than the calendar
     candidates = [c for c in _Search(registry).candidates() if c.time <= latest]
@@ -139,17 +140,6 @@ def find(
             dataclasses.replace(orphan, removed=orphan in removed) for orphan in found
         ]
     return sorted(found, key=lambda orphan: orphan.path)
-
-
-def _now(registry: Registry, remove: bool) -> datetime.datetime:
-    r"""Time by the clock of the storage."""
-    try:
-        return registry.backend.now()
-    except RepositoryError:
-        if remove:
-            raise
-        # Without permission to write, the clock of this machine has to do
-        return datetime.datetime.now(datetime.UTC)
 
 
 def _remove(registry: Registry, candidates: list[_Candidate]) -> set[Leftover]:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
 import copy
+import datetime
 from functools import partial
 import logging
 import time
@@ -66,6 +67,21 @@ class Registry:
     def __init__(self, backend: ObjectBackend, repository: str = "") -> None:
         self.backend = backend
         self.repository = repository
+
+    def now(self) -> datetime.datetime:
+        r"""Time by the clock of the storage, else by that of this machine.
+
+        Returns:
+            time in UTC
+
+        """
+        from audmodel.core.backend.errors import RepositoryError
+
+        try:
+            return self.backend.now().astimezone(datetime.UTC)
+        except RepositoryError:
+            # Credentials may not allow the question
+            return datetime.datetime.now(datetime.UTC)
 
     def _read(self, path: str) -> bytes | None:
         stored = self.backend.read_object(path, document.MAX_BYTES)

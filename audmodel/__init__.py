@@ -13,10 +13,12 @@ from audmodel import errors as errors
 from audmodel.core.api.access import open as open
 from audmodel.core.api.access import readme as readme
 from audmodel.core.api.access import stream as stream
+from audmodel.core.api.aliases import alias_history as alias_history
 from audmodel.core.api.aliases import aliases as aliases
 from audmodel.core.api.aliases import all_aliases as all_aliases
 from audmodel.core.api.aliases import delete_alias as delete_alias
 from audmodel.core.api.aliases import resolve_alias as resolve_alias
+from audmodel.core.api.aliases import rollback as rollback
 from audmodel.core.api.aliases import set_alias as set_alias
 from audmodel.core.api.cache import cached as cached
 from audmodel.core.api.cache import prune_cache as prune_cache
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from audmodel import parallel as parallel
     from audmodel.core.backend.conditions import Check as Check
     from audmodel.core.operations.opening import OpenedFile as OpenedFile
+    from audmodel.core.repository.alias_record import AliasMove as AliasMove
     from audmodel.core.repository.audit import Finding as Finding
     from audmodel.core.repository.orphans import Leftover as Leftover
     from audmodel.core.repository.probe import RepositoryReport as RepositoryReport
@@ -119,6 +122,8 @@ __all__ = [
     "aliases",
     "all_aliases",
     "delete_alias",
+    "alias_history",
+    "rollback",
     # Cache
     "cached",
     "remove_cached",
@@ -132,6 +137,7 @@ __all__ = [
     "audit_repository",
     "leftovers",
     # What functions return
+    "AliasMove",
     "CachedModel",
     "Check",
     "CopiedModel",
@@ -155,6 +161,7 @@ __all__ = [
 
 # What would slow down the import, by the module that has it
 _LAZY = {
+    "AliasMove": "audmodel.core.repository.alias_record",
     "Check": "audmodel.core.backend.conditions",
     "Finding": "audmodel.core.repository.audit",
     "Leftover": "audmodel.core.repository.orphans",

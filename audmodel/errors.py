@@ -16,7 +16,7 @@ so that existing ``except`` clauses keep working::
     ├── AliasNotFoundError (RuntimeError)     no such alias
     ├── ModelExistsError (RuntimeError)       model ID was published before
     ├── ModelInUseError (RuntimeError)        aliases point to a model to delete
-    ├── PublishConflictError (RuntimeError)   another publisher of this model ID
+    ├── PublishConflictError (RuntimeError)   another publisher of this model or alias
     ├── FileChangedError (RuntimeError)       file changed while it was published
     ├── InvalidDocumentError (ValueError)     YAML that is not plain data
     ├── ArchiveError (RuntimeError)           archive that is damaged or hostile

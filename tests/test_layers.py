@@ -223,7 +223,7 @@ def test_architecture_shows_all_rooms() -> None:
 # Where text of users, or of records, becomes an ID, and where a folder is chosen
 CALLERS = {
     "core/uid.parse": """
-        cli/models core/api core/cache/alias_cache core/repository/registry
+        cli/models core/api core/cache/alias_cache core/repository/alias_record
         """,
     "core/repository/config.cache_folder": "core/api",
 }

@@ -14,13 +14,14 @@ from audmodel.cli.command import Result
 def _set_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("alias", metavar="ALIAS", help="name to set or to move")
     arguments.uid(parser)
+    arguments.author(parser)
     arguments.cache_root(parser)
     arguments.lookup(parser)
 
 
 def _set(args: argparse.Namespace) -> Result:
     where = {"repository": args.lookup, "cache_root": args.cache_root}
-    audmodel.set_alias(args.alias, args.uid, **where)
+    audmodel.set_alias(args.alias, args.uid, author=args.author, **where)
     uid = audmodel.resolve_alias(args.alias, **where)
     return Result({"alias": args.alias, "uid": uid}, uid)
 
@@ -31,7 +32,8 @@ SET = Command(
     _set_arguments,
     _set,
     "audmodel alias set prod 3e120e8d-1.0.0",
-    "An alias that points to another model is moved.",
+    "An alias that points to another model is moved, "
+    "which 'audmodel alias log' shows and 'audmodel alias rollback' undoes.",
 )
 
 
@@ -67,12 +69,22 @@ LIST = Command(
 
 
 def _resolve_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("alias", metavar="ALIAS", help="name of the alias")
+    _alias(parser)
+    parser.add_argument(
+        "--at",
+        metavar="TIME",
+        type=arguments.moment,
+        help="what it pointed to at this time, e.g. 2026-01-31T12:00Z",
+    )
     arguments.lookup(parser)
 
 
+def _alias(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("alias", metavar="ALIAS", help="name of the alias")
+
+
 def _resolve(args: argparse.Namespace) -> Result:
-    uid = audmodel.resolve_alias(args.alias, repository=args.lookup)
+    uid = audmodel.resolve_alias(args.alias, at=args.at, repository=args.lookup)
     return Result({"alias": args.alias, "uid": uid}, uid)
 
 
@@ -110,4 +122,63 @@ REMOVE = Command(
     _remove,
     "audmodel alias rm prod",
     "The models stay. An alias of a model that does not exist can be deleted as well.",
+)
+
+
+def _log_arguments(parser: argparse.ArgumentParser) -> None:
+    _alias(parser)
+    arguments.lookup(parser)
+
+
+def _log(args: argparse.Namespace) -> Result:
+    moves = audmodel.alias_history(args.alias, repository=args.lookup)
+    rows = [
+        (
+            f"{move.date:%Y-%m-%d %H:%M:%S}" if move.date else "unknown",
+            move.uid,
+            move.previous or "",
+            move.author or "unknown",
+            _notes(move),
+        )
+        for move in moves
+    ]
+    return Result(moves, output.table(("utc", "uid", "from", "author", ""), rows))
+
+
+def _notes(move: audmodel.AliasMove) -> str:
+    r"""What else is known of a move."""
+    notes = ["rollback"] if move.rollback else []
+    if move.date is None:
+        notes.append("by audmodel 1.x or another program")
+    return ", ".join([*notes, *([move.url] if move.url else [])])
+
+
+LOG = Command(
+    "alias log",
+    "list the moves of an alias: who let it point to which model, and when",
+    _log_arguments,
+    _log,
+    "audmodel alias log prod",
+    "The last 30 moves are kept. audmodel 1.x removes them when it moves the alias.",
+)
+
+
+def _rollback_arguments(parser: argparse.ArgumentParser) -> None:
+    _alias(parser)
+    arguments.author(parser)
+    arguments.lookup(parser)
+
+
+def _rollback(args: argparse.Namespace) -> Result:
+    uid = audmodel.rollback(args.alias, author=args.author, repository=args.lookup)
+    return Result({"alias": args.alias, "uid": uid}, uid)
+
+
+ROLLBACK = Command(
+    "alias rollback",
+    "undo the last move of an alias, and print the ID of its model",
+    _rollback_arguments,
+    _rollback,
+    "audmodel alias rollback prod",
+    "A rollback that follows a rollback goes one move further back.",
 )

@@ -56,6 +56,13 @@ def repository(
     )
 
 
+def author(parser: argparse.ArgumentParser) -> None:
+    r"""Who moves an alias."""
+    parser.add_argument(
+        "--author", help="who does it, for the history, by default the user's name"
+    )
+
+
 def lookup(parser: argparse.ArgumentParser) -> None:
     r"""Where models are looked up."""
     repository(parser, "the only repository to search", "lookup")
@@ -126,6 +133,16 @@ def date(text: str) -> datetime.date:
     except ValueError as error:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a date like 2026-01-31"
+        ) from error
+
+
+def moment(text: str) -> datetime.datetime:
+    r"""Time that a user gives, in the time zone of this machine without another."""
+    try:
+        return datetime.datetime.fromisoformat(text).astimezone()
+    except (OverflowError, ValueError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time like 2026-01-31T12:00 or 2026-01-31T12:00Z"
         ) from error
 
 

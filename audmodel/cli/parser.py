@@ -44,6 +44,8 @@ COMMANDS: tuple[Command, ...] = (
     aliases.SET,
     aliases.LIST,
     aliases.RESOLVE,
+    aliases.LOG,
+    aliases.ROLLBACK,
     aliases.REMOVE,
     metadata.SHOW,
     metadata.UPDATE,

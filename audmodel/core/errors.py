@@ -49,7 +49,7 @@ class ModelInUseError(AudmodelError, RuntimeError):
 
 
 class PublishConflictError(AudmodelError, RuntimeError):
-    r"""Another process publishes or deletes the same model ID."""
+    r"""Another process publishes or deletes the same model, or moves the same alias."""
 
 
 class FileChangedError(AudmodelError, RuntimeError):

@@ -77,7 +77,7 @@ def test_nothing_if_one_of_several_cannot_be_deleted(
             audmodel.delete([first, second], dry_run=dry_run)
     audmodel.delete([first, second], aliases=True, dry_run=True)
     with pytest.raises(TypeError, match="'repository' has to be"):
-        audmodel.delete(first, repository="models")  # type: ignore[arg-type]
+        audmodel.delete(first, repository=5)  # type: ignore[arg-type]
     assert content(repository) == before
 
 

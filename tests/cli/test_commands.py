@@ -633,6 +633,59 @@ def test_alias_resolve(call: Call, uid: str) -> None:
     assert "'large' does not exist" in answer.err
 
 
+def test_alias_log_and_rollback(
+    call: Call, uid: str, place: audmodel.Repository, model_folder: Path
+) -> None:
+    new = audmodel.publish(
+        str(model_folder), "onnx", PARAMS, "2.0.0", subgroup="emotion.cnn"
+    )
+    answer = call("alias", "rollback", "small")
+    assert (answer.code, answer.out) == (1, "")
+    assert "not known" in answer.err
+    assert call("alias", "set", "small", new, "--author", "me").code == 0
+    answer = call("alias", "rollback", "small", "--author", "you")
+    assert (answer.code, answer.out) == (0, f"{uid}\n")
+    titles, *lines = call("alias", "log", "small").out.splitlines()
+    assert titles.split() == ["UTC", "UID", "FROM", "AUTHOR"]
+    assert [line.split()[2:] for line in lines] == [
+        [uid, "sphinx"],
+        [new, uid, "me"],
+        [uid, new, "you", "rollback"],
+    ]
+    moves = call("alias", "log", "small", "--json").data
+    assert moves[-1] == {
+        "uid": uid,
+        "previous": new,
+        "date": moves[-1]["date"],
+        "author": "you",
+        "url": None,
+        "rollback": True,
+    }
+    assert moves[0]["date"].endswith("+00:00")
+    assert call("alias", "rollback", "small", "--json").code == 1
+    # What earlier releases write
+    path = Path(place.host, "models/_alias/small/1.0.0/small-1.0.0.alias.yaml")
+    path.write_text(f"uid: {new}\n")
+    lines = call("alias", "log", "small").out.splitlines()
+    assert "unknown" in lines[1]
+    assert "audmodel 1.x" in lines[1]
+    for words in (("alias", "log"), ("alias", "rollback")):
+        answer = call(*words, "smal")
+        assert (answer.code, answer.out) == (1, "")
+        assert "Did you mean 'small'?" in answer.err
+
+
+def test_alias_resolve_at_a_time(call: Call, uid: str) -> None:
+    answer = call("alias", "resolve", "small", "--at", "2099-01-01")
+    assert answer.out == f"{uid}\n"
+    answer = call("alias", "resolve", "small", "--at", "2020-01-01T00:00Z")
+    assert (answer.code, answer.out) == (1, "")
+    assert "did not exist at 2020-01-01T00:00:00Z" in answer.err
+    for time in ("yesterday", "", "0001-01-01"):
+        answer = call("alias", "resolve", "small", "--at", time)
+        assert (answer.code, answer.out) == (2, ""), time
+
+
 # Metadata ------------------------------------------------------------------
 
 

@@ -234,7 +234,7 @@ def test_traceback_only_if_asked_for(
 
 
 def test_error_in_audmodel_itself(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    def versions(uid: str) -> None:
+    def versions(uid: str, **options: object) -> None:
         raise ZeroDivisionError("oops")
 
     monkeypatch.setattr(audmodel, "versions", versions)
@@ -245,7 +245,7 @@ def test_error_in_audmodel_itself(call: Call, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_error_without_words(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    def versions(uid: str) -> None:
+    def versions(uid: str, **options: object) -> None:
         raise PermissionError
 
     monkeypatch.setattr(audmodel, "versions", versions)
@@ -370,7 +370,7 @@ def test_signals(
 def test_interrupted_in_this_process(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def versions(uid: str) -> None:
+    def versions(uid: str, **options: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(audmodel, "versions", versions)
@@ -397,7 +397,10 @@ def complete(*words: str) -> list[str]:
     ("words", "expected"),
     [
         (("audmodel", "pu"), ["publish"]),
-        (("audmodel", "alias", ""), ["-h", "--help", "set", "list", "resolve"]),
+        (
+            ("audmodel", "alias", ""),
+            ["-h", "--help", "set", "list", "resolve", "log", "rollback"],
+        ),
         (("audmodel", "alias", "set", "prod", "--ca"), ["--cache-root"]),
         (("audmodel", "publish", "alias", "--comp"), ["--compression"]),
         (("audmodel", "completion", "z"), ["zsh"]),

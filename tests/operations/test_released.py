@@ -134,10 +134,12 @@ def test_same_layout_and_modes(
     assert new == old
     lock = next(path for path in new if path.endswith("/.1.0.0.lock"))
     assert new[lock] == (False, "0o100664")
-    # The records are the same, but for the identity of the archive
+    # The records are the same, but for what is added to them
     for path, data in contents[1].items():
         if path.endswith(".header.yaml"):
-            data = re.sub(rb"archive:\n(  .*\n)+", b"", data)
+            data = re.sub(rb"(archive|provenance):\n(  .*\n)+", b"", data)
+        if path.endswith(".alias.yaml"):
+            data = re.sub(rb"history:\n([- ] .*\n)+", b"", data)
         # What the release leaves in the cache here depends on its mood
         if not path.endswith(".zip") and path != f"cache/{lock[6:14]}/1.0.0.meta.yaml":
             assert data == contents[0][path], path
@@ -278,6 +280,27 @@ def test_aliases_set_by_either(
 
 
 @pytest.mark.thorough
+def test_history_of_an_alias_that_both_move(
+    repository: audmodel.Repository, released: Interpreter, model_folder: Path
+) -> None:
+    uids = [publish(model_folder, version=f"{n}.0.0") for n in range(3)]
+    for uid in uids[:2]:
+        audmodel.set_alias("a", uid, author="me")
+    # It reads a record with a history
+    assert released.run("return audmodel.resolve_alias('a')") == uids[1]
+    assert released.run("return audmodel.version('a')") == "1.0.0"
+    released.run(f"audmodel.set_alias('a', {uids[2]!r})")
+    # and says nothing of moves
+    assert audmodel.alias_history("a") == [audmodel.AliasMove(uids[2])]
+    with pytest.raises(audmodel.errors.InvalidInputError, match=r"audmodel 1\.x"):
+        audmodel.rollback("a")
+    audmodel.set_alias("a", uids[0], author="me")
+    assert audmodel.rollback("a") == uids[2]
+    assert released.run("return audmodel.resolve_alias('a')") == uids[2]
+    assert audmodel.aliases(uids[2]) == ["a"]
+
+
+@pytest.mark.thorough
 def test_header_with_provenance(
     repository: audmodel.Repository, released: Interpreter, model_folder: Path
 ) -> None:
@@ -287,6 +310,19 @@ def test_header_with_provenance(
     assert released.run(f"return audmodel.date({uid!r})") == audmodel.date(uid)
     theirs = released.run(PUBLISH, root=str(model_folder))
     assert audmodel.provenance(theirs) == audmodel.Provenance()
+
+
+@pytest.mark.thorough
+def test_configuration_with_labels(
+    home: Path, released: Interpreter, tmp_path: Path
+) -> None:
+    (home / ".config").mkdir()
+    (home / ".config" / "audmodel.yaml").write_text(
+        f"cache_root: {tmp_path}\n"
+        "repositories: [{label: a, name: models, host: /data, backend: file-system}]\n"
+    )
+    code = "return [each.name for each in audmodel.config.REPOSITORIES]"
+    assert released.run(code) == ["models"]
 
 
 @pytest.mark.thorough

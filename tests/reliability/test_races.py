@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import itertools
 from pathlib import Path
 import textwrap
 from typing import Any
@@ -293,6 +294,71 @@ def test_aliases_end_in_a_state_that_some_order_explains(
         f"concurrent moves of aliases, both directions agree ({place.backend})",
         2 * number * rounds,
     )
+
+
+TURNS = """
+    def move(number):
+        for n in range(args["rounds"]):
+            uid = args["uids"][number][n % 2]
+            audmodel.set_alias("best", uid, author=f"{number}-{n}")
+    return race(args["count"], move)
+"""
+
+
+def test_no_move_of_an_alias_is_lost(
+    place: audmodel.Repository,
+    run: Callable[..., Any],
+    model_folder: Path,
+    torture: int,
+    count: Count,
+) -> None:
+    # As many as a history holds: each is to another model than that of the others
+    number, rounds = (5, 6) if is_local(place) or torture else (3, 2)
+    uids = [publish(model_folder, version=f"{n}.0.0") for n in range(2 * number)]
+    pairs = [uids[2 * n : 2 * n + 2] for n in range(number)]
+    for _ in range(torture or 1):
+        results = run(TURNS, count=number, rounds=rounds, uids=pairs)
+        assert results == [None] * number
+        moves = audmodel.alias_history("best")[-number * rounds :]
+        assert sorted(str(move.author) for move in moves) == sorted(
+            f"{i}-{n}" for i in range(number) for n in range(rounds)
+        )
+        for before, after in itertools.pairwise(moves):
+            assert after.previous == before.uid
+        assert moves[-1].uid == audmodel.resolve_alias("best")
+    count(
+        f"concurrent moves of an alias, all in its history ({place.backend})",
+        number * rounds * (torture or 1),
+    )
+
+
+ROLLBACKS = """
+    def back(number):
+        try:
+            return audmodel.rollback("best", author=str(number))
+        except audmodel.errors.PublishConflictError:
+            return None
+        except audmodel.errors.InvalidInputError:
+            return None
+    return race(args["count"], back)
+"""
+
+
+def test_a_move_is_rolled_back_once(
+    place: audmodel.Repository, run: Callable[..., Any], model_folder: Path
+) -> None:
+    uids = [publish(model_folder, version=f"{n}.0.0") for n in range(4)]
+    for uid in uids:
+        audmodel.set_alias("best", uid)
+    done = [uid for uid in run(ROLLBACKS, count=6) if uid]
+    moves = audmodel.alias_history("best")
+    # Each undid the move that it had seen, one after the other
+    assert [move.uid for move in moves] == [*uids, *uids[::-1][1:][: len(done)]]
+    assert sorted(done) == sorted(move.uid for move in moves[4:])
+    target = moves[-1].uid
+    assert audmodel.resolve_alias("best") == target
+    for uid in uids:
+        assert audmodel.aliases(uid) == (["best"] if uid == target else [])
 
 
 # Loaders -------------------------------------------------------------------

@@ -13,6 +13,7 @@ import audmodel
 from audmodel.core.backend.filesystem import FileSystem
 from audmodel.core.repository import changes
 from audmodel.core.repository.lookup import open_registry
+from audmodel.core.repository.registry import Mover
 from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.errors import RepositoryError
@@ -44,22 +45,22 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_alias_that_stays_as_it_is_is_not_stored_again(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry.set_alias("best", MODEL)
+    registry.set_alias("best", MODEL, Mover())
 
     def replace_object(*args: Any) -> bool:
         raise AssertionError
 
     monkeypatch.setattr(FileSystem, "replace_object", replace_object)
-    registry.set_alias("best", MODEL)
+    registry.set_alias("best", MODEL, Mover())
 
 
 def test_pauses_grow_while_others_are_faster(
     registry: Registry, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
 ) -> None:
-    registry.set_alias("best", MODEL)
+    registry.set_alias("best", MODEL, Mover())
     monkeypatch.setattr(FileSystem, "replace_object", lambda *args: False)
     with pytest.raises(RepositoryError, match="Try again later"):
-        registry.set_alias("best", ModelId("12345678", "2.0.0"))
+        registry.set_alias("best", ModelId("12345678", "2.0.0"), Mover())
     assert len(pauses) == changes._ATTEMPTS
     assert all(pause >= min(0.01 * 2**k, 1) for k, pause in enumerate(pauses))
 

@@ -3,21 +3,28 @@ r"""Aliases of models."""
 from __future__ import annotations
 
 import contextlib
+import datetime
 import warnings
 
 from audmodel.core import uid as ids
 from audmodel.core.api.arguments import chosen
+from audmodel.core.api.arguments import moment
 from audmodel.core.api.arguments import wanted_model
 from audmodel.core.errors import AliasNotFoundError
 from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.operations.find import alias_target
 from audmodel.core.operations.find import find
+from audmodel.core.operations.find import missing_alias
 from audmodel.core.operations.find import resolve
-from audmodel.core.operations.find import searched
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository.config import cache_folder
 from audmodel.core.repository.repository import Repository
 from audmodel.core.uid import Alias
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from audmodel.core.repository.alias_record import AliasMove
 
 
 def aliases(
@@ -117,9 +124,48 @@ def all_aliases(
     return dict(sorted(targets.items()))
 
 
+def alias_history(
+    alias: str, *, repository: Repository | str | None = None
+) -> list[AliasMove]:
+    r"""Moves of an alias: who let it point to which model, and when.
+
+    The record of an alias holds its last 30 moves.
+    audmodel 1.x removes them when it moves an alias:
+    then there is one move, of which only the model is known.
+
+    Args:
+        alias: name of the alias
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
+
+    Returns:
+        moves from first to last
+
+    Raises:
+        TypeError: if an argument is of the wrong type
+        AliasNotFoundError: if there is no such alias
+        ConfigurationError: if the configuration cannot be used
+        InvalidDocumentError: if the record of the alias is not valid
+        InvalidInputError: if no configured repository has the name
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> for move in audmodel.alias_history("emotion-small"):
+        ...     print(move.previous, move.uid, move.author)
+        None 3e120e8d-1.0.0 sphinx
+
+    """
+    from audmodel.core.operations import moving
+
+    repositories = chosen(repository)
+    return moving.history(_possible(alias), repositories)[1]
+
+
 def resolve_alias(
     alias: str,
     *,
+    at: datetime.datetime | str | None = None,
     repository: Repository | str | None = None,
     cache_root: str | None = None,
     verbose: bool = False,
@@ -128,6 +174,9 @@ def resolve_alias(
 
     Args:
         alias: name of the alias
+        at: time for which the history of the alias is asked,
+            with time zone, e.g. ``'2026-01-31T12:00:00Z'``,
+            now if it is ``None``
         repository: the only repository to search,
             or its label or name in the configuration.
             All that are configured are searched if it is ``None``
@@ -142,10 +191,12 @@ def resolve_alias(
 
     Raises:
         TypeError: if an argument is of the wrong type
-        AliasNotFoundError: if there is no such alias
+        AliasNotFoundError: if there is no such alias,
+            or it is not known what it pointed to at that time
         ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the alias does not name a model ID
-        InvalidInputError: if no configured repository has the name
+        InvalidInputError: if ``at`` is not a time with time zone,
+            or no configured repository has the name
         RepositoryError: if a repository cannot be used
 
     Examples:
@@ -153,28 +204,83 @@ def resolve_alias(
         '3e120e8d-1.0.0'
 
     """
-    _check_text(alias)
     repositories = chosen(repository)
-    if ids.is_alias(alias):
-        with contextlib.suppress(ModelNotFoundError):
-            return str(resolve(Alias(alias), cache_folder(cache_root), repositories))
-    raise AliasNotFoundError(
-        f"An alias with name {alias[:150]!r} "
-        f"does not exist in {searched(repositories)}."
-    )
+    name = _possible(alias)
+    if at is not None:
+        from audmodel.core.operations import moving
+
+        time = moment(at, "at")
+        return moving.target_at(name, moving.history(name, repositories)[1], time)
+    with contextlib.suppress(ModelNotFoundError):
+        return str(resolve(Alias(name), cache_folder(cache_root), repositories))
+    raise AliasNotFoundError(missing_alias(name, repositories))
+
+
+def rollback(
+    alias: str,
+    *,
+    author: str | None = None,
+    repository: Repository | str | None = None,
+) -> str:
+    r"""Undo the last move of an alias.
+
+    The alias points to the model again that it pointed to before,
+    and its history gets one more move.
+    A rollback that follows a rollback goes one move further back.
+
+    If another process moves the alias at the same moment,
+    its move is not undone.
+
+    Args:
+        alias: name of the alias
+        author: who rolls it back, the user's name if it is ``None``
+        repository: the only repository to search,
+            or its label or name in the configuration.
+            All that are configured are searched if it is ``None``
+
+    Returns:
+        ID of the model that the alias points to again
+
+    Raises:
+        TypeError: if an argument is of the wrong type
+        AliasNotFoundError: if there is no such alias
+        ConfigurationError: if the configuration cannot be used
+        InvalidDataError: if ``author`` cannot be stored
+        InvalidDocumentError: if the record of the alias is not valid
+        InvalidInputError: if it is not known where the alias pointed to before,
+            or no configured repository has the name
+        ModelNotFoundError: if that model does not exist any more
+        PublishConflictError: if another process moves the alias, or deletes the model
+        RepositoryError: if a repository cannot be used
+
+    Examples:
+        >>> audmodel.set_alias("emotion-small", "3e120e8d-2.0.0")
+        >>> audmodel.rollback("emotion-small")
+        '3e120e8d-1.0.0'
+        >>> audmodel.alias_history("emotion-small")[-1].rollback
+        True
+
+    """
+    from audmodel.core.operations import moving
+
+    repositories = chosen(repository)
+    by = moving.mover(author)
+    return str(moving.rollback(_possible(alias), repositories, by))
 
 
 def set_alias(
     alias: str,
     uid: str,
     *,
+    author: str | None = None,
     repository: Repository | str | None = None,
     cache_root: str | None = None,
     verbose: bool = False,
 ) -> None:
     r"""Let an alias point to a model.
 
-    An alias that points to another model is moved.
+    An alias that points to another model is moved,
+    and its history says so, see :func:`audmodel.alias_history`.
     It is set in the repository that holds the model.
 
     Args:
@@ -183,6 +289,8 @@ def set_alias(
             that do not look like a model ID
         uid: model ID or other alias.
             Without version it is the latest version
+        author: who moves it, for the history of the alias,
+            the user's name if it is ``None``
         repository: the only repository to search,
             or its label or name in the configuration.
             All that are configured are searched if it is ``None``
@@ -193,6 +301,7 @@ def set_alias(
     Raises:
         TypeError: if an argument is of the wrong type
         ConfigurationError: if the configuration cannot be used
+        InvalidDataError: if ``author`` cannot be stored
         InvalidDocumentError: if a stored record is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         InvalidInputError: if ``alias`` is not a valid name,
@@ -210,17 +319,11 @@ def set_alias(
         '3e120e8d-1.0.0'
 
     """
-    from audmodel.core.repository import pointing
-    from audmodel.core.repository.conflicts import check_alias_found
-    from audmodel.core.repository.lookup import open_registry
+    from audmodel.core.operations import moving
 
     ids.check_alias(alias)
-    wanted = wanted_model(uid, cache_root, repository)
-    found = find(wanted, any_archive=True)
-    if wanted.repositories is None:
-        check_alias_found(alias, found.repository)
-    with open_registry(found.repository) as registry:
-        pointing.set_alias(registry, alias, found.model)
+    by = moving.mover(author)
+    moving.set_alias(alias, wanted_model(uid, cache_root, repository), by)
 
 
 def delete_alias(alias: str, *, repository: Repository | str | None = None) -> str:
@@ -255,16 +358,17 @@ def delete_alias(alias: str, *, repository: Repository | str | None = None) -> s
     """
     from audmodel.core.operations import deleting
 
-    _check_text(alias)
     repositories = chosen(repository)
+    return deleting.delete_alias(_possible(alias), repositories)
+
+
+def _possible(alias: object) -> str:
+    r"""Name of an alias that may exist."""
+    if not isinstance(alias, str):
+        raise TypeError(f"An alias has to be a string, not {type(alias).__name__}.")
     if not ids.is_alias(alias):
         raise AliasNotFoundError(
             f"An alias with name {alias[:150]!r} does not exist, "
             "since this is not an allowed name."
         )
-    return deleting.delete_alias(alias, repositories)
-
-
-def _check_text(alias: object) -> None:
-    if not isinstance(alias, str):
-        raise TypeError(f"An alias has to be a string, not {type(alias).__name__}.")
+    return alias

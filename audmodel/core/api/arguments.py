@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+import datetime
 from typing import Literal
 
 from audmodel.core import uid as ids
@@ -113,6 +114,39 @@ def wanted_models(
         for uid in dict.fromkeys(parsed)
     }
     return [found[uid] for uid in parsed]
+
+
+def moment(time: datetime.datetime | str, name: str) -> datetime.datetime:
+    r"""Moment that a user gives.
+
+    Args:
+        time: time, or its text in ISO format
+        name: name of the argument, for messages
+
+    Returns:
+        time in UTC
+
+    Raises:
+        TypeError: if it is neither
+        InvalidInputError: if it is no time, or has no time zone
+
+    """
+    if isinstance(time, str):
+        try:
+            time = datetime.datetime.fromisoformat(time)
+        except ValueError:
+            raise InvalidInputError(
+                f"'{name}' has to be a time like '2026-01-31T12:00:00Z', "
+                f"not {str(time)[:50]!r}."
+            ) from None
+    if not isinstance(time, datetime.datetime):
+        raise TypeError(f"'{name}' has to be a datetime or a string, not {time!r}.")
+    if time.tzinfo is None:
+        raise InvalidInputError(
+            f"'{name}' has to have a time zone, which '{time.isoformat()}' lacks. "
+            f"'{time.isoformat()}Z' is a time in UTC."
+        )
+    return time.astimezone(datetime.UTC)
 
 
 def base_model(

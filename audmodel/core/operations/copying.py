@@ -26,6 +26,7 @@ from audmodel.core.errors import ArchiveMismatchError
 from audmodel.core.errors import ModelExistsError
 from audmodel.core.errors import PublishConflictError
 from audmodel.core.operations import committing
+from audmodel.core.operations import moving
 from audmodel.core.operations.copy_plans import Plan
 from audmodel.core.operations.copy_plans import Route
 from audmodel.core.operations.copy_plans import has_same
@@ -72,6 +73,7 @@ def carry_out(
     """
     progress = start_progress(sum(item.size for item in plans if not item.is_done))
     large = route.num_workers * format.PART_SIZE
+    by = moving.mover(None)
 
     def copy(item: Plan) -> None:
         if not item.is_done:
@@ -88,7 +90,7 @@ def carry_out(
             _copy(route, item, route.num_workers, progress)
         # An alias may be of several models, in turn
         for name in item.aliases:
-            pointing.set_alias(route.registry, name, item.model)
+            pointing.set_alias(route.registry, name, item.model, by)
     return results(route, plans)
 
 

@@ -361,6 +361,19 @@ def missing_message(
     return f"A model with ID '{uid}' does not exist in {where}."
 
 
+def missing_alias(name: str, repositories: Sequence[Repository] | None) -> str:
+    r"""Message of an error for an alias that was not found.
+
+    Args:
+        name: name of the alias
+        repositories: where it was searched
+
+    """
+    return (
+        f"An alias with name {name[:150]!r} does not exist in {searched(repositories)}."
+    )
+
+
 def searched(repositories: Sequence[Repository] | None = None) -> str:
     r"""Names of the repositories that were searched, for messages.
 

@@ -20,6 +20,7 @@ from audmodel.core.errors import InvalidFolderError
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.home import expand_home
 from audmodel.core.operations import authorship
+from audmodel.core.operations import folder
 from audmodel.core.operations.exclusion import check_exclude
 from audmodel.core.operations.folder import ModelFolder
 from audmodel.core.operations.results import SuspiciousFile

@@ -47,7 +47,9 @@ from audmodel.core.repository.conflicts import check_alias_found
 from audmodel.core.repository.conflicts import check_found
 from audmodel.core.repository.conflicts import check_free
 from audmodel.core.repository.header import ArchiveIdentity
+from audmodel.core.repository.header import Header
 from audmodel.core.repository.lookup import open_registry
+from audmodel.core.repository.registry import Mover
 from audmodel.core.repository.registry import Registry
 from audmodel.core.repository.repository import Repository
 from audmodel.core.uid import ModelId
@@ -115,7 +117,9 @@ def _exists(publication: Publication, start_progress: StartProgress) -> bool:
             "'%s' exists with the same files in %s.", model, registry.repository
         )
         if alias:
-            pointing.set_alias(registry, alias, model)
+            header = publication.header
+            by = Mover(header.author, header.provenance.url)
+            pointing.set_alias(registry, alias, model, by)
     return True
 
 
@@ -176,7 +180,7 @@ def _publish(registry: Registry, publication: Publication, progress: Progress) -
         _log("Published", registry, publication, archive, start)
         # The claim keeps the model from being deleted before it has its alias
         if publication.alias:
-            _set_alias(registry, publication.alias, model)
+            _set_alias(registry, publication.alias, model, header)
 
 
 def _repair(registry: Registry, publication: Publication, progress: Progress) -> None:
@@ -338,9 +342,11 @@ class _Archive(committing.StoredArchive):
         return ArchiveIdentity(self._writer.size, self._writer.digest)
 
 
-def _set_alias(registry: Registry, alias: str, model: ModelId) -> None:
+def _set_alias(registry: Registry, alias: str, model: ModelId, header: Header) -> None:
+    provenance = header.provenance
+    by = Mover(header.author, provenance.url, provenance.date)
     try:
-        registry.set_alias(alias, model, is_new=True)
+        registry.set_alias(alias, model, by, is_new=True)
     except (RepositoryError, InvalidDocumentError) as error:
         error.add_note(
             f"The model '{model}' was published, but its alias '{alias}' was not set. "

@@ -2,7 +2,7 @@ r"""Records of a repository.
 
 A model exists if its header does.
 The claim is only there while a model is published.
-The alias record says which model an alias points to.
+The alias record says which model an alias points to, and to which ones it did.
 The list of aliases of a model says only where to look:
 it holds all aliases of the model, and maybe some that have moved on.
 
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
 import copy
+from dataclasses import dataclass
 import datetime
 from functools import partial
 import logging
@@ -24,10 +25,12 @@ from typing import Any
 
 from audmodel.core import uid
 from audmodel.core.errors import InvalidDocumentError
-from audmodel.core.errors import InvalidIdError
 from audmodel.core.errors import ModelNotFoundError
+from audmodel.core.errors import PublishConflictError
+from audmodel.core.repository import alias_record
 from audmodel.core.repository import header as header_module
 from audmodel.core.repository import layout
+from audmodel.core.repository.alias_record import AliasMove
 from audmodel.core.repository.changes import change_document
 from audmodel.core.repository.changes import changed_by_others
 from audmodel.core.repository.changes import merge
@@ -51,8 +54,20 @@ logger = logging.getLogger("audmodel")
 _ATTEMPTS = 100
 
 
-class _MovedError(Exception):
-    r"""An alias does not point to the model that it pointed to before."""
+@dataclass(frozen=True)
+class Mover:
+    r"""Who moves an alias.
+
+    Args:
+        author: name, if it is known
+        url: page of the CI job, if there is one
+        date: when, the time by the clock of the storage if it is ``None``
+
+    """
+
+    author: str | None = None
+    url: str | None = None
+    date: datetime.datetime | None = None
 
 
 class Registry:
@@ -252,10 +267,27 @@ class Registry:
             RepositoryError: if it cannot be read
 
         """
+        record = self._alias_record(name)
+        return None if record is None else alias_record.target(record, name)
+
+    def alias_history(self, name: str) -> list[AliasMove] | None:
+        r"""Moves of an alias.
+
+        Returns:
+            moves from first to last,
+            or ``None`` if there is no such alias
+
+        Raises:
+            InvalidDocumentError: if the record of the alias is not valid
+            RepositoryError: if it cannot be read
+
+        """
+        record = self._alias_record(name)
+        return None if record is None else alias_record.history(record, name)
+
+    def _alias_record(self, name: str) -> dict[str, Any] | None:
         data = self._read(layout.alias_path(name))
-        if data is None:
-            return None
-        return _target(document.load(data, f"The alias '{name}'"), name)
+        return None if data is None else document.load(data, f"The alias '{name}'")
 
     def alias_names(self) -> list[str]:
         r"""Names of all aliases.
@@ -304,10 +336,11 @@ class Registry:
         self,
         name: str,
         model: ModelId,
+        mover: Mover,
         *,
         is_new: bool = False,
-        expected: ModelId | None = None,
-    ) -> ModelId | None:
+        undoes: AliasMove | None = None,
+    ) -> AliasMove | None:
         r"""Let an alias point to a model.
 
         The list of the model is extended first
@@ -318,40 +351,51 @@ class Registry:
         Args:
             name: name of the alias
             model: ID of the model, which has to exist
+            mover: who moves it
             is_new: whether model and alias are probably new,
                 which saves a look at their records
-            expected: model that it has to point to before,
-                any model if it is not given
+            undoes: move that this one undoes, which has to be the last one
 
         Returns:
-            model that it pointed to before,
-            or ``None`` if there was no alias, or it named no model
+            move, or ``None`` if the alias pointed to the model before
 
         Raises:
             InvalidDocumentError: if a stored record is not valid
+            PublishConflictError: if another move followed the one to undo
             RepositoryError: if a record cannot be read or written
 
         """
+        move = AliasMove(
+            str(model),
+            date=mover.date or self.now(),
+            author=mover.author,
+            url=mover.url,
+            rollback=undoes is not None,
+        )
         self._change_list(model, add=[name], is_new=is_new)
         previous: list[ModelId] = []
 
         def change(current: dict[str, Any]) -> dict[str, Any]:
             previous.clear()
+            if undoes is not None and alias_record.last(current, name) != undoes:
+                raise PublishConflictError(
+                    f"The alias '{name}' was moved by another process in the meantime, "
+                    "and was not rolled back. "
+                    "Look at its history before you try again."
+                )
             # An alias that names no model is in no list
             with contextlib.suppress(InvalidDocumentError):
-                previous.append(_target(current, name))
-            if expected is not None and expected not in previous:
-                raise _MovedError
-            return {"uid": str(model)}
+                previous.append(alias_record.target(current, name))
+            return alias_record.moved(current, name, move)
 
         path, source = layout.alias_path(name), f"The alias '{name}'"
         try:
-            change_document(
+            record, _ = change_document(
                 self.backend, path, change, "alias", source, is_new=is_new, rebuild=dict
             )
-        except _MovedError:
+        except PublishConflictError:
             self._settle(model, name)
-            return None
+            raise
         before = previous[0] if previous else None
         self._log_alias(name, before, model)
         if before is not None and before != model:
@@ -359,7 +403,7 @@ class Registry:
         # Another process may have deleted an alias of this name, or moved it
         if before != model and not (before is None and is_new):
             self._settle(model, name)
-        return before
+        return None if before == model else alias_record.last(record, name)
 
     def delete_alias(
         self, name: str, model: ModelId | None = None, *, keep_list: bool = False
@@ -389,7 +433,8 @@ class Registry:
                 return None
             target = None
             with contextlib.suppress(InvalidDocumentError):
-                target = _target(document.load(stored.data, "An alias"), name)
+                record = document.load(stored.data, "An alias")
+                target = alias_record.target(record, name)
             if model is not None and target != model:
                 return None
             if self.backend.delete_object(layout.alias_path(name), stored.etag):
@@ -502,19 +547,6 @@ class Registry:
                 if self.alias(name) == model:
                     names.append(name)
         return {"aliases": names}
-
-
-def _target(data: dict[str, Any], name: str) -> ModelId:
-    target = data.get("uid")
-    model = None
-    if isinstance(target, str):
-        with contextlib.suppress(InvalidIdError):
-            model = uid.parse(target)
-    if not isinstance(model, ModelId):
-        raise InvalidDocumentError(
-            f"The alias '{name}' does not name a model ID: {str(target)[:100]!r}."
-        )
-    return model
 
 
 def _names(data: dict[str, Any], source: str) -> list[str]:

@@ -56,7 +56,7 @@ def set_alias(
         else:
             _move_back(registry, name, move, mover)
         if isinstance(error, ModelNotFoundError):
-            registry.delete_empty_list(model)
+            registry.delete_empty_list(model, name)
         raise type(error)(f"{error} The alias '{name}' was not set.") from error
 
 

@@ -445,17 +445,20 @@ class Registry:
             pause(attempt, time.monotonic() - start)
         raise changed_by_others(f"The alias '{name}'", _ATTEMPTS)
 
-    def delete_empty_list(self, model: ModelId) -> None:
+    def delete_empty_list(self, model: ModelId, name: str) -> None:
         r"""Delete the list of aliases of a model that does not exist any more.
 
         Args:
             model: ID of the model
+            name: name of an alias that was deleted,
+                maybe by a process that found no list
 
         Raises:
             InvalidDocumentError: if the list is not valid
             RepositoryError: if it cannot be read or deleted
 
         """
+        self._settle(model, name)
         path, source = layout.list_path(model), f"The list of aliases of {model}"
         stored = self.backend.read_object(path, document.MAX_BYTES)
         if stored and not _names(document.load(stored.data, source), source):

@@ -103,7 +103,7 @@ class Checker:
         if isinstance(job, Stream):
             with contextlib.closing(self._fetcher.stream(job)) as chunks:
                 return _crc(job, chunks, tick, self._progress)
-        data = self._fetcher.fetch(ranges, *job.bounds)
+        data = self._fetcher.fetch(ranges, job.start, job.stop)
         return check_data(job, data, tick)
 
 
@@ -127,9 +127,9 @@ def check_data(
     """
     if isinstance(job, MemberPart):
         return _crc(job, (data,), tick)
-    start, _ = job.bounds
     for entry in job.entries:
-        _crc(entry, (data[entry.start - start : entry.stop - start],), tick)
+        stored = data[entry.start - job.start : entry.stop - job.start]
+        _crc(entry, (stored,), tick)
     return 0
 
 

@@ -95,12 +95,11 @@ class Passer:
     def _windows(self) -> Iterator[_Window]:
         position = 0
         for job in self._jobs:
-            start, stop = job.bounds
-            if start < position:
+            if job.start < position:
                 raise ArchiveError("its members overlap")
-            yield from _unchecked(position, start)
-            yield _Window(start, stop, job)
-            position = stop
+            yield from _unchecked(position, job.start)
+            yield _Window(job.start, job.stop, job)
+            position = job.stop
         yield from _unchecked(position, self._fetcher.source.size)
 
     def _blocks(self, windows: Iterator[_Window]) -> Generator[bytes, None, None]:

@@ -38,9 +38,14 @@ class Span(NamedTuple):
     entries: tuple[Entry, ...]
 
     @property
-    def bounds(self) -> tuple[int, int]:
-        r"""Position of the first byte, and of the byte after the last one."""
-        return self.entries[0].start, self.entries[-1].stop
+    def start(self) -> int:
+        r"""Position of the first byte."""
+        return self.entries[0].start
+
+    @property
+    def stop(self) -> int:
+        r"""Position of the byte after the last one."""
+        return self.entries[-1].stop
 
 
 class MemberPart(NamedTuple):
@@ -56,11 +61,6 @@ class MemberPart(NamedTuple):
     stop: int
 
     @property
-    def bounds(self) -> tuple[int, int]:
-        r"""Position of the first byte, and of the byte after the last one."""
-        return self.start, self.stop
-
-    @property
     def is_last(self) -> bool:
         r"""Whether it is the last part of the member."""
         return self.part.file_offset + self.part.uncompressed_size == self.member.size
@@ -72,11 +72,6 @@ class Stream(NamedTuple):
     member: format.Member
     start: int
     stop: int
-
-    @property
-    def bounds(self) -> tuple[int, int]:
-        r"""Position of the first byte, and of the byte after the last one."""
-        return self.start, self.stop
 
     def ranges(self, workers: int) -> list[tuple[int, int]]:
         r"""Ranges of the requests, a single one with one worker.

@@ -43,8 +43,8 @@ from audmodel.core.repository.registry import Registry
 
 
 # Requests for header, claim and metadata, each looked at or stored,
-# and for an alias
-_RECORDS = 8
+# for the time, and for an alias
+_RECORDS = 9
 _ALIAS = 2
 
 

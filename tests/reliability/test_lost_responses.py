@@ -73,7 +73,7 @@ class Loss:
 def test_a_proxy_that_once_finds_nothing(place: Remote) -> None:
     looks = 0
 
-    def hide(request: Request, forward: Forward) -> Answer | None:
+    def hide(request: Request, forward: Forward) -> Response | None:
         nonlocal looks
         if request.method != "HEAD":
             return forward()

@@ -67,11 +67,9 @@ def open(
             Without version it is the latest version
         file: path of the file in the model,
             with ``'/'`` between folders
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
         timeout: seconds to wait for another process
             that loads a file which has to be loaded first,
             forever if negative or ``None``
@@ -136,11 +134,9 @@ def readme(
     Args:
         uid: model ID or alias.
             Without version it is the latest version
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
         timeout: seconds to wait for another process
             that loads the file, if it has to be loaded first,
             forever if negative or ``None``
@@ -244,11 +240,9 @@ def stream(
             all files if it is ``None``
         ahead: largest number of files that are begun
             before they are asked for
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
         timeout: seconds to wait for another process
             that loads the same files,
             forever if negative or ``None``

@@ -38,11 +38,9 @@ def aliases(
 
     Args:
         uid: model ID or alias
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
         verbose: accepted for compatibility, nothing is shown
 
     Returns:
@@ -135,9 +133,8 @@ def alias_history(
 
     Args:
         alias: name of the alias
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
 
     Returns:
         moves from first to last
@@ -177,9 +174,8 @@ def resolve_alias(
         at: time for which the history of the alias is asked,
             with time zone, e.g. ``'2026-01-31T12:00:00Z'``,
             now if it is ``None``
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``.
             It keeps the model ID of the alias,
@@ -234,9 +230,8 @@ def rollback(
     Args:
         alias: name of the alias
         author: who rolls it back, the user's name if it is ``None``
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
 
     Returns:
         ID of the model that the alias points to again
@@ -291,11 +286,9 @@ def set_alias(
             Without version it is the latest version
         author: who moves it, for the history of the alias,
             the user's name if it is ``None``
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
         verbose: accepted for compatibility, nothing is shown
 
     Raises:

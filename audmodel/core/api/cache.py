@@ -23,8 +23,7 @@ def cached(*, cache_root: str | None = None) -> list[CachedModel]:
     the next load of such a model continues it.
 
     Args:
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
 
     Returns:
         models, in the order of their IDs and versions
@@ -61,8 +60,7 @@ def remove_cached(
             or its label or name in the configuration.
             All that are configured are searched if it is ``None``.
             Models of any repository are removed
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
 
     Returns:
         models that were removed
@@ -125,8 +123,7 @@ def prune_cache(
             0 empties the cache
         dry_run: whether to return the models that would be removed,
             and remove nothing
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
 
     Returns:
         models that were removed

@@ -26,23 +26,16 @@ def author(
 
     Args:
         uid: model ID or alias
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
 
     Returns:
         name of the author
 
     Raises:
         TypeError: if an argument is of the wrong type
-        ConfigurationError: if the configuration cannot be used
-        InvalidDocumentError: if the header of the model is not valid
-        InvalidIdError: if ``uid`` cannot be a model ID or an alias
-        InvalidInputError: if no configured repository has the name
-        ModelNotFoundError: if the model does not exist
-        RepositoryError: if a repository cannot be used
+        AudmodelError: for the reasons that :func:`audmodel.header` names
 
     Examples:
         >>> audmodel.author("3e120e8d-1.0.0")
@@ -62,23 +55,16 @@ def date(
 
     Args:
         uid: model ID or alias
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
 
     Returns:
         date as ``'yyyy-mm-dd'``
 
     Raises:
         TypeError: if an argument is of the wrong type
-        ConfigurationError: if the configuration cannot be used
-        InvalidDocumentError: if the header of the model is not valid
-        InvalidIdError: if ``uid`` cannot be a model ID or an alias
-        InvalidInputError: if no configured repository has the name
-        ModelNotFoundError: if the model does not exist
-        RepositoryError: if a repository cannot be used
+        AudmodelError: for the reasons that :func:`audmodel.header` names
 
     Examples:
         >>> audmodel.date("3e120e8d-1.0.0")
@@ -102,11 +88,9 @@ def header(
 
     Args:
         uid: model ID or alias
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
         verbose: accepted for compatibility, nothing is shown
 
     Returns:
@@ -140,11 +124,9 @@ def name(
 
     Args:
         uid: model ID or alias
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
         verbose: accepted for compatibility, nothing is shown
 
     Returns:
@@ -152,12 +134,7 @@ def name(
 
     Raises:
         TypeError: if an argument is of the wrong type
-        ConfigurationError: if the configuration cannot be used
-        InvalidDocumentError: if the header of the model is not valid
-        InvalidIdError: if ``uid`` cannot be a model ID or an alias
-        InvalidInputError: if no configured repository has the name
-        ModelNotFoundError: if the model does not exist
-        RepositoryError: if a repository cannot be used
+        AudmodelError: for the reasons that :func:`audmodel.header` names
 
     Examples:
         >>> audmodel.name("3e120e8d-1.0.0")
@@ -178,11 +155,9 @@ def parameters(
 
     Args:
         uid: model ID or alias
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
         verbose: accepted for compatibility, nothing is shown
 
     Returns:
@@ -217,11 +192,9 @@ def provenance(
 
     Args:
         uid: model ID or alias
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
 
     Returns:
         time in UTC by the clock of the storage, program,
@@ -230,12 +203,7 @@ def provenance(
 
     Raises:
         TypeError: if an argument is of the wrong type
-        ConfigurationError: if the configuration cannot be used
-        InvalidDocumentError: if the header of the model is not valid
-        InvalidIdError: if ``uid`` cannot be a model ID or an alias
-        InvalidInputError: if no configured repository has the name
-        ModelNotFoundError: if the model does not exist
-        RepositoryError: if a repository cannot be used
+        AudmodelError: for the reasons that :func:`audmodel.header` names
 
     Examples:
         >>> audmodel.provenance("3e120e8d-1.0.0").client
@@ -255,23 +223,16 @@ def repository(
 
     Args:
         uid: model ID or alias
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
 
     Returns:
         first configured repository that holds the model
 
     Raises:
         TypeError: if an argument is of the wrong type
-        ConfigurationError: if the configuration cannot be used
-        InvalidDocumentError: if the header of the model is not valid
-        InvalidIdError: if ``uid`` cannot be a model ID or an alias
-        InvalidInputError: if no configured repository has the name
-        ModelNotFoundError: if the model does not exist
-        RepositoryError: if a repository cannot be used
+        AudmodelError: for the reasons that :func:`audmodel.header` names
 
     Examples:
         >>> audmodel.repository("3e120e8d-1.0.0").name
@@ -292,11 +253,9 @@ def subgroup(
 
     Args:
         uid: model ID or alias
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
         verbose: accepted for compatibility, nothing is shown
 
     Returns:
@@ -304,12 +263,7 @@ def subgroup(
 
     Raises:
         TypeError: if an argument is of the wrong type
-        ConfigurationError: if the configuration cannot be used
-        InvalidDocumentError: if the header of the model is not valid
-        InvalidIdError: if ``uid`` cannot be a model ID or an alias
-        InvalidInputError: if no configured repository has the name
-        ModelNotFoundError: if the model does not exist
-        RepositoryError: if a repository cannot be used
+        AudmodelError: for the reasons that :func:`audmodel.header` names
 
     Examples:
         >>> audmodel.subgroup("3e120e8d-1.0.0")
@@ -332,11 +286,9 @@ def url(
     Args:
         uid: model ID or alias
         type: ``'model'`` for the archive, ``'header'``, or ``'meta'``
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
         verbose: accepted for compatibility, nothing is shown
 
     Returns:
@@ -384,11 +336,9 @@ def version(
 
     Args:
         uid: model ID or alias
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
         verbose: accepted for compatibility, nothing is shown
 
     Returns:
@@ -396,12 +346,7 @@ def version(
 
     Raises:
         TypeError: if an argument is of the wrong type
-        ConfigurationError: if the configuration cannot be used
-        InvalidDocumentError: if the header of the model is not valid
-        InvalidIdError: if ``uid`` cannot be a model ID or an alias
-        InvalidInputError: if no configured repository has the name
-        ModelNotFoundError: if the model does not exist
-        RepositoryError: if a repository cannot be used
+        AudmodelError: for the reasons that :func:`audmodel.header` names
 
     Examples:
         >>> audmodel.version("emotion-small")

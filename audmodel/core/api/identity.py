@@ -27,9 +27,8 @@ def exists(
 
     Args:
         uid: model ID or alias
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
 
     Returns:
         ``True`` if a repository holds the model,
@@ -99,9 +98,8 @@ def latest_version(
 
     Args:
         uid: model ID, with or without version, or alias
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
 
     Returns:
         version
@@ -208,9 +206,8 @@ def versions(
 
     Args:
         uid: model ID, with or without version, or alias
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
         cache_root: accepted for compatibility,
             versions are never taken from the cache
 

@@ -32,11 +32,9 @@ def files(
     Args:
         uid: model ID or alias.
             Without version it is the latest version
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
 
     Returns:
         files, in the order of the archive

@@ -27,11 +27,9 @@ def meta(
 
     Args:
         uid: model ID or alias
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
         verbose: accepted for compatibility, nothing is shown
 
     Returns:
@@ -104,11 +102,9 @@ def update_meta(
         meta: fields that are added or changed,
             nested dictionaries are merged level by level
         replace: whether ``meta`` replaces all fields
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
         verbose: accepted for compatibility, nothing is shown
 
     Returns:

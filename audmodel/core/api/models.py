@@ -115,11 +115,9 @@ def load(
         hardlinks: whether files in ``to`` are second names of those in the cache,
             which takes no room.
             A change of such a file changes the model in the cache
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
         timeout: seconds to wait for another process
             that loads the same model,
             forever if negative or ``None``

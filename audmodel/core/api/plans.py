@@ -39,11 +39,9 @@ def plan_load(
         uid: model ID or alias.
             Without version it is the latest version
         files: pattern or patterns of files, see :func:`audmodel.load`
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
         num_workers: number of parallel workers of the load,
             which determines the number of requests
 

@@ -40,11 +40,9 @@ def verify(
             and programs that have opened the old file can still read it
         remote: whether to verify the archive in the repository,
             without storing it, instead of the files in the cache
-        repository: the only repository to search,
-            or its label or name in the configuration.
-            All that are configured are searched if it is ``None``
-        cache_root: cache folder,
-            :func:`audmodel.default_cache_root` if it is ``None``
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
         timeout: seconds to wait for another process
             that loads or repairs the same model,
             forever if negative or ``None``

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
 import os
 from pathlib import Path
 import random
+import threading
+import time
 from typing import NoReturn
 
 import pytest
@@ -14,6 +17,8 @@ import audmodel
 from audmodel import errors
 from audmodel.core.archive.passing import Passer
 from audmodel.core.backend import file_copies
+from audmodel.core.operations import copying
+from audmodel.core.process import requests
 from audmodel.core.repository import claim_record
 from audmodel.core.repository import layout
 from audmodel.core.uid import ModelId
@@ -153,6 +158,37 @@ def test_damaged_archive(
     with pytest.raises(kind, match=archive_of(uid) if damage != "member" else "eval"):
         audmodel.copy(uid, source, target)
     assert content(target) == {}
+
+
+def test_other_models_are_completed_after_an_error(
+    folders: Repositories, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = folders
+    uids = [
+        publish(model_folder, version=f"{number}.0.0", repository=source)
+        for number in range(3)
+    ]
+    os.remove(f"{source.host}/{source.name}{archive_of(uids[1])}")
+    has_failed = threading.Event()
+    chunks = Passer.chunks
+
+    def late(passer: Passer) -> Iterator[bytes]:
+        assert has_failed.wait(10)
+        time.sleep(0.2)
+        assert not requests.cancelled()
+        yield from chunks(passer)
+
+    def fail(*args: object) -> errors.ArchiveError:
+        has_failed.set()
+        return errors.ArchiveError("It is missing.")
+
+    monkeypatch.setattr(Passer, "chunks", late)
+    monkeypatch.setattr(copying, "no_archive", fail)
+    with pytest.raises(errors.ArchiveError, match="It is missing"):
+        audmodel.copy(uids, source, target, num_workers=2)
+    audmodel.config.REPOSITORIES = [target]
+    assert files(audmodel.load(uids[0])) == files(model_folder)
+    assert audmodel.leftovers(target, days=0) == []
 
 
 def test_storage_that_copies_wrongly(

@@ -23,6 +23,7 @@ from audmodel.core.backend.errors import CopyError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.reader import ObjectReader
 from audmodel.core.errors import ArchiveMismatchError
+from audmodel.core.errors import AudmodelError
 from audmodel.core.errors import ModelExistsError
 from audmodel.core.errors import PublishConflictError
 from audmodel.core.operations import committing
@@ -75,9 +76,16 @@ def carry_out(
     large = route.num_workers * format.PART_SIZE
     by = moving.mover(None)
 
+    failures: list[Exception] = []
+
     def copy(item: Plan) -> None:
-        if not item.is_done:
+        if item.is_done or failures:
+            return
+        try:
             _copy(route, item, 1, progress)
+        except (AudmodelError, OSError) as error:
+            # Copies that were begun are completed, and release their claims
+            failures.append(error)
 
     small = [item for item in plans if item.size <= large]
     with contextlib.closing(
@@ -85,6 +93,8 @@ def carry_out(
     ) as copied:
         for _ in copied:
             pass
+    if failures:
+        raise failures[0]
     for item in plans:
         if item.size > large and not item.is_done:
             _copy(route, item, route.num_workers, progress)

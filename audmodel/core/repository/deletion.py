@@ -27,6 +27,7 @@ from audmodel.core.process.termination import terminable
 from audmodel.core.repository import claim_record
 from audmodel.core.repository import header as header_module
 from audmodel.core.repository import layout
+from audmodel.core.repository.changes import changed_by_others
 from audmodel.core.repository.claims import Claim
 from audmodel.core.repository.claims import claimed
 from audmodel.core.repository.registry import Registry
@@ -133,7 +134,7 @@ def delete(
         claimed(registry, model, target.archive, may_be_published=True) as claim,
     ):
         header = _check_unchanged(registry, target, claim)
-        etags = _etags(backend, target)
+        archive = _etag(backend, target.archive)
         claim.begin_delete()
         # An alias that is set from now on notices the claim
         pointing = _pointing(registry, model, names)
@@ -146,9 +147,12 @@ def delete(
         for name in pointing:
             # The list of the model is deleted next
             registry.delete_alias(name, model, keep_list=True)
-        for path, etag in etags.items():
+        claim.fence()
+        if archive is not None and not _delete(backend, target.archive, archive):
+            logger.warning("'%s' was stored anew, and is kept.", target.archive)
+        for path in (layout.record_path(model, "meta"), layout.list_path(model)):
             claim.fence()
-            _remove(backend, path, etag)
+            _delete_record(backend, path)
     logger.info("Deleted '%s' from %s.", model, registry.repository)
     return pointing
 
@@ -179,20 +183,12 @@ def _check_unchanged(registry: Registry, target: Target, claim: Claim) -> str | 
     return state.etag
 
 
-def _etags(backend: ObjectBackend, target: Target) -> dict[str, str]:
-    r"""What there is beside the header, and the etag of each."""
-    etags = {}
-    paths = (
-        target.archive,
-        layout.record_path(target.model, "meta"),
-        layout.list_path(target.model),
-    )
-    for path in paths:
-        with contextlib.suppress(HiddenError):
-            state = backend.stat_object(path)
-            if state is not None:
-                etags[path] = state.etag
-    return etags
+def _etag(backend: ObjectBackend, path: str) -> str | None:
+    r"""Etag of an object, ``None`` if there is none, or it cannot be seen."""
+    with contextlib.suppress(HiddenError):
+        state = backend.stat_object(path)
+        return None if state is None else state.etag
+    return None
 
 
 def _pointing(registry: Registry, model: ModelId, names: Iterable[str]) -> list[str]:
@@ -212,19 +208,13 @@ def _pointing(registry: Registry, model: ModelId, names: Iterable[str]) -> list[
     return pointing
 
 
-def _remove(backend: ObjectBackend, path: str, etag: str) -> None:
-    r"""Delete what the model consisted of, and leave what others stored since."""
+def _delete_record(backend: ObjectBackend, path: str) -> None:
+    r"""Delete a record that other processes may change without a claim."""
     for _ in range(_ATTEMPTS):
-        if _delete(backend, path, etag):
+        etag = _etag(backend, path)
+        if etag is None or _delete(backend, path, etag):
             return
-        state = backend.stat_object(path)
-        if state is None:
-            return
-        # Only metadata and lists of aliases are changed without a claim
-        if layout.model_of_archive(path) is not None:
-            break
-        etag = state.etag
-    logger.warning("'%s' was stored anew in the meantime, and is kept.", path)
+    raise changed_by_others(f"'{backend.object_url(path)}'", _ATTEMPTS)
 
 
 def _delete(backend: ObjectBackend, path: str, etag: str) -> bool:

@@ -126,9 +126,6 @@ def confirm(wanted: Wanted) -> None:
     and the model in the cache came from another one,
     which may have another model of the same ID.
 
-    Args:
-        wanted: the model
-
     Raises:
         ArchiveMismatchError: if the model in the cache is of another archive
         InvalidDocumentError: if the header of the model is not valid
@@ -142,9 +139,6 @@ def confirm(wanted: Wanted) -> None:
 
 def is_kept(wanted: Wanted) -> bool:
     r"""Whether what the cache has of a model counts without a look at a repository.
-
-    Args:
-        wanted: the model
 
     Returns:
         ``True`` if any repository will do, or it came from the one to search
@@ -231,13 +225,7 @@ def _header(registry: Registry, model: ModelId) -> tuple[Header, bytes, str] | N
 
 
 def other_archive(entry: CacheEntry, repository: object) -> ArchiveMismatchError:
-    r"""Error that says that a model in the cache is not the one of a repository.
-
-    Args:
-        entry: place in the cache
-        repository: where the other one is
-
-    """
+    r"""Error that says that a model in the cache is not the one of a repository."""
     return ArchiveMismatchError(
         f"The model '{entry.model}' in '{entry.whole.folder.path}' "
         f"is not the one in {repository}: it was deleted there and published again, "
@@ -249,9 +237,6 @@ def other_archive(entry: CacheEntry, repository: object) -> ArchiveMismatchError
 
 def find_header(wanted: Wanted) -> Header:
     r"""Header of a model, from the cache if it is there.
-
-    Args:
-        wanted: the model
 
     Raises:
         InvalidDocumentError: if the header of the model is not valid

@@ -133,16 +133,7 @@ def _content(stored: StoredObject | None, source: str) -> dict[str, Any]:
 
 
 def merge(current: dict[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
-    r"""Merge two dictionaries, level by level.
-
-    Args:
-        current: dictionary that is extended
-        update: new or changed fields
-
-    Returns:
-        merged copy
-
-    """
+    r"""Merge two dictionaries, level by level."""
     merged = dict(current)
     for key, value in update.items():
         known = merged.get(key)

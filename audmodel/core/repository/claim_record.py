@@ -66,9 +66,6 @@ def _load(data: bytes) -> dict[str, Any]:
 def archive_of(data: bytes) -> str | None:
     r"""Path of the archive that a publisher stores.
 
-    Args:
-        data: stored form of its claim
-
     Returns:
         path, ``None`` if the claim does not name it
 
@@ -149,9 +146,6 @@ def _process_space() -> str:
 
 def is_alive(data: bytes) -> bool | None:
     r"""Whether the publisher runs on this machine.
-
-    Args:
-        data: stored form of its claim
 
     Returns:
         ``False`` if it ran here and is gone,

@@ -124,12 +124,7 @@ def cache_folder(root: str | None) -> str:
 
 
 def reuses_parts() -> bool:
-    r"""Whether a load may copy what other models in the cache have.
-
-    Returns:
-        ``True`` unless the environment variable ``AUDMODEL_REUSE`` says no
-
-    """
+    r"""Whether a load may copy from other models: ``AUDMODEL_REUSE`` may say no."""
     value = os.environ.get("AUDMODEL_REUSE", "1")
     return value.strip().lower() not in ("0", "false", "no", "off")
 
@@ -195,9 +190,6 @@ def redacted(text: str) -> str:
 
 def check_backend(repository: Repository) -> None:
     r"""Raise an error if the backend of a repository is not registered.
-
-    Args:
-        repository: the repository
 
     Raises:
         ConfigurationError: if it is not.

@@ -186,12 +186,7 @@ def _remove_of(
 
 
 class _Search:
-    r"""Look for objects that belong to no model.
-
-    Args:
-        registry: where to look
-
-    """
+    r"""Look for objects that belong to no model."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry

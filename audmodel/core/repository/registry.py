@@ -84,12 +84,7 @@ class Registry:
         self.repository = repository
 
     def now(self) -> datetime.datetime:
-        r"""Time by the clock of the storage, else by that of this machine.
-
-        Returns:
-            time in UTC
-
-        """
+        r"""Time by the clock of the storage, else by that of this machine."""
         from audmodel.core.backend.errors import RepositoryError
 
         try:
@@ -128,9 +123,6 @@ class Registry:
     def versions(self, short: str) -> set[str]:
         r"""Versions of a model.
 
-        Args:
-            short: short ID of the model
-
         Returns:
             versions, empty if there is no such model
 
@@ -163,11 +155,6 @@ class Registry:
         self, model: ModelId, header: Header, tmp_root: str
     ) -> AbstractContextManager[ObjectReader | None]:
         r"""Open the archive of a model.
-
-        Args:
-            model: ID of the model
-            header: header of the model
-            tmp_root: folder for temporary files
 
         Returns:
             context manager that gives a reader,
@@ -208,9 +195,6 @@ class Registry:
             model: ID of the model
             meta: new or changed fields
             replace: whether ``meta`` replaces everything
-
-        Returns:
-            the metadata afterwards and its stored form
 
         Raises:
             InvalidDocumentError: if the stored metadata is not valid,

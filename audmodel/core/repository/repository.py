@@ -221,9 +221,6 @@ class Repository:
 def anchored(repository: Repository) -> Repository:
     r"""Repository that stays the same when the current folder changes.
 
-    Args:
-        repository: the repository
-
     Returns:
         the same, with an absolute path if it is in a folder
 
@@ -237,9 +234,6 @@ def anchored(repository: Repository) -> Repository:
 
 def fingerprint(repository: Repository) -> str:
     r"""Digits that are the same for repositories that are the same storage.
-
-    Args:
-        repository: the repository
 
     Returns:
         16 hexadecimal digits
@@ -255,9 +249,6 @@ def fingerprint(repository: Repository) -> str:
 
 def server_name(repository: Repository) -> str | None:
     r"""Name of the server that a repository is on.
-
-    Args:
-        repository: the repository
 
     Returns:
         name, ``None`` if it is on none,
@@ -281,15 +272,7 @@ def _kind(backend: str) -> object:
 
 
 def unknown_backend(name: str) -> str:
-    r"""Message of an error for a backend that is not registered.
-
-    Args:
-        name: name of the backend
-
-    Returns:
-        message
-
-    """
+    r"""Message of an error for a backend that is not registered."""
     registered = sorted(Repository.backend_registry)
     return (
         f"{name!r} is not a registered backend, "
@@ -299,12 +282,6 @@ def unknown_backend(name: str) -> str:
 
 def check_type(repository: object) -> Repository:
     r"""Raise an error if something is not a repository.
-
-    Args:
-        repository: what was given as repository
-
-    Returns:
-        ``repository``
 
     Raises:
         TypeError: if it is none

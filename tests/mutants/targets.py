@@ -55,6 +55,7 @@ TARGETS = {
     "repository/claims": _RECORDS,
     "repository/layout": _RECORDS + " behaviour/test_aliases repository/test_layout",
     "repository/changes": _RECORDS + " behaviour/test_aliases behaviour/test_meta",
+    "repository/model_records": _RECORDS + " behaviour/test_meta",
     "repository/registry": _RECORDS + " behaviour/test_aliases behaviour/test_meta",
     "repository/header": _RECORDS,
     "repository/conflicts": _RECORDS + " behaviour/test_conflicts",

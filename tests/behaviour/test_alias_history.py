@@ -13,6 +13,9 @@ from tests.behaviour.backends import publish
 from tests.behaviour.backends import store
 
 
+# On other storages than folders in the rest of the tests
+pytestmark = pytest.mark.sample(1)
+
 RECORD = "/_alias/best/1.0.0/best-1.0.0.alias.yaml"
 
 
@@ -66,6 +69,7 @@ def test_job_that_moves_an_alias(
     ]
 
 
+@pytest.mark.sample(4)
 def test_rollback(repository: audmodel.Repository, uids: list[str]) -> None:
     for uid in uids[1:]:
         audmodel.set_alias("best", uid)
@@ -104,7 +108,6 @@ def test_what_does_not_exist(repository: audmodel.Repository, uids: list[str]) -
     assert content(repository) == before
 
 
-@pytest.mark.sample(2)
 @pytest.mark.parametrize("author", [5, "\ud800", b"x"])
 def test_author_that_cannot_be_stored(
     repository: audmodel.Repository, uids: list[str], author: object

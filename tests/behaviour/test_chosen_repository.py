@@ -17,6 +17,9 @@ from tests.behaviour.backends import publish
 from tests.test_public import public_names
 
 
+# On other storages than folders in the rest of the tests
+pytestmark = pytest.mark.sample(1)
+
 FUNCTIONS = {
     name: inspect.signature(getattr(audmodel, name)).parameters
     for name in public_names(audmodel)
@@ -26,15 +29,14 @@ FUNCTIONS = {
 MODELS = ("uid", "alias")
 
 
-@pytest.mark.parametrize("name", sorted(FUNCTIONS))
-def test_every_function_that_takes_a_model_takes_its_repository(name: str) -> None:
-    parameters = FUNCTIONS[name]
-    names = ("source", "target") if name in ("copy", "sync") else ("repository",)
-    if next(iter(parameters), "") in MODELS:
-        assert set(names) <= set(parameters)
-    for each in names:
-        if each in parameters:
-            assert "str" in parameters[each].annotation
+def test_every_function_that_takes_a_model_takes_its_repository() -> None:
+    for name, parameters in FUNCTIONS.items():
+        names = ("source", "target") if name in ("copy", "sync") else ("repository",)
+        if next(iter(parameters), "") in MODELS:
+            assert set(names) <= set(parameters), name
+        for each in names:
+            if each in parameters:
+                assert "str" in parameters[each].annotation, name
 
 
 READERS: dict[str, Callable[..., object]] = {
@@ -76,7 +78,7 @@ def uid(
     return publish(model_folder, repository=other_repository, alias="small")
 
 
-@pytest.mark.sample(8)
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("reader", READERS)
 def test_another_repository_is_not_asked(
     repository: audmodel.Repository,
@@ -153,7 +155,7 @@ def twins(
     return uid
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("reader", ["load", "load files", "load list", "stream"])
 def test_another_model_of_the_same_id_in_the_cache(
     repository: audmodel.Repository, twins: str, reader: str
@@ -205,7 +207,6 @@ def test_offline(
         assert audmodel.exists(expected, repository=name)
 
 
-@pytest.mark.sample(2)
 @pytest.mark.parametrize("value", [5, ["models"], b"models"])
 def test_what_is_no_repository(uid: str, value: object) -> None:
     readers: list[Any] = [audmodel.load, audmodel.exists, audmodel.versions]
@@ -214,7 +215,7 @@ def test_what_is_no_repository(uid: str, value: object) -> None:
             read(uid, repository=value)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("text", ["", "nobody", "::", "a:b:", "http://host"])
 def test_names_of_no_repository(
     repository: audmodel.Repository, uid: str, text: str

@@ -14,6 +14,9 @@ from tests.behaviour.backends import publish
 from tests.behaviour.backends import store
 
 
+# On other storages than folders in the rest of the tests
+pytestmark = pytest.mark.sample(1)
+
 GITHUB = {
     "GITHUB_ACTIONS": "true",
     "GITHUB_SHA": "1b8d2f1",
@@ -29,6 +32,7 @@ GITLAB = {
 }
 
 
+@pytest.mark.sample(4)
 def test_moment_and_client(
     repository: audmodel.Repository, model_folder: Path, cache: Path
 ) -> None:

@@ -133,7 +133,7 @@ def confirm(wanted: Wanted) -> None:
         RepositoryError: if the repository cannot be used
 
     """
-    if wanted.entry.slot is not None and not is_kept(wanted):
+    if not is_kept(wanted) and wanted.entry.slot is not None:
         find(wanted)
 
 

@@ -27,6 +27,7 @@ import random
 import re
 import shutil
 from typing import Any
+import uuid
 
 import pytest
 
@@ -784,7 +785,7 @@ def damage(folder: Path, name: str, kind: str) -> None:
         path.unlink()
         path.mkdir()
     elif kind == "link":
-        elsewhere = folder.parents[1] / f"elsewhere-{path.stat().st_ino}"
+        elsewhere = folder.parents[1] / f"elsewhere-{uuid.uuid4()}"
         path.replace(elsewhere)
         path.symlink_to(elsewhere)
     elif kind == "mode":

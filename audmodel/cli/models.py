@@ -53,8 +53,8 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         choices=range(10),
         default=1,
-        help="0 stores files, 1 (default) compresses files that shrink by a tenth "
-        "or more, 2 to 9 compress all files that shrink",
+        help="0 stores files, 1 (default) compresses files that shrink by three "
+        "tenths or more, 2 to 9 compress all files that shrink",
     )
     arguments.repository(
         parser, "where to publish, by default the first configured one"

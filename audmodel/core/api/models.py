@@ -290,7 +290,7 @@ def publish(
         alias: alias that points to the model afterwards
         author: name of the author, the user's name if it is ``None``
         compression: 0 stores files as they are,
-            1 compresses files that shrink by a tenth or more,
+            1 compresses files that shrink by three tenths or more,
             2 to 9 compress all files that shrink.
             A higher level is slower, and gives an archive that is no larger
         date: day of publication, e.g. ``'2026-01-31'``,

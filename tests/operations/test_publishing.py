@@ -19,6 +19,7 @@ from audmodel.core.backend.errors import HiddenError
 from audmodel.core.backend.filesystem import FileSystem
 from audmodel.core.operations import publishing
 from audmodel.core.repository import claims
+from audmodel.core.repository.registry import Registry
 from audmodel.errors import FileChangedError
 from audmodel.errors import InvalidFolderError
 from audmodel.errors import ModelExistsError
@@ -265,3 +266,18 @@ def test_file_that_cannot_be_read_is_not_a_changed_one(
     monkeypatch.setattr(os, "preadv", fail)
     with pytest.raises(InvalidFolderError, match="cannot be read"):
         publish(model_folder, exist_ok=True)
+
+
+def test_repository_that_does_not_say_whether_a_model_exists(
+    repository: audmodel.Repository,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As S3 does with credentials that may not list the bucket
+    def hide(*_: object) -> None:
+        raise HiddenError("Access was denied.", None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "header", hide)
+        uid = publish(model_folder, exist_ok=True)
+    assert files(audmodel.load(uid)) == files(model_folder)

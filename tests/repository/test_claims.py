@@ -9,8 +9,10 @@ import time
 import pytest
 
 import audmodel
+from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.objects import ANY
 from audmodel.core.process import requests
+from audmodel.core.repository import claim_record
 from audmodel.core.repository import claims
 from audmodel.core.repository import layout
 from audmodel.core.repository.lookup import open_registry
@@ -95,3 +97,28 @@ def test_claim_is_not_renewed_after_its_block(
         with pytest.raises(RepositoryError, match="was ended"), claim.renewing():
             assert started.wait(10)
         assert ended == [True]
+
+
+def test_claim_of_a_dead_process_that_vanishes_is_forgotten(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is known of a deletion that another process has finished."""
+    path = layout.record_path(MODEL, "claim")
+    dead = claim_record.dump(ARCHIVE, "etag", is_deleted=True)
+    assert registry.backend.create_object(path, dead)
+    replace_object = type(registry.backend).replace_object
+
+    def vanish(backend: ObjectBackend, path: str, data: bytes, etag: str) -> bool:
+        backend.delete_object(path, ANY)
+        return replace_object(backend, path, data, etag)
+
+    monkeypatch.setattr(claims, "_POLL_INTERVAL", 0.01)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(registry.backend), "replace_object", vanish)
+        with claims.claimed(registry, MODEL, ARCHIVE) as claim:
+            assert not claim.is_deleted
+            stored = registry.backend.read_object(path, document.MAX_BYTES)
+    assert stored is not None
+    assert not claim_record.is_deleted_by(stored.data)
+    assert claim_record.found_by(stored.data) is None
+    assert not claim_record.is_published_by(stored.data)

@@ -97,13 +97,28 @@ class Claim:
             is_left=is_left,
         )
 
-    def new_form_after(self, data: bytes) -> bytes:
-        r"""Form in which it is going to be stored in place of that of a dead publisher.
+    def take_over(self, dead: StoredObject) -> bool:
+        r"""Store it in place of the claim of a dead process.
 
         Args:
-            data: claim of the dead publisher
+            dead: claim of that process
+
+        Returns:
+            ``False`` if the claim changed or vanished in the meantime
+
+        Raises:
+            RepositoryError: if it cannot be stored
 
         """
+        before = self._found, self._may_be_published, self.is_deleted
+        data = self._new_form_after(dead.data)
+        if self._backend.replace_object(self._path, data, dead.etag):
+            return True
+        # What it says of the model holds no longer
+        self._found, self._may_be_published, self.is_deleted = before
+        return False
+
+    def _new_form_after(self, data: bytes) -> bytes:
         if claim_record.archive_of(data) == self._archive:
             # The dead publisher may have stored the archive that is there now
             self._found = claim_record.found_by(data)
@@ -459,8 +474,7 @@ def _acquire(
         elif (alive := claim_record.is_alive(stored.data)) is False or waited > TIMEOUT:
             if alive:
                 raise _busy(model, stored.data)
-            data = claim.new_form_after(stored.data)
-            if registry.backend.replace_object(path, data, stored.etag):
+            if claim.take_over(stored):
                 return stored.data
         elif not announced:
             announced = True

@@ -15,7 +15,7 @@ from audmodel.core.operations import index
 from audmodel.core.repository import changes
 from audmodel.core.repository import claim_record
 from audmodel.core.repository import layout
-from audmodel.core.repository import registry as registries
+from audmodel.core.repository import model_records
 from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from tests.behaviour.backends import content
@@ -431,7 +431,7 @@ def test_metadata_that_is_changed_while_its_model_is_deleted(
         return merge(current, update)  # type: ignore[arg-type]
 
     uid = publish(model_folder, meta={"a": 1})
-    monkeypatch.setattr(registries, "merge", delete_first)
+    monkeypatch.setattr(model_records, "merge", delete_first)
     with pytest.raises(errors.ModelNotFoundError, match="was deleted"):
         audmodel.update_meta(uid, {"b": 2})
     assert content(repository) == {}

@@ -172,7 +172,7 @@ class Extractor:
         folders = {
             member.name.rstrip("/")
             if member.is_folder
-            else os.path.dirname(member.name)
+            else member.name.rpartition("/")[0]
             for member in self._members
         }
         for name in sorted(folders):
@@ -262,7 +262,7 @@ class Extractor:
         pieces: Iterable[Buffer],
         make: Callable[[str, int], int],
     ) -> None:
-        fd = make(os.path.basename(member.name), _mode(member))
+        fd = make(member.name.rpartition("/")[2], _mode(member))
         try:
             if self._resume:
                 os.ftruncate(fd, 0)
@@ -353,7 +353,7 @@ class Extractor:
 
 
 def _folder(entry: Entry) -> str:
-    return os.path.dirname(entry.member.name)
+    return entry.member.name.rpartition("/")[0]
 
 
 def _mode(member: format.Member) -> int:

@@ -399,7 +399,7 @@ def complete(*words: str) -> list[str]:
         (("audmodel", "pu"), ["publish"]),
         (
             ("audmodel", "alias", ""),
-            ["-h", "--help", "set", "list", "resolve", "log", "rollback"],
+            ["-h", "--help", "set", "list", "resolve", "log", "rollback", "rm"],
         ),
         (("audmodel", "alias", "set", "prod", "--ca"), ["--cache-root"]),
         (("audmodel", "publish", "alias", "--comp"), ["--compression"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Iterator
 import csv
 import datetime
 from doctest import ELLIPSIS
@@ -11,6 +12,7 @@ from doctest import NORMALIZE_WHITESPACE
 from doctest import OutputChecker
 import inspect
 import itertools
+import logging
 import os
 from pathlib import Path
 import re
@@ -109,6 +111,17 @@ def run_examples(name: str, **variables: object) -> None:
     document.namespace.update(variables)
     for example in document.examples():
         example.evaluate()
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Examples configure logging, which other tests are not to notice."""
+    loggers = [logging.getLogger(), logging.getLogger("audmodel")]
+    before = [(logger.level, logger.handlers[:]) for logger in loggers]
+    yield
+    for logger, (level, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 @pytest.fixture

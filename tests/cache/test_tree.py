@@ -445,10 +445,12 @@ def test_file_of_another_user_is_not_taken_over(
     shutil.copytree(model_folder, left)
     other = left / "model.onnx"
     os.chown(other, 65534, 65534)
-    identity = other.stat().st_ino
-    root = Path(audmodel.load(uid))
-    assert (root / "model.onnx").stat().st_uid == 0
-    assert identity not in [path.stat().st_ino for path in root.rglob("*")]
+    # No other file gets the inode while this one is open
+    with other.open() as file:
+        identity = os.fstat(file.fileno()).st_ino
+        root = Path(audmodel.load(uid))
+        assert (root / "model.onnx").stat().st_uid == 0
+        assert identity not in [path.stat().st_ino for path in root.rglob("*")]
     assert not left.exists()
 
 

@@ -70,7 +70,7 @@ class Loss:
         return None
 
 
-def test_a_proxy_that_once_finds_nothing(place: Remote) -> None:
+def test_a_proxy_that_once_finds_nothing(storage: Remote) -> None:
     looks = 0
 
     def hide(request: Request, forward: Forward) -> Response | None:
@@ -81,7 +81,7 @@ def test_a_proxy_that_once_finds_nothing(place: Remote) -> None:
         return faults.status(404)(request, forward)
 
     # The archive is looked for before the upload, and again after the header
-    assert attempt(place, OPERATIONS["publish"], hide) is None
+    assert attempt(storage, OPERATIONS["publish"], hide) is None
     assert looks >= 2
 
 

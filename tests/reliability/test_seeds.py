@@ -14,7 +14,7 @@ import threading
 import pytest
 
 import audmodel
-from audmodel.core.archive import reader
+from audmodel.core.archive import existing
 from audmodel.core.archive.seeds import Seed
 from audmodel.core.archive.seeds import fill
 from audmodel.core.backend.reader import TAIL
@@ -149,7 +149,7 @@ def test_source_changes_while_it_is_copied(
             fault(case)
         return fill(seed, digest, view)
 
-    monkeypatch.setattr(reader, "fill", fill_after_fault)
+    monkeypatch.setattr(existing, "fill", fill_after_fault)
     case.load(num_workers)
     assert next(calls) > number
     count("models that change while they are copied from, right files", 1)

@@ -74,9 +74,9 @@ def test_changes_of_a_function() -> None:
 def test_each_change_of_a_module_is_another_program(path: str) -> None:
     source = (ROOT / path).read_bytes()
     found = mutations(path, source)
-    assert len({mutation.name for mutation in found}) == len(found) > 20
+    assert len({mutation.name for mutation in found}) == len(found) > 10
     program = ast.dump(ast.parse(source))
-    for mutation in found[:: len(found) // 20]:
+    for mutation in found[:: 1 + len(found) // 20]:
         assert ast.dump(ast.parse(mutation.apply(source))) != program
 
 

@@ -42,8 +42,8 @@ Count = Callable[[str, int], None]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Requests of a publication, and which of them begins an upload
-REQUESTS = 14
-BEGIN = 3
+REQUESTS = 15
+BEGIN = 4
 # Seconds that a request takes that is interrupted
 SLOW = 0.3
 # Two seconds, and something for a busy machine

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 import contextlib
 import dataclasses
+import datetime
 import logging
 import os
 import time
@@ -169,9 +170,12 @@ def _publish(registry: Registry, publication: Publication, progress: Progress) -
         # The same parts would give the etag of what a dead publisher stored
         known = None if claim.is_replacement else base
         archive = _Archive(registry.backend, path, publication, progress, known)
+        # Once everything is stored, nothing but the header may come
+        began, now = time.monotonic(), registry.now()
         committing.store(registry, model, claim, archive, publication.meta)
         provenance = dataclasses.replace(
-            publication.header.provenance, date=registry.now()
+            publication.header.provenance,
+            date=now + datetime.timedelta(seconds=time.monotonic() - began),
         )
         header = dataclasses.replace(
             publication.header, archive=archive.identity, provenance=provenance

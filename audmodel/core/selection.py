@@ -23,26 +23,41 @@ def check_patterns(files: str | Iterable[str]) -> tuple[str, ...]:
         InvalidInputError: if there is no pattern, or an empty one
 
     """
-    if isinstance(files, str):
-        files = (files,)
-    elif not isinstance(files, Iterable) or isinstance(files, bytes | dict):
-        raise TypeError(
-            "'files' has to be a pattern or a list of patterns, "
-            f"not {type(files).__name__}."
-        )
-    patterns = tuple(files)
-    for pattern in patterns:
-        if not isinstance(pattern, str):
-            raise TypeError(
-                "A pattern in 'files' has to be a string, "
-                f"not {type(pattern).__name__}."
-            )
+    patterns = strings(files, "files")
     if not patterns or not all(patterns):
         raise InvalidInputError(
             "'files' must hold at least one pattern, and no empty one. "
             "Leave it out to load the whole model."
         )
     return patterns
+
+
+def strings(patterns: str | Iterable[str], what: str) -> tuple[str, ...]:
+    r"""One or several patterns as a tuple.
+
+    Args:
+        patterns: pattern or patterns that a user gave
+        what: name of the argument, for messages
+
+    Raises:
+        TypeError: if a pattern is not a string
+
+    """
+    if isinstance(patterns, str):
+        return (patterns,)
+    if not isinstance(patterns, Iterable) or isinstance(patterns, bytes | dict):
+        raise TypeError(
+            f"'{what}' has to be a pattern or a list of patterns, "
+            f"not {type(patterns).__name__}."
+        )
+    found = tuple(patterns)
+    for pattern in found:
+        if not isinstance(pattern, str):
+            raise TypeError(
+                f"A pattern in '{what}' has to be a string, "
+                f"not {type(pattern).__name__}."
+            )
+    return found
 
 
 def select(names: Collection[str], patterns: Iterable[str], what: str) -> set[str]:

@@ -26,6 +26,10 @@ from tests.backends import artifactory_server
 from tests.backends import seaweedfs
 
 
+# An argument of the wrong type
+NUMBER: Any = 5
+
+
 class Plain(audbackend.backend.Base):  # type: ignore[misc]
     """What a user writes who follows the documentation of audbackend.
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import audmodel
+from tests.behaviour.backends import NUMBER
 from tests.behaviour.backends import content
 from tests.behaviour.backends import publish
 from tests.behaviour.backends import store
@@ -93,11 +95,11 @@ def test_rollback(repository: audmodel.Repository, uids: list[str]) -> None:
 
 def test_what_does_not_exist(repository: audmodel.Repository, uids: list[str]) -> None:
     for ask in (audmodel.alias_history, audmodel.rollback):
-        for name in ("nobody", "no alias", uids[0]):
+        for name in ("unknown", "no alias", uids[0]):
             with pytest.raises(audmodel.errors.AliasNotFoundError, match=name):
                 ask(name)
         with pytest.raises(TypeError, match="alias has to be a string"):
-            ask(5)  # type: ignore[arg-type]
+            ask(NUMBER)
     audmodel.set_alias("best", uids[1])
     header = f"/_uid/{uids[0].replace('-', '/', 1)}/{uids[0]}.header.yaml"
     with repository.connect() as backend:
@@ -110,14 +112,14 @@ def test_what_does_not_exist(repository: audmodel.Repository, uids: list[str]) -
 
 @pytest.mark.parametrize("author", [5, "\ud800", b"x"])
 def test_author_that_cannot_be_stored(
-    repository: audmodel.Repository, uids: list[str], author: object
+    repository: audmodel.Repository, uids: list[str], author: Any
 ) -> None:
     audmodel.set_alias("best", uids[1])
     before = content(repository)
     with pytest.raises((TypeError, audmodel.errors.InvalidDataError), match="author"):
-        audmodel.set_alias("best", uids[2], author=author)  # type: ignore[arg-type]
+        audmodel.set_alias("best", uids[2], author=author)
     with pytest.raises((TypeError, audmodel.errors.InvalidDataError), match="author"):
-        audmodel.rollback("best", author=author)  # type: ignore[arg-type]
+        audmodel.rollback("best", author=author)
     assert content(repository) == before
 
 
@@ -177,4 +179,4 @@ def test_resolve_at_a_time(repository: audmodel.Repository, uids: list[str]) -> 
         with pytest.raises(audmodel.errors.InvalidInputError, match="'at' has to"):
             audmodel.resolve_alias("best", at=time)
     with pytest.raises(TypeError, match="'at' has to be"):
-        audmodel.resolve_alias("best", at=5)  # type: ignore[arg-type]
+        audmodel.resolve_alias("best", at=NUMBER)

@@ -23,6 +23,7 @@ from audmodel.core.repository import claim_record
 from audmodel.core.repository import layout
 from audmodel.core.uid import ModelId
 from tests.backends import seaweedfs
+from tests.behaviour.backends import NUMBER
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
@@ -120,7 +121,7 @@ def test_nothing_if_one_of_several_cannot_be_copied(
     with pytest.raises(errors.InvalidInputError, match="to itself"):
         audmodel.copy(uid, source, source_2)
     with pytest.raises(TypeError, match="'repository' has to be"):
-        audmodel.copy(uid, source, 5)  # type: ignore[arg-type]
+        audmodel.copy(uid, source, NUMBER)
     missing = audmodel.Repository("none", source.host, "file-system")
     with pytest.raises(errors.RepositoryError, match="does not exist"):
         audmodel.copy(uid, source, missing)
@@ -405,7 +406,7 @@ def test_sync(folders: Repositories, model_folder: Path) -> None:
     assert content(first) == content(second)
     assert audmodel.sync(first, second, both=True) == []
     with pytest.raises(TypeError, match="'name' has to be a string"):
-        audmodel.sync(first, second, name=5)  # type: ignore[arg-type]
+        audmodel.sync(first, second, name=NUMBER)
 
 
 def test_sync_of_aliases(folders: Repositories, model_folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 import random
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from audmodel.core.repository import layout
 from audmodel.core.repository import model_records
 from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
+from tests.behaviour.backends import NUMBER
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
@@ -77,7 +79,7 @@ def test_nothing_if_one_of_several_cannot_be_deleted(
             audmodel.delete([first, second], dry_run=dry_run)
     audmodel.delete([first, second], aliases=True, dry_run=True)
     with pytest.raises(TypeError, match="'repository' has to be"):
-        audmodel.delete(first, repository=5)  # type: ignore[arg-type]
+        audmodel.delete(first, repository=NUMBER)
     assert content(repository) == before
 
 
@@ -336,7 +338,7 @@ def test_delete_alias(
     with pytest.raises(errors.AliasNotFoundError, match="in Repository"):
         audmodel.delete_alias("prod", repository=other_repository)
     with pytest.raises(TypeError, match="has to be a string"):
-        audmodel.delete_alias(5)  # type: ignore[arg-type]
+        audmodel.delete_alias(NUMBER)
     assert audmodel.delete_alias("prod") == uid
     assert audmodel.aliases(uid) == ["best"]
     with pytest.raises(errors.AliasNotFoundError):
@@ -398,7 +400,7 @@ def test_alias_that_is_set_while_it_is_deleted(
     model_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The list of the model has it, whichever process is the last one."""
+    """The list of the model has it, also if another process comes last."""
     uid = publish(model_folder, alias="prod")
     change_list: Callable[..., None] = Registry._change_list
 
@@ -425,10 +427,10 @@ def test_metadata_that_is_changed_while_its_model_is_deleted(
 ) -> None:
     merge = changes.merge
 
-    def delete_first(current: object, update: object) -> object:
+    def delete_first(current: Any, update: Any) -> Any:
         if audmodel.exists(uid):
             audmodel.delete(uid)
-        return merge(current, update)  # type: ignore[arg-type]
+        return merge(current, update)
 
     uid = publish(model_folder, meta={"a": 1})
     monkeypatch.setattr(model_records, "merge", delete_first)

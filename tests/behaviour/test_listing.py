@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import audmodel
+from tests.behaviour.backends import NUMBER
 from tests.behaviour.backends import files
 from tests.behaviour.backends import store
 
@@ -195,7 +196,7 @@ def test_wrong_types(repository: audmodel.Repository) -> None:
         with pytest.raises(TypeError, match=argument):
             audmodel.models(**{argument: value})
     with pytest.raises(TypeError, match="Repository"):
-        audmodel.models(repository=5)  # type: ignore[arg-type]
+        audmodel.models(repository=NUMBER)
     with pytest.raises(ValueError, match="num_workers"):
         audmodel.models(num_workers=0)
 

@@ -311,40 +311,31 @@ def test_link_has_latency(echo: str) -> None:
     assert end - opened >= 0.05
 
 
+def seconds_side_by_side(link: Link, body: bytes) -> float:
+    """How long four connections take that send, and get back, the same at once."""
+    connections = [http.client.HTTPConnection(link.host) for _ in range(4)]
+    start = time.monotonic()
+    threads = [threading.Thread(target=ask, args=(c, body)) for c in connections]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = time.monotonic() - start
+    for connection in connections:
+        connection.close()
+    return seconds
+
+
 def test_link_limits_each_connection(echo: str) -> None:
-    body = bytes(1_000_000)
     with Link(echo, rate=2_500_000) as link:
-        connections = [http.client.HTTPConnection(link.host) for _ in range(4)]
-
-        def timed(connection: http.client.HTTPConnection) -> None:
-            ask(connection, body)
-
-        start = time.monotonic()
-        threads = [threading.Thread(target=timed, args=(c,)) for c in connections]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        seconds = time.monotonic() - start
-        for connection in connections:
-            connection.close()
+        seconds = seconds_side_by_side(link, bytes(1_000_000))
     # There and back, side by side with the others
     assert 0.75 <= seconds < 2.4
 
 
 def test_link_limits_all_connections_together(echo: str) -> None:
-    body = bytes(500_000)
     with Link(echo, total=2_500_000) as link:
-        connections = [http.client.HTTPConnection(link.host) for _ in range(4)]
-        start = time.monotonic()
-        threads = [threading.Thread(target=ask, args=(c, body)) for c in connections]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        seconds = time.monotonic() - start
-        for connection in connections:
-            connection.close()
+        seconds = seconds_side_by_side(link, bytes(500_000))
     # What comes back may begin before everything is there
     assert 0.75 <= seconds < 2.4
 

@@ -35,7 +35,7 @@ def test_numbers_are_stored(value: object, stored: object) -> None:
     [
         np.arange(3),
         np.datetime64("2026-01-01"),
-        # NumPy counts it as an integer, whatever its unit
+        # NumPy counts it as an integer, in each unit
         np.timedelta64(5, "s"),
         np.timedelta64(5, "ns"),
     ],

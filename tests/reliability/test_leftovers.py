@@ -28,6 +28,7 @@ from audmodel.core.uid import ModelId
 from tests.backends import seaweedfs
 from tests.backends.conftest import forget as forget
 from tests.behaviour.backends import BACKENDS
+from tests.behaviour.backends import NUMBER
 from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
@@ -391,7 +392,7 @@ def test_wrong_arguments(
     with pytest.raises(error, match="days"):
         audmodel.leftovers(repository, days=days)
     with pytest.raises(TypeError, match="repository"):
-        audmodel.leftovers(5)  # type: ignore[arg-type]
+        audmodel.leftovers(NUMBER)
 
 
 # Races with the living -------------------------------------------------------

@@ -72,7 +72,7 @@ def delete(
 
 
 def _model(uid: str) -> ModelId:
-    r"""Model that is meant, whatever other processes publish or move meanwhile."""
+    r"""ID with version, which is that of the same model a moment later."""
     parsed = ids.parse(uid)
     if isinstance(parsed, ModelId):
         return parsed

@@ -106,6 +106,25 @@ class StoredArchive(abc.ABC):
             raise claim.conflict()
         self.etag = etag
 
+    def restore(
+        self, claim: Claim, before_commit: Callable[[], None] = lambda: None
+    ) -> None:
+        r"""Store the archive of a model whose header is there.
+
+        Args:
+            claim: claim of the model
+            before_commit: called when the archive is complete and not visible yet
+
+        Raises:
+            PublishConflictError: if the claim is lost,
+                or another program stores the archive
+
+        """
+        if claim.is_deleted:
+            # A process that deleted the model died before it deleted the header
+            claim.begin_commit()
+        self.store(claim, before_commit)
+
     def is_stored(self) -> bool:
         r"""Whether the archive is there, and not that of another process."""
         try:

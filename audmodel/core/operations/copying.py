@@ -181,10 +181,7 @@ def _store_lost(route: Route, item: Plan, claim: Claim, archive: _Archive) -> No
             f"The model '{item.model}' in {route.target} was deleted or replaced "
             "in the meantime. Nothing was stored. Try again."
         )
-    if claim.is_deleted:
-        # A process that deleted the model died before it deleted the header
-        claim.begin_commit()
-    archive.store(claim)
+    archive.restore(claim)
 
 
 def _meta(route: Route, model: ModelId) -> bytes:

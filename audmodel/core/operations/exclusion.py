@@ -19,6 +19,7 @@ from typing import NamedTuple
 from audmodel.core import disk
 from audmodel.core.errors import InvalidFolderError
 from audmodel.core.errors import InvalidInputError
+from audmodel.core.selection import strings
 
 
 IGNORE_FILE = ".audmodelignore"
@@ -83,19 +84,8 @@ def check_exclude(exclude: str | Iterable[str] | None) -> tuple[str, ...]:
     """
     if exclude is None:
         return ()
-    if isinstance(exclude, str):
-        exclude = (exclude,)
-    elif not isinstance(exclude, Iterable) or isinstance(exclude, bytes | dict):
-        raise TypeError(
-            "'exclude' has to be a pattern or a list of patterns, "
-            f"not {type(exclude).__name__}."
-        )
-    lines = tuple(exclude)
+    lines = strings(exclude, "exclude")
     for line in lines:
-        if not isinstance(line, str):
-            raise TypeError(
-                f"A pattern in 'exclude' has to be a string, not {type(line).__name__}."
-            )
         if parse(line, "in 'exclude'") is None:
             raise InvalidInputError(
                 f"{line!r} in 'exclude' is no pattern, but empty or a comment. "

@@ -202,12 +202,13 @@ class _Placing:
         self._folder.make_new(staging.name, 0o700)
         try:
             self._check_distinct(staging)
-            sizes = [self._status(name).st_size for name in missing]
-            progress = self._options.start_progress(sum(sizes))
+            statuses = {name: self._status(name) for name in missing}
+            total = sum(status.st_size for status in statuses.values())
+            progress = self._options.start_progress(total)
 
             def bring(name: str) -> int:
-                self._bring(name, staging)
-                return self._status(name).st_size
+                self._bring(name, statuses[name], staging)
+                return statuses[name].st_size
 
             for size in self._each(bring, missing):
                 progress(size)
@@ -344,13 +345,13 @@ class _Placing:
         with file:
             yield file
 
-    def _bring(self, name: str, staging: Folder) -> None:
+    def _bring(self, name: str, status: os.stat_result, staging: Folder) -> None:
         r"""Put a file into the staging folder, and make it durable."""
         staging.make(os.path.dirname(name))
         if self._target.hardlinks:
             self._link(name, staging)
         else:
-            mode = 0o777 if self._status(name).st_mode & stat.S_IXUSR else 0o666
+            mode = 0o777 if status.st_mode & stat.S_IXUSR else 0o666
             with (
                 self._opened(name) as source,
                 open(staging.open_own(name, mode), "wb", buffering=0) as target,

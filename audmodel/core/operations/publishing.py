@@ -226,9 +226,6 @@ def _repair(registry: Registry, publication: Publication, progress: Progress) ->
                 f"The header of '{model}' was replaced or removed in the meantime. "
                 "Nothing was stored. Try again if the archive still needs a repair."
             )
-        if claim.is_deleted:
-            # A process that deleted the model died before it deleted the header
-            claim.begin_commit()
         archive = _Archive(registry.backend, path, publication, progress)
 
         def check() -> None:
@@ -239,7 +236,7 @@ def _repair(registry: Registry, publication: Publication, progress: Progress) ->
                     "Nothing was stored."
                 )
 
-        archive.store(claim, check)
+        archive.restore(claim, check)
     _log("Repaired", registry, publication, archive, start)
 
 

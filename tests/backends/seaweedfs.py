@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import itertools
 import json
 import os
 from pathlib import Path
@@ -46,6 +47,7 @@ class SeaweedFS:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
+        self._ports: list[int] = []
         self.port = 0
 
     @property
@@ -77,7 +79,8 @@ class SeaweedFS:
         (self._folder / "master.toml").write_text(
             "[master.volume_growth]\ncopy_1 = 2\n", encoding="utf-8"
         )
-        master, volume, filer, self.port = _free_ports(4)
+        self._ports = _free_ports(4)
+        master, volume, filer, self.port = self._ports
         command = [
             _program(),
             "server",
@@ -133,6 +136,8 @@ class SeaweedFS:
             self._process.kill()
             self._process.wait()
             self._process = None
+            for path in itertools.chain.from_iterable(map(_sockets, self._ports)):
+                path.unlink(missing_ok=True)
 
     def client(self) -> Any:
         """Client of boto3 that knows nothing of the code under test."""
@@ -237,9 +242,16 @@ def _free_ports(count: int) -> list[int]:
     ports: list[int] = []
     while len(ports) < count:
         port = random.SystemRandom().randrange(11000, 22000)
-        if port not in ports and _is_free(port) and _is_free(port + _GRPC):
+        is_free = _is_free(port) and _is_free(port + _GRPC) and not _sockets(port)
+        if is_free and port not in ports:
             ports.append(port)
     return ports
+
+
+def _sockets(port: int) -> list[Path]:
+    """Sockets for a port, which a server leaves, and another user cannot replace."""
+    names = (f"seaweedfs-*-{port}.sock", f"seaweedfs-*-grpc-{port + _GRPC}.sock")
+    return [path for name in names for path in Path("/tmp").glob(name)]
 
 
 def _is_free(port: int) -> bool:

@@ -59,9 +59,17 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     processes = _processes()
     yield
     gc.collect()
-    # The end of a process is seen a moment after it was waited for
+    # The end of a process is seen a moment after it was waited for,
+    # and a thread of a pool that was dropped ends a moment after the pool
     end = time.monotonic() + 1
-    while (left := _processes() - processes) and time.monotonic() < end:
+    while _left(threads, processes) and time.monotonic() < end:
         time.sleep(0.01)
-    assert not left
-    assert not _threads() - threads
+    assert not _left(threads, processes)
+
+
+def _left(
+    threads: set[threading.Thread],
+    processes: set[psutil.Process],
+) -> set[threading.Thread | psutil.Process]:
+    """What there is beside these threads and processes."""
+    return (_threads() - threads) | (_processes() - processes)

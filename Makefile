@@ -128,13 +128,17 @@ COMPILE = .venv-lock/bin/uv pip compile pyproject.toml --quiet --universal \
 .PHONY: lock
 lock: $(LOCK) ## Renew the locked versions in requirements/
 	@constraints=requirements/everything.txt; trap "rm -f $$constraints" EXIT; \
-	$(COMPILE) --upgrade --group build --group check --group bench -o $$constraints; \
+	$(COMPILE) --upgrade --all-extras --group build --group check --group bench \
+		-o $$constraints; \
 	$(COMPILE) -c $$constraints -o requirements/demo.txt; \
-	for group in build test all check bench; do \
-		$(COMPILE) -c $$constraints --group $$group -o requirements/$$group.txt; done
+	$(COMPILE) -c $$constraints --group build -o requirements/build.txt; \
+	for group in test all check bench; do \
+		$(COMPILE) -c $$constraints --all-extras --group $$group \
+			-o requirements/$$group.txt; done
 	@constraints=requirements/lowest.txt; trap "rm -f $$constraints" EXIT; \
-	$(COMPILE) --upgrade --resolution lowest-direct -o $$constraints; \
-	$(COMPILE) --upgrade -c $$constraints --group build --group test -o requirements/oldest.txt
+	$(COMPILE) --upgrade --all-extras --resolution lowest-direct -o $$constraints; \
+	$(COMPILE) --upgrade -c $$constraints --all-extras --group build --group test \
+			-o requirements/oldest.txt
 	@for group in released lock; do \
 		$(subst compile pyproject.toml,compile,$(COMPILE)) --upgrade \
 			--group $$group -o requirements/$$group.txt; done
@@ -193,7 +197,7 @@ $(LATEST):
 	@$(MAKE) --no-print-directory $(@D)/.created
 	@echo "Installing audmodel with the newest versions of what it needs ..."
 	@$(PIP) install --upgrade 'pip>=25.1'
-	@$(PIP) install --editable . --group test
+	@$(PIP) install --editable '.[catalog,completion,sign]' --group test
 
 $(RELEASED): requirements/released.txt | .venv-1.5.3/.created
 	@echo "Installing audmodel 1.5.3 in $(@D) ..."

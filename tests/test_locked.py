@@ -18,11 +18,11 @@ from tests.conftest import ROOT
 LOCKED = {
     "demo": ["project"],
     "build": ["project", "build"],
-    "test": ["project", "test"],
-    "all": ["project", "all"],
-    "check": ["project", "check"],
-    "bench": ["project", "bench"],
-    "oldest": ["project", "build", "test"],
+    "test": ["project", "extras", "test"],
+    "all": ["project", "extras", "all"],
+    "check": ["project", "extras", "check"],
+    "bench": ["project", "extras", "bench"],
+    "oldest": ["project", "extras", "build", "test"],
     "released": ["released"],
     "lock": ["lock"],
 }
@@ -31,9 +31,11 @@ LOCKED = {
 def wanted(name: str) -> dict[str, Requirement]:
     """What pyproject.toml asks for in a group, and in the groups it includes."""
     content = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = content["project"]["optional-dependencies"]
     groups = {
         **content["dependency-groups"],
         "project": content["project"]["dependencies"],
+        "extras": list(itertools.chain(*extras.values())),
     }
     found: dict[str, Requirement] = {}
     for entry in groups[name]:
@@ -112,6 +114,6 @@ def test_one_environment_can_grow() -> None:
 
 def test_oldest_versions_are_the_lower_bounds() -> None:
     versions, _ = locked("oldest")
-    for package, requirement in wanted("project").items():
+    for package, requirement in (wanted("project") | wanted("extras")).items():
         (bound,) = (s.version for s in requirement.specifier if s.operator == ">=")
         assert versions[package].split(".")[:2] == bound.split(".")[:2]

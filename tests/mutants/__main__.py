@@ -1,7 +1,7 @@
 """Change the code in one place after the other: does a test fail each time?
 
 The changes are chosen by chance from all those of the modules in targets.py.
-A copy of the project is changed, one change at a time,
+Copies of the project are changed, each in one place at a time,
 and the tests that reach it run until the first one fails.
 What is known from an earlier run with the same code is not done again,
 so that a run can be stopped, and goes on where it was.
@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator
+import contextlib
 import hashlib
 import json
+import os
 from pathlib import Path
 import random
 import signal
@@ -35,6 +36,7 @@ from tests.mutants.targets import modules
 
 ROOT = Path(__file__).parent.parent.parent
 EQUIVALENT = Path(__file__).with_name("equivalent.txt")
+RESULTS = "results.jsonl"
 
 
 def arguments() -> argparse.Namespace:
@@ -47,6 +49,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--only", default="", help="text in the path of the modules")
     parser.add_argument("--again", action="store_true", help="retry what survived")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
+    # Of a process that this one starts: its number, and where results go
+    parser.add_argument("--job", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--results", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -79,16 +84,18 @@ class Results:
             file.write(json.dumps(entry) + "\n")
 
 
-def chosen(count: int, seed: int, only: str) -> Iterator[tuple[Mutation, bytes]]:
+def chosen(options: argparse.Namespace) -> list[tuple[Mutation, bytes]]:
+    """Changes to try, those of one module beside each other."""
     sources = {path: Path(path).read_bytes() for path in modules()}
     found = [
         (mutation, source)
         for path, source in sources.items()
-        if only in path
+        if options.only in path
         for mutation in mutations(path, source)
     ]
-    picked = random.Random(seed).sample(range(len(found)), min(count, len(found)))
-    yield from (found[k] for k in sorted(picked))
+    count = min(options.count, len(found))
+    picked = random.Random(options.seed).sample(range(len(found)), count)
+    return [found[k] for k in sorted(picked)]
 
 
 def attempt(reach: Reach, mutation: Mutation, source: bytes, seconds: float) -> Any:
@@ -120,42 +127,69 @@ def main() -> int:
     # What is under way is ended and removed
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if options.results:
-        return attempt_all(options)
+        attempt_all(options)
+        return 0
     results = ROOT / ".mutants"
     results.mkdir(exist_ok=True)
-    with copied(ROOT) as (copy, python):
-        command = [str(python), "-m", "tests.mutants", *sys.argv[1:]]
-        command += ["--results", str(results)]
-        return subprocess.run(command, cwd=copy, check=False).returncode
+    wanted = chosen(options)
+    with contextlib.ExitStack() as stack:
+        jobs = [start(stack, job, results) for job in range(options.jobs)]
+        for job in jobs:
+            job.wait()
+    return summary(wanted, Results(results / RESULTS))
 
 
-def attempt_all(options: argparse.Namespace) -> int:
-    """Change the copy, which is where this runs."""
+def start(
+    stack: contextlib.ExitStack, job: int, results: Path
+) -> subprocess.Popen[bytes]:
+    """Start a process that changes a copy of its own."""
+    copy, python = stack.enter_context(copied(ROOT))
+    command = [str(python), "-m", "tests.mutants", *sys.argv[1:]]
+    command += ["--job", str(job), "--results", str(results)]
+    process = stack.enter_context(subprocess.Popen(command, cwd=copy))
+    stack.callback(process.terminate)
+    return process
+
+
+def attempt_all(options: argparse.Namespace) -> None:
+    """Try the share of this process on the copy, which is where it runs."""
     deadline = time.monotonic() + 60 * options.minutes
-    results = Results(options.results / "results.jsonl")
-    explained = equivalent()
-    counts: Counter[str] = Counter()
+    results = Results(options.results / RESULTS)
     prepare()
     reach = Reach(ROOT, options.results)
-    for mutation, source in chosen(options.count, options.seed, options.only):
+    wanted = chosen(options)
+    first, last = (
+        len(wanted) * k // options.jobs for k in (options.job, options.job + 1)
+    )
+    for mutation, source in wanted[first:last]:
         known = results.get(Results.key(mutation, source))
-        if known is None or (options.again and known["result"] == "survived"):
-            for file in modules()[mutation.path]:
-                if time.monotonic() < deadline:
-                    reach.measure(file)
-            if time.monotonic() >= deadline:
-                counts["not tried"] += 1
-                continue
-            known = attempt(reach, mutation, source, options.seconds)
-            results.add(known)
-        result = known["result"]
+        if known and not (options.again and known["result"] == "survived"):
+            continue
+        for file in modules()[mutation.path]:
+            if time.monotonic() < deadline:
+                reach.measure(file)
+        if time.monotonic() >= deadline:
+            break
+        known = attempt(reach, mutation, source, options.seconds)
+        results.add(known)
+        if known["result"] == "survived":
+            print(f"{known['line']:4} {mutation.name}", flush=True)
+    for test in reach.failed():
+        print(f"fails without any change: {test}", flush=True)
+
+
+def summary(wanted: list[tuple[Mutation, bytes]], results: Results) -> int:
+    """Print what became of all changes, and those that no test noticed."""
+    explained = equivalent()
+    counts: Counter[str] = Counter()
+    for mutation, source in wanted:
+        known = results.get(Results.key(mutation, source))
+        result = known["result"] if known else "not tried"
         if result == "survived" and mutation.name in explained:
             result = "equivalent"
         counts[result] += 1
-        if result == "survived":
-            print(f"{known['line']:4} {mutation.name}", flush=True)
-    for test in reach.failed():
-        print(f"fails without any change: {test}")
+        if known and result == "survived":
+            print(f"survived: {known['line']:4} {mutation.name}")
     print(", ".join(f"{number} {result}" for result, number in counts.items()))
     return 1 if counts["survived"] else 0
 

@@ -59,7 +59,7 @@ def repository(
 def author(parser: argparse.ArgumentParser) -> None:
     r"""Who moves an alias."""
     parser.add_argument(
-        "--author", help="who does it, for the history, by default the user's name"
+        "--author", help="author to store in the history, by default the user's name"
     )
 
 

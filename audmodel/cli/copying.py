@@ -69,7 +69,7 @@ def _sync_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--both",
         action="store_true",
-        help="copy in both directions. No alias is moved then",
+        help="copy in both directions, and move no alias",
     )
     arguments.cache_root(parser)
 

@@ -85,8 +85,8 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
     existing.add_argument(
         "--repair",
         action="store_true",
-        help="store only the archive of an existing model that lost it, "
-        "from the same folder",
+        help="store the files of an existing model again if they were lost or damaged; "
+        "the folder has to hold the same files",
     )
     parser.add_argument(
         "--base",
@@ -100,7 +100,7 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE|none",
         action="append",
         help="what the model was made from: commit=..., url=..., or none; "
-        "may be repeated, by default what the variables of a CI system tell",
+        "may be repeated; by default read from the variables of a CI system",
     )
     parser.add_argument(
         "--tmp-root",
@@ -182,23 +182,21 @@ def _load_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to",
         metavar="FOLDER",
-        help="put the model into this folder as well; "
-        "other files that it holds stay, other content of the same files is an error",
+        help="copy the model into this folder as well; "
+        "an error if it has files of the same name with other content",
     )
     parser.add_argument(
         "--force",
         action="store_true",
-        help="replace files in the folder --to that have other content",
+        help="replace files of the same name in the folder --to",
     )
     parser.add_argument(
         "--hardlinks",
         action="store_true",
-        help="share files of the cache with the folder --to, which takes no room: "
-        "a change of one changes the model in the cache",
+        help="make hard links to the cache in the folder --to, which take no space; "
+        "if you change such a file, you change the model in the cache",
     )
-    arguments.dry_run(
-        parser, "show what would be fetched, and fetch only the directory"
-    )
+    arguments.dry_run(parser, "show what would be fetched, and load nothing")
     arguments.num_workers(parser)
     arguments.timeout(parser)
     arguments.cache_root(parser)

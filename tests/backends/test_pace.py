@@ -76,14 +76,29 @@ def serving(script: Script) -> Iterator[str]:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = listener.accept()
-                threading.Thread(target=serve, args=[client], daemon=True).start()
+                clients.append(client)
+                served.append(threading.Thread(target=serve, args=[client]))
+                served[-1].start()
 
+    clients: list[socket.socket] = []
+    served: list[threading.Thread] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
         # Connections get this as well, if it is set before
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        threading.Thread(target=accept, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
+        accepting = threading.Thread(target=accept)
+        accepting.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            accepting.join()
+            for client in clients:
+                # The first wakes a thread that waits, the second ends one that is slow
+                with contextlib.suppress(OSError):
+                    client.shutdown(socket.SHUT_RDWR)
+                client.close()
+            for thread in served:
+                thread.join()
 
 
 def drip(client: socket.socket, piece: bytes) -> None:
@@ -167,7 +182,9 @@ def receiving(take: Callable[[socket.socket], bytes]) -> Script:
     def script(client: socket.socket) -> None:
         received = bytearray()
         while len(received) < SIZE:
-            received += take(client)
+            if not (taken := take(client)):
+                return
+            received += taken
         body = b"{}" if b"/artifactory/" in received else b""
         client.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
 
@@ -192,13 +209,13 @@ def test_a_request_that_is_not_taken(connect: Connect) -> None:
 def test_a_request_that_is_taken_slowly(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "STANDSTILL", 0.5)
+    monkeypatch.setattr(pace, "STANDSTILL", 1.0)
     # No limit for connecting has anything to do with sending
     for module in (s3_endpoint, artifactory_requests):
         monkeypatch.setattr(module, "CONNECT_TIMEOUT", 0.1)
 
     def take(client: socket.socket) -> bytes:
-        time.sleep(0.01)
+        time.sleep(0.02)
         return client.recv(65536)
 
     with serving(receiving(take)) as url:

@@ -15,6 +15,7 @@ from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import Retry
 from audmodel.core.process import requests
+from tests.threads import only_here
 
 
 class Clock:
@@ -34,7 +35,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(random, "uniform", lambda _, longest: longest)
     monkeypatch.setattr(requests, "wait", clock.wait)
-    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(time, "monotonic", only_here(time.monotonic, lambda: clock.now))
     return clock
 
 

@@ -26,6 +26,7 @@ from tests.behaviour.backends import publish
 from tests.cache.test_cache import KILL
 from tests.cache.test_cache import entry_of
 from tests.processes import Interpreter
+from tests.threads import only_here
 
 
 @pytest.fixture
@@ -353,7 +354,7 @@ def test_removal_waits_for_no_lock(
         raise AssertionError(f"It waits for {seconds} s.")
 
     with filelock.FileLock(Path(root).parent / name):
-        monkeypatch.setattr(time, "sleep", wait)
+        monkeypatch.setattr(time, "sleep", only_here(time.sleep, wait))
         with pytest.raises(CacheBusyError):
             audmodel.remove_cached(uids[0])
         assert audmodel.prune_cache(max_size=0) == []

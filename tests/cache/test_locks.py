@@ -14,6 +14,7 @@ import pytest
 from audmodel.core.cache import locks
 from audmodel.core.cache.tree import Folder
 from audmodel.errors import LockTimeoutError
+from tests.threads import only_here
 
 
 NAME = ".1.0.0.lock"
@@ -98,8 +99,8 @@ def test_wait_leaves_the_processor_to_others(
         now += seconds
 
     with locks.hold(folder, NAME, timeout=0):
-        monkeypatch.setattr(time, "sleep", sleep)
-        monkeypatch.setattr(time, "monotonic", lambda: now)
+        monkeypatch.setattr(time, "sleep", only_here(time.sleep, sleep))
+        monkeypatch.setattr(time, "monotonic", only_here(time.monotonic, lambda: now))
         with pytest.raises(LockTimeoutError), locks.hold(folder, NAME, timeout=timeout):
             pass
     assert sum(pauses) == pytest.approx(timeout)

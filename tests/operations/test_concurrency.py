@@ -33,6 +33,7 @@ from tests.behaviour.backends import content
 from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.processes import Interpreter
+from tests.threads import only_here
 
 
 @pytest.fixture(autouse=True)
@@ -657,7 +658,7 @@ def test_object_that_others_change_all_the_time(
             return False
 
     uid = publish(model_folder)
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "sleep", only_here(time.sleep, lambda seconds: None))
     audmodel.Repository.register("file-system", Busy)
     with pytest.raises(audmodel.errors.RepositoryError, match="Try again later"):
         audmodel.update_meta(uid, {"a": 1})

@@ -35,6 +35,7 @@ from tests.behaviour.backends import publish
 from tests.behaviour.backends import store
 from tests.processes import Interpreter
 from tests.processes import python as python
+from tests.threads import only_here
 
 
 # Of each family of faults
@@ -194,7 +195,7 @@ def test_claims_of_the_living_and_of_others(
         claim += b" "
         store(repository, theirs, claim)
 
-    monkeypatch.setattr(time, "sleep", renew)
+    monkeypatch.setattr(time, "sleep", only_here(time.sleep, renew))
     found = audmodel.leftovers(repository, days=0, remove=True, unproven=True)
     assert paths(found) == {meta, theirs, archive}
     assert not any(leftover.removed for leftover in found)

@@ -17,6 +17,7 @@ from audmodel.core.repository.registry import Mover
 from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.errors import RepositoryError
+from tests.threads import only_here
 
 
 MODEL = ModelId("12345678", "1.0.0")
@@ -38,7 +39,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         return end
 
     monkeypatch.setattr(random, "uniform", uniform)
-    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", only_here(time.sleep, lambda _: None))
     return longest
 
 

@@ -127,12 +127,7 @@ def prepare(
         InvalidInputError: if another argument is not valid
 
     """
-    if isinstance(compression, bool) or not isinstance(compression, int):
-        raise TypeError(f"'compression' has to be an integer, not {compression!r}.")
-    if not 0 <= compression <= 9:
-        raise InvalidInputError(
-            f"'compression' has to be between 0 and 9, not {compression}."
-        )
+    _check_compression(compression)
     if repair and exist_ok:
         raise InvalidInputError(
             "'repair' stores the archive of a model that exists. "
@@ -186,6 +181,15 @@ def prepare(
         ShortId(model.short) if base == "newest" else base,
         exist_ok,
     )
+
+
+def _check_compression(compression: object) -> None:
+    if isinstance(compression, bool) or not isinstance(compression, int):
+        raise TypeError(f"'compression' has to be an integer, not {compression!r}.")
+    if not 0 <= compression <= 9:
+        raise InvalidInputError(
+            f"'compression' has to be between 0 and 9, not {compression}."
+        )
 
 
 def _check_suspicious(suspicious: object) -> None:

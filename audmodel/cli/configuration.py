@@ -14,6 +14,7 @@ from audmodel.core.repository.config import REPOSITORIES_VARIABLE
 from audmodel.core.repository.config import check_backend
 from audmodel.core.repository.config import environment_repositories
 from audmodel.core.repository.config import redacted
+from audmodel.core.repository.config import shown_host
 from audmodel.core.repository.config import user_settings
 
 
@@ -44,7 +45,7 @@ def _config(_: argparse.Namespace) -> Result:
         {
             "label": repository.label,
             "name": repository.name,
-            "host": _without_user(repository),
+            "host": shown_host(repository),
             "backend": repository.backend,
         }
         for repository in audmodel.config.REPOSITORIES
@@ -84,15 +85,6 @@ def _config(_: argparse.Namespace) -> Result:
 
 def _shown(name: str, value: str) -> str:
     return redacted(value) if name == REPOSITORIES_VARIABLE else value
-
-
-def _without_user(repository: audmodel.Repository) -> str:
-    r"""Host without user and password, if it holds any."""
-    if repository.backend == "file-system":
-        return str(repository.host)
-    scheme, separator, rest = repository.host.rpartition("://")
-    user, at, rest = rest.rpartition("@")
-    return f"{scheme}{separator}{'***' if user else ''}{at}{rest}"
 
 
 CONFIG = Command(

@@ -22,6 +22,7 @@ import pytest
 import audmodel
 from audmodel import errors
 from audmodel.core.backend.artifactory.backend import Artifactory
+from audmodel.core.backend.host import without_login
 from audmodel.core.backend.http import credentials
 from audmodel.core.backend.s3 import endpoint as s3_endpoint
 from audmodel.core.backend.s3.backend import S3
@@ -401,3 +402,20 @@ def test_verification_is_never_switched_off() -> None:
         text = path.read_text(encoding="utf-8").lower()
         assert "verify=false" not in text
         assert "cert_none" not in text
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("https://user:secret@host/a", "https://***@host/a"),
+        ("user:secret@host", "***@host"),
+        ("s3:https://user:secret@host:name", "s3:https://***@host:name"),
+        ("https://user:sec://ret@host", "https://***@host"),
+        ("user:sec://ret@host", "***@host"),
+        ("https://user:sec@ret@host", "https://***@host"),
+        ("https://host/a://b", "https://host/a://b"),
+        ("host:9000", "host:9000"),
+    ],
+)
+def test_login_with_any_characters(host: str, shown: str) -> None:
+    assert without_login(host) == shown

@@ -6,6 +6,7 @@ import os
 import re
 from typing import Any
 
+from audmodel.core.backend.host import without_login
 from audmodel.core.errors import ConfigurationError
 from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.errors import InvalidInputError
@@ -186,6 +187,12 @@ def redacted(text: str) -> str:
 
     """
     return _LOGIN.sub("***@", text)
+
+
+def shown_host(repository: Repository) -> str:
+    r"""Host of a repository, without the user and password that it may hold."""
+    host = str(repository.host)
+    return host if repository.backend == "file-system" else without_login(host)
 
 
 def check_backend(repository: Repository) -> None:

@@ -19,7 +19,7 @@ KNOWS = {
     "__main__": "cli",
     "cli": """
         __init__ errors core/api core/process core/repository/config
-        core/repository/suggestions core/similar core/uid core/yaml
+        core/repository/suggestions core/similar core/uid core/units core/yaml
         """,
     "__init__": """
         core/api core/backend/conditions core/cache/results
@@ -57,6 +57,7 @@ KNOWS = {
     "core/ranges": "",
     "core/selection": "core/errors",
     "core/similar": "",
+    "core/units": "",
     "core/uid": "core/errors core/yaml",
     "core/yaml": "core/errors",
     "core/disk": "",

@@ -15,9 +15,10 @@ import sys
 from typing import Any
 import warnings
 
+from audmodel.core.units import size as size
+
 
 _SHOWN = 200
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def write(text: str) -> None:
@@ -138,14 +139,3 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     r"""Lines without characters that control the terminal, see :func:`printable`."""
     return "\n".join(map(printable, text.split("\n")))
-
-
-def size(count: int) -> str:
-    r"""Number of bytes for people, in powers of 1000."""
-    number = float(count)
-    power = 0
-    while number >= 999.5 and power < len(_UNITS) - 1:
-        number /= 1000
-        power += 1
-    digits = 1 if power and number < 99.95 else 0
-    return f"{number:.{digits}f} {_UNITS[power]}"

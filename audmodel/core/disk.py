@@ -114,8 +114,14 @@ def is_shared(path: str, mounts: str = "/proc/self/mountinfo") -> bool:
         mounts: path of a file as described in :manpage:`proc(5)`
 
     """
-    kind, _ = _mount(path, mounts)
+    kind = file_system(path, mounts)
     return kind in _SHARED or kind.partition(".")[0] == "fuse"
+
+
+def file_system(path: str, mounts: str = "/proc/self/mountinfo") -> str:
+    r"""Type of a file system, empty if it is not known."""
+    kind, _ = _mount(path, mounts)
+    return kind
 
 
 def has_server_copies(path: str, mounts: str = "/proc/self/mountinfo") -> bool:

@@ -20,6 +20,7 @@ import datetime
 import hashlib
 from typing import ClassVar
 
+from audmodel.core.backend.access import Access
 from audmodel.core.backend.copies import Chunk
 from audmodel.core.backend.copies import CopyableChunk
 from audmodel.core.backend.copies import Copying
@@ -171,6 +172,39 @@ class ObjectBackend(abc.ABC):
 
         """
 
+    @property
+    def clock_ahead(self) -> float | None:
+        r"""Seconds by which the clock of the storage is ahead of that of this machine.
+
+        Nothing is sent or stored to find it out.
+        It is ``None`` if it is not known yet.
+        """
+        return None
+
+    def access(self) -> Access | None:
+        r"""How the storage is reached, ``None`` if it is on no known kind of server.
+
+        Raises:
+            ConfigurationError: if the configuration cannot be used
+            RepositoryError: if credentials cannot be retrieved
+
+        """
+        return None
+
+    def known_conditions(self) -> str | None:
+        r"""What is wrong with conditional writes, found out without a test.
+
+        Returns:
+            text, empty if nothing is wrong, ``None`` if it is not known.
+            Some storages have to be asked for an object before
+
+        """
+        return self.no_conditional_writes or None
+
+    def known_copying(self) -> Copying | None:
+        r"""Which bytes the storage copies, ``None`` if it was not found out before."""
+        return None
+
     def etag_of(self, data: bytes) -> str:
         r"""Etag that a small object probably has."""
         return hashlib.sha256(data).hexdigest()
@@ -204,6 +238,19 @@ class ObjectBackend(abc.ABC):
             RepositoryError: if the folder cannot be listed
 
         """
+
+    def some_objects(self, folder: str, most: int) -> list[str]:
+        r"""Paths of some objects below a folder, found out by few requests.
+
+        Args:
+            folder: path that ends with ``'/'``
+            most: largest number of paths
+
+        Raises:
+            RepositoryError: if the folder cannot be listed
+
+        """
+        return self.list_objects(folder)[:most]
 
     @abc.abstractmethod
     def object_sizes(self, folder: str) -> Mapping[str, int | None]:

@@ -29,6 +29,11 @@ FEW_REPLACERS = 4
 # Folder for the objects of tests, and for nothing else.
 # Its name is no short ID
 FOLDER = "/_uid/_probe/"
+# Names of the tests
+CREATE = "create if absent"
+REPLACE = "replace if unchanged"
+MISSING = "replace what is missing"
+NAMES = (CREATE, REPLACE, MISSING)
 _LIMIT = 1024
 # Content of an object before it is replaced
 _BEGIN = b"begin"
@@ -92,13 +97,9 @@ def check(
     """
     new, old, gone = new_path(), new_path(), new_path()
     tests: tuple[Callable[[], Check], ...] = (
-        partial(_attempt, "create if absent", partial(_create, writer, new, racers)),
-        partial(
-            _attempt, "replace if unchanged", partial(_replace, writer, old, replacers)
-        ),
-        partial(
-            _attempt, "replace what is missing", partial(_replace_missing, writer, gone)
-        ),
+        partial(_attempt, CREATE, partial(_create, writer, new, racers)),
+        partial(_attempt, REPLACE, partial(_replace, writer, old, replacers)),
+        partial(_attempt, MISSING, partial(_replace_missing, writer, gone)),
         *others,
     )
     try:

@@ -3,6 +3,7 @@ r"""Repository in a folder."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 import datetime
 import errno
 import hashlib
+import itertools
 import logging
 import os
 import re
@@ -140,8 +142,29 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
         ):
             return _time(os.fstat(file.fileno()))
 
+    @property
+    def clock_ahead(self) -> float | None:  # noqa: D102
+        return None if self._is_shared else 0.0
+
+    def known_conditions(self) -> str | None:  # noqa: D102
+        # The locks of a local disk work
+        return None if self._is_shared else ""
+
+    @property
+    def _is_shared(self) -> bool:
+        try:
+            return disk.is_shared(self._root)
+        except OSError:
+            return True  # nothing is known of it
+
     def list_objects(self, folder: str) -> list[str]:  # noqa: D102
-        paths: list[str] = []
+        return list(self._files(folder))
+
+    def some_objects(self, folder: str, most: int) -> list[str]:  # noqa: D102
+        with contextlib.closing(self._files(folder)) as paths:
+            return list(itertools.islice(paths, most))
+
+    def _files(self, folder: str) -> Generator[str, None, None]:
 
         def refuse(error: OSError) -> None:
             # Made by the file system at the top of a disk, for root only
@@ -157,8 +180,8 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
 
         with self._translate_errors("list", folder):
             for root, _, names in os.walk(self._expand(folder), onerror=refuse):
-                paths += [self._collapse(os.path.join(root, name)) for name in names]
-        return paths
+                for name in names:
+                    yield self._collapse(os.path.join(root, name))
 
     def object_sizes(self, folder: str) -> Mapping[str, int | None]:  # noqa: D102
         return {path: self._size_of(path) for path in self.list_objects(folder)}

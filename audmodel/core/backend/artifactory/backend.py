@@ -15,6 +15,7 @@ from typing import IO
 from typing import TYPE_CHECKING
 from typing import Any
 
+from audmodel.core.backend.access import Access
 from audmodel.core.backend.artifactory import server as artifactory_requests
 from audmodel.core.backend.artifactory.server import LARGEST_JSON
 from audmodel.core.backend.artifactory.server import MIB
@@ -149,6 +150,9 @@ class Artifactory(RemoteBackend):
             return self._store.repeat("delete", path, attempt, (Kind.ABSENT,))
         except RequestError:
             return True
+
+    def access(self) -> Access:  # noqa: D102
+        return self._store.access(self.host)
 
     def now(self) -> datetime.datetime:  # noqa: D102
         what = f"Could not get the time of '{self._url}'"

@@ -10,12 +10,15 @@ from contextlib import contextmanager
 import hashlib
 from http.cookiejar import DefaultCookiePolicy
 import json
+import os
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import ClassVar
 from typing import cast
 from urllib.parse import quote
 
+from audmodel.core.backend.access import Access
+from audmodel.core.backend.access import proxy_name
 from audmodel.core.backend.errors import RepositoryNotFoundError
 from audmodel.core.backend.http import connections
 from audmodel.core.backend.http import credentials
@@ -201,11 +204,34 @@ class Server(Store):
             (RequestException, ValueError),
             lambda error: self.failed(_no_response(error, self._url)),
         )
-        self.reached = True
+        self.arrived(response.headers)
         if 200 <= response.status_code < 300:
             return response
         with contextlib.closing(response):
             raise self.failed(_failure_of(response, anonymous=self._login is None))
+
+    def access(self, host: str) -> Access:
+        r"""How the server is reached.
+
+        Args:
+            host: the server, as the user gave it
+
+        """
+        from requests.utils import get_environ_proxies
+        from requests.utils import select_proxy
+
+        found = credentials.ARTIFACTORY.origin(host) or "arguments of the backend"
+        proxies = get_environ_proxies(self._url, no_proxy=None)
+        proxy = select_proxy(self._url, proxies)
+        authorities = credentials.ca_bundle("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+        is_encrypted = self._url.startswith("https://")
+        return Access(
+            self._url,
+            found if self._login else "",
+            credentials.artifactory_places(),
+            (authorities or "those that come with requests") if is_encrypted else "",
+            proxy_name(proxy, dict(os.environ)),
+        )
 
     def distrust(self) -> None:  # noqa: D102
         self._session().trust.withdraw()

@@ -76,6 +76,10 @@ class RemoteBackend(NativeBackend):
     ) -> Iterator[ObjectReader | None]:
         yield open_reader(self._store, path)
 
+    @property
+    def clock_ahead(self) -> float | None:  # noqa: D102
+        return self._store.clock_ahead
+
     def object_url(self, path: str) -> str:  # noqa: D102
         return self._store.url(path)
 

@@ -2,7 +2,9 @@ r"""Find credentials for a host, and keep them out of logs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import configparser
+from dataclasses import dataclass
 import logging
 import os
 import re
@@ -27,6 +29,11 @@ _LOGGERS = (
     "urllib3.connectionpool",
 )
 _REDACTED = "***"
+# Settings of S3 hosts that may be shown
+_SHOWN_SETTINGS = (
+    *("secure", "region", "addressing_style", "connect_timeout", "read_timeout"),
+    "server_side_encryption",
+)
 # Shorter secrets protect nothing, and are part of many words
 _SHORTEST = 4
 
@@ -41,12 +48,17 @@ def names_of(host: str) -> list[str]:
 
 def variable(name: str, host: str) -> str | None:
     r"""Value of an environment variable, ``None`` if empty, that of the host first."""
+    known = _variable_name(name, host)
+    return os.environ.get(known, "").strip() or None if known else None
+
+
+def _variable_name(name: str, host: str) -> str | None:
+    r"""Name of the environment variable that counts, ``None`` if all are empty."""
     ends = [re.sub("[^A-Za-z0-9]", "_", known).upper() for known in names_of(host)]
     for known in [*(f"{name}_{end}" for end in ends), name]:
         # A value that was read from a file may end with a line break
-        value = os.environ.get(known, "").strip()
-        if value:
-            return value
+        if os.environ.get(known, "").strip():
+            return known
     return None
 
 
@@ -110,6 +122,53 @@ def existing_bundle(path: str, what: str) -> str:
     return path
 
 
+@dataclass(frozen=True)
+class _Places:
+    r"""Where settings and credentials for hosts of one kind are looked for.
+
+    Args:
+        variable: name of the variable that holds the path of the file
+        file: path of the file if the variable is not set
+        keys: keys in the file, by the variables that override them
+
+    """
+
+    variable: str
+    file: str
+    keys: Mapping[str, str]
+
+    @property
+    def path(self) -> str:
+        r"""Path of the file, which need not exist."""
+        return os.environ.get(self.variable) or self.file
+
+    def section(self, host: str) -> dict[str, str]:
+        r"""Settings of a host in the file."""
+        return _section(self.path, names_of(host))
+
+    def origin(self, host: str) -> str:
+        r"""Variables, or file, that credentials for a host come from, or nothing."""
+        section = self.section(host)
+        origins = [
+            _variable_name(variable, host)
+            or (f"'{self.path}'" if section.get(key) else "")
+            for variable, key in self.keys.items()
+        ]
+        return " and ".join(dict.fromkeys(filter(None, origins)))
+
+
+MINIO = _Places(
+    "MINIO_CONFIG_FILE",
+    MINIO_CONFIG_FILE,
+    {"MINIO_ACCESS_KEY": "access_key", "MINIO_SECRET_KEY": "secret_key"},
+)
+ARTIFACTORY = _Places(
+    "ARTIFACTORY_CONFIG_FILE",
+    ARTIFACTORY_CONFIG_FILE,
+    {"ARTIFACTORY_USERNAME": "username", "ARTIFACTORY_API_KEY": "password"},
+)
+
+
 def minio_settings(host: str) -> dict[str, str]:
     r"""Settings for an S3 host: environment first, then the file of audbackend.
 
@@ -121,34 +180,32 @@ def minio_settings(host: str) -> dict[str, str]:
             or only one of access key and secret key is set
 
     """
-    path = os.environ.get("MINIO_CONFIG_FILE") or MINIO_CONFIG_FILE
-    settings = _section(path, names_of(host))
-    for key in ("access_key", "secret_key"):
-        value = variable(f"MINIO_{key.upper()}", host)
+    settings = MINIO.section(host)
+    for name, key in MINIO.keys.items():
+        value = variable(name, host)
         if value:
             settings[key] = value
     if bool(settings.get("access_key")) != bool(settings.get("secret_key")):
         raise ConfigurationError(
             f"For {host!r} only one of access key and secret key is set. "
             "Set both MINIO_ACCESS_KEY and MINIO_SECRET_KEY, "
-            f"or both access_key and secret_key in '{path}'."
+            f"or both access_key and secret_key in '{MINIO.path}'."
         )
     return settings
 
 
 def minio_places() -> str:
     r"""Where credentials for S3 hosts are looked for, for messages."""
-    path = os.environ.get("MINIO_CONFIG_FILE") or MINIO_CONFIG_FILE
     return (
-        f"MINIO_ACCESS_KEY and MINIO_SECRET_KEY, '{path}', and what the AWS tools "
-        "use: AWS_ACCESS_KEY_ID, AWS_PROFILE, '~/.aws/credentials'"
+        f"MINIO_ACCESS_KEY and MINIO_SECRET_KEY, '{MINIO.path}', "
+        "and what the AWS tools use: AWS_ACCESS_KEY_ID, AWS_PROFILE, "
+        "'~/.aws/credentials'"
     )
 
 
 def artifactory_places() -> str:
     r"""Where credentials for Artifactory are looked for, for messages."""
-    path = os.environ.get("ARTIFACTORY_CONFIG_FILE") or ARTIFACTORY_CONFIG_FILE
-    return f"ARTIFACTORY_USERNAME and ARTIFACTORY_API_KEY, and '{path}'"
+    return f"ARTIFACTORY_USERNAME and ARTIFACTORY_API_KEY, and '{ARTIFACTORY.path}'"
 
 
 def artifactory_credentials(host: str) -> tuple[str, str] | None:
@@ -162,11 +219,19 @@ def artifactory_credentials(host: str) -> tuple[str, str] | None:
         ConfigurationError: if the file cannot be read
 
     """
-    path = os.environ.get("ARTIFACTORY_CONFIG_FILE") or ARTIFACTORY_CONFIG_FILE
-    settings = _section(path, names_of(host))
+    settings = ARTIFACTORY.section(host)
     username = variable("ARTIFACTORY_USERNAME", host) or settings.get("username", "")
     secret = variable("ARTIFACTORY_API_KEY", host) or settings.get("password", "")
     return (username, secret) if secret else None
+
+
+def other_settings(host: str) -> list[str]:
+    r"""Settings of an S3 host that are no secrets, and where they come from."""
+    return [
+        f"{key} = {value} ('{MINIO.path}')"
+        for key, value in MINIO.section(host).items()
+        if key in _SHOWN_SETTINGS
+    ]
 
 
 def boolean(value: str, what: str) -> bool:

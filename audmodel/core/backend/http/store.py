@@ -17,6 +17,7 @@ from audmodel.core.backend.http.transfer import Kind
 from audmodel.core.backend.http.transfer import RequestError
 from audmodel.core.backend.http.transfer import Retry
 from audmodel.core.backend.http.transfer import Stream
+from audmodel.core.backend.http.transfer import clock_ahead
 from audmodel.core.backend.http.transfer import drain
 from audmodel.core.backend.http.transfer import fill
 from audmodel.core.backend.http.transfer import read_body
@@ -124,6 +125,19 @@ class Store(abc.ABC):
 
     def __init__(self) -> None:
         self.reached = False
+        #: Seconds by which the clock of the server was ahead at its last response,
+        #: ``None`` if it did not tell
+        self.clock_ahead: float | None = None
+
+    def arrived(self, headers: Mapping[str, str]) -> None:
+        r"""Take note of a response, success or not.
+
+        Args:
+            headers: HTTP headers, with names in lower case
+
+        """
+        self.reached = True
+        self.clock_ahead = clock_ahead(headers)
 
     @abc.abstractmethod
     def url(self, path: str) -> str:

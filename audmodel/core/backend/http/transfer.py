@@ -173,6 +173,27 @@ def server_time(headers: Mapping[str, str], what: str) -> datetime.datetime:
         raise RepositoryError(f"{what}: the response has no date.") from None
 
 
+def clock_ahead(headers: Mapping[str, str]) -> float | None:
+    r"""Seconds by which the clock of a server is ahead of that of this machine.
+
+    Args:
+        headers: HTTP headers of a response that has just arrived,
+            with names in lower case
+
+    Returns:
+        seconds, which are right within a second or two,
+        or ``None`` if the response does not tell
+
+    """
+    if "age" in headers:
+        return None  # a proxy has kept it for a while
+    try:
+        time_there = server_time(headers, "")
+        return (time_there - datetime.datetime.now(datetime.UTC)).total_seconds()
+    except (RepositoryError, TypeError):
+        return None  # a date without time zone says nothing
+
+
 class Retry:
     r"""Retry policy of one request: time budget, and backoff with jitter.
 

@@ -9,9 +9,11 @@ import dataclasses
 import datetime
 from functools import partial
 import hashlib
+import itertools
 import re
 from typing import Any
 
+from audmodel.core.backend.access import Access
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.copies import Chunk
 from audmodel.core.backend.copies import Copying
@@ -32,6 +34,7 @@ from audmodel.core.backend.objects import Write
 from audmodel.core.backend.s3 import copying as s3_copying
 from audmodel.core.backend.s3 import endpoint as s3_endpoint
 from audmodel.core.backend.s3 import multipart
+from audmodel.core.backend.s3 import reaching
 from audmodel.core.backend.s3 import upload as s3_upload
 from audmodel.core.backend.s3.conditions import ConditionalWrites
 from audmodel.core.backend.s3.parts import PART_SIZE
@@ -123,6 +126,20 @@ class S3(RemoteBackend):
 
     def etag_of(self, data: bytes) -> str:  # noqa: D102
         return self._writes.etag_of(data)
+
+    def access(self) -> Access:  # noqa: D102
+        return reaching.describe(self._store.endpoint, self.host)
+
+    def known_conditions(self) -> str | None:  # noqa: D102
+        verdict = self._writes.known()
+        return None if verdict is None else verdict.wrong
+
+    def known_copying(self) -> Copying | None:  # noqa: D102
+        return s3_copying.known(self._store)
+
+    def some_objects(self, folder: str, most: int) -> list[str]:  # noqa: D102
+        entries = itertools.islice(self._list(folder, "Contents"), most)
+        return [f"/{entry['Key']}" for entry in entries]
 
     @property
     def conditional(self) -> ConditionalWrites:  # noqa: D102

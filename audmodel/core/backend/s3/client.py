@@ -85,6 +85,32 @@ def renewed(endpoint: Endpoint, refused: Any) -> Any:
     return client(endpoint)
 
 
+def origin(endpoint: Endpoint) -> tuple[str, str | None]:
+    r"""What the AWS tools contribute to how a host is reached.
+
+    Args:
+        endpoint: where and how to reach the host
+
+    Returns:
+        where credentials come from, as boto3 names it, empty if there are none,
+        and file with certificates to trust, ``None`` for those of boto3
+
+    Raises:
+        ConfigurationError: if the configuration of botocore cannot be used
+        RequestError: if credentials cannot be retrieved
+
+    """
+    is_looking = endpoint.keys is None
+
+    def look() -> tuple[str, str | None]:
+        session = s3_private.default_session() or _session(is_looking=is_looking)
+        found = _find(session) if is_looking else None
+        method = "" if found is None else str(found.method)
+        return method, _ca_bundle(endpoint, session)
+
+    return _translated(look)
+
+
 def _key(endpoint: Endpoint, anonymous: bool, session: Any) -> Hashable:
     r"""Everything that a client depends on."""
     chain: list[tuple[str, object]] = []
@@ -201,7 +227,6 @@ def _plain(session: Any, endpoint: Endpoint, anonymous: bool, found: Any) -> Any
     from botocore import UNSIGNED
     from botocore.config import Config
 
-    core = s3_private.core(session)
     keys: dict[str, str | None] = {}
     if endpoint.keys is not None:
         keys["aws_access_key_id"], keys["aws_secret_access_key"] = endpoint.keys
@@ -210,17 +235,13 @@ def _plain(session: Any, endpoint: Endpoint, anonymous: bool, found: Any) -> Any
         keys["aws_access_key_id"] = frozen.access_key
         keys["aws_secret_access_key"] = frozen.secret_key
         keys["aws_session_token"] = frozen.token
-    ca_bundle = endpoint.ca_bundle or core.get_config_variable("ca_bundle")
-    if ca_bundle:
-        what = "ca_bundle in the configuration of the AWS tools"
-        credentials.existing_bundle(ca_bundle, what)
     style: Any = endpoint.addressing_style
     return session.client(
         "s3",
         endpoint_url=endpoint.url,
         # A server that expects another region names it, and boto3 follows
         region_name=endpoint.region or session.region_name or "us-east-1",
-        verify=ca_bundle or True,
+        verify=_ca_bundle(endpoint, session) or True,
         config=Config(
             signature_version=UNSIGNED if anonymous else "s3v4",
             connect_timeout=endpoint.connect_timeout,
@@ -237,6 +258,15 @@ def _plain(session: Any, endpoint: Endpoint, anonymous: bool, found: Any) -> Any
         ),
         **keys,
     )
+
+
+def _ca_bundle(endpoint: Endpoint, session: Any) -> str | None:
+    r"""File with certificates to trust, ``None`` for those that come with boto3."""
+    configured = s3_private.core(session).get_config_variable("ca_bundle")
+    if endpoint.ca_bundle or not configured:
+        return endpoint.ca_bundle
+    what = "ca_bundle in the configuration of the AWS tools"
+    return credentials.existing_bundle(configured, what)
 
 
 def _guard(client: Any, identity: int | None) -> Any:

@@ -234,6 +234,13 @@ class ConditionalWrites:
         holds = response.get("ETag") == condition.get("IfMatch")
         return None if holds else False
 
+    def known(self) -> Verdict | None:
+        r"""What is known of the storage once it has responded, without a test."""
+        if self._is_known_store():
+            return Verdict("", compares_deletes=not self._deletes_blindly_by_name())
+        found = _verdicts.peek(self._key)
+        return found or verdicts.recall(*self._key, self._bucket.server)
+
     # ------------------------------------------------------------ support
 
     def _attempt(self, unprotected: bool, write: Callable[[], bool]) -> bool | None:

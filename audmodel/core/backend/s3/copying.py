@@ -47,14 +47,9 @@ def of(bucket: Bucket, source: CopySource, *, is_dry: bool = False) -> Copying:
         what it copies, :attr:`Copying.NOTHING` if it cannot be found out now
 
     """
-    key = _key(bucket)
-    known = _known.peek(key)
-    if known is None:
-        name = verdicts.recall_copying(*key, bucket.server)
-        if name is not None and name in Copying.__members__:
-            known = _known.get(key, lambda: Copying[name])
-    if known is not None:
-        return known
+    found = known(bucket)
+    if found is not None:
+        return found
     if is_dry:
         return Copying.CERTAIN  # as most storages do
     try:
@@ -62,6 +57,17 @@ def of(bucket: Bucket, source: CopySource, *, is_dry: bool = False) -> Copying:
     except RepositoryError as error:
         logger.info("Nothing is copied: %s", error)
         return Copying.NOTHING
+
+
+def known(bucket: Bucket) -> Copying | None:
+    r"""Which bytes the storage was found to copy, ``None`` if that is not known."""
+    key = _key(bucket)
+    found = _known.peek(key)
+    if found is None:
+        name = verdicts.recall_copying(*key, bucket.server)
+        if name is not None and name in Copying.__members__:
+            found = _known.get(key, lambda: Copying[name])
+    return found
 
 
 def refused(bucket: Bucket, source: CopySource) -> None:

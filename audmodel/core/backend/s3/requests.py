@@ -184,8 +184,8 @@ class Bucket(Store):
         return failure
 
     def _arrived(self, response: Any) -> None:
-        self.reached = True
         headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        self.arrived(headers)
         self.server = str(headers.get("server", ""))
 
     def call(

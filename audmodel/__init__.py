@@ -36,6 +36,7 @@ from audmodel.core.api.description import repository as repository
 from audmodel.core.api.description import subgroup as subgroup
 from audmodel.core.api.description import url as url
 from audmodel.core.api.description import version as version
+from audmodel.core.api.doctor import doctor as doctor
 from audmodel.core.api.identity import exists as exists
 from audmodel.core.api.identity import latest_version as latest_version
 from audmodel.core.api.identity import legacy_uid as legacy_uid
@@ -71,6 +72,9 @@ from audmodel.core.repository.repository import Repository as Repository
 if TYPE_CHECKING:
     from audmodel import parallel as parallel
     from audmodel.core.backend.conditions import Check as Check
+    from audmodel.core.diagnosis import Diagnosis as Diagnosis
+    from audmodel.core.operations.doctor import DoctorReport as DoctorReport
+    from audmodel.core.operations.measuring import Measurement as Measurement
     from audmodel.core.operations.opening import OpenedFile as OpenedFile
     from audmodel.core.repository.alias_record import AliasMove as AliasMove
     from audmodel.core.repository.audit import Finding as Finding
@@ -133,6 +137,7 @@ __all__ = [
     "default_cache_root",
     "Repository",
     # Repositories
+    "doctor",
     "check_repository",
     "audit_repository",
     "leftovers",
@@ -143,8 +148,11 @@ __all__ = [
     "CopiedModel",
     "DamagedFile",
     "DeletedModel",
+    "Diagnosis",
+    "DoctorReport",
     "Finding",
     "Leftover",
+    "Measurement",
     "Model",
     "ModelFile",
     "OpenedFile",
@@ -163,8 +171,11 @@ __all__ = [
 _LAZY = {
     "AliasMove": "audmodel.core.repository.alias_record",
     "Check": "audmodel.core.backend.conditions",
+    "Diagnosis": "audmodel.core.diagnosis",
+    "DoctorReport": "audmodel.core.operations.doctor",
     "Finding": "audmodel.core.repository.audit",
     "Leftover": "audmodel.core.repository.orphans",
+    "Measurement": "audmodel.core.operations.measuring",
     "OpenedFile": "audmodel.core.operations.opening",
     "Provenance": "audmodel.core.repository.provenance",
     "RepositoryReport": "audmodel.core.repository.probe",

@@ -22,7 +22,7 @@ KNOWS = {
         core/repository/suggestions core/similar core/uid core/units core/yaml
         """,
     "__init__": """
-        core/api core/backend/conditions core/cache/results
+        core/api core/backend/conditions core/cache/results core/diagnosis
         core/operations core/repository errors parallel
         """,
     "errors": "core/backend/errors core/cache/errors core/errors",
@@ -31,15 +31,15 @@ KNOWS = {
         core/progress core/repository core/selection core/uid core/yaml
         """,
     "core/operations": """
-        core/archive core/backend core/cache core/damage core/disk core/errors
-        core/home core/process core/progress core/ranges core/repository core/selection
-        core/uid core/yaml
+        core/archive core/backend core/cache core/damage core/diagnosis core/disk
+        core/errors core/home core/process core/progress core/ranges core/repository
+        core/selection core/uid core/units core/yaml
         """,
     "core/repository": """
-        core/backend core/disk core/errors core/home core/process core/progress
-        core/similar core/uid core/yaml parallel
+        core/backend core/diagnosis core/disk core/errors core/home core/process
+        core/progress core/similar core/uid core/yaml parallel
         """,
-    "core/cache": "core/disk core/errors core/uid",
+    "core/cache": "core/diagnosis core/disk core/errors core/uid core/units",
     "core/archive": "core/damage core/errors core/ranges parallel",
     "core/backend/s3": """
         core/backend core/backend/http core/errors core/process core/ranges
@@ -52,6 +52,7 @@ KNOWS = {
         """,
     "core/backend": "core/disk core/errors core/process core/ranges",
     "core/damage": "core/errors",
+    "core/diagnosis": "core/errors",
     "core/home": "core/errors",
     "core/progress": "parallel",
     "core/ranges": "",

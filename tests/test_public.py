@@ -31,7 +31,7 @@ SNAPSHOT = Path(__file__).with_name("public.txt")
 # How objects are made and called, and what a "with" statement gives
 SPECIAL = ("__init__", "__call__", "__enter__", "__aenter__")
 # Without an underscore, since other rooms of the package use it
-INTERNAL = {"audmodel.Repository.connect", "audmodel.Repository.locate"}
+INTERNAL = {f"audmodel.Repository.{name}" for name in ("access", "connect", "locate")}
 
 
 def public_names(module: types.ModuleType) -> list[str]:

@@ -17,6 +17,7 @@ from audmodel.cli import configuration
 from audmodel.cli import copying
 from audmodel.cli import deletion
 from audmodel.cli import description
+from audmodel.cli import doctor
 from audmodel.cli import listing
 from audmodel.cli import metadata
 from audmodel.cli import models
@@ -58,6 +59,7 @@ COMMANDS: tuple[Command, ...] = (
     repositories.AUDIT,
     repositories.LEFTOVERS,
     configuration.CONFIG,
+    doctor.DOCTOR,
     completion.COMPLETION,
 )
 

@@ -26,6 +26,8 @@ _LABEL = "label"
 # Nothing that separates repositories, or parts of one, in a variable
 _LABEL_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}", re.A)
 REPOSITORIES_VARIABLE = "AUDMODEL_REPOSITORIES"
+CACHE_VARIABLE = "AUDMODEL_CACHE_ROOT"
+REUSE_VARIABLE = "AUDMODEL_REUSE"
 # User and password before a host, as messages quote it
 _LOGIN = re.compile(r"[^\s'\"]+@")
 
@@ -73,7 +75,7 @@ class Config:
 
     def _read(self) -> None:
         r"""Fill in what was not set from the files."""
-        values = _default_settings() | user_settings()
+        values = default_settings() | user_settings()
         if self._cache_root is None:
             self._cache_root = values["cache_root"]
         if self._repositories is None:
@@ -105,9 +107,9 @@ def default_cache_root() -> str:
         '/data/models'
 
     """
-    root = os.environ.get("AUDMODEL_CACHE_ROOT")
+    root = os.environ.get(CACHE_VARIABLE)
     if root:
-        root = expand_variables(root, "AUDMODEL_CACHE_ROOT")
+        root = expand_variables(root, CACHE_VARIABLE)
     return os.path.abspath(expand_home(root or config.CACHE_ROOT))
 
 
@@ -126,7 +128,7 @@ def cache_folder(root: str | None) -> str:
 
 def reuses_parts() -> bool:
     r"""Whether a load may copy from other models: ``AUDMODEL_REUSE`` may say no."""
-    value = os.environ.get("AUDMODEL_REUSE", "1")
+    value = os.environ.get(REUSE_VARIABLE, "1")
     return value.strip().lower() not in ("0", "false", "no", "off")
 
 
@@ -221,10 +223,10 @@ def is_embedded(repository: Repository) -> bool:
         ``True`` if it is made when something is published
 
     """
-    return bool(repository == _default_settings()["repositories"][0])
+    return bool(repository == default_settings()["repositories"][0])
 
 
-def _default_settings() -> dict[str, Any]:
+def default_settings() -> dict[str, Any]:
     r"""Settings that hold unless the user overrides them."""
     import pkgutil
 

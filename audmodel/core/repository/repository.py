@@ -19,9 +19,11 @@ from audmodel.core.similar import did_you_mean
 if TYPE_CHECKING:
     import audbackend
 
+    from audmodel.core.backend.access import Access
     from audmodel.core.backend.base import ObjectBackend
 
 
+OFFLINE_VARIABLE = "AUDMODEL_OFFLINE"
 # Ends of file names that the interface does not split at their first dot
 _EXTENSIONS = ("header.yaml", "meta.yaml", "alias.yaml")
 
@@ -194,6 +196,22 @@ class Repository:
             backend.unprotected = self.unprotected
             yield backend
 
+    def access(self) -> "Access | None":
+        r"""How the repository is reached, found out without a connection.
+
+        Returns:
+            description without secrets, ``None`` if it is on no known kind of server
+
+        Raises:
+            ConfigurationError: if the configuration cannot be used
+            RepositoryError: if credentials cannot be retrieved
+
+        """
+        from audmodel.core.backend.base import ObjectBackend
+
+        backend = self._create_backend()
+        return backend.access() if isinstance(backend, ObjectBackend) else None
+
     def locate(self, path: str) -> str:
         r"""Location of an object, found out without a connection.
 
@@ -297,5 +315,5 @@ def check_type(repository: object) -> Repository:
 
 def _is_offline() -> bool:
     r"""Whether the environment forbids to use remote repositories."""
-    value = os.environ.get("AUDMODEL_OFFLINE", "")
+    value = os.environ.get(OFFLINE_VARIABLE, "")
     return value.strip().lower() not in ("", "0", "false", "no", "off")

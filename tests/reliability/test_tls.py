@@ -122,6 +122,37 @@ def test_s3(
         assert server.requests == 0
 
 
+@pytest.mark.parametrize(
+    ("case", "advice"),
+    [
+        ("wrong host", "Check the host"),
+        ("expired", "Check the clock of this machine"),
+        ("unknown authority", "let REQUESTS_CA_BUNDLE name a file"),
+        ("self-signed", "let REQUESTS_CA_BUNDLE name a file"),
+    ],
+)
+@pytest.mark.parametrize("backend", ["s3", "artifactory"])
+def test_what_to_do(
+    hasty: None,
+    authority: trustme.CA,
+    bundle: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    case: str,
+    advice: str,
+    backend: str,
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", bundle)
+    with TlsServer(CASES[case](authority, tmp_path)) as server:
+        host = f"127.0.0.1:{server.port}"
+        repository = audmodel.Repository("models", host, backend)
+        (failed,) = audmodel.doctor(repository).failed
+    assert failed.name == "reachable"
+    assert "the TLS connection failed: the certificate" in failed.seen
+    assert advice in failed.seen
+    assert "HTTPSConnectionPool" not in failed.seen
+
+
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_artifactory(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import json
 import re
 import socket
+import ssl
 
 from audmodel.core.backend.http import credentials
 from audmodel.core.backend.http.transfer import Kind
@@ -24,6 +25,19 @@ _SECRET = re.compile(
     r"(?i)\b((?:x-amz-)?(?:signature|credential|security-token|token)|"
     r"api[-_]?key|password|secret)(\s*[=:]\s*)\S+"
 )
+_OTHER_HOST = re.compile("hostname '[^']*' doesn't match .*")
+_CHECK_HOST = " Check the host, which has another certificate."
+_OTHER_AUTHORITY = (
+    " If your organisation has issued it, "
+    "let REQUESTS_CA_BUNDLE name a file with the certificate of its authority."
+)
+_OTHER_TIME = " Check the clock of this machine. If it is right, renew the certificate."
+# By number of the errors of X.509
+_CERTIFICATES = {
+    **dict.fromkeys((9, 10), _OTHER_TIME),
+    **dict.fromkeys((18, 19, 20, 21), _OTHER_AUTHORITY),
+    **dict.fromkeys((62, 64), _CHECK_HOST),
+}
 # Errors of OpenSSL for a response in plain text
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER")
 
@@ -103,8 +117,23 @@ def not_trusted(error: Exception) -> RequestError:
             "If this is intended, write http:// in front of the host."
         )
     else:
-        reason = f"the TLS connection failed: {error}"
+        reason = f"the TLS connection failed: {_certificate(error) or error}"
     return RequestError(Kind.OTHER, reason, error)
+
+
+def _certificate(error: Exception) -> str:
+    r"""What is wrong with a certificate, and what to do, empty if nothing is."""
+    for cause in _chain(error):
+        if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_message:
+            reason = cause.verify_message
+            return _not_valid(reason, _CERTIFICATES.get(cause.verify_code, ""))
+    # urllib3 compares the host itself for boto3
+    match = _OTHER_HOST.search(str(error))
+    return _not_valid(match[0], _CHECK_HOST) if match else ""
+
+
+def _not_valid(reason: str, advice: str) -> str:
+    return f"the certificate is not valid: {reason.rstrip('.')}.{advice}"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

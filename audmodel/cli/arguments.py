@@ -3,6 +3,7 @@ r"""Arguments that several commands have, and how they are read."""
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from collections.abc import Mapping
 import datetime
 import re
@@ -84,11 +85,11 @@ def timeout(parser: argparse.ArgumentParser) -> None:
     r"""How long to wait for other processes."""
     parser.add_argument(
         "--timeout",
-        metavar="SECONDS",
-        type=_seconds,
-        default=14400,
-        help="how long to wait for another process that uses the same "
-        "model, forever if negative (default: 14400)",
+        metavar="TIME",
+        type=_wait,
+        default="4h",
+        help="how long to wait for another process that uses the same model, "
+        "e.g. 30s or 10m, or 'forever' (default: 4h)",
     )
 
 
@@ -112,18 +113,9 @@ def _workers(text: str) -> int | None:
     return int(text)
 
 
-def count(text: str) -> int:
-    r"""Number that a user gives, not negative."""
-    if not re.fullmatch("[0-9]{1,9}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    r"""Number of seconds that a user gives, negative for any."""
-    if not re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,9})?", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return float(text)
+def _wait(text: str) -> float | None:
+    r"""Seconds to wait, ``None`` is forever."""
+    return None if text == "forever" else duration(text).total_seconds()
 
 
 def date(text: str) -> datetime.date:
@@ -148,7 +140,7 @@ def moment(text: str) -> datetime.datetime:
 
 def duration(text: str) -> datetime.timedelta:
     r"""Time that a user gives, e.g. ``'30d'``."""
-    number, factor = _measure(text, _DURATIONS, "a time like 90m, 12h, 30d or 4w")
+    number, factor = _measure(text, _DURATIONS, "a time like 90m, 12h or 30d", "smhd")
     try:
         return datetime.timedelta(seconds=number * factor)
     except OverflowError as error:
@@ -157,14 +149,21 @@ def duration(text: str) -> datetime.timedelta:
 
 def bytes_(text: str) -> int:
     r"""Number of bytes that a user gives, e.g. ``'10GB'``."""
-    number, factor = _measure(text, _SIZES, "a size like 500MB, 10GB or 1TiB")
+    units = ("MB", "GB", "GiB")
+    number, factor = _measure(text, _SIZES, "a size like 500MB, 10GB or 1TiB", units)
     return int(number * factor)
 
 
-def _measure(text: str, units: dict[str, int], example: str) -> tuple[float, int]:
+def _measure(
+    text: str, units: Mapping[str, int], example: str, usual: Iterable[str]
+) -> tuple[float, int]:
+    r"""Number and factor of its unit."""
     match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)", text)
     if match is not None and not match[2]:
-        raise argparse.ArgumentTypeError(f"{text!r} has no unit, it is not {example}")
+        *others, last = (f"{text}{unit}" for unit in usual)
+        raise argparse.ArgumentTypeError(
+            f"{text!r} has no unit, write {', '.join(others)} or {last}"
+        )
     if match is None or match[2].lower() not in units:
         raise argparse.ArgumentTypeError(f"{text!r} is not {example}")
     return float(match[1]), units[match[2].lower()]

@@ -92,12 +92,12 @@ AUDIT = Command(
 def _leftovers_arguments(parser: argparse.ArgumentParser) -> None:
     _argument(parser)
     parser.add_argument(
-        "--days",
-        metavar="N",
-        type=arguments.count,
-        default=7,
-        help="list only objects that were stored at least N days ago, "
-        "in periods of 24 hours (default: 7)",
+        "--min-age",
+        metavar="TIME",
+        type=arguments.duration,
+        default="7d",
+        help="list only objects that were stored at least this long ago, "
+        "e.g. 12h or 30d (default: 7d)",
     )
     parser.add_argument(
         "--remove",
@@ -116,7 +116,7 @@ def _leftovers(args: argparse.Namespace) -> Result:
     found = audmodel.leftovers(
         _repository(args),
         remove=args.remove,
-        days=args.days,
+        min_age=args.min_age,
         unproven=args.unproven,
     )
     rows = [
@@ -136,7 +136,7 @@ LEFTOVERS = Command(
     "list orphans: objects that dead publishers left in a repository",
     _leftovers_arguments,
     _leftovers,
-    "audmodel repository leftovers --days 30 --remove",
+    "audmodel repository leftovers --min-age 30d --remove",
     "Orphans take up space. Objects that are in use are never removed, "
     "and objects that may belong to a backup that is being restored are kept.",
 )

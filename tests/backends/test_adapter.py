@@ -490,13 +490,13 @@ def test_folder_that_cannot_be_listed(
 
     secret: list[str] = []
     monkeypatch.setattr(os, "scandir", scan)
-    assert audmodel.leftovers(repository, days=0) == []
+    assert audmodel.leftovers(repository, min_age=0) == []
     secret.append("private")
     with pytest.raises(RepositoryError, match=f"'{root / 'private'}' cannot be read"):
-        audmodel.leftovers(repository, days=0)
+        audmodel.leftovers(repository, min_age=0)
     # Only at the top of the repository
     secret.clear()
     (root / "torch" / "lost+found").mkdir()
     with pytest.raises(RepositoryError, match=r"'.*torch/lost.found' cannot be read"):
-        audmodel.leftovers(repository, days=0)
+        audmodel.leftovers(repository, min_age=0)
     assert audmodel.exists(uid)

@@ -189,7 +189,7 @@ def test_other_models_are_completed_after_an_error(
         audmodel.copy(uids, source, target, num_workers=2)
     audmodel.config.REPOSITORIES = [target]
     assert files(audmodel.load(uids[0])) == files(model_folder)
-    assert audmodel.leftovers(target, days=0) == []
+    assert audmodel.leftovers(target, min_age=0) == []
 
 
 def test_storage_that_copies_wrongly(

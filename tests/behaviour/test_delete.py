@@ -141,7 +141,7 @@ def test_delete_several_with_aliases(
     ]
     assert audmodel.all_aliases() == {"of-0": uids[0]}
     assert audmodel.audit_repository(repository) == []
-    assert audmodel.leftovers(repository, days=0) == []
+    assert audmodel.leftovers(repository, min_age=0) == []
 
 
 @pytest.mark.sample(1)
@@ -233,14 +233,14 @@ def test_interrupted_deletion_is_finished(
     before = content(repository)
     for finish in (
         lambda: audmodel.delete(uid),
-        lambda: audmodel.leftovers(repository, days=0, remove=True),
+        lambda: audmodel.leftovers(repository, min_age=0, remove=True),
     ):
         interrupted(repository, uid, steps=steps)
         assert audmodel.exists(uid) == (steps == 0)
         finish()
         if steps:
             assert len(content(repository)) == len(before) - 3
-            assert audmodel.leftovers(repository, days=0) == []
+            assert audmodel.leftovers(repository, min_age=0) == []
             # And published, which finishes it as well
             publish(model_folder, meta={"a": 1})
             interrupted(repository, uid, steps=steps)
@@ -259,7 +259,7 @@ def test_interrupted_deletion_leaves_no_alias(
     uid = audmodel.uid("torch", {"sampling_rate": 16000}, "1.0.0")
     for finish in (
         lambda: audmodel.delete(uid),
-        lambda: audmodel.leftovers(repository, days=0, remove=True),
+        lambda: audmodel.leftovers(repository, min_age=0, remove=True),
     ):
         publish(model_folder, alias="prod")
         interrupted(repository, uid, steps=1)
@@ -295,10 +295,12 @@ def test_deletion_that_fails(
         return
     assert not audmodel.exists(uid)
     [claim] = [
-        left for left in audmodel.leftovers(repository, days=0) if left.kind == "claim"
+        left
+        for left in audmodel.leftovers(repository, min_age=0)
+        if left.kind == "claim"
     ]
     assert claim.uid == uid
-    assert all(left.proven for left in audmodel.leftovers(repository, days=0))
+    assert all(left.proven for left in audmodel.leftovers(repository, min_age=0))
     assert [model.uid for model in audmodel.delete(uid)] == [uid]
     assert content(repository) == {}
 
@@ -314,7 +316,7 @@ def test_claim_that_names_a_foreign_archive(
     store(repository, layout.record_path(dead, "claim"), claim)
     with pytest.raises(errors.ModelNotFoundError):
         audmodel.delete(str(dead))
-    audmodel.leftovers(repository, days=0, remove=True)
+    audmodel.leftovers(repository, min_age=0, remove=True)
     assert files(audmodel.load(other)) == files(model_folder)
 
 

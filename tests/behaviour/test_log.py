@@ -205,7 +205,7 @@ def test_what_is_tidied_up(
     lines(log)
     audmodel.audit_repository(repository, repair=True)
     matching(log, rf"List of aliases of '{uid}' in .+ rebuilt\.")
-    audmodel.leftovers(repository, remove=True, days=0, unproven=True)
+    audmodel.leftovers(repository, remove=True, min_age=0, unproven=True)
     assert f"Removed '{orphan}' from {repository!r}." in lines(log)
 
 

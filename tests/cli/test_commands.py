@@ -276,11 +276,29 @@ def test_model_that_does_not_exist(
     assert "\x1b" not in answer.err
 
 
-@pytest.mark.parametrize("seconds", ["soon", "nan", "1e9", ""])
-def test_load_with_strange_timeout(call: Call, seconds: str) -> None:
-    answer = call("load", "3e120e8d", "--timeout", seconds)
+@pytest.mark.parametrize("time", ["soon", "nan", "1e9", ""])
+def test_load_with_strange_timeout(call: Call, time: str) -> None:
+    answer = call("load", "3e120e8d", "--timeout", time)
     assert answer.code == 2
-    assert "is not a number of seconds" in answer.err
+    assert "is not a time like 90m, 12h or 30d" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("forever", None), ("1.5m", 90), ("0s", 0), (None, 4 * 3600)]
+)
+def test_load_with_timeout(
+    call: Call, monkeypatch: pytest.MonkeyPatch, text: str | None, seconds: float | None
+) -> None:
+    given: list[float | None] = []
+
+    def load(_: list[str], *, timeout: float | None, **__: object) -> list[str]:
+        given.append(timeout)
+        return ["folder"]
+
+    monkeypatch.setattr(audmodel, "load", load)
+    options = [] if text is None else ["--timeout", text]
+    assert call("load", "3e120e8d-1.0.0", *options).code == 0
+    assert given == [seconds]
 
 
 def test_load(call: Call, uid: str, model_folder: Path, tmp_path: Path) -> None:
@@ -546,8 +564,8 @@ def test_no_file_name_does_anything_to_a_terminal(
         ("alias", "resolve", "best"),
         ("repository", "audit"),
         ("repository", "audit", "--repair"),
-        ("repository", "leftovers", "--days", "0"),
-        ("repository", "leftovers", "--days", "0", "--remove"),
+        ("repository", "leftovers", "--min-age", "0d"),
+        ("repository", "leftovers", "--min-age", "0d", "--remove"),
         ("repository", "check"),
         ("config",),
     ):
@@ -923,14 +941,14 @@ def test_publish_repair(
 
 
 def test_repository_leftovers(call: Call, uid: str, place: audmodel.Repository) -> None:
-    assert call("repository", "leftovers", "--days", "0").out == ""
+    assert call("repository", "leftovers", "--min-age", "0d").out == ""
     # Without header nobody finds the rest
     for header in Path(place.host).rglob("*.header.yaml"):
         header.unlink()
-    answer = call("repository", "leftovers", "models", "--days", "0")
+    answer = call("repository", "leftovers", "models", "--min-age", "0d")
     assert f"{uid}.zip" in answer.out
-    assert audmodel.leftovers(place, days=0)
-    command = ("repository", "leftovers", "--days", "0", "--remove", "--json")
+    assert audmodel.leftovers(place, min_age=0)
+    command = ("repository", "leftovers", "--min-age", "0d", "--remove", "--json")
     # A header may be deleted by mistake
     assert not any(left["removed"] for left in call(*command).data)
     answer = call(*command, "--unproven")
@@ -945,15 +963,15 @@ def test_repository_leftovers_of_another_age(
 ) -> None:
     for header in Path(place.host).rglob("*.header.yaml"):
         header.unlink()
-    answer = call("repository", "leftovers", "--days", "999999999")
+    answer = call("repository", "leftovers", "--min-age", "999999999d")
     assert (answer.code, answer.out) == (0, "")
 
 
-@pytest.mark.parametrize("days", ["-1", "few", "1.5"])
-def test_repository_leftovers_of_strange_days(call: Call, days: str) -> None:
-    answer = call("repository", "leftovers", f"--days={days}")
+@pytest.mark.parametrize("age", ["-1d", "few", "1.5y"])
+def test_repository_leftovers_of_a_strange_age(call: Call, age: str) -> None:
+    answer = call("repository", "leftovers", f"--min-age={age}")
     assert answer.code == 2
-    assert "is not a number of 0 or more" in answer.err
+    assert "is not a time like 90m, 12h or 30d" in answer.err
 
 
 # Files ---------------------------------------------------------------------

@@ -170,7 +170,7 @@ def test_cache_verify_goes_on(call: Call, damaged: Path, other: str, uid: str) -
     audmodel.load(other)
     folder = damaged
     with filelock.FileLock(folder.parent / f".{folder.name}.lock"):
-        answer = call("cache", "verify", "--repair", "--timeout", "0")
+        answer = call("cache", "verify", "--repair", "--timeout", "0s")
     assert answer.code == 1
     assert other in answer.out
     assert "longer than 0 s" in answer.out

@@ -312,7 +312,7 @@ def test_cache_in_use(run: Call, uid: str, tmp_path: Path) -> None:
     folder = tmp_path / "cache" / uid[:8]
     folder.mkdir(parents=True)
     with filelock.FileLock(folder / ".1.0.0.lock"):
-        answer = run("load", uid, "--timeout", "2.5")
+        answer = run("load", uid, "--timeout", "2.5s")
     assert (answer.code, answer.out) == (6, "")
     assert "audmodel load: warning: Waiting for 2 s" in answer.err
     assert "lock" in answer.err.splitlines()[-1]

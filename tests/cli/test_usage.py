@@ -89,6 +89,24 @@ def test_a_limit_has_a_unit(call: Call, uid: str, option: str, number: str) -> N
     assert audmodel.cached()
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("cache", "prune", "--max-size", "20"), "write 20MB, 20GB or 20GiB"),
+        (("cache", "prune", "--max-age", "30"), "write 30s, 30m, 30h or 30d"),
+        (("repository", "leftovers", "--min-age", "7"), "write 7s, 7m, 7h or 7d"),
+        (("load", "x", "--timeout", "60"), "write 60s, 60m, 60h or 60d"),
+        (("verify", "x", "--timeout", "60"), "write 60s, 60m, 60h or 60d"),
+    ],
+)
+def test_a_bare_number_shows_how_to_write_it(
+    call: Call, words: tuple[str, ...], meant: str
+) -> None:
+    answer = call(*words)
+    assert (answer.code, answer.out) == (2, "")
+    assert f"'{words[-1]}' has no unit, {meant}" in answer.err
+
+
 # Models, aliases, backends ---------------------------------------------------
 
 

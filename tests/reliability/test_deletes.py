@@ -77,7 +77,7 @@ STOPPING = """
 """
 CLEAN = """
     repository = audmodel.config.REPOSITORIES[0]
-    found = audmodel.leftovers(repository, days=0, remove=True)
+    found = audmodel.leftovers(repository, min_age=0, remove=True)
     return [(left.kind, left.removed) for left in found]
 """
 FAIL = """
@@ -159,7 +159,7 @@ def test_process_that_is_stopped_before_it_deletes(
     monkeypatch.setattr(FileSystem, "delete_object", late)
     store(repository, ARCHIVE, b"PK")
     store(repository, CLAIM, DEAD)
-    found = audmodel.leftovers(repository, days=0, remove=True)
+    found = audmodel.leftovers(repository, min_age=0, remove=True)
     assert files(audmodel.load(uids[1])) == files(model_folder)
     assert [left.kind for left in found if left.removed] in ([], ["claim"])
 

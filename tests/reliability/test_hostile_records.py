@@ -208,7 +208,7 @@ def test_documents(
             assert time.monotonic() - start < 60
         # Those who may not be trusted do not stop those who tidy up
         with contextlib.suppress(errors.AudmodelError):
-            audmodel.leftovers(repository, days=0)
+            audmodel.leftovers(repository, min_age=0)
 
 
 @pytest.mark.parametrize("key", ["name", "subgroup", "version", "author", "date"])
@@ -257,7 +257,7 @@ def test_numbers_that_nobody_can_show(
         f"process: {number}" if line.startswith("process") else line for line in own
     )
     write(repository, claim, lines.encode())
-    assert claim in {found.path for found in audmodel.leftovers(repository, days=0)}
+    assert claim in {found.path for found in audmodel.leftovers(repository, min_age=0)}
     assert publish(model_folder, params={"of": "somebody"}) == uid
 
 

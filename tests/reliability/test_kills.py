@@ -432,7 +432,7 @@ def finish_deletion(finish: str, place: Place, uid: str) -> int | None:
         with contextlib.suppress(audmodel.errors.ModelExistsError):
             publish(place, 1)
     elif finish == "clean up":
-        audmodel.leftovers(place.repository, remove=True, days=0)
+        audmodel.leftovers(place.repository, remove=True, min_age=0)
     else:
         with contextlib.suppress(audmodel.errors.ModelNotFoundError):
             audmodel.delete(uid, aliases=True)
@@ -467,7 +467,7 @@ def test_copy(finish: str, place: Place, deaths: Deaths, tmp_path: Path) -> None
         else:
             absent += 1
             if finish == "clean up":
-                audmodel.leftovers(target, remove=True, days=0)
+                audmodel.leftovers(target, remove=True, min_age=0)
             elif finish == "publish":
                 start = time.monotonic()
                 publish(place, 1)

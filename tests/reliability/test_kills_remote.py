@@ -287,8 +287,8 @@ def test_publish(workers: int, has_base: bool, deaths: Deaths) -> None:
         audmodel.set_alias(alias, uid)
         assert audmodel.aliases(uid) == [alias]
     assert absent
-    audmodel.leftovers(storage.repository, remove=True, days=0)
-    assert audmodel.leftovers(storage.repository, days=0) == []
+    audmodel.leftovers(storage.repository, remove=True, min_age=0)
+    assert audmodel.leftovers(storage.repository, min_age=0) == []
 
 
 @pytest.mark.thorough
@@ -369,7 +369,7 @@ def test_delete(deaths: Deaths) -> None:
             publish(roots[1], version=version)
             assert files(audmodel.load(uid, cache_root=cache)) == files(roots[1])
         elif finish == "clean up":
-            audmodel.leftovers(storage.repository, remove=True, days=0)
+            audmodel.leftovers(storage.repository, remove=True, min_age=0)
         assert time.monotonic() - start < 5
         try:
             audmodel.delete(uid, aliases=True)
@@ -409,5 +409,5 @@ def test_copy(deaths: Deaths, tmp_path: Path) -> None:
         assert files(audmodel.load(uid, cache_root=cache)) == files(root)
         shutil.rmtree(cache)
     assert absent
-    audmodel.leftovers(place.repository, remove=True, days=0)
+    audmodel.leftovers(place.repository, remove=True, min_age=0)
     assert content(place.repository) == content(source)

@@ -115,7 +115,7 @@ def test_archive_that_was_there_is_known_again(
         assert state is not None
         backend.delete_object(header, state.etag)
     store(repository, path_of(model, "claim"), dead_claim(model, "torch", etag))
-    removed = audmodel.leftovers(repository, days=0, remove=True)
+    removed = audmodel.leftovers(repository, min_age=0, remove=True)
     assert [left.kind for left in removed if left.removed] == ["claim"]
     store(repository, header, stored)
     assert files(audmodel.load(uid)) == files(model_folder)
@@ -127,10 +127,10 @@ def test_leftovers(anywhere: audmodel.Repository, model_folder: Path) -> None:
     expected = leave(anywhere)
 
     # By the day that backends know
-    assert audmodel.leftovers(anywhere, days=1000) == []
-    found = audmodel.leftovers(anywhere, days=0)
+    assert audmodel.leftovers(anywhere, min_age=datetime.timedelta(days=1000)) == []
+    found = audmodel.leftovers(anywhere, min_age=0)
     assert paths(found) == expected
-    found = audmodel.leftovers(anywhere, days=0, remove=True)
+    found = audmodel.leftovers(anywhere, min_age=0, remove=True)
     assert paths(found) == expected
     # A publisher stores metadata and lists aliases when a header may be there
     assert paths([f for f in found if not f.removed]) == {
@@ -147,10 +147,10 @@ def test_leftovers(anywhere: audmodel.Repository, model_folder: Path) -> None:
         "probe",
     }
     assert all("removed" in str(f) or "not proven" in str(f) for f in found)
-    found = audmodel.leftovers(anywhere, days=0, remove=True, unproven=True)
+    found = audmodel.leftovers(anywhere, min_age=0, remove=True, unproven=True)
     assert [leftover.removed for leftover in found] == [True, True]
     assert content(anywhere) == before
-    assert audmodel.leftovers(anywhere, days=0) == []
+    assert audmodel.leftovers(anywhere, min_age=0) == []
     assert files(audmodel.load(uid)) == files(model_folder)
     assert audmodel.aliases(uid) == ["best"]
 
@@ -165,7 +165,7 @@ def test_claim_of_a_published_model(
         before = content(repository)
         claim = path_of(ModelId(*uid.split("-")), "claim")
         store(repository, claim, dead_claim())
-        [found] = audmodel.leftovers(repository, days=0, remove=True)
+        [found] = audmodel.leftovers(repository, min_age=0, remove=True)
         assert (found.path, found.kind, found.uid) == (claim, "claim", uid)
         assert found.removed
         assert content(repository) == before
@@ -196,7 +196,7 @@ def test_claims_of_the_living_and_of_others(
         store(repository, theirs, claim)
 
     monkeypatch.setattr(time, "sleep", only_here(time.sleep, renew))
-    found = audmodel.leftovers(repository, days=0, remove=True, unproven=True)
+    found = audmodel.leftovers(repository, min_age=0, remove=True, unproven=True)
     assert paths(found) == {meta, theirs, archive}
     assert not any(leftover.removed for leftover in found)
     assert content(repository).keys() == {mine, meta, theirs, archive}
@@ -205,7 +205,7 @@ def test_claims_of_the_living_and_of_others(
     monkeypatch.setattr(claim_record, "own", {living})
     monkeypatch.setattr(claims, "TIMEOUT", 0.2)
     monkeypatch.setattr(claims, "_POLL_INTERVAL", 0.05)
-    found = audmodel.leftovers(repository, days=0, remove=True, unproven=True)
+    found = audmodel.leftovers(repository, min_age=0, remove=True, unproven=True)
     assert {f.path for f in found if f.removed} == {theirs, archive}
     assert content(repository).keys() == {mine, meta}
 
@@ -229,7 +229,7 @@ def test_a_model_that_is_published_in_the_meantime(
         return claimed(*args, **kwargs)
 
     monkeypatch.setattr(claims, "claimed", late)
-    found = audmodel.leftovers(repository, days=0, remove=True, unproven=True)
+    found = audmodel.leftovers(repository, min_age=0, remove=True, unproven=True)
     assert {leftover.kind for leftover in found} == {"archive", "metadata"}
     assert content(repository) == before
     assert files(audmodel.load(uid)) == files(model_folder)
@@ -241,7 +241,7 @@ def test_alias_of_a_missing_model_is_reported_only(
     uid = publish(model_folder, alias="best")
     model = ModelId(*uid.split("-"))
     Path(repository.host, repository.name + path_of(model, "header")).unlink()
-    found = audmodel.leftovers(repository, days=0, remove=True, unproven=True)
+    found = audmodel.leftovers(repository, min_age=0, remove=True, unproven=True)
     [alias] = [leftover for leftover in found if leftover.kind == "alias"]
     assert not alias.removed
     assert alias.path == "/_alias/best/1.0.0/best-1.0.0.alias.yaml"
@@ -276,7 +276,7 @@ def test_what_is_not_ours_is_left_alone(
     for path in others:
         store_raw(repository, path, b"!")
     before = listing(repository)
-    assert audmodel.leftovers(repository, days=0, remove=True) == []
+    assert audmodel.leftovers(repository, min_age=0, remove=True) == []
     assert listing(repository) == before
 
 
@@ -310,9 +310,14 @@ def test_age(repository: audmodel.Repository, monkeypatch: pytest.MonkeyPatch) -
     age -= datetime.timedelta(seconds=1)
     assert audmodel.leftovers(repository, remove=True) == []
     age += datetime.timedelta(days=10)
-    assert audmodel.leftovers(repository, days=20, remove=True) == []
+    assert (
+        audmodel.leftovers(repository, min_age=datetime.timedelta(days=20), remove=True)
+        == []
+    )
     assert file.exists()
-    assert audmodel.leftovers(repository, days=16, remove=True)
+    assert audmodel.leftovers(
+        repository, min_age=datetime.timedelta(days=16), remove=True
+    )
     assert not file.exists()
 
 
@@ -338,13 +343,13 @@ def test_temporary_files(repository: audmodel.Repository, model_folder: Path) ->
     process.stdout.readline()
     assert len(listing(repository)) == len(before) + 1
     # As long as it lives nobody touches it
-    assert audmodel.leftovers(repository, days=0, remove=True) == []
+    assert audmodel.leftovers(repository, min_age=0, remove=True) == []
     assert len(listing(repository)) == len(before) + 1
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    [found] = audmodel.leftovers(repository, days=0)
+    [found] = audmodel.leftovers(repository, min_age=0)
     assert (found.path, found.kind, found.uid) == ("/a/b.zip", "upload", None)
-    [found] = audmodel.leftovers(repository, days=0, remove=True)
+    [found] = audmodel.leftovers(repository, min_age=0, remove=True)
     assert found.removed
     assert listing(repository) == before
     assert files(audmodel.load(uid)) == files(model_folder)
@@ -361,16 +366,16 @@ def test_uploads(
             client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
             for key in (archive[1:], archive[1:], "somebody/elses")
         ]
-        found = audmodel.leftovers(repository, days=0)
+        found = audmodel.leftovers(repository, min_age=0)
         assert [(f.path, f.kind, f.uid) for f in found] == [
             (archive, "upload", str(DEAD))
         ] * 2
         assert audmodel.leftovers(repository) == []
         # Earlier versions leave no claims
-        found = audmodel.leftovers(repository, days=0, remove=True)
+        found = audmodel.leftovers(repository, min_age=0, remove=True)
         assert not any(leftover.removed for leftover in found)
         store(repository, path_of(DEAD, "claim"), dead_claim(location="torch"))
-        found = audmodel.leftovers(repository, days=0, remove=True)
+        found = audmodel.leftovers(repository, min_age=0, remove=True)
         assert all(leftover.removed and leftover.proven for leftover in found)
         left = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
         assert [upload["UploadId"] for upload in left] == begun[2:]
@@ -385,13 +390,20 @@ def test_uploads(
 
 
 @pytest.mark.parametrize(
-    ("days", "error"), [(-1, ValueError), (1.5, TypeError), (True, TypeError)]
+    ("age", "error"),
+    [
+        (-1, ValueError),
+        (float("nan"), ValueError),
+        (datetime.timedelta(-1), ValueError),
+        ("7d", TypeError),
+        (True, TypeError),
+    ],
 )
 def test_wrong_arguments(
-    repository: audmodel.Repository, days: int, error: type[Exception]
+    repository: audmodel.Repository, age: Any, error: type[Exception]
 ) -> None:
-    with pytest.raises(error, match="days"):
-        audmodel.leftovers(repository, days=days)
+    with pytest.raises(error, match="min_age"):
+        audmodel.leftovers(repository, min_age=age)
     with pytest.raises(TypeError, match="repository"):
         audmodel.leftovers(NUMBER)
 
@@ -426,7 +438,7 @@ def test_publishers_at_work(
         def clean() -> int:
             count = 0
             while not done:
-                found = audmodel.leftovers(repository, days=0, remove=True)
+                found = audmodel.leftovers(repository, min_age=0, remove=True)
                 count += sum(leftover.removed for leftover in found)
             return count
 
@@ -449,7 +461,7 @@ def test_publishers_at_work(
             for uid in uids:
                 assert files(audmodel.load(uid)) == files(folders[number])
                 assert audmodel.meta(uid) == {"n": 1}
-        assert audmodel.leftovers(repository, days=0) == []
+        assert audmodel.leftovers(repository, min_age=0) == []
 
 
 # What only looks as if nobody needed it --------------------------------------
@@ -534,7 +546,9 @@ def test_header_that_was_deleted_by_mistake(
     header.unlink()
     if days:
         old(monkeypatch)
-    found = audmodel.leftovers(repository, days=days, remove=True)
+    found = audmodel.leftovers(
+        repository, min_age=datetime.timedelta(days), remove=True
+    )
     assert {left.kind for left in found} == {"archive", "metadata"}
     # Nor if a publisher died who was to mend it
     with repository.connect() as backend:
@@ -542,7 +556,9 @@ def test_header_that_was_deleted_by_mistake(
     assert state is not None
     claim = dead_claim(model, location="torch", found=state.etag)
     store(repository, path_of(model, "claim"), claim)
-    found = audmodel.leftovers(repository, days=days, remove=True)
+    found = audmodel.leftovers(
+        repository, min_age=datetime.timedelta(days), remove=True
+    )
     assert {left.kind for left in found if left.removed} == {"claim"}
     header.write_bytes(data)
     assert files(audmodel.load(uid)) == files(model_folder)
@@ -573,10 +589,10 @@ def test_publisher_that_died_before_it_stored_metadata(
     repository: audmodel.Repository, python: Interpreter, model_folder: Path
 ) -> None:
     die(python, model_folder, "replace_object", "claim.")
-    found = audmodel.leftovers(repository, days=0)
+    found = audmodel.leftovers(repository, min_age=0)
     assert {left.kind for left in found} == {"archive", "claim"}
     assert all(left.proven for left in found)
-    audmodel.leftovers(repository, days=0, remove=True)
+    audmodel.leftovers(repository, min_age=0, remove=True)
     assert content(repository) == {}
 
 
@@ -585,14 +601,14 @@ def test_publisher_that_died_before_it_stored_the_header(
 ) -> None:
     """Nothing tells it from one whose header was lost."""
     die(python, model_folder, "create_object", "header.")
-    found = audmodel.leftovers(repository, days=0, remove=True)
+    found = audmodel.leftovers(repository, min_age=0, remove=True)
     assert {left.kind: left.proven for left in found} == {
         "archive": False,
         "claim": True,
         "metadata": False,
     }
     assert all(left.proven == left.removed for left in found)
-    found = audmodel.leftovers(repository, days=0, remove=True, unproven=True)
+    found = audmodel.leftovers(repository, min_age=0, remove=True, unproven=True)
     assert all(left.removed for left in found)
     assert content(repository) == {}
 
@@ -603,7 +619,7 @@ def test_publisher_that_died_in_place_of_another(
     """What the first one left is not taken for older than both."""
     die(python, model_folder, "replace_object", "claim.")
     die(python, model_folder, "write_object", "zip")
-    found = audmodel.leftovers(repository, days=0, remove=True)
+    found = audmodel.leftovers(repository, min_age=0, remove=True)
     assert {left.kind for left in found} == {"archive", "claim"}
     assert content(repository) == {}
 
@@ -637,8 +653,13 @@ def test_clock_of_the_cleaner(
             **{**vars(datetime), "datetime": SimpleNamespace(now=now)}
         )
         monkeypatch.setattr("audmodel.core.repository.orphans.datetime", clock)
-        assert audmodel.leftovers(repository, days=1, remove=True) == []
-        assert len(audmodel.leftovers(repository, days=0)) == 1
+        assert (
+            audmodel.leftovers(
+                repository, min_age=datetime.timedelta(days=1), remove=True
+            )
+            == []
+        )
+        assert len(audmodel.leftovers(repository, min_age=0)) == 1
 
 
 @pytest.mark.parametrize("zone", ["UTC-14", "UTC+12"])
@@ -649,8 +670,8 @@ def test_time_zone_of_the_cleaner(
     time.tzset()
     try:
         store(repository, path_of(DEAD, "claim"), dead_claim())
-        assert audmodel.leftovers(repository, days=1) == []
-        [found] = audmodel.leftovers(repository, days=0)
+        assert audmodel.leftovers(repository, min_age=datetime.timedelta(days=1)) == []
+        [found] = audmodel.leftovers(repository, min_age=0)
         today = datetime.datetime.now(datetime.UTC).date()
         day = datetime.date.fromisoformat(found.date)
         assert today - day in (datetime.timedelta(0), datetime.timedelta(1))

@@ -207,7 +207,7 @@ def test_cleaner(repository: audmodel.Repository, model_folder: Path) -> None:
     published = content(repository)
 
     def clean() -> None:
-        audmodel.leftovers(repository, days=0, remove=True, unproven=True)
+        audmodel.leftovers(repository, min_age=0, remove=True, unproven=True)
 
     lose(repository, {HEADER})
     for _ in deaths(clean):

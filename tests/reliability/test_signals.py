@@ -269,7 +269,7 @@ def test_s3(
         )
         interrupted = check(results, number)
         # No upload goes on, no claim is held
-        left = [item.kind for item in audmodel.leftovers(place, days=0)]
+        left = [item.kind for item in audmodel.leftovers(place, min_age=0)]
         assert "claim" not in left
         # While one of its parts is sent nobody knows whether it arrives
         assert left.count("upload") <= len(delays) // 10

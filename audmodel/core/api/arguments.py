@@ -149,6 +149,30 @@ def moment(time: datetime.datetime | str, name: str) -> datetime.datetime:
     return time.astimezone(datetime.UTC)
 
 
+def age(time: datetime.timedelta | float, name: str) -> datetime.timedelta:
+    r"""Age that a user gives.
+
+    Args:
+        time: time, as seconds if it is a number
+        name: name of the argument, for messages
+
+    Raises:
+        TypeError: if it is neither
+        InvalidInputError: if it is negative, or too long
+
+    """
+    if isinstance(time, int | float) and not isinstance(time, bool):
+        try:
+            time = datetime.timedelta(seconds=time)
+        except (OverflowError, ValueError) as error:
+            raise InvalidInputError(f"'{name}' cannot be {time}.") from error
+    if not isinstance(time, datetime.timedelta):
+        raise TypeError(f"'{name}' has to be a timedelta or seconds, not {time!r}.")
+    if time < datetime.timedelta():
+        raise InvalidInputError(f"'{name}' must not be negative, but is {time}.")
+    return time
+
+
 def base_model(
     base: str | None,
 ) -> ids.ModelId | ids.ShortId | Literal["newest"] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 
 from audmodel.core import uid as ids
+from audmodel.core.api.arguments import age
 from audmodel.core.api.arguments import chosen
 from audmodel.core.cache.results import CachedModel
 from audmodel.core.errors import InvalidInputError
@@ -145,13 +146,6 @@ def prune_cache(
     """
     from audmodel.core.cache import eviction
 
-    if isinstance(max_age, int | float) and not isinstance(max_age, bool):
-        try:
-            max_age = datetime.timedelta(seconds=max_age)
-        except (OverflowError, ValueError) as error:
-            raise InvalidInputError(f"'max_age' cannot be {max_age}.") from error
-    if max_age is not None and not isinstance(max_age, datetime.timedelta):
-        raise TypeError(f"'max_age' has to be a timedelta or seconds, not {max_age!r}.")
     if isinstance(max_size, bool) or not isinstance(max_size, int | None):
         raise TypeError(f"'max_size' has to be an integer, not {max_size!r}.")
     if max_age is None and max_size is None:
@@ -159,6 +153,11 @@ def prune_cache(
             "Give 'max_age', 'max_size', or both, "
             "to say which models to remove from the cache."
         )
-    if (max_age is not None and max_age < datetime.timedelta()) or (max_size or 0) < 0:
-        raise InvalidInputError("'max_age' and 'max_size' must not be negative.")
-    return eviction.prune(cache_folder(cache_root), max_age, max_size, dry_run=dry_run)
+    if max_size is not None and max_size < 0:
+        raise InvalidInputError(f"'max_size' must not be negative, but is {max_size}.")
+    return eviction.prune(
+        cache_folder(cache_root),
+        None if max_age is None else age(max_age, "max_age"),
+        max_size,
+        dry_run=dry_run,
+    )

@@ -2,8 +2,10 @@ r"""Check, audit and tidy up repositories."""
 
 from __future__ import annotations
 
+import datetime
+
+from audmodel.core.api.arguments import age
 from audmodel.core.api.arguments import one_repository
-from audmodel.core.errors import InvalidInputError
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository.repository import Repository
 
@@ -134,7 +136,7 @@ def leftovers(
     repository: Repository | str,
     *,
     remove: bool = False,
-    days: int = 7,
+    min_age: datetime.timedelta | float = datetime.timedelta(days=7),
     unproven: bool = False,
 ) -> list[Leftover]:
     r"""Find orphans in a repository: objects that dead processes left.
@@ -166,8 +168,8 @@ def leftovers(
     Args:
         repository: the repository, or its label or name in the configuration
         remove: whether to remove the orphans
-        days: report only objects that were stored at least
-            this many periods of 24 hours ago, by the clock of the storage.
+        min_age: report only objects that were stored at least this long ago,
+            by the clock of the storage, as seconds if it is a number.
             In a folder the time of the last change of the file counts as well
         unproven: whether to remove objects that are not ``proven`` as well.
             Check the list first, and never do this while a backup is restored
@@ -177,9 +179,9 @@ def leftovers(
 
     Raises:
         TypeError: if an argument is of the wrong type
-        ValueError: if ``days`` is negative
         ConfigurationError: if the configuration cannot be used
-        InvalidInputError: if no configured repository has the name
+        InvalidInputError: if ``min_age`` is negative,
+            or no configured repository has the name
         RepositoryError: if the repository cannot be read,
             or, with ``remove``, changed
 
@@ -191,9 +193,6 @@ def leftovers(
     from audmodel.core.repository import orphans
     from audmodel.core.repository.lookup import open_registry
 
-    if isinstance(days, bool) or not isinstance(days, int):
-        raise TypeError(f"'days' has to be an integer, not {days!r}.")
-    if days < 0:
-        raise InvalidInputError(f"'days' must not be negative, but is {days}.")
+    oldest = age(min_age, "min_age")
     with open_registry(one_repository(repository)) as registry:
-        return orphans.find(registry, remove=remove, days=days, unproven=unproven)
+        return orphans.find(registry, remove=remove, min_age=oldest, unproven=unproven)

@@ -101,14 +101,18 @@ class _Candidate:
 
 
 def find(
-    registry: Registry, *, remove: bool, days: int, unproven: bool
+    registry: Registry,
+    *,
+    remove: bool,
+    min_age: datetime.timedelta,
+    unproven: bool,
 ) -> list[Leftover]:
     r"""Find orphans.
 
     Args:
         registry: where to look
         remove: whether to remove them
-        days: age at least, in periods of 24 hours
+        min_age: least time since they were stored
         unproven: whether to remove those as well
             that are not proven to be left by a publisher
 
@@ -122,7 +126,7 @@ def find(
     try:
         # Without permission to write, the clock of this machine has to do
         now = registry.backend.now() if remove else registry.now()
-        latest = now - datetime.timedelta(days)
+        latest = now - min_age
     except OverflowError:
         return []  # nothing is older than the calendar
     candidates = [c for c in _Search(registry).candidates() if c.time <= latest]

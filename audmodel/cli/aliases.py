@@ -107,11 +107,9 @@ def _remove_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _remove(args: argparse.Namespace) -> Result:
-    data = [
-        {"alias": name, "uid": audmodel.delete_alias(name, repository=args.repository)}
-        for name in args.alias
-    ]
-    rows = [(item["alias"], item["uid"]) for item in data]
+    uids = audmodel.delete_alias(args.alias, repository=args.repository)
+    rows = list(zip(args.alias, uids, strict=True))
+    data = [{"alias": name, "uid": uid} for name, uid in rows]
     return Result(data, output.table(("alias", "uid"), rows))
 
 
@@ -121,7 +119,8 @@ REMOVE = Command(
     _remove_arguments,
     _remove,
     "audmodel alias rm prod",
-    "The models stay. An alias of a model that does not exist can be deleted as well.",
+    "The models stay. An alias of a model that does not exist can be deleted as well. "
+    "If one of the aliases does not exist, none is deleted.",
 )
 
 

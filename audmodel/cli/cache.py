@@ -27,17 +27,20 @@ LIST = Command(
 
 def _remove_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.uids(parser)
+    arguments.dry_run(parser, "list what would be removed, and remove nothing")
     arguments.cache_root(parser)
     arguments.lookup(parser)
 
 
 def _remove(args: argparse.Namespace) -> Result:
-    removed = []
-    for uid in args.uid:
-        removed += audmodel.remove_cached(
-            uid, repository=args.lookup, cache_root=args.cache_root
+    return _result(
+        audmodel.remove_cached(
+            args.uid,
+            dry_run=args.dry_run,
+            repository=args.lookup,
+            cache_root=args.cache_root,
         )
-    return _result(removed)
+    )
 
 
 REMOVE = Command(
@@ -47,6 +50,7 @@ REMOVE = Command(
     _remove,
     "audmodel cache rm 3e120e8d-1.0.0",
     "An ID without version removes all versions. "
+    "If one of the models is not in the cache, none is removed. "
     "It is an error if a process is loading the model; then the model is kept.",
 )
 

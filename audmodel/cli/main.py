@@ -142,6 +142,7 @@ def _message(error: Exception) -> str:
         text = f"{error.strerror}{file}"
     else:
         text = str(error)
+    text = " ".join([text, *getattr(error, "__notes__", ())])
     return text.replace("\n", " ").strip() or type(error).__name__
 
 

@@ -212,16 +212,13 @@ def _load(args: argparse.Namespace) -> Result:
         raise UsageError("--to is the folder of one model, give one UID")
     if args.dry_run:
         return _plan(
-            [
-                audmodel.plan_load(
-                    uid,
-                    files=args.files,
-                    repository=args.lookup,
-                    cache_root=args.cache_root,
-                    num_workers=args.num_workers,
-                )
-                for uid in args.uid
-            ]
+            audmodel.plan_load(
+                args.uid,
+                files=args.files,
+                repository=args.lookup,
+                cache_root=args.cache_root,
+                num_workers=args.num_workers,
+            )
         )
     uids = args.uid
     if args.json:

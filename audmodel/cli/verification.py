@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from collections.abc import Iterator
+from typing import Any
 
 import audmodel
 from audmodel.cli import arguments
@@ -46,7 +47,7 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(args: argparse.Namespace) -> Result:
-    found = [_verify_one(uid, args, remote=args.remote) for uid in args.uid]
+    found = audmodel.verify(args.uid, remote=args.remote, **_options(args))
     return Result(
         [_data(verification) for verification in found],
         _text(row for verification in found for row in _rows(verification)),
@@ -77,7 +78,7 @@ def _cache(args: argparse.Namespace) -> Result:
     models = audmodel.cached(cache_root=args.cache_root)
     for uid in dict.fromkeys(model.uid for model in models if not model.unfinished):
         try:
-            verification = _verify_one(uid, args, remote=False)
+            verification = audmodel.verify(uid, **_options(args))
         except (AudmodelError, OSError) as error:
             # The other models can still be verified
             data.append({"uid": uid, "ok": None, "error": str(error)})
@@ -101,19 +102,16 @@ CACHE_VERIFY = Command(
 )
 
 
-def _verify_one(
-    uid: str, args: argparse.Namespace, *, remote: bool
-) -> audmodel.Verification:
-    return audmodel.verify(
-        uid,
-        repair=args.repair,
-        remote=remote,
-        repository=args.lookup,
-        cache_root=args.cache_root,
-        timeout=args.timeout,
-        num_workers=args.num_workers,
-        verbose=args.verbose,
-    )
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    r"""What the user wants, as arguments of a function."""
+    return {
+        "repair": args.repair,
+        "repository": args.lookup,
+        "cache_root": args.cache_root,
+        "timeout": args.timeout,
+        "num_workers": args.num_workers,
+        "verbose": args.verbose,
+    }
 
 
 def _data(verification: audmodel.Verification) -> dict[str, object]:

@@ -2,6 +2,10 @@ r"""Errors that import nothing, see :mod:`audmodel.errors` for the whole tree.""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
+
 
 class AudmodelError(Exception):
     r"""Base class of all errors raised by audmodel."""
@@ -82,3 +86,20 @@ class DiskFullError(CacheError):
 
 class NotCachedError(CacheError, FileNotFoundError):
     r"""A model is not in the cache."""
+
+
+@contextmanager
+def noting(what: str, done: Sequence[str]) -> Iterator[None]:
+    r"""Let an error of the block tell what was done before it.
+
+    Args:
+        what: what was done, such as ``'Deleted'``
+        done: with which models or aliases
+
+    """
+    try:
+        yield
+    except AudmodelError as error:
+        if done:
+            error.add_note(f"{what} before: {', '.join(done)}.")
+        raise

@@ -51,7 +51,7 @@ def problems(result: audmodel.Verification) -> dict[str, str]:
 
 def test_bad_input(repository: audmodel.Repository) -> None:
     with pytest.raises(TypeError):
-        audmodel.verify(1)  # type: ignore[arg-type]
+        audmodel.verify(1)  # type: ignore[call-overload]
     with pytest.raises(audmodel.errors.InvalidIdError):
         audmodel.verify("a/b")
     with pytest.raises(ValueError, match="num_workers"):

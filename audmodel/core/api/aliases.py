@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+from typing import overload
 import warnings
 
 from audmodel.core import uid as ids
@@ -319,21 +320,37 @@ def set_alias(
     moving.set_alias(alias, wanted_model(uid, cache_root, repository), by)
 
 
-def delete_alias(alias: str, *, repository: Repository | str | None = None) -> str:
-    r"""Delete an alias.
+@overload
+def delete_alias(alias: str, *, repository: Repository | str | None = None) -> str: ...
+
+
+@overload
+def delete_alias(
+    alias: list[str] | tuple[str, ...], *, repository: Repository | str | None = None
+) -> list[str]: ...
+
+
+def delete_alias(
+    alias: str | list[str] | tuple[str, ...],
+    *,
+    repository: Repository | str | None = None,
+) -> str | list[str]:
+    r"""Delete an alias, or several.
 
     The model that it points to stays.
     The model need not exist.
 
     Args:
-        alias: name of the alias
+        alias: name of the alias.
+            If one of the aliases of a list does not exist, none is deleted
         repository: repository that holds the alias,
             or its label or name in the configuration,
             the first configured one that does if it is ``None``
 
     Returns:
         ID of the model that the alias pointed to,
-        empty if the alias was damaged and named none
+        empty if the alias was damaged and named none.
+        A list of IDs, in the same order, if ``alias`` is a list
 
     Raises:
         TypeError: if an argument is of the wrong type
@@ -352,7 +369,10 @@ def delete_alias(alias: str, *, repository: Repository | str | None = None) -> s
     from audmodel.core.operations import deleting
 
     repositories = chosen(repository)
-    return deleting.delete_alias(_possible(alias), repositories)
+    names = list(map(_possible, alias if isinstance(alias, list | tuple) else [alias]))
+    targets = deleting.delete_aliases(names, repositories)
+    found = [targets[name] for name in names]
+    return found if isinstance(alias, list | tuple) else found[0]
 
 
 def _possible(alias: object) -> str:

@@ -45,18 +45,22 @@ def cached(*, cache_root: str | None = None) -> list[CachedModel]:
 
 
 def remove_cached(
-    uid: str,
+    uid: str | list[str] | tuple[str, ...],
     *,
+    dry_run: bool = False,
     repository: Repository | str | None = None,
     cache_root: str | None = None,
 ) -> list[CachedModel]:
-    r"""Remove a model from the cache.
+    r"""Remove models from the cache.
 
     Processes that have opened a file of the model can still read it.
 
     Args:
-        uid: model ID, or alias.
-            Without version all versions are removed
+        uid: model ID or alias, or several.
+            Without version all versions are removed.
+            If one of the models is not in the cache, none is removed
+        dry_run: whether to return the models that would be removed,
+            and remove nothing
         repository: the only repository in which an alias is looked up,
             or its label or name in the configuration.
             All that are configured are searched if it is ``None``.
@@ -64,11 +68,12 @@ def remove_cached(
         cache_root: cache folder, the default one if it is ``None``
 
     Returns:
-        models that were removed
+        models that were removed, in the order of ``uid``, each of them once
 
     Raises:
         TypeError: if an argument is of the wrong type
-        CacheBusyError: if a process is loading the model
+        CacheBusyError: if a process is loading one of the models.
+            Those that were removed before are named in a note of the error
         CacheError: if the cache cannot be changed
         ConfigurationError: if the configuration cannot be used
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
@@ -87,23 +92,25 @@ def remove_cached(
     """
     from audmodel.core.cache import eviction
 
-    parsed, repositories = ids.parse(uid), chosen(repository)
-    cache_root = cache_folder(cache_root)
-    wanted = (
-        parsed
-        if isinstance(parsed, ShortId)
-        else resolve(parsed, cache_root, repositories)
-    )
-    items = [
-        found
-        for found in eviction.find(cache_root)
-        if wanted in (found.entry.model, ShortId(found.entry.model.short))
+    parsed = list(map(ids.parse, uid if isinstance(uid, list | tuple) else [uid]))
+    repositories, root = chosen(repository), cache_folder(cache_root)
+    wanted = [
+        each if isinstance(each, ShortId) else resolve(each, root, repositories)
+        for each in parsed
     ]
-    if not items:
-        raise NotCachedError(f"The model '{uid}' is not in the cache '{cache_root}'.")
-    for found in items:
-        eviction.remove(found)
-    return [found.model for found in items]
+    known = eviction.find(root)
+    items: dict[str, eviction.Found] = {}
+    for given, model in zip(parsed, wanted, strict=True):
+        found = {
+            item.folder.path: item
+            for item in known
+            if model in (item.entry.model, ShortId(item.entry.model.short))
+        }
+        if not found:
+            raise NotCachedError(f"The model '{given}' is not in the cache '{root}'.")
+        items |= found
+    eviction.remove(list(items.values()), dry_run=dry_run)
+    return [item.model for item in items.values()]
 
 
 def prune_cache(

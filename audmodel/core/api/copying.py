@@ -58,7 +58,8 @@ def copy(
         verbose: whether to show a progress bar
 
     Returns:
-        models, in the order of ``uid``, and whether they were copied
+        models, in the order of ``uid``, each of them once,
+        and whether they were copied
 
     Raises:
         TypeError: if an argument is of the wrong type

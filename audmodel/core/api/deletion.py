@@ -41,7 +41,8 @@ def delete(
         dry_run: whether to return what would be deleted, and delete nothing
 
     Returns:
-        models that were deleted, with their aliases
+        models that were deleted, with their aliases,
+        in the order of ``uid``, each of them once
 
     Raises:
         TypeError: if an argument is of the wrong type
@@ -51,7 +52,8 @@ def delete(
             or no configured repository has the name
         ModelInUseError: if aliases point to a model, and ``aliases`` is not given
         ModelNotFoundError: if a model does not exist
-        PublishConflictError: if another process publishes or deletes a model
+        PublishConflictError: if another process publishes or deletes a model.
+            Those that were deleted before are named in a note of the error
         RepositoryError: if a repository cannot be used
         WriteUncertainError: if something may be deleted later
 

@@ -6,16 +6,19 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 import datetime
 from typing import Literal
+from typing import overload
 
 from audmodel.core.api.arguments import base_model
 from audmodel.core.api.arguments import load_options
 from audmodel.core.api.arguments import one_repository
 from audmodel.core.api.arguments import wanted_model
+from audmodel.core.api.arguments import wanted_models
 from audmodel.core.operations.results import PublishPlan
 from audmodel.core.operations.results import Transfer
 from audmodel.core.repository.repository import Repository
 
 
+@overload
 def plan_load(
     uid: str,
     *,
@@ -23,8 +26,29 @@ def plan_load(
     repository: Repository | str | None = None,
     cache_root: str | None = None,
     num_workers: int | None = 1,
-) -> Transfer:
-    r"""What :func:`audmodel.load` would fetch.
+) -> Transfer: ...
+
+
+@overload
+def plan_load(
+    uid: list[str] | tuple[str, ...],
+    *,
+    files: str | Iterable[str] | None = None,
+    repository: Repository | str | None = None,
+    cache_root: str | None = None,
+    num_workers: int | None = 1,
+) -> list[Transfer]: ...
+
+
+def plan_load(
+    uid: str | list[str] | tuple[str, ...],
+    *,
+    files: str | Iterable[str] | None = None,
+    repository: Repository | str | None = None,
+    cache_root: str | None = None,
+    num_workers: int | None = 1,
+) -> Transfer | list[Transfer]:
+    r"""What :func:`audmodel.load` would fetch: a dry run.
 
     Only the directory of the archive is fetched, and kept in the cache.
     Files and parts that are in the cache do not count,
@@ -37,7 +61,8 @@ def plan_load(
 
     Args:
         uid: model ID or alias.
-            Without version it is the latest version
+            Without version it is the latest version.
+            Each model of a list is planned as if it was loaded alone
         files: pattern or patterns of files, see :func:`audmodel.load`
         repository: the only repository to search, or its label or name,
             all that are configured if it is ``None``
@@ -47,7 +72,8 @@ def plan_load(
 
     Returns:
         files and bytes that are missing in the cache,
-        and the bytes and requests that fetch them
+        and the bytes and requests that fetch them.
+        A list, in the same order, if ``uid`` is a list
 
     Raises:
         TypeError: if an argument is of the wrong type
@@ -73,6 +99,9 @@ def plan_load(
     from audmodel.core.operations import planning
 
     options = load_options(files=files, num_workers=num_workers)
+    if isinstance(uid, list | tuple):
+        models = wanted_models(uid, cache_root, repository)
+        return [planning.load(wanted, options) for wanted in models]
     return planning.load(wanted_model(uid, cache_root, repository), options)
 
 

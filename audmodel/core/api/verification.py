@@ -3,16 +3,16 @@ r"""Verify models in the cache and in repositories."""
 from __future__ import annotations
 
 import dataclasses
+from typing import overload
 
 from audmodel.core.api.arguments import load_options
-from audmodel.core.api.arguments import wanted_model
+from audmodel.core.api.arguments import wanted_models
 from audmodel.core.errors import InvalidInputError
-from audmodel.core.operations.find import confirm
-from audmodel.core.operations.find import find
 from audmodel.core.operations.results import Verification
 from audmodel.core.repository.repository import Repository
 
 
+@overload
 def verify(
     uid: str,
     *,
@@ -23,8 +23,35 @@ def verify(
     timeout: float | None = 14400,
     num_workers: int | None = 1,
     verbose: bool = False,
-) -> Verification:
-    r"""Compare a model with the published one.
+) -> Verification: ...
+
+
+@overload
+def verify(
+    uid: list[str] | tuple[str, ...],
+    *,
+    repair: bool = False,
+    remote: bool = False,
+    repository: Repository | str | None = None,
+    cache_root: str | None = None,
+    timeout: float | None = 14400,
+    num_workers: int | None = 1,
+    verbose: bool = False,
+) -> list[Verification]: ...
+
+
+def verify(
+    uid: str | list[str] | tuple[str, ...],
+    *,
+    repair: bool = False,
+    remote: bool = False,
+    repository: Repository | str | None = None,
+    cache_root: str | None = None,
+    timeout: float | None = 14400,
+    num_workers: int | None = 1,
+    verbose: bool = False,
+) -> Verification | list[Verification]:
+    r"""Compare a model with the published one, or several.
 
     Each file in the cache is read
     and compared with the digests in the directory of the archive,
@@ -33,7 +60,9 @@ def verify(
 
     Args:
         uid: model ID or alias.
-            Without version it is the latest version
+            Without version it is the latest version.
+            Nothing is read if one of the models of a list
+            does not exist, or is not in the cache
         repair: whether to fetch files that are damaged or missing.
             Of large files only the damaged parts are fetched.
             A file is replaced in one step,
@@ -52,7 +81,8 @@ def verify(
         verbose: whether to show a progress bar
 
     Returns:
-        result, with the damaged files
+        result, with the damaged files.
+        A list of results, in the same order, if ``uid`` is a list
 
     Raises:
         TypeError: if an argument is of the wrong type
@@ -85,7 +115,6 @@ def verify(
 
     """
     from audmodel.core.operations import verification
-    from audmodel.core.operations.archives import find_directory
     from audmodel.core.progress import progress_bar
 
     options = load_options(num_workers=num_workers, timeout=timeout)
@@ -94,19 +123,18 @@ def verify(
             "Only a model in the cache can be repaired. "
             "Use either 'repair' or 'remote'."
         )
-    wanted = wanted_model(uid, cache_root, repository)
-    entry = wanted.entry
-    with progress_bar(f"Verify {entry.model}", verbose=verbose) as start_progress:
-        shown = dataclasses.replace(options, start_progress=start_progress)
-        if remote:
-            return verification.verify_remote(find(wanted, any_archive=True), shown)
-        verification.slot_of(entry)  # before a repository is asked
-        confirm(wanted)
-        directory = find_directory(wanted)
-        result, differences = verification.verify(entry, directory, shown)
-    if not differences or not repair:
-        return result
-    found = find(wanted, any_archive=True)
-    slot = verification.slot_of(found.entry)
-    with slot.lock(timeout=options.timeout):
-        return verification.repair(found, slot, options)
+    uids = uid if isinstance(uid, list | tuple) else [uid]
+    wanted = wanted_models(uids, cache_root, repository)
+    models = {each.model: each for each in wanted}
+    what = f"{len(models)} models" if len(models) != 1 else str(wanted[0].model)
+    with progress_bar(f"Verify {what}", verbose=verbose) as start_progress:
+        options = dataclasses.replace(options, start_progress=start_progress)
+        chosen = list(models.values())
+        results = (
+            verification.verify_all_remote(chosen, options)
+            if remote
+            else verification.verify_all(chosen, options, repairs=repair)
+        )
+    by_model = dict(zip(models, results, strict=True))
+    found = [by_model[each.model] for each in wanted]
+    return found if isinstance(uid, list | tuple) else found[0]

@@ -9,6 +9,7 @@ Processes that have opened a file of the model can still read it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from audmodel.core.cache.results import CachedModel
 from audmodel.core.cache.tree import Folder
 from audmodel.core.errors import CacheBusyError
 from audmodel.core.errors import CacheError
+from audmodel.core.errors import noting
 from audmodel.core.uid import ModelId
 
 
@@ -205,16 +207,24 @@ def prune(
     return removed
 
 
-def remove(found: Found) -> None:
-    r"""Remove files of a model that no process is loading.
+def remove(items: Sequence[Found], *, dry_run: bool = False) -> None:
+    r"""Remove files of models that no process is loading.
+
+    Args:
+        items: what to remove
+        dry_run: whether to remove nothing
 
     Raises:
-        CacheBusyError: if a process is loading the model
+        CacheBusyError: if a process is loading one of the models
         CacheError: if the cache cannot be changed
 
     """
-    with _locked(found):
-        _remove(found)
+    removed: list[str] = []
+    for found in items:
+        with noting("Removed", removed), _locked(found):
+            if not dry_run:
+                _remove(found)
+                removed.append(found.model.uid)
 
 
 def _remove(found: Found) -> None:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import logging
 
 from audmodel.core.errors import AliasNotFoundError
-from audmodel.core.errors import AudmodelError
 from audmodel.core.errors import ModelNotFoundError
+from audmodel.core.errors import noting
 from audmodel.core.operations import catalogue
 from audmodel.core.operations.find import existing_versions
+from audmodel.core.operations.find import missing_alias
 from audmodel.core.operations.find import missing_message
-from audmodel.core.operations.find import searched
 from audmodel.core.operations.results import DeletedModel
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository import deletion
@@ -78,16 +78,11 @@ def delete(
     for item in found:
         names = item.names
         if not dry_run:
-            try:
-                with open_registry(item.repository) as registry:
-                    names = deletion.delete(
-                        registry, item.target, names, aliases=aliases
-                    )
-            except AudmodelError as error:
-                if deleted:
-                    done = ", ".join(model.uid for model in deleted)
-                    error.add_note(f"Deleted before: {done}.")
-                raise
+            with (
+                noting("Deleted", [model.uid for model in deleted]),
+                open_registry(item.repository) as registry,
+            ):
+                names = deletion.delete(registry, item.target, names, aliases=aliases)
         deleted.append(DeletedModel(str(item.target.model), item.repository, names))
     return deleted
 
@@ -131,28 +126,39 @@ def _read_aliases(registry: Registry) -> dict[str, ModelId]:
     return found
 
 
-def delete_alias(name: str, repositories: Sequence[Repository] | None) -> str:
-    r"""Delete an alias.
+def delete_aliases(
+    names: Iterable[str], repositories: Sequence[Repository] | None
+) -> dict[str, str]:
+    r"""Delete aliases, or none if one of them does not exist.
 
     Args:
-        name: name of the alias
-        repositories: where it may be,
-            ``None`` for the first configured one that has it
+        names: names of the aliases
+        repositories: where they may be,
+            ``None`` for the first configured one that has the alias
 
     Returns:
-        ID of the model that it pointed to, empty if it named none
+        ID of the model that each of them pointed to, empty if it named none
 
     Raises:
         AliasNotFoundError: if there is no such alias
         RepositoryError: if a repository cannot be used
 
     """
+    holders = {name: _holder(name, repositories) for name in names}
+    deleted: dict[str, str] = {}
+    for name, holder in holders.items():
+        with noting("Deleted", list(deleted)):
+            with open_registry(holder) as registry:
+                target = registry.delete_alias(name)
+            if target is None:
+                raise AliasNotFoundError(missing_alias(name, repositories))
+        deleted[name] = target
+    return deleted
+
+
+def _holder(name: str, repositories: Sequence[Repository] | None) -> Repository:
+    r"""Repository that has an alias, which may be damaged."""
     found = first(lambda registry: registry.has_alias(name) or None, repositories)
-    if found is not None:
-        with open_registry(found[0]) as registry:
-            target = registry.delete_alias(name)
-        if target is not None:
-            return target
-    raise AliasNotFoundError(
-        f"An alias with name '{name}' does not exist in {searched(repositories)}."
-    )
+    if found is None:
+        raise AliasNotFoundError(missing_alias(name, repositories))
+    return found[0]

@@ -2,6 +2,7 @@ r"""Compare a cached model with its archive, and repair it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 
@@ -17,11 +18,61 @@ from audmodel.core.errors import NotCachedError
 from audmodel.core.operations import index
 from audmodel.core.operations import loading
 from audmodel.core.operations.archives import Archive
+from audmodel.core.operations.archives import find_directory
 from audmodel.core.operations.archives import open_archive
 from audmodel.core.operations.find import Found
+from audmodel.core.operations.find import Wanted
+from audmodel.core.operations.find import confirm
+from audmodel.core.operations.find import find
 from audmodel.core.operations.options import LoadOptions
 from audmodel.core.operations.results import DamagedFile
 from audmodel.core.operations.results import Verification
+from audmodel.core.process.requests import prefetch_requests
+from audmodel.core.progress import no_progress
+
+
+def verify_all(
+    models: Sequence[Wanted], options: LoadOptions, *, repairs: bool
+) -> list[Verification]:
+    r"""Compare models in the cache with the published ones.
+
+    Args:
+        models: the models
+        options: how to read, and to load what is wrong
+        repairs: whether to replace wrong files
+
+    Returns:
+        results, in the same order
+
+    Raises:
+        ArchiveError: if an archive is missing, damaged,
+            or not the one that was published
+        CacheError: if the cache cannot be written to
+        InvalidDocumentError: if the header of a model is not valid
+        ModelNotFoundError: if a model does not exist
+        NotCachedError: if a model is not in the cache,
+            in which case none is read, or was removed from it
+        RepositoryError: if a repository cannot be used
+
+    """
+    for wanted in models:
+        slot_of(wanted.entry)  # before a repository is asked
+    for wanted in models:
+        confirm(wanted)
+    return [_verify(wanted, options, repairs=repairs) for wanted in models]
+
+
+def _verify(wanted: Wanted, options: LoadOptions, *, repairs: bool) -> Verification:
+    r"""Compare one model, and repair it if it is wrong."""
+    directory = find_directory(wanted)
+    result, differences = verify(wanted.entry, directory, options)
+    if not differences or not repairs:
+        return result
+    found = find(wanted, any_archive=True)
+    slot = slot_of(found.entry)
+    unseen = dataclasses.replace(options, start_progress=no_progress)
+    with slot.lock(timeout=options.timeout):
+        return repair(found, slot, unseen)
 
 
 def verify(
@@ -147,6 +198,38 @@ def _mend_twins(
         wrong = comparing.differences(partial.folder, twins, options.num_workers)
         if wrong:
             loading.mend(archive, partial, [d.member for d in wrong], options)
+
+
+def verify_all_remote(
+    models: Sequence[Wanted], options: LoadOptions
+) -> list[Verification]:
+    r"""Read the archives of models, and check all of them.
+
+    Args:
+        models: the models
+        options: how to read
+
+    Returns:
+        results, in the same order
+
+    Raises:
+        ArchiveError: if an archive is missing, or not the one that was published,
+            or its directory is damaged
+        InvalidDocumentError: if the header of a model is not valid
+        ModelNotFoundError: if a model does not exist,
+            in which case no archive is read
+        RepositoryError: if a repository cannot be used
+
+    """
+    with contextlib.closing(
+        prefetch_requests(
+            lambda wanted: find(wanted, any_archive=True),
+            models,
+            num_workers=options.num_workers,
+        )
+    ) as results:
+        found = list(results)
+    return [verify_remote(each, options) for each in found]
 
 
 def verify_remote(found: Found, options: LoadOptions) -> Verification:

@@ -33,6 +33,7 @@ from audmodel.core.api.description import name as name
 from audmodel.core.api.description import parameters as parameters
 from audmodel.core.api.description import provenance as provenance
 from audmodel.core.api.description import repository as repository
+from audmodel.core.api.description import size as size
 from audmodel.core.api.description import subgroup as subgroup
 from audmodel.core.api.description import url as url
 from audmodel.core.api.description import version as version
@@ -119,6 +120,7 @@ __all__ = [
     "meta",
     "update_meta",
     "repository",
+    "size",
     "url",
     # Aliases
     "set_alias",

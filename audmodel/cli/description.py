@@ -3,7 +3,9 @@ r"""Describe a model."""
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
+from typing import TypeVar
 import warnings
 
 import audmodel
@@ -14,7 +16,11 @@ from audmodel.cli.command import Result
 from audmodel.errors import AudmodelError
 
 
+_T = TypeVar("_T")
+
+
 def _info(args: argparse.Namespace) -> Result:
+    from audmodel.core.api.access import quick_readme
     from audmodel.core.api.identity import full_id
 
     # All calls see the same model, even if its alias is moved meanwhile
@@ -31,33 +37,35 @@ def _info(args: argparse.Namespace) -> Result:
         "parameters": header["parameters"],
         "author": header["author"],
         "date": header["date"],
+        "size": _attempt("size", audmodel.size, uid, where),
         "provenance": provenance,
         "aliases": audmodel.aliases(uid, **where),
         "repository": repository.name,
         "url": audmodel.url(uid, **where),
-        "readme": _readme(uid, where),
+        "readme": _attempt("README.md", quick_readme, uid, where) or "",
     }
     shown = {
         **data,
         "parameters": arguments.as_pairs(header["parameters"]),
         "aliases": ", ".join(data["aliases"]),
         "provenance": _provenance(provenance),
+        "size": output.size(data["size"]),
     }
     text = output.fields({name: shown[name] for name in shown if name != "readme"})
     card = "\n".join(line.expandtabs(4) for line in data["readme"].splitlines())
     return Result(data, f"{text}\n\n{card}" if card else text)
 
 
-def _readme(uid: str, where: dict[str, Any]) -> str:
-    r"""Model card, empty if there is none."""
-    from audmodel.core.api.access import quick_readme
-
+def _attempt(
+    what: str, get: Callable[..., _T], uid: str, where: dict[str, Any]
+) -> _T | None:
+    r"""What depends on the archive, ``None`` if that cannot be read."""
     try:
-        return quick_readme(uid, **where)
+        return get(uid, **where)
     except (AudmodelError, OSError) as error:
-        # The rest is known, also of a model without archive
-        warnings.warn(f"Its README.md cannot be shown. {error}", stacklevel=2)
-        return ""
+        # The rest is known
+        warnings.warn(f"Its {what} cannot be shown. {error}", stacklevel=2)
+        return None
 
 
 def _provenance(found: audmodel.Provenance) -> str:
@@ -69,7 +77,7 @@ def _provenance(found: audmodel.Provenance) -> str:
 
 INFO = Command(
     "info",
-    "show name, parameters, aliases, origin, repository and README.md of a model",
+    "show name, parameters, size, aliases, origin and README.md of a model",
     arguments.model,
     _info,
     "audmodel info 3e120e8d-1.0.0",

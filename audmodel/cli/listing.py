@@ -44,6 +44,12 @@ def given_conditions(args: argparse.Namespace) -> dict[str, Any]:
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     conditions(parser)
+    parser.add_argument(
+        "--sizes",
+        action="store_true",
+        help="ask the storage for sizes that headers lack, "
+        "those of models of audmodel 1.x, with one request for each",
+    )
     arguments.num_workers(parser)
     arguments.cache_root(parser)
     arguments.lookup(parser)
@@ -52,6 +58,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _list(args: argparse.Namespace) -> Result:
     models = audmodel.models(
         **given_conditions(args),
+        sizes=args.sizes,
         repository=args.lookup,
         cache_root=args.cache_root,
         num_workers=args.num_workers,
@@ -64,6 +71,7 @@ def _list(args: argparse.Namespace) -> Result:
     rows = [
         (
             model.uid,
+            output.size(model.size),
             model.name,
             model.subgroup,
             ", ".join(model.aliases),
@@ -73,15 +81,16 @@ def _list(args: argparse.Namespace) -> Result:
         )
         for model in models
     ]
-    titles = ("uid", "name", "subgroup", "aliases", "date", "author", "parameters")
-    return Result(data, output.table(titles, rows))
+    titles = ("uid", "size", "name", "subgroup", "aliases", "date", "author")
+    return Result(data, output.table((*titles, "parameters"), rows))
 
 
 LIST = Command(
     "ls",
-    "list models, with versions, aliases, date, author and parameters",
+    "list models, with sizes, aliases, date, author and parameters",
     _arguments,
     _list,
     "audmodel ls --subgroup 'emotion.*' --param sampling_rate=16000",
-    "A model has to match all conditions that are given.",
+    "A model has to match all conditions that are given. "
+    "The size is that of the archive, as far as the header names it.",
 )

@@ -20,8 +20,11 @@ from typing import ClassVar
 
 import audbackend
 import pytest
+import yaml
 
 import audmodel
+from audmodel.core.repository import layout
+from audmodel.core.uid import ModelId
 from tests.backends import artifactory_server
 from tests.backends import seaweedfs
 
@@ -153,6 +156,14 @@ def store(repository: audmodel.Repository, path: str, data: bytes) -> None:
     """Store an object behind the back of the registry."""
     with repository.connect() as backend:
         backend.write_object(path, [data])
+
+
+def forget_archive(repository: audmodel.Repository, uid: str) -> None:
+    """Let the header of a model be one of an earlier release."""
+    path = layout.record_path(ModelId(*uid.split("-", 1)), "header")
+    header = yaml.safe_load(content(repository)[path])
+    del header["archive"]
+    store(repository, path, yaml.safe_dump(header).encode())
 
 
 def files(root: Path | str) -> dict[str, bytes]:

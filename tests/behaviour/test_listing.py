@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 import audmodel
+from audmodel.core.backend.objects import ANY
 from tests.behaviour.backends import NUMBER
+from tests.behaviour.backends import content
 from tests.behaviour.backends import files
+from tests.behaviour.backends import forget_archive
 from tests.behaviour.backends import store
 
 
@@ -52,12 +55,44 @@ def test_models(uids: list[str], repository: audmodel.Repository) -> None:
     assert [model.uid for model in found] == [uids[3], uids[0], uids[2], uids[1]]
     assert found[0] == audmodel.Model(
         uids[3], "torch", "", "1.0.0", {"rate": 16}, "bob", "2026-01-04",
-        ["other"], repository,
+        ["other"], repository, len(archive(repository, uids[3])),
     )  # fmt: skip
     assert [model.aliases for model in found[1:]] == [["old"], [], ["new", "zzz"]]
     assert found == audmodel.models(num_workers=1, repository=repository)
     rows = [dataclasses.asdict(model) for model in found]
     assert rows[0]["parameters"] == {"rate": 16}
+
+
+def archive(repository: audmodel.Repository, uid: str) -> bytes:
+    [found] = [
+        data
+        for path, data in content(repository).items()
+        if path.endswith(f"/{uid}.zip")
+    ]
+    return found
+
+
+def test_sizes(uids: list[str], repository: audmodel.Repository) -> None:
+    expected: dict[str, int | None]
+    expected = {uid: len(archive(repository, uid)) for uid in uids}
+    assert {model.uid: model.size for model in audmodel.models()} == expected
+    assert audmodel.size("old") == expected[uids[0]]
+    # Headers of earlier releases do not name it
+    for uid in uids[2:]:
+        forget_archive(repository, uid)
+    [path] = [path for path in content(repository) if path.endswith(f"{uids[3]}.zip")]
+    with repository.connect() as backend:
+        backend.delete_object(path, ANY)
+        has_ranges = backend.has_ranges
+    found = {model.uid: model.size for model in audmodel.models()}
+    assert found == {**expected, uids[2]: None, uids[3]: None}
+    found = {model.uid: model.size for model in audmodel.models(sizes=True)}
+    assert found == {
+        **expected,
+        uids[2]: expected[uids[2]] if has_ranges else None,
+        uids[3]: None,
+    }
+    assert [audmodel.size(uid) for uid in uids] == [found[uid] for uid in uids]
 
 
 FILTERS: list[tuple[dict[str, Any], list[int]]] = [

@@ -409,12 +409,14 @@ def test_info(call: Call, uid: str) -> None:
     data = answer.data
     provenance = data.pop("provenance")
     url = audmodel.url(uid)
-    assert data == {"uid": uid, **MODEL, "url": url, "readme": ""}
+    size = Path(url).stat().st_size
+    assert data == {"uid": uid, **MODEL, "size": size, "url": url, "readme": ""}
     assert provenance["client"] == f"audmodel {audmodel.__version__}"
     assert (provenance["commit"], provenance["url"]) == (None, None)
     shown = dict(line.split(maxsplit=1) for line in call("info", uid).out.splitlines())
     assert shown["uid"] == uid
     assert shown["parameters"] == "model=cnn10, sampling_rate=16000"
+    assert shown["size"].rstrip() == "1.1 kB"
     assert shown["aliases"] == "small"
     assert shown["provenance"].endswith(f" UTC, audmodel {audmodel.__version__}")
 

@@ -10,6 +10,7 @@ import pytest
 
 import audmodel
 from tests.backends import seaweedfs
+from tests.behaviour.backends import forget_archive
 from tests.cli.conftest import MODEL
 from tests.cli.conftest import Call
 from tests.cli.conftest import environment
@@ -59,13 +60,29 @@ def test_ls_wrong(
 def test_ls(call: Call, uid: str, other: str) -> None:
     titles, *lines = call("ls").out.splitlines()
     assert titles.split() == [
-        *("UID", "NAME", "SUBGROUP", "ALIASES", "DATE", "AUTHOR", "PARAMETERS")
+        *("UID", "SIZE", "NAME", "SUBGROUP", "ALIASES", "DATE", "AUTHOR", "PARAMETERS")
     ]
     assert {line.split()[0] for line in lines} == {uid, other}
     [line] = [line for line in lines if line.startswith(uid)]
     assert line.split("  ")[-1].strip() == "model=cnn10, sampling_rate=16000"
     [model] = call("ls", "--name", "onnx", "--json").data
-    assert model == {"uid": uid, **MODEL}
+    assert model == {"uid": uid, **MODEL, "size": audmodel.size(uid)}
+    assert f"{uid}  1.1 kB  onnx" in line
+
+
+def test_ls_of_sizes_that_headers_lack(
+    call: Call, uid: str, other: str, place: audmodel.Repository
+) -> None:
+    size = Path(audmodel.url(uid)).stat().st_size
+    (Path(audmodel.default_cache_root()) / uid[:8] / "1.0.0.header.yaml").unlink()
+    forget_archive(place, uid)
+    sizes = {model["uid"]: model["size"] for model in call("ls", "--json").data}
+    assert sizes == {uid: None, other: audmodel.size(other)}
+    [line] = [line for line in call("ls").out.splitlines() if line.startswith(uid)]
+    assert line.split()[1] == "onnx"
+    sizes = {m["uid"]: m["size"] for m in call("ls", "--sizes", "--json").data}
+    assert sizes == {uid: size, other: audmodel.size(other)}
+    assert call("info", uid, "--json").data["size"] == size
 
 
 @pytest.mark.parametrize(

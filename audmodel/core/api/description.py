@@ -242,6 +242,46 @@ def repository(
     return find(wanted_model(uid, cache_root, repository), any_archive=True).repository
 
 
+def size(
+    uid: str,
+    *,
+    repository: Repository | str | None = None,
+    cache_root: str | None = None,
+) -> int | None:
+    r"""Size of the archive of a model.
+
+    The header names it.
+    For a model of an earlier release the storage is asked.
+
+    Args:
+        uid: model ID or alias
+        repository: the only repository to search, or its label or name,
+            all that are configured if it is ``None``
+        cache_root: cache folder, the default one if it is ``None``
+
+    Returns:
+        bytes, ``None`` if the storage does not tell, or has no archive
+
+    Raises:
+        TypeError: if an argument is of the wrong type
+        AudmodelError: for the reasons that :func:`audmodel.header` names
+
+    Examples:
+        >>> audmodel.size("3e120e8d-1.0.0")
+        1120
+
+    """
+    from audmodel.core.repository.lookup import open_registry
+
+    wanted = wanted_model(uid, cache_root, repository)
+    known = find_header(wanted).archive
+    if known is not None:
+        return known.size
+    found = find(wanted, any_archive=True)
+    with open_registry(found.repository) as registry:
+        return registry.archive_size(found.model, found.header)
+
+
 def subgroup(
     uid: str,
     *,

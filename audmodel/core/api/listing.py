@@ -76,6 +76,7 @@ def models(
     params: Mapping[str, object] | None = None,
     alias: str | None = None,
     author: str | None = None,
+    sizes: bool = False,
     repository: Repository | str | None = None,
     cache_root: str | None = None,
     num_workers: int | None = None,
@@ -105,6 +106,9 @@ def models(
             Of nested dictionaries only the given keys are compared
         alias: alias that points to the model, or pattern
         author: author of the model, or pattern
+        sizes: whether to ask the storage for sizes that headers lack,
+            those of models of earlier releases, with one request for each.
+            The others take no request
         repository: the only repository to list,
             or its label or name in the configuration.
             All that are configured are listed if it is ``None``
@@ -155,6 +159,7 @@ def models(
                 cache_root,
                 num_workers=num_workers,
                 start_progress=start_progress,
+                sizes=sizes,
             ),
             repositories,
         )
@@ -181,6 +186,7 @@ def models(
                     str(header.date),
                     aliases,
                     holder,
+                    part.sizes.get(model),
                 )
     return _in_order(listed)
 

@@ -115,7 +115,7 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
                 status = os.stat(self._expand(path))
             except (FileNotFoundError, NotADirectoryError):
                 return None
-        return ObjectState(_identity(status), _time(status))
+        return ObjectState(_identity(status), _time(status), status.st_size)
 
     def delete_object(self, path: str, etag: str) -> bool:  # noqa: D102
         with (

@@ -36,11 +36,13 @@ class ObjectState:
         etag: etag, which changes with each write,
             but on some storages only with the content
         time: when it was written, by the clock of the storage
+        size: its size in bytes, ``None`` if the storage does not tell
 
     """
 
     etag: str
     time: datetime.datetime
+    size: int | None = None
 
 
 @dataclass(frozen=True)

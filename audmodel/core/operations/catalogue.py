@@ -8,6 +8,7 @@ import contextlib
 from dataclasses import dataclass
 from dataclasses import field
 from fnmatch import fnmatchcase
+import logging
 from typing import Any
 from typing import TypeVar
 
@@ -22,6 +23,8 @@ from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
 
+
+logger = logging.getLogger("audmodel")
 
 Item = TypeVar("Item")
 Record = TypeVar("Record")
@@ -83,12 +86,14 @@ class Catalogue:
         headers: headers of the models
         aliases: model that each alias points to
         problems: what could not be read
+        sizes: bytes of archives, as far as they are known
 
     """
 
     headers: dict[ModelId, Header] = field(default_factory=dict)
     aliases: dict[str, ModelId] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    sizes: dict[ModelId, int] = field(default_factory=dict)
 
 
 def read(
@@ -98,6 +103,7 @@ def read(
     *,
     num_workers: int,
     start_progress: StartProgress,
+    sizes: bool = False,
 ) -> Catalogue:
     r"""Read the records of all models that are wanted.
 
@@ -110,6 +116,8 @@ def read(
         num_workers: number of threads
         start_progress: called with the number of records,
             gives a function that is called with the number of those that were read
+        sizes: whether to ask for sizes of archives that headers lack,
+            with one request for each
 
     Returns:
         models whose header can be read
@@ -152,7 +160,27 @@ def read(
     ).items():
         if wanted.matches(found):
             catalogue.headers[model] = found
+            if found.archive is not None:
+                catalogue.sizes[model] = found.archive.size
+    if sizes:
+        catalogue.sizes.update(_archive_sizes(registry, catalogue, num_workers))
     return catalogue
+
+
+def _archive_sizes(
+    registry: Registry, catalogue: Catalogue, num_workers: int
+) -> dict[ModelId, int]:
+    r"""Sizes of archives that headers lack."""
+
+    def size(model: ModelId) -> int | None:
+        return registry.archive_size(model, catalogue.headers[model])
+
+    lacking = [model for model in catalogue.headers if model not in catalogue.sizes]
+    problems: list[str] = []
+    found = _read_all(size, lacking, num_workers, problems)
+    for problem in problems:
+        logger.info("The size of an archive is not known: %s", problem)
+    return found
 
 
 def read_aliases(

@@ -21,6 +21,7 @@ class Model:
         date: when it was published, as ``'yyyy-mm-dd'``
         aliases: aliases that point to it, in alphabetical order
         repository: repository that holds it
+        size: size of its archive in bytes, ``None`` if it is not known
 
     """
 
@@ -33,6 +34,7 @@ class Model:
     date: str
     aliases: list[str]
     repository: Repository
+    size: int | None = None
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,23 @@ class ModelRecords:
         path = layout.archive_path(model, header.location)
         return self.backend.open_object(path, tmp_root=tmp_root)
 
+    def archive_size(self, model: ModelId, header: Header) -> int | None:
+        r"""Size of the archive of a model, with a request if its header lacks it.
+
+        Returns:
+            bytes, ``None`` if there is no archive, or the storage does not tell
+
+        Raises:
+            RepositoryError: if the storage cannot be asked
+
+        """
+        if header.archive is not None:
+            return header.archive.size
+        if not self.backend.has_ranges:
+            return None  # it would read the whole archive
+        state = self.backend.stat_object(layout.archive_path(model, header.location))
+        return None if state is None else state.size
+
     # ------------------------------------------------------------ metadata
 
     def meta(self, model: ModelId) -> tuple[dict[str, Any], bytes] | None:

@@ -129,13 +129,14 @@ class Artifactory(RemoteBackend):
             return ObjectState(
                 str(found["checksums"]["sha256"]),
                 datetime.datetime.fromisoformat(found["lastModified"]),
+                int(found["size"]) if "size" in found else None,
             )
         except FileNotFoundError:
             return None
         except (KeyError, TypeError, ValueError):
             raise RepositoryError(
                 f"Could not look up '{self.object_url(path)}': "
-                "the response has no checksum, or no time."
+                "the response has no checksum, no time, or a size that is no number."
             ) from None
 
     def delete_object(self, path: str, etag: str) -> bool:  # noqa: D102

@@ -115,7 +115,9 @@ class ConditionalWrites:
         found = self._bucket.head(path)
         if found is None:
             return None
-        return ObjectState(str(found["ETag"]), found["LastModified"])
+        return ObjectState(
+            str(found["ETag"]), found["LastModified"], found.get("ContentLength")
+        )
 
     def delete_object(self, path: str, etag: str) -> bool:
         r"""Delete an object if it is unchanged, if the storage supports conditions."""

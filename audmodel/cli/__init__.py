@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK, for shells that complete all commands with argcomplete
 r"""Command line, thin over the functions of the package.
 
 Every command is a :class:`audmodel.cli.command.Command`:

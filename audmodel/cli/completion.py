@@ -1,37 +1,55 @@
-r"""Scripts that let a shell complete commands and their options."""
+r"""Let a shell complete commands, options, models, aliases and repositories.
+
+The shell runs the command with a variable set, and argcomplete tells it
+what may come next. It is imported for nothing else.
+
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-import shlex
-from typing import NamedTuple
+from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Any
+from typing import NoReturn
 
 from audmodel.cli.command import Command
 from audmodel.cli.command import Result
+from audmodel.errors import AudmodelError
 
 
-class _Words(NamedTuple):
-    r"""Words that may follow a command, with their explanations."""
-
-    command: str
-    words: dict[str, str]
+# What a shell sets that wants to know what may come next
+VARIABLE = "_ARGCOMPLETE"
+# argcomplete needs compdef, which a shell has only after compinit
+_ZSH = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i; }\n"
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "shell", metavar="SHELL", choices=list(_SCRIPTS), help="bash, zsh or fish"
+        "shell",
+        metavar="SHELL",
+        choices=("bash", "zsh", "fish"),
+        help="bash, zsh or fish",
     )
 
 
 def _completion(args: argparse.Namespace) -> Result:
-    script = _SCRIPTS[args.shell](list(_walk(args.all_commands, "")))
+    try:
+        from argcomplete.shell_integration import shellcode
+    except ImportError as error:
+        raise AudmodelError(
+            "Completion needs the package argcomplete. "
+            "Install it with: pip install 'audmodel[completion]'"
+        ) from error
+    script = shellcode(["audmodel"], use_defaults=False, shell=args.shell).strip("\n")
+    if args.shell == "zsh":
+        script = _ZSH + script
     return Result({"shell": args.shell, "script": script}, script, verbatim=True)
 
 
 COMPLETION = Command(
     "completion",
-    "print a script that completes commands and options in a shell",
+    "print a script that lets a shell complete commands, models and aliases",
     _arguments,
     _completion,
     'eval "$(audmodel completion bash)"',
@@ -40,76 +58,73 @@ COMPLETION = Command(
 )
 
 
-def _walk(parser: argparse.ArgumentParser, command: str) -> Iterator[_Words]:
-    r"""Words that may follow each command."""
-    words = {}
-    children = {}
+def complete(parser: argparse.ArgumentParser) -> NoReturn:
+    r"""Tell the shell what may come next, and end the process."""
+    try:
+        import argcomplete
+        from argcomplete.completers import DirectoriesCompleter
+        from argcomplete.completers import FilesCompleter
+    except ImportError:
+        raise SystemExit(1) from None  # the user is told by 'audmodel completion'
+    files, folders = FilesCompleter(), DirectoriesCompleter()
+    _attach(parser, {**_COMPLETERS, "FILE": files, "FOLDER": folders})
+    # It ends the process, and with it threads that wait for a repository
+    argcomplete.autocomplete(
+        parser,
+        always_complete_options=False,
+        default_completer=_nothing,  # type: ignore[arg-type]  # any callable will do
+    )
+    raise SystemExit(1)
+
+
+def _attach(
+    parser: argparse.ArgumentParser, completers: dict[str, Callable[..., Iterable[str]]]
+) -> None:
+    r"""Give each argument what completes it: its name in messages says what it is."""
     # A parser has no public way to list its arguments
     for action in parser._actions:  # noqa: SLF001
-        for option in action.option_strings:
-            words[option] = action.help or ""
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            children = action.choices
-            for choice in action._choices_actions:  # noqa: SLF001
-                words[choice.dest] = choice.help or ""
-        elif action.choices is not None and not action.option_strings:
-            words.update((str(choice), "") for choice in action.choices)
-    yield _Words(command, words)
-    for name, child in children.items():
-        yield from _walk(child, f"{command} {name}".strip())
+            for child in action.choices.values():
+                _attach(child, completers)
+        elif isinstance(action.metavar, str):
+            kind, _, _ = action.metavar.partition("|")
+            if kind in completers:
+                vars(action)["completer"] = completers[kind]
 
 
-def _bash(commands: list[_Words]) -> str:
-    names = "|".join(shlex.quote(command) for command, _ in commands if command)
-    cases = "\n".join(
-        f"        {shlex.quote(command)}) words={shlex.quote(' '.join(words))} ;;"
-        for command, words in commands
+def _models(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+    return _names(prefix, parsed_args, models=True)
+
+
+def _aliases(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+    return _names(prefix, parsed_args, models=False)
+
+
+def _names(prefix: str, args: argparse.Namespace, *, models: bool) -> list[str]:
+    from audmodel.core.api.names import known_names
+
+    # What was typed so far may name the repository, or the cache
+    typed = (getattr(args, name, None) for name in ("lookup", "repository", "source"))
+    return known_names(
+        prefix,
+        models=models,
+        repository=next(filter(None, typed), None),
+        cache_root=getattr(args, "cache_root", None),
     )
-    return f"""\
-_audmodel() {{
-    local command='' words='' word
-    for word in "${{COMP_WORDS[@]:1:$((COMP_CWORD - 1))}}"; do
-        case "${{command:+$command }}$word" in
-        {names}) command="${{command:+$command }}$word" ;;
-        esac
-    done
-    case "$command" in
-{cases}
-    esac
-    COMPREPLY=($(compgen -W "$words" -- "${{COMP_WORDS[COMP_CWORD]}}"))
-}}
-complete -o default -F _audmodel audmodel"""
 
 
-def _zsh(commands: list[_Words]) -> str:
-    # bashcompinit needs compdef, which a shell has only after compinit
-    return f"""\
-(( $+functions[compdef] )) || {{ autoload -Uz compinit && compinit -i; }}
-autoload -Uz +X bashcompinit && bashcompinit
-{_bash(commands)}"""
+def _repositories(**_: Any) -> list[str]:
+    from audmodel.core.api.names import known_repositories
+
+    return known_repositories()
 
 
-def _fish(commands: list[_Words]) -> str:
-    lines = []
-    for command, words in commands:
-        seen = [f"__fish_seen_subcommand_from {name}" for name in command.split()]
-        if not command:
-            seen = ["__fish_use_subcommand"]
-        elif not all(word.startswith("-") for word in words):
-            names = [word for word in words if not word.startswith("-")]
-            seen.append(f"not __fish_seen_subcommand_from {' '.join(names)}")
-        condition = shlex.quote("; and ".join(seen))
-        for word, text in words.items():
-            if word.startswith("--"):
-                what = f"-l {word[2:]}"
-            elif word.startswith("-"):
-                what = f"-s {word[1:]}"
-            else:
-                what = f"-f -a {word}"
-            lines.append(
-                f"complete -c audmodel -n {condition} {what} -d {shlex.quote(text)}"
-            )
-    return "\n".join(lines)
+def _nothing(**_: Any) -> Iterable[str]:
+    return ()
 
 
-_SCRIPTS = {"bash": _bash, "zsh": _zsh, "fish": _fish}
+_COMPLETERS: dict[str, Callable[..., Iterable[str]]] = {
+    "UID": _models,
+    "ALIAS": _aliases,
+    "REPOSITORY": _repositories,
+}

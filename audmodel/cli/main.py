@@ -16,6 +16,7 @@ from typing import NoReturn
 import warnings
 
 from audmodel.cli import command as commands
+from audmodel.cli import completion
 from audmodel.cli import output
 from audmodel.cli import parser
 from audmodel.core.process.termination import terminable
@@ -41,6 +42,8 @@ _CODES = {
 
 def run() -> NoReturn:
     r"""Run the command line of this process, and end it."""
+    if completion.VARIABLE in os.environ:
+        completion.complete(parser.build())
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     with terminable():

@@ -39,7 +39,9 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
         help="metadata, given like parameters",
     )
     parser.add_argument("--subgroup", help="subgroup, e.g. emotion.cnn")
-    parser.add_argument("--alias", help="alias that points to the model afterwards")
+    parser.add_argument(
+        "--alias", metavar="ALIAS", help="alias that points to the model afterwards"
+    )
     parser.add_argument("--author", help="author, by default the user's name")
     parser.add_argument(
         "--date",

@@ -1,4 +1,4 @@
-"""What shells rely on: streams, exit codes, signals, completion."""
+"""What shells rely on: streams, exit codes, signals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 import pty
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +27,6 @@ from tests.cli.conftest import command
 from tests.cli.conftest import configure
 from tests.cli.conftest import environment
 from tests.conftest import ROOT
-from tests.parts import skip_without
 
 
 # Start ---------------------------------------------------------------------
@@ -376,78 +374,6 @@ def test_interrupted_in_this_process(
     monkeypatch.setattr(audmodel, "versions", versions)
     answer = call("versions", "small")
     assert (answer.code, answer.out) == (130, "")
-
-
-# Completion ----------------------------------------------------------------
-
-
-def complete(*words: str) -> list[str]:
-    """What bash offers for the last word."""
-    quoted = " ".join(f"'{word}'" for word in words)
-    result = shell(
-        'eval "$(audmodel completion bash)"; '
-        f"COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; "
-        '_audmodel; printf "%s\\n" "${COMPREPLY[@]}"'
-    )
-    assert result.stderr == ""
-    return result.stdout.split()
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (("audmodel", "pu"), ["publish"]),
-        (
-            ("audmodel", "alias", ""),
-            ["-h", "--help", "set", "list", "resolve", "log", "rollback", "rm"],
-        ),
-        (("audmodel", "alias", "set", "prod", "--ca"), ["--cache-root"]),
-        (("audmodel", "publish", "alias", "--comp"), ["--compression"]),
-        (("audmodel", "completion", "z"), ["zsh"]),
-        (("audmodel", "load", "x", "--nothing"), []),
-    ],
-    ids=str,
-)
-def test_completion(words: tuple[str, ...], expected: list[str]) -> None:
-    assert complete(*words) == expected
-
-
-@pytest.mark.parametrize("name", ["zsh", "fish"])
-def test_completion_of_other_shells(call: Call, name: str) -> None:
-    answer = call("completion", name)
-    assert answer.code == 0
-    assert "--num-workers" in answer.out or "-l num-workers" in answer.out
-    shell = shutil.which(name)
-    if shell is None:
-        skip_without(name)
-    else:
-        subprocess.run([shell, "-n"], input=answer.out, text=True, check=True)
-
-
-@pytest.mark.parametrize("first", ["", "autoload -Uz compinit && compinit -i; "])
-def test_completion_of_zsh_needs_no_preparation(
-    call: Call, tmp_path: Path, first: str
-) -> None:
-    zsh = shutil.which("zsh")
-    if zsh is None:
-        skip_without("zsh")
-    script = tmp_path / "completion"
-    script.write_text(call("completion", "zsh").out)
-    result = subprocess.run(
-        [zsh, "-f", "-c", f'{first}source {script}; echo "$_comps[audmodel]"'],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-        env={**os.environ, "ZDOTDIR": str(tmp_path)},
-    )
-    assert (result.stderr, "_audmodel" in result.stdout) == ("", True)
-
-
-def test_completion_of_unknown_shell(call: Call) -> None:
-    answer = call("completion", "csh")
-    assert (answer.code, answer.out) == (2, "")
-    assert "csh" in answer.err
 
 
 # Numbers -------------------------------------------------------------------

@@ -63,7 +63,19 @@ def find(root: str) -> list[Found]:
         CacheError: if the cache cannot be read
 
     """
-    found: list[Found] = []
+    return [found for entry in entries(root) for found in _found(entry)]
+
+
+def entries(root: str) -> Iterator[CacheEntry]:
+    r"""Places of models that a cache may hold something of, as its folders are named.
+
+    Yields:
+        places, in the order of the IDs of their models
+
+    Raises:
+        CacheError: if the cache cannot be read
+
+    """
     for short in sorted(_folders(Folder(root))):
         if ids.is_short(short):
             matches = map(_FOLDER.fullmatch, _folders(Folder(root, short)))
@@ -71,8 +83,7 @@ def find(root: str) -> list[Found]:
                 match["whole"] or match["version"] for match in matches if match
             }
             for version in ids.sort_versions(set(filter(ids.is_version, versions))):
-                found += _found(CacheEntry(root, ModelId(short, version)))
-    return found
+                yield CacheEntry(root, ModelId(short, version))
 
 
 def _folders(folder: Folder) -> list[str]:

@@ -3,6 +3,7 @@ r"""Names that point to models."""
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 
 import audmodel
 from audmodel.cli import arguments
@@ -51,12 +52,23 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 def _list(args: argparse.Namespace) -> Result:
     if args.uid is None:
         targets = audmodel.all_aliases(repository=args.lookup, num_workers=None)
-        data = [{"alias": name, "uid": uid} for name, uid in targets.items()]
-        return Result(data, output.table(("alias", "uid"), list(targets.items())))
-    names = audmodel.aliases(
-        args.uid, repository=args.lookup, cache_root=args.cache_root
-    )
-    return Result(names, "\n".join(names))
+        return _table(targets.items())
+    from audmodel.core.api.identity import full_id
+
+    # Both calls see the same model, even if its alias is moved meanwhile
+    uid = full_id(args.uid, args.cache_root, args.lookup)
+    names = audmodel.aliases(uid, repository=args.lookup, cache_root=args.cache_root)
+    return Result(_data((name, uid) for name in names), "\n".join(names))
+
+
+def _table(targets: Iterable[tuple[str, str]]) -> Result:
+    r"""Aliases and their models."""
+    rows = list(targets)
+    return Result(_data(rows), output.table(("alias", "uid"), rows))
+
+
+def _data(targets: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"alias": name, "uid": uid} for name, uid in targets]
 
 
 LIST = Command(
@@ -108,9 +120,7 @@ def _remove_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _remove(args: argparse.Namespace) -> Result:
     uids = audmodel.delete_alias(args.alias, repository=args.repository)
-    rows = list(zip(args.alias, uids, strict=True))
-    data = [{"alias": name, "uid": uid} for name, uid in rows]
-    return Result(data, output.table(("alias", "uid"), rows))
+    return _table(zip(args.alias, uids, strict=True))
 
 
 REMOVE = Command(

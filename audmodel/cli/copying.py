@@ -101,7 +101,6 @@ SYNC = Command(
 
 
 def _result(models: list[audmodel.CopiedModel]) -> Result:
-    data = [{**output.record(model), "target": model.target.name} for model in models]
     rows = [
         (
             model.uid,
@@ -113,4 +112,4 @@ def _result(models: list[audmodel.CopiedModel]) -> Result:
         for model in models
     ]
     titles = ("uid", "size", "copied", "aliases", "target")
-    return Result(data, output.table(titles, rows))
+    return Result(models, output.table(titles, rows))

@@ -36,11 +36,7 @@ def _delete(args: argparse.Namespace) -> Result:
     rows = [
         (model.uid, ", ".join(model.aliases), model.repository.name) for model in models
     ]
-    data = [
-        {**output.record(model), "repository": model.repository.name}
-        for model in models
-    ]
-    return Result(data, output.table(("uid", "aliases", "repository"), rows))
+    return Result(models, output.table(("uid", "aliases", "repository"), rows))
 
 
 DELETE = Command(

@@ -64,10 +64,6 @@ def _list(args: argparse.Namespace) -> Result:
         num_workers=args.num_workers,
         verbose=args.verbose,
     )
-    data = [
-        {**output.record(model), "repository": model.repository.name}
-        for model in models
-    ]
     rows = [
         (
             model.uid,
@@ -82,7 +78,7 @@ def _list(args: argparse.Namespace) -> Result:
         for model in models
     ]
     titles = ("uid", "size", "name", "subgroup", "aliases", "date", "author")
-    return Result(data, output.table((*titles, "parameters"), rows))
+    return Result(models, output.table((*titles, "parameters"), rows))
 
 
 LIST = Command(

@@ -143,7 +143,7 @@ def _publish(args: argparse.Namespace) -> Result:
         verbose=args.verbose,
         repair=args.repair,
     )
-    return Result({"uid": uid}, uid)
+    return Result({"uid": uid, "alias": args.alias}, uid)
 
 
 def _source(items: list[str] | None) -> dict[str, str] | None:
@@ -240,7 +240,7 @@ def _load(args: argparse.Namespace) -> Result:
         placed = {"to": args.to, "force": args.force, "hardlinks": args.hardlinks}
         paths = [audmodel.load(uids[0], **placed, **options)]
     data = [
-        {"uid": uid, **_alias(given), "path": path}
+        {"uid": uid, "alias": _alias(given), "path": path}
         for given, uid, path in zip(args.uid, uids, paths, strict=True)
     ]
     return Result(data, "\n".join(paths), verbatim=True)
@@ -257,11 +257,11 @@ LOAD = Command(
 )
 
 
-def _alias(given: str) -> dict[str, str]:
+def _alias(given: str) -> str | None:
     r"""Alias that a user gave, if it is one."""
     from audmodel.core import uid as ids
 
-    return {"alias": given} if isinstance(ids.parse(given), ids.Alias) else {}
+    return given if isinstance(ids.parse(given), ids.Alias) else None
 
 
 def _publish_plan(plan: audmodel.PublishPlan) -> Result:
@@ -269,7 +269,7 @@ def _publish_plan(plan: audmodel.PublishPlan) -> Result:
     rows = [("excluded", path, "") for path in plan.excluded]
     rows += [("suspicious", file.path, file.reason) for file in plan.suspicious]
     left = output.table(("state", "file", "reason"), rows)
-    return Result([plan], "\n\n".join(filter(None, (transfers.text, left))))
+    return Result(plan, "\n\n".join(filter(None, (transfers.text, left))))
 
 
 def _plan(transfers: list[audmodel.Transfer]) -> Result:

@@ -15,6 +15,7 @@ import sys
 from typing import Any
 import warnings
 
+import audmodel
 from audmodel.core.units import size as size
 
 
@@ -69,6 +70,8 @@ def record(value: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     r"""Value made of types that JSON has."""
+    if isinstance(value, audmodel.Repository):
+        return value.name
     if dataclasses.is_dataclass(value):
         return _plain(record(value))
     if isinstance(value, Mapping):

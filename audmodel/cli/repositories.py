@@ -34,9 +34,12 @@ def _repository(args: argparse.Namespace) -> audmodel.Repository | str:
 
 
 def _check(args: argparse.Namespace) -> Result:
-    report = audmodel.check_repository(_repository(args))
+    from audmodel.core.api.arguments import one_repository
+
+    repository = one_repository(_repository(args))
+    report = audmodel.check_repository(repository)
     return Result(
-        {"ok": report.ok, **output.record(report)},
+        {"ok": report.ok, **output.record(report), "repository": repository},
         str(report),
         OK if report.ok else REPOSITORY,
     )

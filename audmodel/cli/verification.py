@@ -81,11 +81,13 @@ def _cache(args: argparse.Namespace) -> Result:
             verification = audmodel.verify(uid, **_options(args))
         except (AudmodelError, OSError) as error:
             # The other models can still be verified
-            data.append({"uid": uid, "ok": None, "error": str(error)})
+            unknown = audmodel.Verification(uid, "", [], [])
+            unverified = {"ok": None, "path": None, "error": str(error)}
+            data.append({**_data(unknown), **unverified})
             rows.append((uid, "unknown", "", str(error)))
             code = code or FAILED
         else:
-            data.append(_data(verification))
+            data.append({**_data(verification), "error": None})
             rows += _rows(verification)
             code = code if verification.ok else DAMAGED
     return Result(data, _text(rows), code)

@@ -171,7 +171,7 @@ def test_publish_leaves_files_out(
         ["suspicious", ".env", "credentials"],
         ["suspicious", ".git/", "version", "control"],
     ]
-    [planned] = call(*args, *exclude, "--dry-run", "--json").data
+    planned = call(*args, *exclude, "--dry-run", "--json").data
     assert planned["excluded"] == ["esc\x1b.env", "log/"]
     assert planned["suspicious"][0] == {"path": ".env", "reason": "credentials"}
     answer = call(*args, *exclude, "--suspicious", "refuse")
@@ -333,11 +333,11 @@ def test_load_several(call: Call, uid: str) -> None:
     answer = call("load", uid, "small", "--json", "--num-workers", "auto")
     path = audmodel.load(uid)
     assert answer.data == [
-        {"uid": uid, "path": path},
+        {"uid": uid, "alias": None, "path": path},
         {"uid": uid, "alias": "small", "path": path},
     ]
     latest = call("load", uid.partition("-")[0], "--json")
-    assert latest.data == [{"uid": uid, "path": path}]
+    assert latest.data == [{"uid": uid, "alias": None, "path": path}]
     answer = call("load", uid, "small")
     assert answer.out == f"{path}\n{path}\n"
 
@@ -642,7 +642,10 @@ def test_alias_list(call: Call, uid: str) -> None:
         {"alias": "prod", "uid": uid},
         {"alias": "small", "uid": uid},
     ]
-    assert call("alias", "list", "prod", "--json").data == ["prod", "small"]
+    assert (
+        call("alias", "list", "prod", "--json").data
+        == call("alias", "list", "--json").data
+    )
 
 
 def test_alias_resolve(call: Call, uid: str) -> None:
@@ -886,7 +889,8 @@ def test_repository_check(call: Call, place: audmodel.Repository) -> None:
     answer = call("repository", "check")
     assert answer.code == 0
     assert "create if absent" in answer.out
-    assert call("repository", "check", "models", "--json").data["ok"] is True
+    data = call("repository", "check", "models", "--json").data
+    assert (data["ok"], data["repository"]) == (True, "models")
 
 
 def test_repository_check_of_none(call: Call, home: Path) -> None:

@@ -262,7 +262,7 @@ def test_plan_to_publish(
     answer = call(*args, "1.0.0")
     assert answer.code == 0
     assert answer.out.splitlines()[1].endswith("  estimated")
-    [data] = call(*args, "1.0.0", "--json").data
+    data = call(*args, "1.0.0", "--json").data
     assert (data["uid"], data["files"]) == (audmodel.uid("new", {}, "1.0.0"), 4)
     assert call(*args, "one").code == 1
     existing = ("--subgroup=emotion.cnn", "--params=model=cnn10")
@@ -419,3 +419,78 @@ def test_copy_and_sync(call: Call, uid: str, other: str, tmp_path: Path) -> None
     [copied] = call("sync", *places, "--both", "--json").data
     assert copied["uid"] == other
     assert uids(call, "--repository", disk) == {uid, other}
+
+
+# JSON ----------------------------------------------------------------------
+
+
+KINDS = {
+    "uid": str,
+    "alias": str | None,
+    "aliases": list,
+    "ok": bool,
+    "path": str | None,
+    "repository": str,
+    "target": str,
+    "size": int,
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "is_list", "keys"),
+    [
+        ("publish {folder} --name n --version 1.0.0 --alias a", False, "uid alias"),
+        ("publish {folder} --name n --version 1.0.0", False, "uid alias"),
+        ("publish {folder} --name n --version 1.0.0 --dry-run", False, "uid size"),
+        ("load {uid}", True, "uid alias path"),
+        ("load small --to {home}/to", True, "uid alias path"),
+        ("load small --dry-run", True, "uid size"),
+        ("ls", True, "uid aliases repository size"),
+        ("info small", False, "uid aliases repository size"),
+        ("alias set new small", False, "alias uid"),
+        ("alias resolve small", False, "alias uid"),
+        ("alias list", True, "alias uid"),
+        ("alias list small", True, "alias uid"),
+        ("alias rm small", True, "alias uid"),
+        ("verify small", True, "uid ok path"),
+        ("cache verify", True, "uid ok path"),
+        ("cache ls", True, "uid path size"),
+        ("cache rm small --dry-run", True, "uid path size"),
+        ("delete {uid} --aliases --dry-run", True, "uid aliases repository"),
+        ("copy small --from models --to {target}", True, "uid aliases target size"),
+        ("repository check", False, "ok repository"),
+    ],
+)
+def test_one_name_for_one_thing(
+    call: Call,
+    uid: str,
+    home: Path,
+    place: audmodel.Repository,
+    model_folder: Path,
+    line: str,
+    is_list: bool,
+    keys: str,
+) -> None:
+    audmodel.load(uid)
+    (Path(place.host) / "target").mkdir()
+    target = f"file-system:{place.host}:target"
+    words = line.format(folder=model_folder, uid=uid, home=home, target=target)
+    data = call(*words.split(), "--json").data
+    [found] = data if is_list else [data]
+    assert set(keys.split()) == set(found) & set(KINDS)
+    for key in keys.split():
+        assert isinstance(found[key], KINDS[key]), key
+
+
+def test_verified_or_not_has_the_same_keys(
+    call: Call, damaged: Path, other: str, uid: str
+) -> None:
+    audmodel.load(other)
+    lock = damaged.parent / f".{damaged.name}.lock"
+    with filelock.FileLock(lock):
+        data = call("cache", "verify", "--repair", "--timeout", "0s", "--json").data
+    unknown, known = sorted(data, key=lambda model: str(model["ok"]))
+    assert (unknown["uid"], unknown["ok"], known["ok"]) == (uid, None, True)
+    assert unknown.keys() == known.keys()
+    assert "longer than 0 s" in unknown["error"]
+    assert known["error"] is None

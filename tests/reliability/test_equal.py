@@ -460,7 +460,11 @@ class Roads:
                     model.meta,
                 ),
                 (
-                    Call(lambda: audmodel.aliases(uid), ["alias", "list", *words]),
+                    Call(
+                        lambda: audmodel.aliases(uid),
+                        ["alias", "list", *words],
+                        lambda data: [item["alias"] for item in data],
+                    ),
                     aliases,
                 ),
                 (

@@ -33,6 +33,7 @@ CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.NotCachedError, 1),
     (errors.CacheError, 6),
     (errors.ModelExistsError, 5),
+    (errors.ModelInUseError, 5),
     (errors.ArchiveError, 3),
     (errors.InvalidDocumentError, 3),
     (errors.RepositoryError, 4),
@@ -57,6 +58,18 @@ class World:
     repository: audmodel.Repository
     cache: Path
 
+    @property
+    def other(self) -> audmodel.Repository:
+        """Repository to copy to."""
+        host = self.cache.parent / f"other-{self.name}"
+        (host / "copies").mkdir(parents=True, exist_ok=True)
+        return audmodel.Repository("copies", str(host), "file-system")
+
+    @property
+    def folder(self) -> Path:
+        """Folder to put models into."""
+        return self.cache.parent / f"folder-{self.name}"
+
     def enter(self) -> None:
         audmodel.config.REPOSITORIES = [self.repository]
         audmodel.config.CACHE_ROOT = str(self.cache)
@@ -67,6 +80,7 @@ class World:
             for known, shown in (
                 (str(self.repository), "<repository>"),
                 (str(self.cache), "<cache>"),
+                (str(self.folder), "<folder>"),
                 (self.repository.host, "<host>"),
                 (self.repository.name, "<repository>"),
             ):
@@ -95,6 +109,14 @@ def record(value: Any) -> dict[str, Any]:
 # Options that are not the same for all repositories
 CACHE = "--cache-root"
 REPOSITORY = "--repository"
+SOURCE = "--from"
+TARGET = "--to"
+FOLDER = "--to-folder"
+
+
+def notation(repository: audmodel.Repository) -> str:
+    """Repository as the command line takes it."""
+    return f"{repository.backend}:{repository.host}:{repository.name}"
 
 
 class Call(NamedTuple):
@@ -113,12 +135,15 @@ def ask(world: World, call: Call, road: str) -> Outcome:
         return _ask_python(world, call)
     repository = world.repository
     options = {
-        CACHE: str(world.cache),
-        REPOSITORY: f"{repository.backend}:{repository.host}:{repository.name}",
+        CACHE: [CACHE, str(world.cache)],
+        REPOSITORY: [REPOSITORY, notation(repository)],
+        SOURCE: [SOURCE, notation(repository)],
+        TARGET: [TARGET, notation(world.other)],
+        FOLDER: ["--to", str(world.folder)],
     }
     arguments = ["--json"]
     for word in call.command:
-        arguments += [word, options[word]] if word in options else [word]
+        arguments += options.get(word, [word])
     # The words of the command come first
     words = [*arguments[1:], arguments[0]]
     is_alone = road == "process" and repository.backend == "file-system"

@@ -36,7 +36,10 @@ from audmodel.core.backend.reader import TAIL
 from tests.behaviour.backends import BACKENDS
 from tests.behaviour.backends import files
 from tests.reliability.roads import CACHE
+from tests.reliability.roads import FOLDER
 from tests.reliability.roads import REPOSITORY
+from tests.reliability.roads import SOURCE
+from tests.reliability.roads import TARGET
 from tests.reliability.roads import Call
 from tests.reliability.roads import Outcome
 from tests.reliability.roads import World
@@ -174,11 +177,18 @@ class Roads:
             World(name, repository, root / f"cache-{name}")
             for name, repository in repositories.items()
         ]
+        # Where is asked right now
+        self.world = self.worlds[0]
         self.fetched = fetched
         self.chance = random.Random()
         self.asked = 0
         self.models: dict[str, Model] = {}
         self.aliases: dict[str, str] = {}
+        # Where an alias points to, and would after one rollback after the other
+        self.moves: dict[str, list[str]] = {}
+        # Models that were copied, and the aliases of the copies
+        self.copies: set[str] = set()
+        self.copied_aliases: dict[str, str] = {}
         # Files whose content was changed in the cache
         self.changed: set[tuple[str, str]] = set()
         self.last = ""
@@ -205,9 +215,13 @@ class Roads:
                 *[self.publish] * 2,
                 self.update_meta,
                 self.set_alias,
+                self.rollback,
                 self.resolve,
+                self.copy,
+                self.delete,
                 *[self.describe] * 3,
                 *[self.load] * 4,
+                self.load_to_folder,
                 *[self.stream] * 2,
                 self.open,
                 self.ask_for_no_file,
@@ -234,6 +248,7 @@ class Roads:
         for world in self.worlds:
             weights = [10, 10, 1] if call.command else [1, 0, 0]
             (road,) = self.chance.choices(["python", "main", "process"], weights)
+            self.world = world
             self.fetched.clear()
             outcomes[world.name] = ask(world, call, road)
             self.roads[world.name] = road
@@ -384,7 +399,7 @@ class Roads:
             }
             self.models[uid] = Model(content, programs, header, meta)
             if alias is not None:
-                self.aliases[alias] = uid
+                self.move(alias, uid)
 
     def folder(self) -> tuple[dict[str, bytes], set[str], Path]:
         """Folder to publish, with empty folders that are left out."""
@@ -434,7 +449,107 @@ class Roads:
             lambda data: data["uid"],
         )
         assert self.value(call) == uid
+        self.move(name, uid)
+
+    def move(self, name: str, uid: str) -> None:
+        """Take note that an alias points to a model."""
+        moves = self.moves.setdefault(name, [])
+        if self.aliases.get(name) != uid:
+            moves.append(uid)
         self.aliases[name] = uid
+
+    def rollback(self) -> None:
+        name = self.alias()
+        outcome = self.ask(
+            Call(
+                lambda: audmodel.rollback(name),
+                ["alias", "rollback", name, REPOSITORY],
+                lambda data: data["uid"],
+            )
+        )
+        moves = self.moves.get(name, [])
+        if len(moves) < 2 or moves[-2] not in self.models:
+            assert outcome[:2] == (1, None), outcome
+            return
+        moves.pop()
+        self.aliases[name] = moves[-1]
+        assert outcome == Outcome(0, moves[-1])
+
+    # ------------------------------------------------------------ whole models
+
+    def copy(self) -> None:
+        uid, workers = self.some_model(), self.workers()
+        given, with_aliases = self.given(uid), self.chance.random() < 0.5
+
+        def python() -> Any:
+            source, target = self.world.repository, self.world.other
+            copied = audmodel.copy(
+                [given], source, target, aliases=with_aliases, num_workers=workers
+            )
+            return read(map(record, copied))
+
+        def read(copied: Iterable[dict[str, Any]]) -> Any:
+            return [
+                [model[key] for key in ("uid", "copied", "aliases")] for model in copied
+            ]
+
+        options = [f"--num-workers={workers}", *(["--aliases"] if with_aliases else [])]
+        command = ["copy", given, SOURCE, TARGET, *options]
+        lacking = [
+            name
+            for name, target in sorted(self.aliases.items())
+            if target == uid and self.copied_aliases.get(name) != uid
+        ]
+        names = lacking if with_aliases else []
+        expected = [[uid, uid not in self.copies, names]]
+        assert self.value(Call(python, command, read)) == expected
+        self.copies.add(uid)
+        self.copied_aliases |= dict.fromkeys(names, uid)
+        for world in self.worlds:
+            world.enter()
+            other = world.other
+            assert audmodel.verify(uid, remote=True, repository=other).ok
+            header = audmodel.header(uid, repository=world.repository)
+            assert audmodel.header(uid, repository=other) == header
+            assert audmodel.all_aliases(repository=other) == self.copied_aliases
+
+    def delete(self) -> None:
+        uid = self.some_model()
+        with_aliases, is_dry = self.chance.random() < 0.7, self.chance.random() < 0.3
+        options = ["--aliases"] * with_aliases + ["--dry-run"] * is_dry
+
+        def python() -> Any:
+            found = audmodel.delete(uid, aliases=with_aliases, dry_run=is_dry)
+            return read(map(record, found))
+
+        def read(deleted: Iterable[dict[str, Any]]) -> Any:
+            return [[model["uid"], model["aliases"]] for model in deleted]
+
+        names = sorted(name for name, target in self.aliases.items() if target == uid)
+        outcome = self.ask(Call(python, ["delete", uid, *options, REPOSITORY], read))
+        if names and not with_aliases:
+            assert outcome.code == 5, outcome
+            return
+        assert outcome == Outcome(0, [[uid, names]])
+        if is_dry:
+            return
+        for world in self.worlds:
+            world.enter()
+            assert not audmodel.exists(uid)
+            if uid in self.copies:
+                audmodel.delete(uid, aliases=True, repository=world.other)
+            with contextlib.suppress(audmodel.errors.NotCachedError):
+                audmodel.remove_cached(uid)
+        self.check_removed(uid)
+        del self.models[uid]
+        self.copies.discard(uid)
+        self.copied_aliases = {
+            name: target
+            for name, target in self.copied_aliases.items()
+            if target != uid
+        }
+        for name in names:
+            del self.aliases[name], self.moves[name]
 
     # ------------------------------------------------------------ describe
 
@@ -532,6 +647,29 @@ class Roads:
             # What lies in the end of the archive is not read again from a folder
             assert 0 <= planned - self.counts["file-system"] < TAIL
         assert self.plan(uid, given, patterns, workers) == 0
+
+    def load_to_folder(self) -> None:
+        uid, workers = self.some_model(), self.workers()
+        given, (patterns, names) = self.given(uid), self.patterns(uid)
+        for world in self.worlds:
+            shutil.rmtree(world.folder, ignore_errors=True)
+
+        def python() -> Any:
+            folder = str(self.world.folder)
+            return audmodel.load(given, files=patterns, to=folder, num_workers=workers)
+
+        options = [f"--file={pattern}" for pattern in patterns or ()]
+        options.append(f"--num-workers={workers}")
+        command = ["load", given, *options, FOLDER, CACHE, REPOSITORY]
+        call = Call(python, command, lambda data: data[0]["path"])
+        # What is there already is no obstacle
+        for _ in range(2):
+            assert self.value(call) == "<folder>"
+            for world in self.worlds:
+                placed = files(world.folder)
+                assert sorted(placed) == names
+                for name, content in placed.items():
+                    self.check_content(uid, name, content)
 
     def plan(
         self, uid: str, given: str, patterns: list[str] | None, workers: int

@@ -37,7 +37,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--measure",
         action="store_true",
         help="measure how many workers keep a repository busy, "
-        "which reads up to 170 MB of each",
+        "which reads up to 260 MB of each",
     )
     arguments.cache_root(parser)
 

@@ -242,7 +242,7 @@ def test_workers_make_up_for_latency(
     assert measured.num_workers >= 4
     read = [x.headers.get("range", "") for x in proxy.requests[before:]]
     sizes = [int(b) - int(a) + 1 for a, b in re.findall(r"=(\d+)-(\d+)", str(read))]
-    assert sum(sizes) < 170_000_000
+    assert sum(sizes) < 260_000_000
 
 
 # Hosts that are down -----------------------------------------------------------

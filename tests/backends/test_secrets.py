@@ -167,6 +167,7 @@ def test_s3(
         everything.append(str(pickle.loads(pickle.dumps(error))))
     else:
         assert fault is None
+    everything.append(repr(audmodel.doctor()))
     for path in tmp_path.rglob("*"):
         if path.is_file():
             assert CANARY.encode() not in path.read_bytes()

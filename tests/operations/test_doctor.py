@@ -50,11 +50,14 @@ def test_where_settings_come_from(home: Path, tmp_path: Path) -> None:
     assert seen["repository"].seen.endswith("(default)")
     audmodel.config.CACHE_ROOT = str(tmp_path / "from-code")
     audmodel.config.REPOSITORIES = [
-        audmodel.Repository("models", tmp_path, "file-system", label="mine")
+        audmodel.Repository(
+            "models", tmp_path, "file-system", label="mine", unprotected=True
+        )
     ]
     seen = found(audmodel.doctor(), "settings")
     assert seen["cache_root"].seen == f"'{tmp_path}/from-code' (code)"
-    assert seen["repository"].seen == f"mine: file-system:{tmp_path}:models (code)"
+    text = f"mine: file-system:{tmp_path}:models (code, unprotected)"
+    assert seen["repository"].seen == text
     os.environ["AUDMODEL_CACHE_ROOT"] = str(tmp_path / "from-environment")
     os.environ["AUDMODEL_REPOSITORIES"] = f"file-system:{tmp_path}:models"
     configure(home, "")
@@ -390,6 +393,7 @@ def test_measuring_stops_where_workers_do_not_help(
     def speed(reader: object, workers: int, block: int) -> float:
         return min(workers, 3) * 1e6
 
+    monkeypatch.setattr(measuring, "_block_size", lambda _: 1)
     monkeypatch.setattr(measuring, "_speed", speed)
     reader: Any = None
     assert list(measuring.speeds(reader)) == [1, 2, 4, 8, 16]

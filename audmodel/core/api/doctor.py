@@ -23,7 +23,8 @@ def doctor(
     r"""Check installation, settings, cache and repositories.
 
     A check that fails ends none of the others, and says what to do.
-    A host or a network share that hangs costs 20 seconds.
+    A host or a network share that hangs costs 20 seconds,
+    and a minute with ``write`` or ``measure``.
     The report holds no secret,
     so it can be sent to people who help.
 
@@ -40,7 +41,7 @@ def doctor(
             as :func:`audmodel.check_repository` does,
             which stores small objects and removes them again
         measure: whether to measure how many workers each repository keeps busy.
-            This takes a few seconds for each, and reads up to 170 MB
+            This takes a few seconds for each, and reads up to 260 MB
             of the archive of one of its models
         cache_root: cache folder, the default one if it is ``None``
 

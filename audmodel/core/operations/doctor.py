@@ -28,9 +28,9 @@ from audmodel.core.repository.lookup import open_registry
 from audmodel.core.repository.repository import Repository
 
 
-# Seconds for each topic, and for one with a test that writes
+# Seconds for the checks of each topic, and for tests and measurements
 _SECONDS = 20.0
-_WRITING = 60.0
+_LONG = 60.0
 VERSIONS = "versions"
 SETTINGS = "settings"
 CACHE = "cache"
@@ -109,14 +109,14 @@ def examine(
         Examination(SETTINGS, settings.checks(), _SECONDS),
         Examination(CACHE, _cache_checks(cache_root), _SECONDS),
         *(
-            Examination(visit.topic, visit.checks(), _WRITING if write else _SECONDS)
+            Examination(visit.topic, visit.checks(), _LONG if write else _SECONDS)
             for visit in visits
         ),
     )
     for visit in visits:
         if measure and visit.is_readable:
             # One after the other, as they would share the network
-            found += _results(Examination(visit.topic, visit.measures(), _SECONDS))
+            found += _results(Examination(visit.topic, visit.measures(), _LONG))
     topics = [VERSIONS, SETTINGS, CACHE, *(visit.topic for visit in visits)]
     found.sort(key=lambda each: topics.index(each.topic))
     measurements = [each for visit in visits for each in visit.measurements]

@@ -23,13 +23,15 @@ _STEPS = (1, 2, 4, 8, 16)
 _STEP = 0.6
 _ALL = 5.0
 # Blocks that each worker reads in a step, and their size in bytes.
-# On a slow link blocks are smaller, so that a step ends soon
-_BLOCKS = 4
-_LARGEST = 1024 * 1024
+# Those of a load are as large. On a slow link a step would not end soon
+_BLOCKS = 3
+_LARGEST = 2 * 1024 * 1024
 _SMALLEST = 32 * 1024
+_GROWTH = 4
+# Seconds after which a block is large enough
 _BLOCK_SECONDS = 0.1
 # Archives below this size say nothing about speed
-LEAST = 4 * _LARGEST
+LEAST = 2 * _LARGEST
 # More workers that are not faster by this factor do not help
 _FASTER = 1.15
 # Steps in a row that have to be of no help before no more are tried
@@ -92,9 +94,7 @@ def speeds(reader: ObjectReader) -> dict[int, float]:
 
     """
     start = time.monotonic()
-    # The first request may open a connection, and load from a disk
-    alone = max(_speed(reader, 1, _SMALLEST) for _ in range(2))
-    block = int(min(max(alone * _BLOCK_SECONDS, _SMALLEST), _LARGEST))
+    block = _block_size(reader)
     found: dict[int, float] = {}
     misses = 0
     for workers in _STEPS:
@@ -105,6 +105,25 @@ def speeds(reader: ObjectReader) -> dict[int, float]:
         if misses == _MISSES or time.monotonic() - start > _ALL:
             break
     return found
+
+
+def _block_size(reader: ObjectReader) -> int:
+    r"""Bytes of which the transfer takes longer than the wait for the first one."""
+    size = _SMALLEST
+    # It may open a connection
+    reader.read(_offset(reader, size), size)
+    while size < _LARGEST:
+        start = time.monotonic()
+        reader.read(_offset(reader, size), size)
+        if time.monotonic() - start > _BLOCK_SECONDS:
+            break
+        size *= _GROWTH
+    return size
+
+
+def _offset(reader: ObjectReader, length: int) -> int:
+    r"""Position of some bytes that were not read before, except by chance."""
+    return random.randrange(reader.size - len(reader.tail) - length)  # noqa: S311
 
 
 def recommended(speeds: dict[int, float], cores: int) -> int:
@@ -130,7 +149,7 @@ def _speed(reader: ObjectReader, workers: int, block: int) -> float:
         for number in range((_BLOCKS + 1) * workers):
             if number >= 2 * workers and time.monotonic() > end:
                 return
-            yield random.randrange(reader.size - len(reader.tail) - block)  # noqa: S311
+            yield _offset(reader, block)
 
     def read(offset: int) -> int:
         return len(reader.read(offset, block))

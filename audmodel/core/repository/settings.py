@@ -77,7 +77,8 @@ def _repositories() -> Iterator[Outcome]:
     for repository in repositories:
         label = f"{repository.label}: " if repository.label else ""
         parts = repository.backend, shown_host(repository), repository.name
-        yield ok("repository", f"{label}{':'.join(parts)} ({origin})")
+        mark = ", unprotected" if repository.unprotected else ""
+        yield ok("repository", f"{label}{':'.join(parts)} ({origin}{mark})")
     if not repositories:
         yield ok("repositories", f"none ({origin})")
 

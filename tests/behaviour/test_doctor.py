@@ -93,7 +93,7 @@ def test_measures_what_is_large(
         return
     assert states(audmodel.doctor(), repository)["num_workers"] == "unknown"
     (found,) = report.measurements
-    assert (found.uid, found.repository) == (uid, repr(repository))
+    assert (found.uid, found.repository) == (uid, repository)
     assert list(found.speeds)[:2] == [1, 2]
     assert all(speed > 0 for speed in found.speeds.values())
     assert 1 <= found.num_workers <= 16

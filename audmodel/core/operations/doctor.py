@@ -206,6 +206,8 @@ class _Visit:
                     seen = f"'{sample.model}' is too small to measure speed: {size}"
                     yield unknown("num_workers", seen)
                 else:
-                    found = measuring.measure(sample, self.topic, versions.cores())
+                    found = measuring.measure(
+                        sample, self._repository, versions.cores()
+                    )
                     self.measurements.append(found)
                     yield ok("num_workers", str(found))

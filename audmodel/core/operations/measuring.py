@@ -16,6 +16,7 @@ from audmodel.core import units
 from audmodel.core.backend.reader import ObjectReader
 from audmodel.core.operations.sampling import Sample
 from audmodel.core.process.requests import prefetch_requests
+from audmodel.core.repository.repository import Repository
 
 
 _STEPS = (1, 2, 4, 8, 16)
@@ -45,7 +46,7 @@ class Measurement:
     r"""Speed of a repository with several numbers of workers.
 
     Args:
-        repository: the repository, as text
+        repository: the repository
         uid: ID of the model whose archive was read
         speeds: bytes per second, by number of workers
         num_workers: number of workers that is recommended on this machine
@@ -54,7 +55,7 @@ class Measurement:
 
     __module__ = "audmodel"
 
-    repository: str
+    repository: Repository
     uid: str
     speeds: dict[int, float]
     num_workers: int
@@ -67,12 +68,12 @@ class Measurement:
         return f"{self.num_workers} is recommended. Speed {speeds}"
 
 
-def measure(sample: Sample, repository: str, cores: int) -> Measurement:
+def measure(sample: Sample, repository: Repository, cores: int) -> Measurement:
     r"""Measure the speed of a repository.
 
     Args:
         sample: archive of :data:`LEAST` bytes or more
-        repository: the repository, as text
+        repository: the repository that it is in
         cores: number of cores that decompress and verify
 
     Raises:

@@ -197,7 +197,7 @@ $(LATEST):
 	@$(MAKE) --no-print-directory $(@D)/.created
 	@echo "Installing audmodel with the newest versions of what it needs ..."
 	@$(PIP) install --upgrade 'pip>=25.1'
-	@$(PIP) install --editable '.[catalog,completion,sign]' --group test
+	@$(PIP) install --editable '.[catalog,completion,fsspec,sign]' --group test
 
 $(RELEASED): requirements/released.txt | .venv-1.5.3/.created
 	@echo "Installing audmodel 1.5.3 in $(@D) ..."

@@ -23,6 +23,7 @@ from audmodel.core.api.aliases import set_alias as set_alias
 from audmodel.core.api.cache import cached as cached
 from audmodel.core.api.cache import prune_cache as prune_cache
 from audmodel.core.api.cache import remove_cached as remove_cached
+from audmodel.core.api.catalog import build_catalog as build_catalog
 from audmodel.core.api.copying import copy as copy
 from audmodel.core.api.copying import sync as sync
 from audmodel.core.api.deletion import delete as delete
@@ -56,6 +57,7 @@ from audmodel.core.api.repositories import check_repository as check_repository
 from audmodel.core.api.repositories import leftovers as leftovers
 from audmodel.core.api.verification import verify as verify
 from audmodel.core.cache.results import CachedModel as CachedModel
+from audmodel.core.operations.results import Catalog as Catalog
 from audmodel.core.operations.results import CopiedModel as CopiedModel
 from audmodel.core.operations.results import DamagedFile as DamagedFile
 from audmodel.core.operations.results import DeletedModel as DeletedModel
@@ -139,6 +141,7 @@ __all__ = [
     "default_cache_root",
     "Repository",
     # Repositories
+    "build_catalog",
     "doctor",
     "check_repository",
     "audit_repository",
@@ -146,6 +149,7 @@ __all__ = [
     # What functions return
     "AliasMove",
     "CachedModel",
+    "Catalog",
     "Check",
     "CopiedModel",
     "DamagedFile",

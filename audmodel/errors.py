@@ -12,6 +12,7 @@ so that existing ``except`` clauses keep working::
     │   ├── InvalidDataError (RuntimeError)   data that cannot be stored
     │   └── FileNotInModelError (FileNotFoundError)  no such file in the model
     ├── ConfigurationError (ValueError)       configuration file or repository entry
+    ├── MissingPackageError (ImportError)     package that only some functions need
     ├── ModelNotFoundError (RuntimeError)     no such model ID
     ├── AliasNotFoundError (RuntimeError)     no such alias
     ├── ModelExistsError (RuntimeError)       model ID was published before
@@ -56,6 +57,7 @@ from audmodel.core.errors import InvalidDocumentError as InvalidDocumentError
 from audmodel.core.errors import InvalidFolderError as InvalidFolderError
 from audmodel.core.errors import InvalidIdError as InvalidIdError
 from audmodel.core.errors import InvalidInputError as InvalidInputError
+from audmodel.core.errors import MissingPackageError as MissingPackageError
 from audmodel.core.errors import ModelExistsError as ModelExistsError
 from audmodel.core.errors import ModelInUseError as ModelInUseError
 from audmodel.core.errors import ModelNotFoundError as ModelNotFoundError
@@ -87,6 +89,7 @@ __all__ = [
     "InvalidDataError",
     "FileNotInModelError",
     "ConfigurationError",
+    "MissingPackageError",
     "ModelNotFoundError",
     "AliasNotFoundError",
     "ModelExistsError",

@@ -12,6 +12,7 @@ from typing import TypeVar
 import audmodel
 from audmodel.cli import aliases
 from audmodel.cli import cache
+from audmodel.cli import catalog
 from audmodel.cli import completion
 from audmodel.cli import configuration
 from audmodel.cli import copying
@@ -55,6 +56,7 @@ COMMANDS: tuple[Command, ...] = (
     cache.REMOVE,
     cache.PRUNE,
     verification.CACHE_VERIFY,
+    catalog.CATALOG,
     repositories.CHECK,
     repositories.AUDIT,
     repositories.LEFTOVERS,

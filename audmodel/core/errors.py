@@ -36,6 +36,10 @@ class ConfigurationError(AudmodelError, ValueError):
     r"""A configuration file or a repository entry cannot be used."""
 
 
+class MissingPackageError(AudmodelError, ImportError):
+    r"""A package is not installed that only some functions need."""
+
+
 class ModelNotFoundError(AudmodelError, RuntimeError):
     r"""No repository holds a model with this ID."""
 

@@ -559,6 +559,7 @@ def test_no_file_name_does_anything_to_a_terminal(
         ("cache", "verify"),
         ("cache", "rm", uid),
         ("cache", "prune", "--max-size", "0B"),
+        ("catalog", "--publish"),
         ("ls",),
         ("info", uid),
         ("alias", "list"),
@@ -927,6 +928,55 @@ def test_repository_audit(call: Call, uid: str, place: audmodel.Repository) -> N
         ("list of aliases", True),
         ("missing archive", False),
     ]
+
+
+def test_catalog(
+    call: Call, uid: str, place: audmodel.Repository, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    answer = call("catalog", "--output", site, "--title", "Ours", "--json")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.data == {
+        "url": str(site / "index.html"),
+        "models": 1,
+        "pages": 1,
+        "written": 7,
+        "removed": 0,
+    }
+    assert "Ours</title>" in (site / "index.html").read_text("utf-8")
+    answer = call("catalog", "--output", site, "--title", "Ours", "--rebuild")
+    assert answer.out.split()[-4:] == ["written", "7", "removed", "0"]
+    answer = call("catalog", "--repository", "models", "--publish", "--num-workers", 1)
+    assert answer.code == 0
+    published = Path(place.host) / "models" / "_catalog"
+    assert f"url      {published / 'index.html'}" in answer.out
+    assert sorted(path.name for path in published.iterdir()) == [
+        *("assets", "index.html", "models", "models.js", "models.json")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        ((), 2, "--output --publish is required"),
+        (("--output", "x", "--publish"), 2, "not allowed with"),
+        (("--output", "model"), 1, "holds other files than a catalogue"),
+        (("--publish", "--repository", "nowhere"), 1, "configured are: models"),
+    ],
+)
+def test_catalog_wrong(
+    call: Call,
+    place: audmodel.Repository,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    args: tuple[str, ...],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(model_folder.parent)
+    answer = call("catalog", *args)
+    assert (answer.code, answer.out) == (code, "")
+    assert message in answer.err
 
 
 def test_publish_repair(

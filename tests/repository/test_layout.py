@@ -77,7 +77,13 @@ def test_records_that_may_change() -> None:
 
 @pytest.mark.parametrize(
     ("name", "subgroup"),
-    [("_uid", ""), ("torch", "_alias"), ("_uid/torch", ""), ("torch", "_uid.a")],
+    [
+        ("_uid", ""),
+        ("torch", "_alias"),
+        ("torch", "_catalog.a"),
+        ("_uid/torch", ""),
+        ("torch", "_uid.a"),
+    ],
 )
 def test_folders_of_records_hold_no_archives(name: str, subgroup: str) -> None:
     with pytest.raises(InvalidInputError, match="reserved"):

@@ -74,6 +74,26 @@ class CopiedModel:
 
 
 @dataclass(frozen=True)
+class Catalog:
+    r"""Static pages that show the models of a repository.
+
+    Args:
+        url: location of the page that lists all models
+        models: number of models, each version counts
+        pages: number of pages of models, which show all versions
+        written: number of files that were written, since they are new or changed
+        removed: number of files that were removed
+
+    """
+
+    url: str
+    models: int
+    pages: int
+    written: int
+    removed: int
+
+
+@dataclass(frozen=True)
 class Transfer:
     r"""Bytes and requests that loading or publishing a model takes.
 

@@ -8,6 +8,7 @@ r"""Paths in a repository: of archives and records, and what is at a path.
     /_uid/<short id>/<version>/<short id>-<version>.claim.yaml
     /_uid/<short id>.aliases/<version>/<short id>.aliases-<version>.yaml
     /_alias/<alias>/1.0.0/<alias>-1.0.0.alias.yaml
+    /_catalog/               pages for people, and a list of all models
 
 """
 
@@ -24,6 +25,7 @@ from audmodel.core.uid import ModelId
 # First folders, which do not hold archives
 RECORDS = "/_uid/"
 ALIASES = "/_alias/"
+CATALOG = "/_catalog/"
 # One part of a path on a backend, compare ``audbackend``'s rule for paths
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,200}", re.A)
 # Object storages allow 1,024 characters for everything
@@ -58,7 +60,7 @@ def check_location(name: str, subgroup: str) -> None:
             f"allowed are {_MAX_LOCATION}."
         )
     first = path.split("/")[0]
-    if f"/{first}/" in (ALIASES, RECORDS):
+    if f"/{first}/" in (ALIASES, CATALOG, RECORDS):
         label = "subgroup" if subgroup else "name"
         raise InvalidInputError(
             f"It is not allowed to set {label} to '{subgroup or name}', "

@@ -49,7 +49,15 @@ def test_changelog_names_the_version() -> None:
     assert newest.group(1) == audmodel.__version__
 
 
-@pytest.mark.parametrize("path", ["py.typed", "core/repository/default.yaml"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "py.typed",
+        "core/repository/default.yaml",
+        "core/site/assets/style.css",
+        "core/site/templates/model.html",
+    ],
+)
 def test_package_has_its_data(path: str) -> None:
     package = Path(audmodel.__file__).parent
     assert (package / path).is_file()

@@ -50,6 +50,11 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         help="ask the storage for sizes that headers lack, "
         "those of models of audmodel 1.x, with one request for each",
     )
+    parser.add_argument(
+        "--catalog",
+        action="store_true",
+        help="read headers from the list of a published catalogue, if there is one",
+    )
     arguments.num_workers(parser)
     arguments.cache_root(parser)
     arguments.lookup(parser)
@@ -60,6 +65,7 @@ def _list(args: argparse.Namespace) -> Result:
         **given_conditions(args),
         sizes=args.sizes,
         repository=args.lookup,
+        catalog=args.catalog,
         cache_root=args.cache_root,
         num_workers=args.num_workers,
         verbose=args.verbose,

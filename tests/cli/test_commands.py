@@ -950,6 +950,7 @@ def test_catalog(
     assert answer.code == 0
     published = Path(place.host) / "models" / "_catalog"
     assert f"url      {published / 'index.html'}" in answer.out
+    assert call("ls", "--catalog").out == call("ls").out
     assert sorted(path.name for path in published.iterdir()) == [
         *("assets", "index.html", "models", "models.js", "models.json")
     ]

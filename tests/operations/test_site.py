@@ -386,7 +386,9 @@ def test_published_list_that_is_not_valid_is_replaced(
 # Others at the same time -----------------------------------------------------
 
 
+@pytest.mark.parametrize("is_first", [True, False])
 def test_build_starts_again_if_another_one_was_faster(
+    is_first: bool,
     uid: str,
     model_folder: Path,
     repository: audmodel.Repository,
@@ -394,6 +396,9 @@ def test_build_starts_again_if_another_one_was_faster(
     build: Callable[..., audmodel.Catalog],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if not is_first:
+        audmodel.build_catalog(repository, publish=True)
+        audmodel.update_meta(uid, {"uar": 0.5})
     commit = site.Place.commit
     calls = []
 
@@ -447,3 +452,20 @@ def test_processes_build_the_same_catalogue_and_publish_at_the_same_time(
     published = files(Path(repository.host) / "models" / "_catalog")
     assert published == files(tmp_path / "site")
     assert len(json.loads(published["models.json"])["models"]) == 4
+
+
+def test_released_client_does_not_see_the_pages(
+    uid: str, repository: audmodel.Repository, released: Interpreter, tmp_path: Path
+) -> None:
+    code = """
+        uid = args["uid"]
+        root = audmodel.load(uid, cache_root=args["cache"])
+        return [
+            audmodel.versions(uid), audmodel.aliases(uid), audmodel.meta(uid),
+            audmodel.header(uid)["name"], audmodel.exists("12345678-1.0.0"),
+            sorted(os.listdir(root)),
+        ]
+    """
+    before = released.run(code, uid=uid, cache=str(tmp_path / "1"))
+    audmodel.build_catalog(repository, publish=True)
+    assert released.run(code, uid=uid, cache=str(tmp_path / "2")) == before

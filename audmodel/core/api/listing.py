@@ -78,6 +78,7 @@ def models(
     author: str | None = None,
     sizes: bool = False,
     repository: Repository | str | None = None,
+    catalog: bool = False,
     cache_root: str | None = None,
     num_workers: int | None = None,
     verbose: bool = False,
@@ -112,6 +113,13 @@ def models(
         repository: the only repository to list,
             or its label or name in the configuration.
             All that are configured are listed if it is ``None``
+        catalog: whether to take headers from the list of models
+            that :func:`audmodel.build_catalog` has published,
+            which is one request instead of one for each model.
+            The repository itself says which models and aliases there are,
+            and headers that the list lacks are read.
+            A model that was deleted since, and published again under its ID,
+            may be shown as it was before
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``.
             Headers that are in it are not read again
@@ -142,6 +150,7 @@ def models(
 
     """
     from audmodel.core.operations import catalogue
+    from audmodel.core.operations import site_list
     from audmodel.core.progress import progress_bar
     from audmodel.core.repository.lookup import each
 
@@ -160,6 +169,7 @@ def models(
                 num_workers=num_workers,
                 start_progress=start_progress,
                 sizes=sizes,
+                known=site_list.known_headers(registry.backend) if catalog else None,
             ),
             repositories,
         )

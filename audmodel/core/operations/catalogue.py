@@ -84,6 +84,7 @@ class Catalogue:
 
     Args:
         headers: headers of the models
+        stored: their stored form
         aliases: model that each alias points to
         problems: what could not be read
         sizes: bytes of archives, as far as they are known
@@ -91,6 +92,7 @@ class Catalogue:
     """
 
     headers: dict[ModelId, Header] = field(default_factory=dict)
+    stored: dict[ModelId, bytes] = field(default_factory=dict)
     aliases: dict[str, ModelId] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     sizes: dict[ModelId, int] = field(default_factory=dict)
@@ -104,10 +106,11 @@ def read(
     num_workers: int,
     start_progress: StartProgress,
     sizes: bool = False,
+    known: Mapping[str, bytes] | None = None,
 ) -> Catalogue:
     r"""Read the records of all models that are wanted.
 
-    Headers that are in the cache are taken from there.
+    Headers that are known, or in the cache, are taken from there.
 
     Args:
         registry: where the models are
@@ -118,6 +121,7 @@ def read(
             gives a function that is called with the number of those that were read
         sizes: whether to ask for sizes of archives that headers lack,
             with one request for each
+        known: stored headers by model ID, which need not be valid
 
     Returns:
         models whose header can be read
@@ -137,34 +141,43 @@ def read(
         models = [model for model in models if model in named]
     progress = start_progress(len(models))
 
-    def header(model: ModelId) -> Header | None:
+    def readable(model: ModelId) -> tuple[Header, bytes] | None:
         progress(1)
-        entry = CacheEntry(cache_root, model)
-        content = entry.header.read(document.MAX_BYTES)
-        # Another repository may have another model of the same ID
-        url = registry.header_url(model).encode()
-        if content is not None and entry.origin.read(len(url)) == url:
-            with contextlib.suppress(InvalidDocumentError):
-                return header_module.parse(content, model, f"'{entry.header.path}'")
-        found = registry.header(model)
-        return None if found is None else found[0]
-
-    def readable(model: ModelId) -> Header | None:
-        found = header(model)
+        content = (known or {}).get(str(model)) or _cached(registry, model, cache_root)
+        found = _parsed(content, model) or registry.header(model)
         if found is not None:
-            _ = found.parameters  # raises if they are not data
+            _ = found[0].parameters  # raises if they are not data
         return found
 
-    for model, found in _read_all(
+    for model, (found, stored) in _read_all(
         readable, models, num_workers, catalogue.problems
     ).items():
         if wanted.matches(found):
             catalogue.headers[model] = found
+            catalogue.stored[model] = stored
             if found.archive is not None:
                 catalogue.sizes[model] = found.archive.size
     if sizes:
         catalogue.sizes.update(_archive_sizes(registry, catalogue, num_workers))
     return catalogue
+
+
+def _cached(registry: Registry, model: ModelId, cache_root: str) -> bytes | None:
+    r"""Stored header of a model that is in the cache."""
+    entry = CacheEntry(cache_root, model)
+    content = entry.header.read(document.MAX_BYTES)
+    # Another repository may have another model of the same ID
+    url = registry.header_url(model).encode()
+    is_own = content is not None and entry.origin.read(len(url)) == url
+    return content if is_own else None
+
+
+def _parsed(content: bytes | None, model: ModelId) -> tuple[Header, bytes] | None:
+    r"""Header in a copy, ``None`` if there is none, or it is not valid."""
+    if content is not None:
+        with contextlib.suppress(InvalidDocumentError):
+            return header_module.parse(content, model, "A copy of a header"), content
+    return None
 
 
 def _archive_sizes(

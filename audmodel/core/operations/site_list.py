@@ -21,10 +21,16 @@ import datetime
 import json
 import math
 import re
+from typing import TYPE_CHECKING
 from typing import Any
 
-from audmodel.core.operations.site_records import Records
+from audmodel.core.repository import layout
 from audmodel.core.uid import ModelId
+
+
+if TYPE_CHECKING:
+    from audmodel.core.backend.base import ObjectBackend
+    from audmodel.core.operations.site_records import Records
 
 
 NAME = "models.json"
@@ -98,6 +104,27 @@ def parse(data: bytes) -> SiteList | None:
         return None
 
 
+def known_headers(backend: ObjectBackend) -> dict[str, bytes]:
+    r"""Stored headers in the list that a repository holds.
+
+    Args:
+        backend: connection to the repository
+
+    Returns:
+        headers by model ID, which need not be valid,
+        none if there is no list
+
+    Raises:
+        RepositoryError: if the repository cannot be read
+
+    """
+    stored = backend.read_damaged(f"{layout.CATALOG}{NAME}", MAX_BYTES)
+    known = stored and not stored.is_damaged and parse(stored.data)
+    if not known:
+        return {}
+    return {uid: text.encode(errors="replace") for uid, text in known.headers.items()}
+
+
 def _entry(records: Records, model: ModelId) -> dict[str, Any]:
     header = records.headers[model]
     return {
@@ -109,7 +136,7 @@ def _entry(records: Records, model: ModelId) -> dict[str, Any]:
         "author": header.author,
         "date": str(header.date),
         "aliases": [a.name for a in records.aliases if a.uid == str(model)],
-        "header": records.stored[model].decode(),
+        "header": records.stored[model].decode(errors="replace"),
     }
 
 

@@ -116,7 +116,7 @@ def read(
     for model in found.headers:
         groups.setdefault(model.short, []).append(model)
     records = [
-        _records(_latest_first(models), found.headers, meta, aliases)
+        _records(_latest_first(models), found, meta, aliases)
         for models in groups.values()
     ]
 
@@ -133,10 +133,11 @@ def _latest_first(models: list[ModelId]) -> list[ModelId]:
 
 def _records(
     models: Sequence[ModelId],
-    headers: Mapping[ModelId, Header],
+    found: catalogue.Catalogue,
     meta: Mapping[ModelId, tuple[dict[str, Any], bytes] | str | None],
     aliases: Mapping[str, list[Alias]],
 ) -> Records:
+    headers = {model: found.headers[model] for model in models}
     latest = headers[models[0]]
     own = [alias for model in models for alias in aliases.get(str(model), [])]
     summary = Summary(
@@ -149,7 +150,7 @@ def _records(
         str(latest.date),
         [alias.name for alias in own],
     )
-    stored = {model: headers[model].dump() for model in models}
+    stored = {model: found.stored[model] for model in models}
     digest = hashlib.sha256()
     for model in models:
         digest.update(stored[model])
@@ -160,7 +161,7 @@ def _records(
     return Records(
         summary,
         models,
-        {model: headers[model] for model in models},
+        headers,
         stored,
         {model: meta.get(model) for model in models},
         own,

@@ -19,6 +19,7 @@ import audmodel
 from audmodel.core.site import pages
 from audmodel.core.site import search
 from audmodel.core.site.content import Summary
+from tests.backends import seaweedfs
 from tests.behaviour.backends import publish
 from tests.behaviour.backends import store
 from tests.site import browser as browsers
@@ -324,7 +325,7 @@ def test_versions_are_compared(visit: Visiting, uids: list[str]) -> None:
         assert "uar" not in found
         assert "model.onnx" in found
         page.get_by_role("checkbox", name="1.1.0").uncheck()
-        assert rows(visitor)["Version"] == ["1.0.0"]
+        assert rows(visitor) == {"Version": ["1.0.0"]}
 
 
 def test_lines_can_be_copied(visit: Visiting, uids: list[str], site: Path) -> None:
@@ -369,6 +370,34 @@ def test_pages_work_behind_a_prefix(
         page.get_by_role("checkbox", name="2.0.0").uncheck()
         page.get_by_role("link", name="Our models").click()
         page.wait_for_url(f"{url}/index.html")
+
+
+def test_pages_work_from_a_bucket(
+    browser: Browser, cache: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = seaweedfs.shared()
+    monkeypatch.setenv("MINIO_ACCESS_KEY", seaweedfs.ACCESS_KEY)
+    monkeypatch.setenv("MINIO_SECRET_KEY", seaweedfs.SECRET_KEY)
+    name = server.bucket("public")
+    repository = audmodel.Repository(name, server.url, "s3")
+    audmodel.config.REPOSITORIES = [repository]
+    publish(model_folder, alias="best")
+    catalog = audmodel.build_catalog(repository, publish=True)
+    base = f"{server.url}/{name}/_catalog"
+    assert catalog.url == f"{base}/index.html"
+    with browsers.visit(browser, base) as visitor:
+        page = visitor.go("index.html")
+        page.get_by_role("searchbox").fill("best")
+        assert shown(visitor) == ["torch"]
+        page.get_by_role("link", name="torch").click()
+        page.get_by_role("button", name="Copy: Shell").wait_for()
+        family = page.locator("body").evaluate(
+            "(all) => getComputedStyle(all).fontFamily"
+        )
+        assert family.startswith("system-ui")
+        response = page.context.request.get(f"{base}/models.json")
+        assert response.headers["content-type"] == "application/json"
+        assert response.json()["models"][0]["aliases"] == ["best"]
 
 
 def test_pages_are_read_without_scripts(visit: Visiting, uids: list[str]) -> None:

@@ -35,6 +35,10 @@
           count += differs ? 1 : 0;
         }
       }
+      for (const section of table.tBodies) {
+        const isEmpty = [...section.rows].slice(1).every((row) => row.hidden);
+        section.rows[0].hidden = isEmpty;
+      }
       const words = count === 1 ? "1 row differs" : `${count} rows differ`;
       document.getElementById("compared").textContent = shown.length > 1 ? words : "";
     };

@@ -205,6 +205,19 @@ def test_archives_are_read_only_for_pages_that_change(
     assert opened == [other]
 
 
+def test_history_links_to_pages_that_are_there(
+    uid: str, model_folder: Path, build: Callable[..., audmodel.Catalog], output: Path
+) -> None:
+    newer = publish(model_folder, name="other", alias="best")
+    link = f'href="../models/{uid.split("-")[0]}.html"'
+    build()
+    assert link in page_of(newer, output)
+    audmodel.delete(uid)
+    build()
+    assert uid in page_of(newer, output)
+    assert link not in page_of(newer, output)
+
+
 # What is wrong ---------------------------------------------------------------
 
 

@@ -18,7 +18,6 @@ from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.backend.reader import ObjectReader
 from audmodel.core.errors import ArchiveError
-from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.operations import catalogue
 from audmodel.core.operations.archives import read_directory
 from audmodel.core.operations.opening import README
@@ -107,7 +106,8 @@ def read(
         start_progress=options.start_progress,
     )
     problems = found.problems
-    aliases = _aliases(registry, problems, options.num_workers)
+    shown = {str(model) for model in found.headers}
+    aliases = _aliases(registry, shown, problems, options.num_workers)
     meta = dict(
         read_records(registry.meta, found.headers, num_workers=options.num_workers)
     )
@@ -170,7 +170,7 @@ def _records(
 
 
 def _aliases(
-    registry: Registry, problems: list[str], num_workers: int
+    registry: Registry, shown: set[str], problems: list[str], num_workers: int
 ) -> dict[str, list[Alias]]:
     r"""Aliases of each model, with their history, by its ID."""
     found: dict[str, list[Alias]] = {}
@@ -181,12 +181,12 @@ def _aliases(
         if isinstance(moves, str):
             problems.append(moves)
         elif moves is not None:
-            alias = Alias(name, list(map(_move, moves)))
+            alias = Alias(name, [_move(move, shown) for move in moves])
             found.setdefault(alias.uid, []).append(alias)
     return found
 
 
-def _move(move: AliasMove) -> Move:
+def _move(move: AliasMove, shown: set[str]) -> Move:
     return Move(
         move.uid,
         move.previous or "",
@@ -194,6 +194,7 @@ def _move(move: AliasMove) -> Move:
         move.author or "",
         move.url or "",
         move.rollback,
+        [uid for uid in (move.uid, move.previous) if uid in shown],
     )
 
 
@@ -251,7 +252,7 @@ def _archive(registry: Registry, model: ModelId, header: Header) -> _Archive:
             return _Archive(files, _card(reader, directory))
     except RepositoryUnreachableError:
         raise
-    except (ArchiveError, InvalidDocumentError, RepositoryError):
+    except (ArchiveError, RepositoryError):
         return _Archive(note="Its archive cannot be read.", is_final=False)
 
 

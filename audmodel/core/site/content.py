@@ -66,6 +66,7 @@ class Move:
         author: who moved it
         url: page of the job that moved it
         is_rollback: whether it undid an earlier move
+        shown: which of both models have a page
 
     """
 
@@ -75,6 +76,7 @@ class Move:
     author: str
     url: str
     is_rollback: bool
+    shown: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -571,6 +571,14 @@ class Roads:
                     model.header,
                 ),
                 (
+                    Call(
+                        lambda: audmodel.size(uid),
+                        ["info", *words],
+                        lambda info: info["size"],
+                    ),
+                    self.size(uid),
+                ),
+                (
                     Call(lambda: audmodel.meta(uid), ["meta", "show", *words]),
                     model.meta,
                 ),
@@ -606,6 +614,11 @@ class Roads:
             ]
         )
         assert self.value(call) == expected
+
+    def size(self, uid: str) -> int:
+        """Bytes of an archive, which is the same on all backends."""
+        self.worlds[0].enter()
+        return os.path.getsize(audmodel.url(uid))
 
     def resolve(self) -> None:
         name = self.alias()
@@ -787,7 +800,7 @@ class Roads:
         is_repair = self.chance.random() < 0.5
 
         def python() -> Any:
-            result = audmodel.verify(uid, num_workers=workers, repair=is_repair)
+            [result] = audmodel.verify([uid], num_workers=workers, repair=is_repair)
             return {"ok": result.ok, **record(result)}
 
         options = [f"--num-workers={workers}", *(["--repair"] if is_repair else [])]
@@ -857,7 +870,7 @@ class Roads:
     def remove_cached(self) -> None:
         uid = self.some_model()
         call = Call(
-            lambda: finished(map(record, audmodel.remove_cached(uid))),
+            lambda: finished(map(record, audmodel.remove_cached([uid, uid]))),
             ["cache", "rm", uid, CACHE, REPOSITORY],
             finished,
         )

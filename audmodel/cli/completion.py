@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from audmodel.cli.command import Command
 from audmodel.cli.command import Result
-from audmodel.errors import AudmodelError
+from audmodel.errors import MissingPackageError
 
 
 # What a shell sets that wants to know what may come next
@@ -37,9 +37,9 @@ def _completion(args: argparse.Namespace) -> Result:
     try:
         from argcomplete.shell_integration import shellcode
     except ImportError as error:
-        raise AudmodelError(
+        raise MissingPackageError(
             "Completion needs the package argcomplete. "
-            "Install it with: pip install 'audmodel[completion]'"
+            "Install it with pip install 'audmodel[completion]'."
         ) from error
     script = shellcode(["audmodel"], use_defaults=False, shell=args.shell).strip("\n")
     if args.shell == "zsh":

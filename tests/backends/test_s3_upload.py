@@ -155,6 +155,32 @@ def test_a_large_object_has_no_checksum(
         assert ("checksum" in response["Metadata"]) == has_checksum
 
 
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_bucket_with_versions_keeps_the_bytes_once(
+    keys: None, hasty: None, proxy: Proxy, weed: seaweedfs.SeaweedFS, is_lost: bool
+) -> None:
+    """The copy that adds a checksum would leave the object as an earlier version."""
+    client, bucket = weed.client(), weed.bucket()
+    client.put_bucket_versioning(
+        Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}
+    )
+    if is_lost:
+        proxy.fault = faults.first(
+            1,
+            faults.lose_response,
+            when=lambda request: (
+                request.method == "POST" and "uploadId" in request.path
+            ),
+        )
+    with S3(proxy.url, bucket) as backend:
+        backend.write_object("/a.zip", chunks(PART + 1))
+        with backend.open_object("/a.zip") as reader:
+            assert reader is not None
+            assert reader.read(0, reader.size) == content(PART + 1)
+    [version] = client.list_object_versions(Bucket=bucket)["Versions"]
+    assert version["Size"] == PART + 1
+
+
 def test_a_store_without_copies_lacks_the_checksum(
     backend: S3, proxy: Proxy, weed: seaweedfs.SeaweedFS, bucket: str
 ) -> None:

@@ -48,6 +48,8 @@ from audmodel.core.process.requests import prefetch_requests
 logger = logging.getLogger("audmodel")
 
 _QUOTE = '"'
+# Version of all objects of a bucket that keeps no earlier ones any more
+_NO_VERSIONS = "null"
 # Objects up to this size get their checksum added once it is known
 AMEND_SIZE = 1024 * MIB
 
@@ -286,7 +288,7 @@ class _Upload:
                     **self._upload,
                     **self._condition,
                 )
-                return str(response["ETag"])
+                return self._stored(response)
             except RequestError as failure:
                 refusal = failure
             ambiguous = ambiguous or refusal.kind is Kind.AMBIGUOUS
@@ -296,7 +298,7 @@ class _Upload:
                 # The response to an earlier attempt may have been lost
                 found = self._bucket.head(self._path)
                 if found is not None and self._is_ours(found):
-                    return str(found["ETag"])
+                    return self._stored(found)
                 if refused and (found is not None or "IfMatch" not in self._condition):
                     return None
                 if refused:
@@ -335,7 +337,14 @@ class _Upload:
             raise uncertain(what, second) from error
         if found is None or not self._is_ours(found):
             raise error
-        return str(found["ETag"])
+        return self._stored(found)
+
+    def _stored(self, response: dict[str, Any]) -> str:
+        r"""Etag of the object, which is visible."""
+        if response.get("VersionId", _NO_VERSIONS) != _NO_VERSIONS:
+            # The bucket would keep all bytes a second time, as an earlier version
+            self.may_amend = False
+        return str(response["ETag"])
 
     def _is_ours(self, found: dict[str, Any]) -> bool:
         return bool(found.get("Metadata", {}).get(WRITE_ID) == self._write_id)

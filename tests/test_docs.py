@@ -88,13 +88,14 @@ EXAMPLES = sybil.Sybil(
 # They are installed for all tests, but not for the quick ones
 PACKAGES = re.compile(
     r"^ *(>>> )?(import|from) "
-    "(boto3|distributed|numpy|onnx|onnxruntime|PIL|soundfile|torch)",
+    "(boto3|distributed|huggingface_hub|numpy|onnx|onnxruntime|PIL|safetensors|"
+    "soundfile|torch)",
     flags=re.MULTILINE,
 )
 
 
 # Folders of pages that need a storage, see test_guide_pages.py
-GUIDE = ("operate",)
+GUIDE = ("operate", "recipes")
 
 
 def with_examples(*paths: Path) -> list[ParameterSet]:

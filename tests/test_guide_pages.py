@@ -1,4 +1,4 @@
-"""Pages for operators: what they show is run."""
+"""Pages for operators, and recipes: what they show is run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ from tests.users import needs_root
 
 
 BUCKET = "team-models"
-IN_BUCKET = [ROOT / "docs" / "operate" / "bucket.rst"]
+IN_BUCKET = [
+    ROOT / "docs" / "operate" / "bucket.rst",
+    ROOT / "docs" / "recipes" / "public-bucket.rst",
+]
 IN_FOLDER = sorted(
     path
     for folder in GUIDE
@@ -135,8 +138,45 @@ def killed_publisher(_: pytest.FixtureRequest) -> None:
     assert (result.returncode, result.stderr) == (-9, b"")
 
 
+def torch(request: pytest.FixtureRequest) -> None:
+    """Let a stand-in have the name of PyTorch, which is too large for the tests."""
+    from tests.ecosystem import torch_stand_in
+
+    patch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+    patch.setitem(sys.modules, "torch", torch_stand_in)
+
+
+def hub(request: pytest.FixtureRequest) -> None:
+    """Let the cache of Hugging Face have a model, as after a download."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    cache = Path("hub").absolute()
+    patch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+    patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    page = (ROOT / "docs" / "recipes" / "hugging-face.rst").read_text("utf-8")
+    [revision] = re.findall(r'revision = "(\w{40})"', page)
+    root = cache / "models--example--emotion"
+    snapshot = root / "snapshots" / revision
+    for path in (root / "blobs", snapshot):
+        path.mkdir(parents=True)
+    blobs = {
+        ".gitattributes": b"*.safetensors filter=lfs\n",
+        "README.md": b"# Emotion\n",
+        "config.json": b'{"model_type": "wav2vec2"}',
+    }
+    for name, content in blobs.items():
+        (root / "blobs" / name).write_bytes(content)
+    save_file({"weight": np.ones(4)}, root / "blobs" / "model.safetensors")
+    for path in (root / "blobs").iterdir():
+        (snapshot / path.name).symlink_to(path)
+
+
 PREPARED: dict[str, Callable[[pytest.FixtureRequest], None]] = {
     "docs/operate/cancelled.rst": killed_publisher,
+    "docs/recipes/hugging-face.rst": hub,
+    "docs/recipes/torch.rst": torch,
 }
 
 

@@ -19,6 +19,7 @@ from audmodel.core.cache import checkup as cache_checkup
 from audmodel.core.operations import doctor
 from audmodel.core.operations import measuring
 from audmodel.core.operations import versions
+from audmodel.core.operations.examining import Examination
 from audmodel.core.repository import settings
 from tests.behaviour.backends import Plain
 from tests.behaviour.backends import publish
@@ -29,7 +30,10 @@ from tests.users import let_in
 from tests.users import needs_root
 
 
+# Not the same everywhere, as what the environment holds is redacted wherever it is
 SECRET = "cAnArY7f3aQ9"
+IN_FILE = "fIlE5g2kLm8"
+IN_HOST = "hOsT4d9pQr1"
 
 
 def found(report: audmodel.DoctorReport, topic: str) -> dict[str, audmodel.Diagnosis]:
@@ -113,9 +117,9 @@ def test_no_secret_is_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None
         home,
         f"""
         repositories:
-        - {{name: a, host: "https://user:{SECRET}@127.0.0.1:1", backend: s3}}
-        - {{name: b, host: "user:{SECRET}@127.0.0.1:1", backend: artifactory}}
-        - {{name: c, host: "http://u:a://{SECRET}@127.0.0.1:1", backend: s3}}
+        - {{name: a, host: "https://user:{IN_HOST}@127.0.0.1:1", backend: s3}}
+        - {{name: b, host: "user:{IN_HOST}@127.0.0.1:1", backend: artifactory}}
+        - {{name: c, host: "http://u:{IN_HOST}://a@127.0.0.1:1", backend: s3}}
         - {{name: d, host: "x", backend: leaking}}
         - {{name: e, host: "https://127.0.0.1:1", backend: s3}}
         """,
@@ -123,8 +127,8 @@ def test_no_secret_is_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None
     folder = home / ".config" / "audbackend"
     folder.mkdir()
     (folder / "minio.cfg").write_text(
-        f"[127.0.0.1:1]\naccess_key = access{SECRET}\nsecret_key = {SECRET}\n"
-        f"region = eu\nsse_kms_key_id = {SECRET}\n"
+        f"[127.0.0.1:1]\naccess_key = access{IN_FILE}\nsecret_key = {IN_FILE}\n"
+        f"region = eu\nsse_kms_key_id = {IN_FILE}\n"
     )
     for name in ("MINIO_SECRET_KEY_OTHER", "ARTIFACTORY_API_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, f"{name}-{SECRET}")
@@ -137,9 +141,10 @@ def test_no_secret_is_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
     audmodel.Repository.register("leaking", Leaking)
     report = audmodel.doctor()
-    assert SECRET not in str(report)
-    assert SECRET not in repr(report)
     text = str(report)
+    for secret in (SECRET, IN_FILE, IN_HOST):
+        assert secret not in text
+        assert secret not in repr(report)
     assert "region = eu" in text
     assert "credentials: '~/.config/audbackend/minio.cfg'" in text
     assert "http://***@127.0.0.1:1 (https_proxy)" in text
@@ -229,6 +234,22 @@ def test_error_in_a_check(
     assert (failed.topic, failed.name) == ("versions", "Python")
     assert "KeyError" in failed.seen
     assert found(report, "versions")["platform"].state == "ok"
+
+
+def test_an_interruption_ends_all_checks() -> None:
+    ended = []
+
+    class Interrupted(Examination):
+        def result(self) -> list[audmodel.Diagnosis]:
+            raise KeyboardInterrupt
+
+        def cancel(self) -> None:
+            ended.append(self)
+
+    examinations = [Interrupted("a", iter([]), 10), Interrupted("b", iter([]), 10)]
+    with pytest.raises(KeyboardInterrupt):
+        doctor._results(*examinations)
+    assert ended == examinations
 
 
 def test_share_is_not_taken_for_a_disk(

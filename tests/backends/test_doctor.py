@@ -260,11 +260,11 @@ def test_server_that_does_not_respond(
     backend: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(doctor, "_SECONDS", 1.0)
+    monkeypatch.setattr(doctor, "_SECONDS", 2.0)
     proxy.fault = faults.change(stall_after=0)
     repository = audmodel.Repository("models", proxy.url, backend)
     start = time.monotonic()
     reachable = found(repository)["reachable"]
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < 10
     assert reachable.state == "failed"
-    assert "did not end within 1 s" in reachable.seen
+    assert "did not end within 2 s" in reachable.seen

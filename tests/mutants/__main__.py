@@ -26,12 +26,14 @@ from typing import Any
 
 from tests.mutants.mutations import Mutation
 from tests.mutants.mutations import mutations
+from tests.mutants.running import Outcome
 from tests.mutants.running import Reach
 from tests.mutants.running import copied
 from tests.mutants.running import prepare
 from tests.mutants.running import run
 from tests.mutants.running import write
 from tests.mutants.targets import modules
+from tests.mutants.targets import others
 
 
 ROOT = Path(__file__).parent.parent.parent
@@ -98,19 +100,38 @@ def chosen(options: argparse.Namespace) -> list[tuple[Mutation, bytes]]:
     return [found[k] for k in sorted(picked)]
 
 
-def attempt(reach: Reach, mutation: Mutation, source: bytes, seconds: float) -> Any:
-    """Change a module and run its tests."""
-    files = modules()[mutation.path]
+def attempt(
+    reach: Reach,
+    mutation: Mutation,
+    source: bytes,
+    files: list[str],
+    seconds: float,
+    *,
+    guess: bool,
+) -> dict[str, Any]:
+    """Change a module and run tests.
+
+    Args:
+        reach: which tests reach which lines
+        mutation: the change
+        source: the module before
+        files: files of tests
+        seconds: of tests
+        guess: whether to run all tests if none is known to reach the lines
+
+    """
     lines = range(mutation.first, mutation.last + 1)
-    tests = reach.choose(files, mutation.path, lines, seconds)
+    tests = reach.choose(files, mutation.path, lines, seconds, guess=guess)
     needed = sorted({test.partition("::")[0] for test in tests})
     start = time.monotonic()
-    write(ROOT / mutation.path, mutation.apply(source))
-    try:
-        limit = 15 + 3 * sum(tests.values())
-        outcome = run(ROOT, needed, limit, chosen=tests)
-    finally:
-        write(ROOT / mutation.path, source)
+    outcome = Outcome(hung=False, failed=[], seconds={})
+    if tests:
+        write(ROOT / mutation.path, mutation.apply(source))
+        try:
+            limit = 15 + 3 * sum(tests.values())
+            outcome = run(ROOT, needed, limit, chosen=tests)
+        finally:
+            write(ROOT / mutation.path, source)
     result = "hung" if outcome.hung else "killed" if outcome.failed else "survived"
     return {
         "key": Results.key(mutation, source),
@@ -165,17 +186,37 @@ def attempt_all(options: argparse.Namespace) -> None:
         known = results.get(Results.key(mutation, source))
         if known and not (options.again and known["result"] == "survived"):
             continue
-        for file in modules()[mutation.path]:
-            if time.monotonic() < deadline:
-                reach.measure(file)
-        if time.monotonic() >= deadline:
+        found = noticed(reach, mutation, source, options, deadline)
+        if found is None:
             break
-        known = attempt(reach, mutation, source, options.seconds)
-        results.add(known)
-        if known["result"] == "survived":
-            print(f"{known['line']:4} {mutation.name}", flush=True)
+        results.add(found)
+        print(f"{found['result']}: {mutation.first:4} {mutation.name}", flush=True)
     for test in reach.failed():
         print(f"fails without any change: {test}", flush=True)
+
+
+def noticed(
+    reach: Reach,
+    mutation: Mutation,
+    source: bytes,
+    options: argparse.Namespace,
+    deadline: float,
+) -> dict[str, Any] | None:
+    """Try a change with the tests of its module, and then with all others.
+
+    Returns:
+        how it ended, ``None`` if time is over
+
+    """
+    own = modules()[mutation.path]
+    further = others(mutation.path, options.job / options.jobs)
+    for files, guess in ((own, True), (further, False)):
+        if not reach.measure(files, deadline):
+            return None
+        found = attempt(reach, mutation, source, files, options.seconds, guess=guess)
+        if found["result"] != "survived":
+            break
+    return found
 
 
 def summary(wanted: list[tuple[Mutation, bytes]], results: Results) -> int:

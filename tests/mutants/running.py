@@ -230,15 +230,32 @@ class Reach:
         self._folder = folder
         self._known: dict[str, dict[str, Any]] = {}
 
-    def measure(self, file: str) -> None:
-        """Run the tests of a file, unless that is known of it and of the package."""
+    def measure(self, files: Collection[str], deadline: float) -> bool:
+        """Run the tests of files, unless that is known of them and of the package.
+
+        Returns:
+            whether it was done in time
+
+        """
+        for file in files:
+            if file not in self._known:
+                if time.monotonic() > deadline:
+                    return False
+                self._known[file] = self._remembered(file)
+        return True
+
+    def _remembered(self, file: str) -> dict[str, Any]:
         digest = hashlib.sha256((self._copy / file).read_bytes())
         for path in sorted(self._copy.glob("audmodel/**/*.py")):
             digest.update(path.read_bytes())
         known = self._folder / f"{digest.hexdigest()[:16]}.json"
         if not known.exists():
-            known.write_text(json.dumps(self._measured(file)))
-        self._known[file] = json.loads(known.read_text())
+            found = self._measured(file)
+            # Another process may read it at any time
+            part = known.with_suffix(f".{os.getpid()}")
+            part.write_text(json.dumps(found))
+            part.rename(known)
+        return dict(json.loads(known.read_text()))
 
     def _measured(self, file: str) -> dict[str, Any]:
         config, data = (self._copy.parent / name for name in ("coveragerc", "data"))
@@ -265,11 +282,17 @@ class Reach:
         return [test for known in self._known.values() for test in known["failed"]]
 
     def choose(
-        self, files: Collection[str], module: str, lines: range, budget: float
+        self,
+        files: Collection[str],
+        module: str,
+        lines: range,
+        budget: float,
+        *,
+        guess: bool,
     ) -> dict[str, float]:
         """Tests of some lines and their seconds, those that are over soonest first.
 
-        All tests of the module are taken if none is known to reach the lines:
+        If none is known to reach the lines, a guess takes all tests:
         processes that tests start, and the import, may reach them.
 
         """
@@ -281,7 +304,9 @@ class Reach:
             reached = known["lines"].get(module, {})
             for line in lines:
                 reaching.update(names[k] for k in reached.get(str(line), ()))
-        tests = sorted(reaching or seconds, key=seconds.__getitem__)
+        if guess and not reaching:
+            reaching.update(seconds)
+        tests = sorted(reaching, key=seconds.__getitem__)
         sums = itertools.accumulate(seconds[test] for test in tests)
         return {
             test: seconds[test]

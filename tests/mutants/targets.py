@@ -7,6 +7,8 @@ cannot be made good by another.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 _RECORDS = """
     behaviour/test_audit behaviour/test_models
@@ -110,6 +112,9 @@ TARGETS = {
     "backend/http/store": _HTTP,
 }
 
+# Of parallel processes alone, or of packages that are not always there
+_SEPARATE = ("ecosystem", "parallel")
+
 
 def modules() -> dict[str, list[str]]:
     """Paths of modules and of the tests of each, from the root of the project."""
@@ -119,3 +124,21 @@ def modules() -> dict[str, list[str]]:
         ]
         for module, tests in TARGETS.items()
     }
+
+
+def others(path: str, first: float) -> list[str]:
+    """Paths of further tests, which may notice a change of a module as well.
+
+    Args:
+        path: path of the module
+        first: what share of the files comes last,
+            so that processes which measure them begin at different ones
+
+    """
+    files = sorted(
+        str(file)
+        for file in Path("tests").glob("*/test_*.py")
+        if file.parent.name not in _SEPARATE and str(file) not in modules()[path]
+    )
+    start = int(len(files) * first)
+    return files[start:] + files[:start]

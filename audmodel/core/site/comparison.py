@@ -117,7 +117,7 @@ def _published(version: Version) -> dict[tuple[str, ...], _Value]:
         "author": version.author,
         **version.origin,
         "signed by": ", ".join(version.signers),
-        "size of archive": "" if version.size is None else units.size(version.size),
+        "size of archive": units.size(version.size),
         "files": "" if files is None else f"{len(files):,}",
         "size of files": ""
         if files is None

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import audmodel
+from audmodel.core import units
 from audmodel.core.operations import site
 from audmodel.core.operations import site_list
 from audmodel.errors import InvalidInputError
@@ -18,6 +20,7 @@ from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.behaviour.backends import store
 from tests.processes import Interpreter
+from tests.site.html import Page
 
 
 @pytest.fixture
@@ -90,6 +93,23 @@ def test_page_shows_everything_of_a_model(
         assert text in page
     history = page[page.index('<h2 id="aliases">') :]
     assert history.index(f">{newer}<") < history.index(f">{uid}<")
+
+
+def test_size_of_an_archive_of_earlier_releases_is_shown(
+    uid: str,
+    repository: audmodel.Repository,
+    build: Callable[..., audmodel.Catalog],
+    output: Path,
+) -> None:
+    (header,) = Path(repository.host).rglob("*.header.yaml")
+    fields = yaml.safe_load(header.read_text("utf-8"))
+    del fields["archive"]
+    header.write_text(yaml.safe_dump(fields), "utf-8")
+    size = Path(audmodel.url(uid)).stat().st_size
+    build()
+    page = Page(page_of(uid, output))
+    (row,) = (row.text for row in page.all("tr") if "size of archive" in row.text)
+    assert row == f"size of archive{units.size(size)}"
 
 
 def test_list_for_programs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -147,6 +148,18 @@ def test_search_data_is_small_whatever_the_values_are() -> None:
 
 def test_page_is_small_whatever_the_values_are() -> None:
     assert len(pages.Pages("x").model(model("x" * 1_000_000))) < 200_000
+
+
+def test_page_is_small_however_many_aliases_and_versions_there_are() -> None:
+    made = model("x")
+    alias = Alias("alias", list(made.aliases[0].moves) * 1000)
+    versions = [f"{number}.0.0" for number in range(10_000)]
+    summary = dataclasses.replace(made.summary, versions=versions)
+    made = dataclasses.replace(made, summary=summary, aliases=[alias] * 3000)
+    page = pages.Pages("x").model(made).decode()
+    assert len(page) < 2_000_000
+    assert "2,950 more aliases are left out" in page
+    assert "The latest 2 of 10000 versions. Older ones: 2.0.0, 3.0.0," in page
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

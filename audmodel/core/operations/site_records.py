@@ -224,6 +224,7 @@ class _Archive:
     r"""What a page shows of an archive.
 
     Args:
+        size: its size in bytes, if it is known
         files: its files, ``None`` if they cannot be read
         card: text of the model card
         note: why something cannot be read
@@ -231,6 +232,7 @@ class _Archive:
 
     """
 
+    size: int | None = None
     files: Sequence[File] | None = None
     card: str = ""
     note: str = ""
@@ -249,7 +251,7 @@ def _archive(registry: Registry, model: ModelId, header: Header) -> _Archive:
                 File(member.name, member.size, member.crc)
                 for member in directory.files()
             ]
-            return _Archive(files, _card(reader, directory))
+            return _Archive(reader.size, files, _card(reader, directory))
     except RepositoryUnreachableError:
         raise
     except (ArchiveError, RepositoryError):
@@ -278,7 +280,7 @@ def _version(records: Records, model: ModelId, archive: _Archive) -> Version:
         model.version,
         header.author,
         str(header.date),
-        header.archive.size if header.archive else None,
+        header.archive.size if header.archive else archive.size,
         dict(_origin(header.provenance)),
         meta[0] if isinstance(meta, tuple) else {},
         archive.files,

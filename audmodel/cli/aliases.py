@@ -72,11 +72,11 @@ def _data(targets: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
 
 
 LIST = Command(
-    "alias list",
+    "alias ls",
     "list the aliases that point to a model, or all of them",
     _list_arguments,
     _list,
-    "audmodel alias list 3e120e8d-1.0.0",
+    "audmodel alias ls 3e120e8d-1.0.0",
 )
 
 

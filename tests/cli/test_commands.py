@@ -562,8 +562,8 @@ def test_no_file_name_does_anything_to_a_terminal(
         ("catalog", "--publish"),
         ("ls",),
         ("info", uid),
-        ("alias", "list"),
-        ("alias", "list", uid),
+        ("alias", "ls"),
+        ("alias", "ls", uid),
         ("alias", "resolve", "best"),
         ("repository", "audit"),
         ("repository", "audit", "--repair"),
@@ -637,15 +637,14 @@ def test_alias_set_wrong(
 
 def test_alias_list(call: Call, uid: str) -> None:
     audmodel.set_alias("prod", uid)
-    assert call("alias", "list", uid).out == "prod\nsmall\n"
-    assert call("alias", "list").out == (f"ALIAS  UID\nprod   {uid}\nsmall  {uid}\n")
-    assert call("alias", "list", "--json").data == [
+    assert call("alias", "ls", uid).out == "prod\nsmall\n"
+    assert call("alias", "ls").out == (f"ALIAS  UID\nprod   {uid}\nsmall  {uid}\n")
+    assert call("alias", "ls", "--json").data == [
         {"alias": "prod", "uid": uid},
         {"alias": "small", "uid": uid},
     ]
     assert (
-        call("alias", "list", "prod", "--json").data
-        == call("alias", "list", "--json").data
+        call("alias", "ls", "prod", "--json").data == call("alias", "ls", "--json").data
     )
 
 
@@ -851,7 +850,7 @@ def test_labels(call: Call, home: Path, uid: str, place: audmodel.Repository) ->
     )
     (home / "nothing").mkdir()
     assert "repository team" in call("config").out
-    words = ("versions", "info", "files", "alias list", "meta show", "load")
+    words = ("versions", "info", "files", "alias ls", "meta show", "load")
     for word in words:
         answer = call(*word.split(), uid, "--repository", "team")
         assert (answer.code, answer.err) == (0, "")
@@ -1159,7 +1158,7 @@ def test_cache_prune(call: Call, uid: str, args: tuple[str, ...], stays: bool) -
         "files {uid}",
         "versions {uid}",
         "alias set prod {uid}",
-        "alias list {uid}",
+        "alias ls {uid}",
         "alias resolve small",
         "meta show {uid}",
         "meta update {uid} a=1",

@@ -40,7 +40,7 @@ def complete(line: str) -> list[str]:
     ("line", "expected"),
     [
         ("audmodel pu", ["publish"]),
-        ("audmodel alias ", ["set", "list", "resolve", "log", "rollback", "rm"]),
+        ("audmodel alias ", ["set", "ls", "resolve", "log", "rollback", "rm"]),
         ("audmodel alias set prod --ca", ["--cache-root"]),
         ("audmodel publish alias --comp", ["--compression"]),
         ("audmodel publish x --suspicious r", ["refuse"]),

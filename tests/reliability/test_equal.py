@@ -585,7 +585,7 @@ class Roads:
                 (
                     Call(
                         lambda: audmodel.aliases(uid),
-                        ["alias", "list", *words],
+                        ["alias", "ls", *words],
                         lambda data: [item["alias"] for item in data],
                     ),
                     aliases,

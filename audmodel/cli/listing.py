@@ -22,12 +22,12 @@ def conditions(parser: argparse.ArgumentParser) -> None:
             help=f"only models with this {name}, where '*' stands for any characters",
         )
     parser.add_argument(
-        "--param",
-        metavar="KEY=VALUE",
+        "--params",
+        metavar="FILE|KEY=VALUE",
         action="append",
         default=[],
-        help="only models with this parameter, whose value is read as JSON or YAML; "
-        "may be repeated",
+        help="only models with these parameters, given as to 'audmodel publish': "
+        "YAML or JSON file, '-' for stdin, or one parameter; may be repeated",
     )
 
 
@@ -36,7 +36,7 @@ def given_conditions(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "name": args.name,
         "subgroup": args.subgroup,
-        "params": dict(map(values.read_pair, args.param)),
+        "params": values.read_values(args.params),
         "alias": args.alias,
         "author": args.author,
     }
@@ -92,7 +92,7 @@ LIST = Command(
     "list models, with sizes, aliases, date, author and parameters",
     _arguments,
     _list,
-    "audmodel ls --subgroup 'emotion.*' --param sampling_rate=16000",
+    "audmodel ls --subgroup 'emotion.*' --params sampling_rate=16000",
     "A model has to match all conditions that are given. "
     "The size is that of the archive, as far as the header names it.",
 )

@@ -57,13 +57,13 @@ def read_values(items: list[str]) -> dict[str, Any]:
         # A path like ./sigma=1/params.yaml stays one
         key, equals, _ = item.partition("=")
         if equals and "/" not in key:
-            values.update([read_pair(item)])
+            values.update([_read_pair(item)])
         else:
             values.update(_read_file(item))
     return values
 
 
-def read_pair(item: str) -> tuple[str, Any]:
+def _read_pair(item: str) -> tuple[str, Any]:
     r"""One value with its name.
 
     Raises:

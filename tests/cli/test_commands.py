@@ -497,7 +497,7 @@ def test_no_text_of_a_repository_does_anything_to_a_terminal(
         (f"--{STRANGE}",),
         ("ls", STRANGE),
         ("ls", f"--{STRANGE}", "first\nsecond"),
-        ("ls", "--param", STRANGE),
+        ("ls", "--params", STRANGE),
         ("ls", "--num-workers", STRANGE),
         ("alias", STRANGE),
         ("alias", "set", STRANGE, "small"),

@@ -41,8 +41,8 @@ def test_ls_of_nothing(call: Call, place: audmodel.Repository) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (("--param", "size"), 1, "KEY=VALUE"),
-        (("--param", "size=["), 1, "The value of 'size'"),
+        (("--params", "size"), 1, "KEY=VALUE"),
+        (("--params", "size=["), 1, "The value of 'size'"),
         (("--num-workers", "0"), 2, "positive integer"),
         (("--repository", "nowhere"), 1, "configured are: models"),
         (("--repository", "file-system:/nowhere:models"), 4, "does not exist"),
@@ -70,6 +70,13 @@ def test_ls(call: Call, uid: str, other: str) -> None:
     assert f"{uid}  1.1 kB  onnx" in line
 
 
+def test_ls_of_the_parameters_in_a_file(call: Call, uid: str, tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    for size, found in ((16000, {uid}), (8000, set())):
+        file.write_text(f"sampling_rate: {size}\n")
+        assert uids(call, "--params", str(file), "--params", "model=cnn10") == found
+
+
 def test_ls_of_sizes_that_headers_lack(
     call: Call, uid: str, other: str, place: audmodel.Repository
 ) -> None:
@@ -92,11 +99,11 @@ def test_ls_of_sizes_that_headers_lack(
         (("--subgroup", "emotion.*"), "uid"),
         (("--alias", "sm*"), "uid"),
         (("--author", "zoe"), "other"),
-        (("--param", "sampling_rate=16000"), "uid"),
-        (("--param", "sampling_rate='16000'"), None),
-        (("--param", "sampling_rate=16000.0"), None),
-        (("--param", "size=1", "--param", "x=[1, null]"), "other"),
-        (("--param", "size=1", "--name", "onnx"), None),
+        (("--params", "sampling_rate=16000"), "uid"),
+        (("--params", "sampling_rate='16000'"), None),
+        (("--params", "sampling_rate=16000.0"), None),
+        (("--params", "size=1", "--params", "x=[1, null]"), "other"),
+        (("--params", "size=1", "--name", "onnx"), None),
     ],
 )
 def test_ls_filters(

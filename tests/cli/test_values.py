@@ -40,7 +40,7 @@ def test_json_is_read_as_json(
     read = audmodel.parameters(uid)["key"]
     assert (read, type(read)) == (value, type(value))
     if how == "pair":
-        assert call("ls", "--json", "--param", item).data[0]["uid"] == uid
+        assert call("ls", "--json", "--params", item).data[0]["uid"] == uid
 
 
 @pytest.mark.parametrize("text", [".5e3", "+1e5", "NaN", "-Infinity"])

@@ -290,8 +290,21 @@ def test_damaged_records_are_left_out(
     text = "\n".join(str(warning.message) for warning in warnings)
     assert other in text
     assert uid in text
-    assert "'bad'" in text
+    assert text.count("'bad'") == 1
     assert "Its metadata cannot be read." in page_of(uid, output)
+
+
+def test_alias_without_valid_history_is_shown(
+    uid: str,
+    repository: audmodel.Repository,
+    build: Callable[..., audmodel.Catalog],
+    output: Path,
+) -> None:
+    record = f"uid: {uid}\nhistory: 5\n".encode()
+    store(repository, "/_alias/odd/1.0.0/odd-1.0.0.alias.yaml", record)
+    build()
+    assert listed(output)["aliases"] == {"best": uid, "odd": uid}
+    assert '<span class="chip">odd</span>' in page_of(uid, output)
 
 
 def test_header_that_was_written_by_hand_is_inert(

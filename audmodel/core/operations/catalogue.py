@@ -107,6 +107,7 @@ def read(
     start_progress: StartProgress,
     sizes: bool = False,
     known: Mapping[str, bytes] | None = None,
+    targets: Mapping[str, ModelId] | None = None,
 ) -> Catalogue:
     r"""Read the records of all models that are wanted.
 
@@ -122,6 +123,7 @@ def read(
         sizes: whether to ask for sizes of archives that headers lack,
             with one request for each
         known: stored headers by model ID, which need not be valid
+        targets: model that each alias points to, read if it is not given
 
     Returns:
         models whose header can be read
@@ -131,7 +133,8 @@ def read(
 
     """
     catalogue = Catalogue()
-    targets = read_aliases(registry, catalogue.problems, num_workers=num_workers)
+    if targets is None:
+        targets = read_aliases(registry, catalogue.problems, num_workers=num_workers)
     catalogue.aliases.update(targets)
     models = registry.models()
     if wanted.alias is not None:

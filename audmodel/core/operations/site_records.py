@@ -18,6 +18,7 @@ from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.errors import RepositoryUnreachableError
 from audmodel.core.backend.reader import ObjectReader
 from audmodel.core.errors import ArchiveError
+from audmodel.core.errors import InvalidDocumentError
 from audmodel.core.operations import catalogue
 from audmodel.core.operations.archives import read_directory
 from audmodel.core.operations.opening import README
@@ -104,6 +105,7 @@ def read(
         cache_root,
         num_workers=options.num_workers,
         start_progress=options.start_progress,
+        targets={},  # they are read with their history
     )
     problems = found.problems
     shown = {str(model) for model in found.headers}
@@ -173,11 +175,18 @@ def _aliases(
     registry: Registry, shown: set[str], problems: list[str], num_workers: int
 ) -> dict[str, list[Alias]]:
     r"""Aliases of each model, with their history, by its ID."""
+
+    def history(name: str) -> list[AliasMove] | None:
+        try:
+            return registry.alias_history(name)
+        except InvalidDocumentError:
+            # What it points to is known nevertheless, or this says why not
+            target = registry.alias(name)
+            return None if target is None else [AliasMove(str(target))]
+
     found: dict[str, list[Alias]] = {}
     names = registry.alias_names()
-    for name, moves in read_records(
-        registry.alias_history, names, num_workers=num_workers
-    ):
+    for name, moves in read_records(history, names, num_workers=num_workers):
         if isinstance(moves, str):
             problems.append(moves)
         elif moves is not None:

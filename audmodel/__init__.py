@@ -67,6 +67,8 @@ from audmodel.core.operations.results import PublishPlan as PublishPlan
 from audmodel.core.operations.results import SuspiciousFile as SuspiciousFile
 from audmodel.core.operations.results import Transfer as Transfer
 from audmodel.core.operations.results import Verification as Verification
+from audmodel.core.progress.counters import Progress as Progress
+from audmodel.core.progress.views import ProgressBar as ProgressBar
 from audmodel.core.repository.config import config as config
 from audmodel.core.repository.config import default_cache_root as default_cache_root
 from audmodel.core.repository.repository import Repository as Repository
@@ -162,6 +164,8 @@ __all__ = [
     "Model",
     "ModelFile",
     "OpenedFile",
+    "Progress",
+    "ProgressBar",
     "Provenance",
     "PublishPlan",
     "RepositoryReport",

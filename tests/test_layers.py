@@ -23,7 +23,7 @@ KNOWS = {
         """,
     "__init__": """
         core/api core/backend/conditions core/cache/results core/diagnosis
-        core/operations core/repository errors parallel
+        core/operations core/progress core/repository errors parallel
         """,
     "errors": "core/backend/errors core/cache/errors core/errors",
     "core/api": """
@@ -55,7 +55,7 @@ KNOWS = {
     "core/damage": "core/errors",
     "core/diagnosis": "core/errors",
     "core/home": "core/errors",
-    "core/progress": "parallel",
+    "core/progress": "core/units parallel",
     "core/ranges": "",
     "core/selection": "core/errors",
     "core/similar": "",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
+import sys
 import threading
 from typing import Any
 
@@ -32,9 +34,53 @@ def progress_bar(*, total: int, desc: str) -> Any:
     )
 
 
+def byte_bar(*, total: int, desc: str, unit: str) -> Any:
+    """Start a progress bar that is drawn each time it is moved.
+
+    It has rate and time left, and fits into the terminal.
+
+    Args:
+        total: value at which the bar is full
+        desc: text behind the bar
+        unit: what is counted
+
+    """
+    form = (
+        "{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} "
+        "[{elapsed}<{remaining}, {rate_fmt}] {desc}"
+    )
+    return _bar_class()(
+        total=total,
+        desc=desc,
+        unit=unit if unit == "B" else f" {unit}",
+        unit_scale=unit == "B",
+        # A notebook has a bar of its own
+        bar_format=None if is_notebook() else form,
+        dynamic_ncols=not is_notebook(),
+        # tqdm would leave out moves after a fast one, and look at each second's rate
+        mininterval=0,
+        miniters=0,
+        smoothing=0,
+    )
+
+
+def is_notebook() -> bool:
+    """Whether this process runs the cells of a notebook that can show bars."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return (
+        shell is not None
+        and "IPKernelApp" in shell.config
+        and importlib.util.find_spec("ipywidgets") is not None
+    )
+
+
 @functools.cache
 def _bar_class() -> Any:
     from tqdm import tqdm
+
+    if is_notebook():
+        from tqdm.notebook import tqdm
 
     class Bar(tqdm):  # type: ignore[misc]
         monitor_interval = 0

@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 
 import audmodel
-from audmodel.parallel import bars as progress_bars
-from tests.behaviour.backends import files
 from tests.behaviour.backends import publish
 from tests.conftest import ROOT
 from tests.processes import Interpreter
@@ -112,28 +110,15 @@ def test_finished_model_is_loaded_without_heavy_modules(
     assert python.run(code, uid=uid) == [root, []]
 
 
-def test_progress_bar(
+def test_verbose(
     repository: audmodel.Repository,
     model_folder: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bars = []
-    make = progress_bars.progress_bar
-
-    def progress_bar(**kwargs: Any) -> Any:
-        bars.append(make(**kwargs))
-        return bars[-1]
-
-    monkeypatch.setattr(progress_bars, "progress_bar", progress_bar)
-    size = sum(len(data) for data in files(model_folder).values())
     uid = publish(model_folder, verbose=True)
-    assert f"Publish {uid}" in capsys.readouterr().err
+    assert f"Publish {uid}: 100 %" in capsys.readouterr().err
     audmodel.load(uid, verbose=True)
-    assert f"Load {uid}" in capsys.readouterr().err
-    # One bar each, in bytes, complete and closed
-    assert [(bar.n, bar.total, bar.unit) for bar in bars] == [(size, size, "B")] * 2
-    assert all(bar.disable for bar in bars)
+    assert f"Load {uid}: 100 %" in capsys.readouterr().err
     # There is nothing to do any more, and nothing to show without being asked
     audmodel.load(uid, verbose=True)
     publish(model_folder, version="2.0.0")

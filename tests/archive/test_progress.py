@@ -1,7 +1,10 @@
-"""One bar in bytes, which moves while parts finish and ends at its end."""
+"""Progress in bytes of the archive, told to bars, functions and logs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+import inspect
+import io
 import os
 from pathlib import Path
 import re
@@ -11,12 +14,13 @@ import threading
 from typing import Any
 
 import pytest
+from tqdm import tqdm
 
 import audmodel
 from audmodel.core.archive.writer import ArchiveWriter
 from audmodel.core.operations.folder import scan
-from audmodel.core.progress import progress_bar
-from audmodel.parallel import bars as progress_bars
+from audmodel.core.progress.counters import Progress
+from audmodel.core.progress.report import Reporter
 from tests.archive.tools import KIB
 from tests.archive.tools import MIB
 from tests.archive.tools import MemorySource
@@ -24,6 +28,7 @@ from tests.archive.tools import extract
 from tests.archive.tools import flip
 from tests.archive.tools import make_folder
 from tests.archive.tools import noise
+from tests.archive.tools import parse
 from tests.archive.tools import publish
 from tests.archive.tools import replace_archive
 from tests.archive.tools import text
@@ -41,86 +46,123 @@ FILES = {
 TOTAL = sum(map(len, FILES.values()))
 
 
-class Bars:
-    """Bars that were shown, and where they were."""
-
-    def __init__(self) -> None:
-        self.bars: list[Any] = []
-        self.moves: list[list[int]] = []
-
-    def __call__(self, *arguments: Any, **more: Any) -> Any:
-        bar = make_bar(*arguments, **more)
-        moves: list[int] = []
-        update = bar.update
-
-        def remember(count: int) -> None:
-            update(count)
-            moves.append(bar.n)
-
-        bar.update = remember
-        self.bars.append(bar)
-        self.moves.append(moves)
-        return bar
-
-
-make_bar = progress_bars.progress_bar
+@pytest.fixture
+def states() -> list[Progress]:
+    return []
 
 
 @pytest.fixture
-def bars(monkeypatch: pytest.MonkeyPatch) -> Bars:
-    bars = Bars()
-
-    monkeypatch.setattr(progress_bars, "progress_bar", bars)
-    return bars
+def every_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show each change."""
+    monkeypatch.setattr("audmodel.core.progress.views.Function.interval", 0)
 
 
+def archive_of(repository: audmodel.Repository) -> Path:
+    [path] = Path(repository.host, repository.name).rglob("*.zip")
+    return path
+
+
+@pytest.mark.usefixtures("every_state")
 @pytest.mark.parametrize("num_workers", [1, 4])
 @pytest.mark.parametrize("kind", ["new", "old"])
-def test_one_bar_each_from_nothing_to_all(
+def test_load_counts_bytes_of_the_archive(
     kind: str,
     num_workers: int,
-    bars: Bars,
+    states: list[Progress],
     tmp_path: Path,
     repository: audmodel.Repository,
 ) -> None:
     root = make_folder(tmp_path / "model", FILES)
-    uid = publish(repository, root, num_workers=num_workers, verbose=True)
+    uid = publish(repository, root)
     if kind == "old":
         replace_archive(repository, write_old(FILES))
-    audmodel.load(uid, num_workers=num_workers, verbose=True)
-    assert len(bars.bars) == 2
-    for bar, moves, word in zip(bars.bars, bars.moves, ("Publish", "Load")):
-        assert bar.total == TOTAL
-        assert moves[-1] == TOTAL
-        assert moves == sorted(moves)
-        assert len(moves) > 4
-        assert moves[0] < TOTAL / 2
-        assert bar.unit == "B"
-        assert bar.unit_scale
-        assert bar.desc.startswith(f"{word} {uid}")
+    audmodel.load(uid, num_workers=num_workers, progress=states.append)
+    size = archive_of(repository).stat().st_size
+    assert {state.task for state in states} == {f"Load {uid}"}
+    [total] = {state.total for state in states}
+    # All but the directory, headers, and what is between files
+    assert size - 10 * KIB < total < size < TOTAL
+    moves = [state.done for state in states]
+    assert moves == sorted(moves)
+    assert len(moves) > 4
+    assert moves[0] < total / 2
+    last = states[-1]
+    assert (last.done, last.transferred, last.kept, last.copied) == (total, total, 0, 0)
+    assert last.seconds_left == 0
 
 
-def test_without_verbose_nothing_is_shown(
-    bars: Bars,
+@pytest.mark.usefixtures("every_state")
+def test_interrupted_load_tells_what_was_there(
+    states: list[Progress], tmp_path: Path, repository: audmodel.Repository
+) -> None:
+    root = make_folder(tmp_path / "model", FILES)
+    uid = publish(repository, root)
+
+    def interrupt(state: Progress) -> None:
+        if state.done > 8 * MIB:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        audmodel.load(uid, progress=interrupt)
+    audmodel.load(uid, progress=states.append)
+    last = states[-1]
+    assert last.done == last.total
+    assert 8 * MIB < last.kept < 13 * MIB
+    assert last.transferred == last.total - last.kept
+
+
+@pytest.mark.usefixtures("every_state")
+def test_load_counts_what_a_partial_load_brought(
+    states: list[Progress], tmp_path: Path, repository: audmodel.Repository
+) -> None:
+    uid = publish(repository, make_folder(tmp_path / "model", FILES))
+    audmodel.load(uid, files="large", progress=states.append)
+    assert (states[-1].done, states[-1].total) == (20 * MIB, 20 * MIB)
+    states.clear()
+    # What is there already is no work of this load
+    audmodel.load(uid, progress=states.append)
+    assert states[-1].kept == 20 * MIB
+    assert 0 < states[-1].transferred < 5 * MIB
+
+
+@pytest.mark.usefixtures("every_state")
+def test_repair_counts_what_it_reads_and_fetches(
+    states: list[Progress], tmp_path: Path, repository: audmodel.Repository
+) -> None:
+    uid = publish(repository, make_folder(tmp_path / "model", FILES))
+    root = audmodel.load(uid)
+    with open(os.path.join(root, "large"), "r+b") as file:
+        file.write(b"damaged")
+    audmodel.verify(uid, repair=True, progress=states.append)
+    # All files are read, and one part of four MiB is fetched
+    last = states[-1]
+    assert (last.total, last.done) == (TOTAL + 20 * MIB, TOTAL + 20 * MIB)
+    assert last.kept == 16 * MIB
+
+
+def test_without_being_asked_nothing_is_shown(
     tmp_path: Path,
     repository: audmodel.Repository,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     uid = publish(repository, make_folder(tmp_path / "model", {"a": b"a"}))
     audmodel.load(uid)
-    assert not bars.bars
     assert capsys.readouterr() == ("", "")
 
 
-def test_bar_of_empty_files(
-    bars: Bars, tmp_path: Path, repository: audmodel.Repository
+def test_empty_files_and_cached_models(
+    states: list[Progress], tmp_path: Path, repository: audmodel.Repository
 ) -> None:
     root = make_folder(tmp_path / "model", {"a": b"", "b": b""})
-    audmodel.load(publish(repository, root, verbose=True), verbose=True)
-    assert [bar.n for bar in bars.bars] == [0, 0]
+    uid = publish(repository, root)
+    audmodel.load(uid, progress=states.append)
+    assert {(state.done, state.total) for state in states} == {(0, 0)}
+    states.clear()
+    audmodel.load(uid, progress=states.append)
+    assert not states
 
 
-def test_bar_in_a_log_ends_at_all(
+def test_log_has_lines(
     tmp_path: Path,
     repository: audmodel.Repository,
     capfd: pytest.CaptureFixture[str],
@@ -128,20 +170,124 @@ def test_bar_in_a_log_ends_at_all(
     root = make_folder(tmp_path / "model", FILES)
     uid = publish(repository, root, verbose=True, num_workers=2)
     audmodel.load(uid, verbose=True, num_workers=2)
-    output = "".join(capfd.readouterr())
-    for word in ("Publish", "Load"):
-        shown = re.findall(rf"[^\r\n]*%[^\r\n]*{word} {uid}", output)
-        assert shown
-        assert "100%" in shown[-1]
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 2
+    for line, word in zip(lines, ("Publish", "Load")):
+        assert re.fullmatch(
+            rf"{word} {uid}: 100 %, (\S+ MB) of \1, \S+ .B/s, in \d+\.\d s", line
+        )
 
 
-def test_bar_of_a_cached_model_is_not_shown(
-    bars: Bars, tmp_path: Path, repository: audmodel.Repository
+def test_long_calls_write_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    uid = publish(repository, make_folder(tmp_path / "model", {"a": b"a"}))
-    audmodel.load(uid)
-    audmodel.load(uid, verbose=True)
-    assert not bars.bars
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    with Reporter(verbose=True, progress=None).report("Test") as start:
+        count = start(60_000)
+        for _ in range(60):
+            now += 1
+            count(1000)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" in ")[0] for line in lines] == [
+        "Test: 16 %, 10.0 kB of 60.0 kB, 1.0 kB/s, 50 s left",
+        "Test: 66 %, 40.0 kB of 60.0 kB, 1.0 kB/s, 20 s left",
+        "Test: 100 %, 60.0 kB of 60.0 kB, 1.0 kB/s,",
+    ]
+
+
+class Bar:
+    """The part of tqdm's interface that is needed."""
+
+    def __init__(self) -> None:
+        self.total: int | None = None
+        self.n = 0
+
+    def update(self, n: int) -> None:
+        self.n += n
+
+
+def test_bar_of_a_program(tmp_path: Path, repository: audmodel.Repository) -> None:
+    uid = publish(repository, make_folder(tmp_path / "model", {"a": noise(1000)}))
+    bar = Bar()
+    audmodel.load(uid, progress=bar)
+    assert (bar.n, bar.total) == (1000, 1000)
+
+
+def test_bar_of_tqdm_stays_open(
+    tmp_path: Path, repository: audmodel.Repository
+) -> None:
+    uid = publish(repository, make_folder(tmp_path / "model", {"a": noise(1000)}))
+    with tqdm(unit="B", desc="mine", file=io.StringIO()) as bar:
+        audmodel.load(uid, progress=bar)
+        assert (bar.n, bar.total, bar.disable) == (1000, 1000, False)
+        assert bar.desc == "mine"
+
+
+def test_class_of_tqdm_gives_a_bar(
+    tmp_path: Path, repository: audmodel.Repository
+) -> None:
+    made: list[Any] = []
+
+    class Mine(tqdm):  # type: ignore[misc]  # it has no types
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs, file=io.StringIO())
+            made.append(self)
+
+    uid = publish(repository, make_folder(tmp_path / "model", {"a": noise(1000)}))
+    audmodel.load(uid, progress=Mine)
+    [bar] = made
+    assert (bar.n, bar.total, bar.desc) == (1000, 1000, f"Load {uid}")
+    assert bar.disable  # closed
+
+
+@pytest.mark.parametrize("progress", [3, "bar", object()])
+def test_what_cannot_show_progress(
+    progress: Any, tmp_path: Path, repository: audmodel.Repository
+) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: audmodel.load("12345678-1.0.0", progress=progress),
+        lambda: audmodel.stream("12345678-1.0.0", progress=progress),
+        lambda: audmodel.verify("12345678-1.0.0", progress=progress),
+        lambda: audmodel.publish("x", "n", {}, "1.0.0", progress=progress),
+        lambda: audmodel.copy("12345678-1.0.0", "a", "b", progress=progress),
+        lambda: audmodel.sync("a", "b", progress=progress),
+        lambda: audmodel.models(progress=progress),
+        lambda: audmodel.audit_repository(repository, progress=progress),
+        lambda: audmodel.build_catalog(repository, "site", progress=progress),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match="'progress' has to be a function"):
+            call()
+
+
+def test_functions_that_take_long_take_progress() -> None:
+    """And no other ones, which accept 'verbose' only for programs of before."""
+    long = {
+        *("load", "stream", "publish", "verify", "copy", "sync"),
+        *("models", "audit_repository", "build_catalog"),
+    }
+    functions = [(name, getattr(audmodel, name)) for name in audmodel.__all__]
+    assert {
+        name
+        for name, function in functions
+        if inspect.isfunction(function)
+        and "progress" in inspect.signature(function).parameters
+    } == long
+
+
+def test_error_of_a_function_ends_the_call(
+    tmp_path: Path, repository: audmodel.Repository
+) -> None:
+    uid = publish(repository, make_folder(tmp_path / "model", FILES))
+
+    def fail(state: Progress) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        audmodel.load(uid, num_workers=4, progress=fail)
+    assert not audmodel.cached()
+    assert audmodel.load(uid)
 
 
 @pytest.mark.parametrize("num_workers", [1, 3])
@@ -160,8 +306,9 @@ def test_reader_counts_every_byte_once(num_workers: int, tmp_path: Path) -> None
                 num_workers=num_workers,
                 resume=resume,
                 progress=counts.append,
+                kept=counts.append,
             )
-            assert sum(counts) == TOTAL
+            assert sum(counts) == parse(data).compressed_size
 
 
 @pytest.mark.parametrize("num_workers", [1, 3])
@@ -175,13 +322,13 @@ def test_writer_counts_every_byte_once(num_workers: int, tmp_path: Path) -> None
     assert sum(counts) == TOTAL
 
 
-def test_bar_does_not_run_over(bars: Bars, tmp_path: Path) -> None:
-    # A span that is fetched once more is counted once more
+@pytest.mark.usefixtures("every_state")
+def test_what_is_fetched_again_counts_once(
+    states: list[Progress], tmp_path: Path
+) -> None:
     files = {f"{n}": noise(1000, n) for n in range(50)}
     data = write(make_folder(tmp_path / "model", files))
     position = len(data) // 2
-    source = MemorySource(data, tail=10_000)
-    source.data = data
     damaged = MemorySource(
         data,
         tail=10_000,
@@ -189,27 +336,26 @@ def test_bar_does_not_run_over(bars: Bars, tmp_path: Path) -> None:
             flip(content, position - offset) if number == 0 else content
         ),
     )
-    with progress_bar("Test", verbose=True) as start:
+    with Reporter(verbose=False, progress=states.append).report("Test") as start:
         extract(damaged, tmp_path / "out", progress=start(50_000))
-    [moves] = bars.moves
-    assert moves[-1] == 50_000
-    assert max(moves) == 50_000
+    assert states[-1].done == 50_000
+    assert max(state.done for state in states) == 50_000
 
 
-def test_bar_is_moved_by_many_threads(bars: Bars) -> None:
-    with progress_bar("Test", verbose=True) as start:
-        move = start(8000)
+def test_many_threads_count(states: list[Progress]) -> None:
+    with Reporter(verbose=False, progress=states.append).report("Test") as start:
+        count = start(8000)
 
         def work() -> None:
             for _ in range(1000):
-                move(1)
+                count(1)
 
         threads = [threading.Thread(target=work) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert bars.bars[0].n == 8000
+    assert states[-1].done == 8000
 
 
 @pytest.mark.parametrize("kind", ["none", "closed", "full", "broken"])
@@ -251,12 +397,13 @@ os._exit(0)
 def test_bar_leaves_no_thread() -> None:
     code = """
 import threading
-from audmodel.core.progress import progress_bar
+from audmodel.core.progress.counters import Meter
+from audmodel.core.progress.views import Bar, own_bar
 from tqdm import tqdm
 
-with progress_bar("Test", verbose=True) as start:
-    start(10)(10)
-    print(threading.active_count(), tqdm.monitor_interval > 0)
+meter = Meter("Test", "B", [Bar(own_bar, is_ours=True)])
+meter(10)(10)
+print(threading.active_count(), tqdm.monitor_interval > 0)
 """
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -73,7 +73,7 @@ class Case:
             Folder(str(self.target)),
             num_workers=num_workers,
             seeds=self.seeds,
-            copied=copied.append,
+            copied=lambda _, size: copied.append(size),
         ).run()
         assert read_folder(self.target) == FILES
         assert os.access(self.target / "run.sh", os.X_OK)
@@ -191,7 +191,13 @@ def test_damaged_bytes_beside_seeds_are_fetched_again(case: Case) -> None:
     )
     copied: list[int] = []
     target = Folder(str(case.target))
-    Extractor(source, case.directory, target, seeds=places, copied=copied.append).run()
+    Extractor(
+        source,
+        case.directory,
+        target,
+        seeds=places,
+        copied=lambda _, size: copied.append(size),
+    ).run()
     assert read_folder(case.target) == FILES
     # Both were fetched twice, with the tail, which is empty, in between
     assert len([length for _, length in source.requests if length]) == 4

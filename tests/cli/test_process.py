@@ -108,6 +108,7 @@ def test_progress_for_people(uid: str, quiet: bool) -> None:
     os.close(ours)
     assert os.path.isdir(result.stdout.decode().strip())
     assert (b"Load" in shown) == (not quiet)
+    assert (b"100%|" in shown) == (not quiet)
 
 
 def test_values_from_stdin(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 import random
+import re
 import shutil
 import threading
 import time
@@ -174,7 +175,7 @@ def test_progress(uids: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     audmodel.load(uids, num_workers=2, verbose=True)
     text = capsys.readouterr().err
     assert "Load 5 models" in text
-    assert "20.1M/20.1M" in text
+    assert re.search(r"Load 5 models: 100 %, (\d+\.\d MB) of \1", text)
 
 
 # Other processes -------------------------------------------------------------

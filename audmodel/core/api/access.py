@@ -15,6 +15,8 @@ from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.operations.find import confirm
 from audmodel.core.operations.find import find
 from audmodel.core.process.workers import check_positive
+from audmodel.core.progress.report import Reporter
+from audmodel.core.progress.views import ShowProgress
 from audmodel.core.repository.repository import Repository
 from audmodel.core.repository.repository import anchored
 
@@ -208,6 +210,7 @@ def stream(
     timeout: float | None = 14400,
     num_workers: int | None = 1,
     verbose: bool = False,
+    progress: ShowProgress | None = None,
 ) -> Generator[str, None, None]:
     r"""Load a model and use each file as soon as it is there.
 
@@ -250,6 +253,7 @@ def stream(
             with 1 everything happens in the calling thread,
             ``None`` chooses a number for the machine
         verbose: whether to show a progress bar
+        progress: function or bar that is told of the progress, see :doc:`/progress`
 
     Returns:
         generator of paths of files.
@@ -275,6 +279,7 @@ def stream(
         readme.txt 29
 
     """
+    reporter = Reporter(verbose=verbose, progress=progress)
     options = load_options(files=files, num_workers=num_workers, timeout=timeout)
     options = dataclasses.replace(options, ahead=check_positive("ahead", ahead))
     wanted = wanted_model(uid, cache_root, repository)
@@ -289,7 +294,7 @@ def stream(
     from audmodel.core.operations.local import Local
 
     def fetch(found: Found) -> Generator[str, None, None]:
-        return _stream(found, options, verbose=verbose)
+        return _stream(found, options, reporter)
 
     paths = Local(entry).paths(options.files)
     if paths is not None:
@@ -327,11 +332,10 @@ def _existing(
 
 
 def _stream(
-    found: Found, options: LoadOptions, *, verbose: bool
+    found: Found, options: LoadOptions, reporter: Reporter
 ) -> Generator[str, None, None]:
     from audmodel.core.operations import loading
     from audmodel.core.operations.local import Local
-    from audmodel.core.progress import progress_bar
 
     with found.entry.partial.lock(timeout=options.timeout, reentrant=True):
         # Another process may have loaded it while this one waited
@@ -340,7 +344,7 @@ def _stream(
             yield from paths
             return
         title = f"Stream {found.model}"
-        with progress_bar(title, verbose=verbose) as start_progress:
+        with reporter.report(title) as start_progress:
             options = dataclasses.replace(options, start_progress=start_progress)
             loaded = loading.stream(found, options)
             # 'yield from' would pass errors that a consumer throws to the loader

@@ -9,6 +9,8 @@ from audmodel.core.api.arguments import one_repository
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.operations.results import Catalog
 from audmodel.core.process.workers import check_num_workers
+from audmodel.core.progress.report import Reporter
+from audmodel.core.progress.views import ShowProgress
 from audmodel.core.repository.config import cache_folder
 from audmodel.core.repository.repository import Repository
 
@@ -23,6 +25,7 @@ def build_catalog(
     cache_root: str | None = None,
     num_workers: int | None = None,
     verbose: bool = False,
+    progress: ShowProgress | None = None,
 ) -> Catalog:
     r"""Build static pages that show all models of a repository.
 
@@ -57,6 +60,7 @@ def build_catalog(
         num_workers: number of records and archives that are read at the same time,
             ``None`` chooses a number for the machine
         verbose: whether to show a progress bar
+        progress: function or bar that is told of the progress, see :doc:`/progress`
 
     Returns:
         where the pages are, how many there are, and how many changed
@@ -84,11 +88,11 @@ def build_catalog(
 
     from audmodel.core.operations import site
     from audmodel.core.operations.options import LoadOptions
-    from audmodel.core.progress import progress_bar
     from audmodel.core.repository import layout
     from audmodel.core.repository.lookup import open_registry
     from audmodel.core.site.pages import check_packages
 
+    reporter = Reporter(verbose=verbose, progress=progress)
     repository = one_repository(repository)
     num_workers = check_num_workers(num_workers)
     if (output is None) != publish:
@@ -106,7 +110,7 @@ def build_catalog(
             folder = os.path.abspath(os.path.expanduser(os.fspath(output)))
             place = stack.enter_context(site.open_folder(folder))
         start_progress = stack.enter_context(
-            progress_bar("Build catalogue", verbose=verbose, unit="")
+            reporter.report("Build catalogue", "records")
         )
         result, problems = site.build(
             registry,

@@ -13,6 +13,8 @@ from audmodel.core.api.arguments import one_repository
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.operations.results import CopiedModel
 from audmodel.core.process.workers import check_num_workers
+from audmodel.core.progress.report import Reporter
+from audmodel.core.progress.views import ShowProgress
 from audmodel.core.repository.config import cache_folder
 from audmodel.core.repository.repository import Repository
 
@@ -31,6 +33,7 @@ def copy(
     dry_run: bool = False,
     num_workers: int | None = 1,
     verbose: bool = False,
+    progress: ShowProgress | None = None,
 ) -> list[CopiedModel]:
     r"""Copy models from one repository to another one.
 
@@ -56,6 +59,7 @@ def copy(
         num_workers: number of parallel workers,
             ``None`` chooses a number for the machine
         verbose: whether to show a progress bar
+        progress: function or bar that is told of the progress, see :doc:`/progress`
 
     Returns:
         models, in the order of ``uid``, each of them once,
@@ -90,8 +94,8 @@ def copy(
     """
     from audmodel.core.operations import copy_plans
     from audmodel.core.operations import copying
-    from audmodel.core.progress import progress_bar
 
+    reporter = Reporter(verbose=verbose, progress=progress)
     uids = uid if isinstance(uid, list | tuple) else [uid]
     wanted = [ids.parse(each) for each in uids]
     start, end = one_repository(source), one_repository(target)
@@ -102,7 +106,7 @@ def copy(
         if dry_run:
             return copying.results(route, plans)
         label = f"Copy {len(plans)} model{'' if len(plans) == 1 else 's'}"
-        with progress_bar(label, verbose=verbose) as start_progress:
+        with reporter.report(label) as start_progress:
             return copying.carry_out(route, plans, start_progress)
 
 
@@ -121,6 +125,7 @@ def sync(
     cache_root: str | None = None,
     num_workers: int | None = 1,
     verbose: bool = False,
+    progress: ShowProgress | None = None,
 ) -> list[CopiedModel]:
     r"""Copy all models to another repository that it lacks.
 
@@ -152,6 +157,7 @@ def sync(
         num_workers: number of parallel workers,
             ``None`` chooses a number for the machine
         verbose: whether to show a progress bar
+        progress: function or bar that is told of the progress, see :doc:`/progress`
 
     Returns:
         models that were copied, or got aliases
@@ -181,8 +187,8 @@ def sync(
 
     """
     from audmodel.core.operations import syncing
-    from audmodel.core.progress import progress_bar
 
+    reporter = Reporter(verbose=verbose, progress=progress)
     wanted = model_filter(
         name=name, subgroup=subgroup, params=params, alias=alias, author=author
     )
@@ -192,7 +198,7 @@ def sync(
     for start, end in [*ways, ways[0][::-1]] if both else ways:
         with (
             _route(start, end, num_workers, moves_aliases=not both) as route,
-            progress_bar(f"Copy to {end.name}", verbose=verbose) as start_progress,
+            reporter.report(f"Copy to {end.name}") as start_progress,
         ):
             done += syncing.sync(
                 route,

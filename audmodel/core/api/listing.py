@@ -12,6 +12,8 @@ from audmodel.core.api.arguments import wanted_model
 from audmodel.core.operations.results import Model
 from audmodel.core.operations.results import ModelFile
 from audmodel.core.process.workers import check_num_workers
+from audmodel.core.progress.report import Reporter
+from audmodel.core.progress.views import ShowProgress
 from audmodel.core.repository.config import cache_folder
 from audmodel.core.repository.repository import Repository
 from audmodel.core.uid import ModelId
@@ -82,6 +84,7 @@ def models(
     cache_root: str | None = None,
     num_workers: int | None = None,
     verbose: bool = False,
+    progress: ShowProgress | None = None,
 ) -> list[Model]:
     r"""Models in the repositories.
 
@@ -126,6 +129,7 @@ def models(
         num_workers: number of records that are read at the same time,
             ``None`` chooses a number for the machine
         verbose: whether to show a progress bar
+        progress: function or bar that is told of the progress, see :doc:`/progress`
 
     Returns:
         models, in the order of subgroup, name, parameters, and version.
@@ -151,16 +155,16 @@ def models(
     """
     from audmodel.core.operations import catalogue
     from audmodel.core.operations import site_list
-    from audmodel.core.progress import progress_bar
     from audmodel.core.repository.lookup import each
 
+    reporter = Reporter(verbose=verbose, progress=progress)
     num_workers = check_num_workers(num_workers)
     wanted = model_filter(
         name=name, subgroup=subgroup, params=params, alias=alias, author=author
     )
     repositories = chosen(repository)
     cache_root = cache_folder(cache_root)
-    with progress_bar("Read models", verbose=verbose, unit="") as start_progress:
+    with reporter.report("Read models", "records") as start_progress:
         found = each(
             lambda registry: catalogue.read(
                 registry,

@@ -21,6 +21,8 @@ from audmodel.core.operations.find import Wanted
 from audmodel.core.operations.find import confirm
 from audmodel.core.operations.find import find
 from audmodel.core.process.workers import check_num_workers
+from audmodel.core.progress.report import Reporter
+from audmodel.core.progress.views import ShowProgress
 from audmodel.core.repository.repository import Repository
 
 
@@ -48,6 +50,7 @@ def load(
     timeout: float | None = 14400,
     num_workers: int | None = 1,
     verbose: bool = False,
+    progress: ShowProgress | None = None,
 ) -> str: ...
 
 
@@ -61,6 +64,7 @@ def load(
     timeout: float | None = 14400,
     num_workers: int | None = 1,
     verbose: bool = False,
+    progress: ShowProgress | None = None,
 ) -> list[str]: ...
 
 
@@ -76,6 +80,7 @@ def load(
     timeout: float | None = 14400,
     num_workers: int | None = 1,
     verbose: bool = False,
+    progress: ShowProgress | None = None,
 ) -> str | list[str]:
     r"""Load a model, or several.
 
@@ -125,6 +130,7 @@ def load(
             with 1 everything happens in the calling thread,
             ``None`` chooses a number for the machine
         verbose: whether to show a progress bar
+        progress: function or bar that is told of the progress, see :doc:`/progress`
 
     Returns:
         path of the folder of the model.
@@ -166,6 +172,7 @@ def load(
         True
 
     """
+    reporter = Reporter(verbose=verbose, progress=progress)
     options = load_options(files=files, num_workers=num_workers, timeout=timeout)
     if isinstance(uid, list | tuple):
         if to is not None:
@@ -174,19 +181,19 @@ def load(
                 "Load each model with a folder of its own."
             )
         models = wanted_models(uid, cache_root, repository)
-        return _load_all(models, options, verbose=verbose)
+        return _load_all(models, options, reporter)
     wanted = wanted_model(uid, cache_root, repository)
     if to is not None:
         from audmodel.core.operations.placing import check_target
 
         target = check_target(to, wanted.entry.root, force=force, hardlinks=hardlinks)
-        return _load_to(wanted, options, target, verbose=verbose)
+        return _load_to(wanted, options, target, reporter)
     if force or hardlinks:
         raise InvalidInputError("'force' and 'hardlinks' need a folder as 'to'.")
-    return _load(wanted, options, verbose=verbose)
+    return _load(wanted, options, reporter)
 
 
-def _load(wanted: Wanted, options: LoadOptions, *, verbose: bool) -> str:
+def _load(wanted: Wanted, options: LoadOptions, reporter: Reporter) -> str:
     r"""Load a model into the cache."""
     from audmodel.core.operations.local import Local
 
@@ -195,10 +202,9 @@ def _load(wanted: Wanted, options: LoadOptions, *, verbose: bool) -> str:
     path = Local(entry).path(options.files)
     if path is None:
         from audmodel.core.operations import batch
-        from audmodel.core.progress import progress_bar
 
         found = find(wanted)
-        with progress_bar(f"Load {entry.model}", verbose=verbose) as start_progress:
+        with reporter.report(f"Load {entry.model}") as start_progress:
             options = dataclasses.replace(options, start_progress=start_progress)
             path = batch.load(found, options)
     else:
@@ -207,16 +213,15 @@ def _load(wanted: Wanted, options: LoadOptions, *, verbose: bool) -> str:
 
 
 def _load_to(
-    wanted: Wanted, options: LoadOptions, target: Target, *, verbose: bool
+    wanted: Wanted, options: LoadOptions, target: Target, reporter: Reporter
 ) -> str:
     r"""Load a model, and put it into a folder."""
     from audmodel.core.operations.placing import place
-    from audmodel.core.progress import progress_bar
 
     entry = wanted.entry
     for _ in range(_ATTEMPTS):
-        _load(wanted, options, verbose=verbose)
-        with progress_bar(f"Copy {entry.model}", verbose=verbose) as start_progress:
+        _load(wanted, options, reporter)
+        with reporter.report(f"Copy {entry.model}") as start_progress:
             copying = dataclasses.replace(options, start_progress=start_progress)
             # It may have been removed from the cache in the meantime
             if place(entry, copying, target):
@@ -229,14 +234,13 @@ def _load_to(
 
 
 def _load_all(
-    wanted: list[Wanted], options: LoadOptions, *, verbose: bool
+    wanted: list[Wanted], options: LoadOptions, reporter: Reporter
 ) -> list[str]:
     r"""Load several models."""
     from audmodel.core.operations import batch
-    from audmodel.core.progress import progress_bar
 
     models = {each.model: each for each in wanted}
-    with progress_bar(f"Load {len(models)} models", verbose=verbose) as start_progress:
+    with reporter.report(f"Load {len(models)} models") as start_progress:
         options = dataclasses.replace(options, start_progress=start_progress)
         paths = batch.load_all(list(models.values()), options)
     return [paths[each.model] for each in wanted]
@@ -258,6 +262,7 @@ def publish(
     tmp_root: str | None = None,
     num_workers: int | None = 1,
     verbose: bool = False,
+    progress: ShowProgress | None = None,
     repair: bool = False,
     base: str | None = "newest",
     exist_ok: bool = False,
@@ -303,6 +308,7 @@ def publish(
             with 1 everything happens in the calling thread,
             ``None`` chooses a number for the machine
         verbose: whether to show a progress bar
+        progress: function or bar that is told of the progress, see :doc:`/progress`
         repair: whether to store only the archive of an existing model again,
             since it was lost or damaged, see :func:`audmodel.audit_repository`.
             Files and ``compression`` have to be those of the publication;
@@ -381,9 +387,9 @@ def publish(
     """
     from audmodel.core.operations import publication
     from audmodel.core.operations import publishing
-    from audmodel.core.progress import progress_bar
 
     num_workers = check_num_workers(num_workers)
+    reporter = Reporter(verbose=verbose, progress=progress)
     planned = publication.prepare(
         root,
         name,
@@ -405,6 +411,6 @@ def publish(
         suspicious=suspicious,
         source=source,
     )
-    with progress_bar(f"Publish {planned.model}", verbose=verbose) as start_progress:
+    with reporter.report(f"Publish {planned.model}") as start_progress:
         publishing.publish(planned, start_progress)
     return str(planned.model)

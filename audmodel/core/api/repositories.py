@@ -7,6 +7,8 @@ import datetime
 from audmodel.core.api.arguments import age
 from audmodel.core.api.arguments import one_repository
 from audmodel.core.process.workers import check_num_workers
+from audmodel.core.progress.report import Reporter
+from audmodel.core.progress.views import ShowProgress
 from audmodel.core.repository.repository import Repository
 
 
@@ -23,6 +25,7 @@ def audit_repository(
     repair: bool = False,
     num_workers: int | None = 1,
     verbose: bool = False,
+    progress: ShowProgress | None = None,
 ) -> list[Finding]:
     r"""Find out whether the records of a repository are complete and consistent.
 
@@ -46,6 +49,7 @@ def audit_repository(
         num_workers: number of records that are read at the same time,
             ``None`` chooses a number for the machine
         verbose: whether to show a progress bar
+        progress: function or bar that is told of the progress, see :doc:`/progress`
 
     Returns:
         findings, sorted by path, and whether they were repaired
@@ -63,14 +67,14 @@ def audit_repository(
         []
 
     """
-    from audmodel.core.progress import progress_bar
     from audmodel.core.repository import audit
     from audmodel.core.repository.lookup import open_registry
 
+    reporter = Reporter(verbose=verbose, progress=progress)
     num_workers = check_num_workers(num_workers)
     with (
         open_registry(one_repository(repository)) as registry,
-        progress_bar("Read records", verbose=verbose, unit="") as start_progress,
+        reporter.report("Read records", "records") as start_progress,
     ):
         return audit.find(
             registry,

@@ -9,6 +9,8 @@ from audmodel.core.api.arguments import load_options
 from audmodel.core.api.arguments import wanted_models
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.operations.results import Verification
+from audmodel.core.progress.report import Reporter
+from audmodel.core.progress.views import ShowProgress
 from audmodel.core.repository.repository import Repository
 
 
@@ -23,6 +25,7 @@ def verify(
     timeout: float | None = 14400,
     num_workers: int | None = 1,
     verbose: bool = False,
+    progress: ShowProgress | None = None,
 ) -> Verification: ...
 
 
@@ -37,6 +40,7 @@ def verify(
     timeout: float | None = 14400,
     num_workers: int | None = 1,
     verbose: bool = False,
+    progress: ShowProgress | None = None,
 ) -> list[Verification]: ...
 
 
@@ -50,6 +54,7 @@ def verify(
     timeout: float | None = 14400,
     num_workers: int | None = 1,
     verbose: bool = False,
+    progress: ShowProgress | None = None,
 ) -> Verification | list[Verification]:
     r"""Compare a model with the published one, or several.
 
@@ -79,6 +84,7 @@ def verify(
             with 1 everything happens in the calling thread,
             ``None`` chooses a number for the machine
         verbose: whether to show a progress bar
+        progress: function or bar that is told of the progress, see :doc:`/progress`
 
     Returns:
         result, with the damaged files.
@@ -115,8 +121,8 @@ def verify(
 
     """
     from audmodel.core.operations import verification
-    from audmodel.core.progress import progress_bar
 
+    reporter = Reporter(verbose=verbose, progress=progress)
     options = load_options(num_workers=num_workers, timeout=timeout)
     if repair and remote:
         raise InvalidInputError(
@@ -127,7 +133,7 @@ def verify(
     wanted = wanted_models(uids, cache_root, repository)
     models = {each.model: each for each in wanted}
     what = f"{len(models)} models" if len(models) != 1 else str(wanted[0].model)
-    with progress_bar(f"Verify {what}", verbose=verbose) as start_progress:
+    with reporter.report(f"Verify {what}") as start_progress:
         options = dataclasses.replace(options, start_progress=start_progress)
         chosen = list(models.values())
         results = (

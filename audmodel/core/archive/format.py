@@ -216,6 +216,11 @@ class Directory:
         r"""Bytes of all files together."""
         return sum(member.size for member in self.members)
 
+    @property
+    def compressed_size(self) -> int:
+        r"""Bytes of the archive that hold the content of all files."""
+        return sum(member.compressed_size for member in self.members)
+
     def files(self) -> list[Member]:
         r"""Members that are not folders."""
         return [member for member in self.members if not member.is_folder]

@@ -63,10 +63,12 @@ class Extractor:
         is_slow: whether it takes long to open a file in the folder
         seeds: where parts are on the disk already.
             They are copied from there, and fetched only if that fails
-        progress: called with the number of bytes of files
-            that were written or found to be right,
+        progress: called with the number of bytes of the archive
+            that were fetched, the content of which was written,
             by any thread
-        copied: called with those of them that were copied from seeds
+        kept: called with those that are not fetched, since it is there
+        copied: called with those that are not fetched,
+            and the number of bytes that were copied from seeds instead
 
     """
 
@@ -83,7 +85,8 @@ class Extractor:
         is_slow: bool = False,
         seeds: Seeds | None = None,
         progress: Callable[[int], None] = lambda count: None,
-        copied: Callable[[int], None] = lambda count: None,
+        kept: Callable[[int], None] = lambda count: None,
+        copied: Callable[[int, int], None] = lambda count, size: None,
     ) -> None:
         self._members = [
             member
@@ -94,6 +97,7 @@ class Extractor:
         self._num_workers = num_workers
         self._resume = resume
         self._progress = progress
+        self._kept = kept
         self._copied = copied
         self._schedule = Schedule(
             directory,
@@ -222,7 +226,7 @@ class Extractor:
             self._fetcher.intact(
                 ranges, functools.partial(self._extract_run, run, lock)
             )
-            self._progress(sum(entry.member.size for entry in run))
+            self._progress(sum(entry.member.compressed_size for entry in run))
 
     def _missing(self, entries: Sequence[Entry]) -> list[Entry]:
         r"""Members that are not on the disk. Those that are elsewhere are copied."""
@@ -236,7 +240,9 @@ class Extractor:
                         continue
                     if found.copy is not None:
                         self._write_file(entry.member, [found.copy], make)
-                    self._progress_found(entry.member.size, found)
+                    self._count_found(
+                        entry.member.compressed_size, entry.member.size, found
+                    )
         return missing
 
     def _extract_run(
@@ -280,7 +286,7 @@ class Extractor:
         if found is not None:
             if found.copy is not None:
                 self._write_part(job, [found.copy])
-            self._progress_found(job.part.uncompressed_size, found)
+            self._count_found(job.part.length, job.part.uncompressed_size, found)
             return found.crc
 
         def extract(ranges: Ranges) -> int:
@@ -290,7 +296,7 @@ class Extractor:
             return content.crc
 
         crc = self._fetcher.intact(ranges, extract)
-        self._progress(job.part.uncompressed_size)
+        self._progress(job.part.length)
         return crc
 
     def _write_part(self, job: MemberPart, pieces: Iterable[Buffer]) -> None:
@@ -304,7 +310,7 @@ class Extractor:
         r"""Extract a member while its ranges arrive."""
         found = self._disk.member(job.member)
         if found is not None:
-            self._progress_found(job.member.size, found)
+            self._count_found(job.member.compressed_size, job.member.size, found)
         else:
             self._fetcher.intact(ranges, lambda _: self._write_stream(job))
 
@@ -314,7 +320,9 @@ class Extractor:
         with (
             self._opened(job.member) as fd,
             contextlib.closing(self._fetcher.stream(job)) as chunks,
-            contextlib.closing(Content(job, self._tick).pieces(chunks)) as pieces,
+            contextlib.closing(
+                Content(job, self._tick).pieces(self._counted(job.member, chunks))
+            ) as pieces,
             contextlib.closing(
                 # Writing takes a tenth of the time of inflating
                 prefetch(
@@ -333,14 +341,25 @@ class Extractor:
     def _write_piece(self, fd: int, placed: tuple[int, Buffer]) -> None:
         offset, piece = placed
         _write(fd, piece, offset)
-        self._progress(len(piece))
 
     # ------------------------------------------------------------ files
 
-    def _progress_found(self, size: int, found: Found) -> None:
-        if found.copy is not None:
-            self._copied(size)
-        self._progress(size)
+    def _counted(
+        self, member: format.Member, chunks: Iterable[memoryview]
+    ) -> Iterator[memoryview]:
+        left = member.compressed_size
+        for chunk in chunks:
+            yield chunk
+            # Without the header
+            count = min(len(chunk), left)
+            left -= count
+            self._progress(count)
+
+    def _count_found(self, compressed_size: int, size: int, found: Found) -> None:
+        if found.copy is None:
+            self._kept(compressed_size)
+        else:
+            self._copied(compressed_size, size)
 
     @contextlib.contextmanager
     def _opened(self, member: format.Member) -> Iterator[int]:

@@ -15,7 +15,7 @@ from typing import TypeVar
 from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.errors import InvalidDocumentError
-from audmodel.core.progress import StartProgress
+from audmodel.core.progress.counters import StartProgress
 from audmodel.core.repository import header as header_module
 from audmodel.core.repository.header import Header
 from audmodel.core.repository.reading import read_records

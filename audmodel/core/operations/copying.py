@@ -35,8 +35,8 @@ from audmodel.core.operations.copy_plans import no_archive
 from audmodel.core.operations.results import CopiedModel
 from audmodel.core.process.requests import prefetch_requests
 from audmodel.core.process.termination import terminable
-from audmodel.core.progress import Progress
-from audmodel.core.progress import StartProgress
+from audmodel.core.progress.counters import Counter
+from audmodel.core.progress.counters import StartProgress
 from audmodel.core.repository import layout
 from audmodel.core.repository import pointing
 from audmodel.core.repository.claims import Claim
@@ -124,7 +124,7 @@ def results(route: Route, plans: Iterable[Plan]) -> list[CopiedModel]:
     ]
 
 
-def _copy(route: Route, item: Plan, num_workers: int, progress: Progress) -> None:
+def _copy(route: Route, item: Plan, num_workers: int, progress: Counter) -> None:
     try:
         _copy_objects(route, item, num_workers, progress)
     except ModelExistsError:
@@ -134,7 +134,7 @@ def _copy(route: Route, item: Plan, num_workers: int, progress: Progress) -> Non
 
 
 def _copy_objects(
-    route: Route, item: Plan, num_workers: int, progress: Progress
+    route: Route, item: Plan, num_workers: int, progress: Counter
 ) -> None:
     start = time.monotonic()
     model, registry = item.model, route.registry
@@ -211,7 +211,7 @@ class _Archive(committing.StoredArchive):
         origin: ObjectBackend,
         reader: ObjectReader,
         num_workers: int,
-        progress: Progress,
+        progress: Counter,
     ) -> None:
         super().__init__(backend, path)
         self._origin = origin

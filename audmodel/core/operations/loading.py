@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 from collections.abc import Generator
+from collections.abc import Iterable
 from collections.abc import Sequence
 import contextlib
 import dataclasses
@@ -37,8 +38,8 @@ from audmodel.core.operations.local import absent
 from audmodel.core.operations.local import remains
 from audmodel.core.operations.local import selected
 from audmodel.core.operations.options import LoadOptions
-from audmodel.core.progress import Progress
-from audmodel.core.progress import no_progress
+from audmodel.core.progress.counters import Counter
+from audmodel.core.progress.counters import no_progress
 
 
 logger = logging.getLogger("audmodel")
@@ -126,12 +127,12 @@ def _load_all(
 
     """
     entry, directory = archive.entry, archive.directory
-    progress = options.start_progress(directory.size)
+    progress = options.start_progress(directory.compressed_size)
     members = directory.members
     unknown = [member for member in members if member.name not in verified]
     right = comparing.right_files(entry.partial.folder, unknown, options.num_workers)
     known = right.union(verified)
-    progress(sum(member.size for member in members if member.name in known))
+    progress.kept(_stored(member for member in members if member.name in known))
     missing = {member.name for member in members if member.name not in known}
 
     def attempt(*, private: bool) -> None:
@@ -213,6 +214,11 @@ def stream(found: Found, options: LoadOptions) -> Generator[str, None, None]:
                     _load_all(archive, silent, same)
 
 
+def _stored(members: Iterable[format.Member]) -> int:
+    r"""Bytes of an archive that hold the content of some files."""
+    return sum(member.compressed_size for member in members)
+
+
 def _identity(folder: Folder, name: str) -> tuple[int, ...]:
     r"""Inode, size and times of a file, which differ if it was changed or replaced."""
     try:
@@ -228,8 +234,8 @@ def _load_some(
     r"""Load files that are missing, yield all paths in order, return bytes fetched."""
     slot, whole = archive.entry.partial, archive.entry.whole
     missing = {member.name for member in absent(slot.folder, members)}
-    progress = options.start_progress(sum(member.size for member in members))
-    progress(sum(member.size for member in members if member.name not in missing))
+    progress = options.start_progress(_stored(members))
+    progress.kept(_stored(member for member in members if member.name not in missing))
     left = deque(members)
     # Another file of the model may be missing or wrong, which is why these are loaded
     absentees = [member for member in members if member.name in missing]
@@ -242,7 +248,7 @@ def _load_some(
         reused = _fill_from_cache(
             archive, staging, files, right, whole.folder, slot.folder
         )
-        progress(sum(member.size for member in files if member.name in reused))
+        progress.kept(_stored(member for member in files if member.name in reused))
         extracting = extractor(archive, staging, wanted - reused, options, progress)
         with contextlib.closing(extracting.files()) as finished:
             while left:
@@ -302,7 +308,7 @@ def mend(
     """
     other = _other(archive.entry, slot)
     right = comparing.right_files(other.folder, members, options.num_workers)
-    progress = options.start_progress(sum(member.size for member in members))
+    progress = options.start_progress(_stored(members))
 
     def attempt(*, private: bool) -> None:
         names = {member.name for member in members}
@@ -310,6 +316,7 @@ def mend(
         reused = _fill_from_cache(
             archive, staging, members, right, other.folder, slot.folder
         )
+        progress.kept(_stored(member for member in members if member.name in reused))
         extractor(archive, staging, names - reused, options, progress).run()
         if not slot.folder.exists():
             # Should locks be broken: some files must not become a whole model
@@ -436,7 +443,7 @@ def extractor(
     staging: Staging,
     names: set[str],
     options: LoadOptions,
-    progress: Progress,
+    progress: Counter,
 ) -> Extractor:
     r"""Extractor of members of an archive, which keeps parts that are right already.
 
@@ -447,9 +454,9 @@ def extractor(
 
     """
 
-    def copied(count: int) -> None:
-        archive.copied.append(count)
-        progress.copied(count)
+    def copied(compressed_size: int, size: int) -> None:
+        archive.copied.append(size)
+        progress.copied(compressed_size)
 
     _check_distinct(archive.directory, staging)
     return Extractor(
@@ -463,6 +470,7 @@ def extractor(
         is_slow=disk.is_shared(staging.path),
         seeds=seeds.find(archive, names),
         progress=progress,
+        kept=progress.kept,
         copied=copied,
     )
 

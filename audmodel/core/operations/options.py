@@ -2,8 +2,8 @@ r"""How to load models, as one object that all steps of a load share."""
 
 from dataclasses import dataclass
 
-from audmodel.core.progress import StartProgress
-from audmodel.core.progress import no_progress
+from audmodel.core.progress.counters import StartProgress
+from audmodel.core.progress.counters import no_progress
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class LoadOptions:
         ahead: largest number of files that are begun
             before the caller asks for them,
             bound by the number of requests alone if it is ``None``
-        start_progress: called with the number of bytes of the files,
-            gives a function that is called with the bytes that are done
+        start_progress: called with the number of bytes of the archive,
+            gives what counts those that are done
 
     """
 

@@ -34,7 +34,7 @@ from audmodel.core.operations.published import is_published
 from audmodel.core.operations.results import PublishPlan
 from audmodel.core.operations.results import Transfer
 from audmodel.core.process.workers import check_num_workers
-from audmodel.core.progress import no_progress
+from audmodel.core.progress.counters import no_progress
 from audmodel.core.repository.config import is_embedded
 from audmodel.core.repository.conflicts import check_found
 from audmodel.core.repository.conflicts import check_free

@@ -17,7 +17,7 @@ from audmodel.core.errors import ModelExistsError
 from audmodel.core.operations.archives import naming
 from audmodel.core.operations.archives import read_directory
 from audmodel.core.operations.publication import Publication
-from audmodel.core.progress import StartProgress
+from audmodel.core.progress.counters import StartProgress
 from audmodel.core.repository import layout
 from audmodel.core.repository.conflicts import check_same_model
 from audmodel.core.repository.header import Header

@@ -36,9 +36,9 @@ from audmodel.core.operations.publication import Publication
 from audmodel.core.operations.published import is_published
 from audmodel.core.operations.suspicious import message
 from audmodel.core.process.termination import terminable
-from audmodel.core.progress import Progress
-from audmodel.core.progress import StartProgress
-from audmodel.core.progress import no_progress
+from audmodel.core.progress.counters import Counter
+from audmodel.core.progress.counters import StartProgress
+from audmodel.core.progress.counters import no_progress
 from audmodel.core.repository import layout
 from audmodel.core.repository import pointing
 from audmodel.core.repository.claims import Claim
@@ -157,7 +157,7 @@ def make_embedded(repository: Repository) -> None:
         ) from error
 
 
-def _publish(registry: Registry, publication: Publication, progress: Progress) -> None:
+def _publish(registry: Registry, publication: Publication, progress: Counter) -> None:
     start = time.monotonic()
     model = publication.model
     check_free(registry, model, publication.header)
@@ -187,7 +187,7 @@ def _publish(registry: Registry, publication: Publication, progress: Progress) -
             _set_alias(registry, publication.alias, model, header)
 
 
-def _repair(registry: Registry, publication: Publication, progress: Progress) -> None:
+def _repair(registry: Registry, publication: Publication, progress: Counter) -> None:
     r"""Store the archive of an existing model again.
 
     Archives of the same files are the same, byte by byte,
@@ -278,7 +278,7 @@ class _Archive(committing.StoredArchive):
         backend: ObjectBackend,
         path: str,
         publication: Publication,
-        progress: Progress,
+        progress: Counter,
         base: Base | None = None,
     ) -> None:
         super().__init__(backend, path)

@@ -9,8 +9,8 @@ from audmodel.core.operations import copy_plans
 from audmodel.core.operations import copying
 from audmodel.core.operations.copy_plans import Route
 from audmodel.core.operations.results import CopiedModel
-from audmodel.core.progress import StartProgress
-from audmodel.core.progress import no_progress
+from audmodel.core.progress.counters import StartProgress
+from audmodel.core.progress.counters import no_progress
 from audmodel.core.uid import ModelId
 
 

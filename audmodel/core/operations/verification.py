@@ -28,7 +28,7 @@ from audmodel.core.operations.options import LoadOptions
 from audmodel.core.operations.results import DamagedFile
 from audmodel.core.operations.results import Verification
 from audmodel.core.process.requests import prefetch_requests
-from audmodel.core.progress import no_progress
+from audmodel.core.progress.counters import no_progress
 
 
 def verify_all(
@@ -70,9 +70,8 @@ def _verify(wanted: Wanted, options: LoadOptions, *, repairs: bool) -> Verificat
         return result
     found = find(wanted, any_archive=True)
     slot = slot_of(found.entry)
-    unseen = dataclasses.replace(options, start_progress=no_progress)
     with slot.lock(timeout=options.timeout):
-        return repair(found, slot, unseen)
+        return repair(found, slot, options)
 
 
 def verify(
@@ -170,7 +169,8 @@ def repair(found: Found, slot: Slot, options: LoadOptions) -> Verification:
     with open_archive(found) as archive:
         # Another process may have removed or mended it in the meantime,
         # and the repository may have another archive than what was compared with
-        result, differences = verify(found.entry, archive.directory, options)
+        unseen = dataclasses.replace(options, start_progress=no_progress)
+        result, differences = verify(found.entry, archive.directory, unseen)
         if result.path != slot.folder.path:
             return result
         needs_check = slot is found.entry.whole and found.entry.needs_check
@@ -247,7 +247,7 @@ def verify_remote(found: Found, options: LoadOptions) -> Verification:
             archive.reader,
             directory,
             num_workers=options.num_workers,
-            progress=options.start_progress(directory.size),
+            progress=options.start_progress(directory.compressed_size),
         ).damaged()
     damaged = [
         DamagedFile(member.name, "content", member.size, errors[member.name])

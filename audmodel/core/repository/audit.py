@@ -17,7 +17,7 @@ import logging
 from typing import TypeVar
 
 from audmodel.core.errors import InvalidDocumentError
-from audmodel.core.progress import StartProgress
+from audmodel.core.progress.counters import StartProgress
 from audmodel.core.repository import layout
 from audmodel.core.repository.header import Header
 from audmodel.core.repository.reading import read_records

@@ -1,0 +1,1 @@
+r"""Progress of calls that take long."""

@@ -87,12 +87,28 @@ class Place:
             return self.backend.create_object(self.path(site_list.NAME), data)
         return self.backend.replace_object(self.path(site_list.NAME), data, etag)
 
-    def prepare(self) -> None:
-        r"""Mark a new place as that of a catalogue.
+    def begin(self) -> StoredObject | None:
+        r"""Read the list, and store an empty one first if there is none.
+
+        It marks the place as that of a catalogue,
+        and shows before anything else is written whether this is possible.
 
         Raises:
-            InvalidInputError: if it is that of something else
             RepositoryError: if it cannot be read or written
+
+        """
+        stored = self.read()
+        if stored is None:
+            self.commit(site_list.dump([], {}), None)
+            stored = self.read()
+        return stored
+
+    def check(self) -> None:
+        r"""Raise an error if it is the place of something else.
+
+        Raises:
+            InvalidInputError: if it is
+            RepositoryError: if it cannot be read
 
         """
         stored = self.read()
@@ -104,7 +120,6 @@ class Place:
                 f"'{self.url('')}' holds other files than a catalogue, "
                 f"such as '{min(names)}'. Choose an empty folder."
             )
-        self.commit(site_list.dump([], {}), None)
 
 
 @contextmanager
@@ -129,7 +144,7 @@ def open_folder(path: str) -> Iterator[Place]:
     host, name = os.path.split(path)
     with Repository(name, host, "file-system").connect() as backend:
         place = Place(backend, "/")
-        place.prepare()
+        place.check()
         yield place
 
 
@@ -165,7 +180,7 @@ def build(
     for attempt in range(_ATTEMPTS):
         start = time.monotonic()
         # Read first: what is read afterwards is not older than the list
-        stored = place.read()
+        stored = place.begin()
         records, problems = site_records.read(registry, cache_root, options)
         if builder.build(records, stored):
             result = builder.result(records)

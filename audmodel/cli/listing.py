@@ -26,7 +26,7 @@ def conditions(parser: argparse.ArgumentParser) -> None:
         metavar="FILE|KEY=VALUE",
         action="append",
         default=[],
-        help="only models with these parameters, given as to 'audmodel publish': "
+        help="only models with these parameters, given as to the command publish: "
         "YAML or JSON file, '-' for stdin, or one parameter; may be repeated",
     )
 

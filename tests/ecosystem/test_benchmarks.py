@@ -181,7 +181,18 @@ def test_scale(released_python: Path, tmp_path: Path) -> None:
         assert [row["machines"] for row in csv.DictReader(file)][-1] == "10,000"
 
 
-@pytest.mark.parametrize("name", [*SCRIPTS, "parallel", "pools"])
+def test_catalog() -> None:
+    script = ROOT / "benchmarks" / "catalog.py"
+    command = [sys.executable, script, "--models", "30"]
+    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    lines = [" ".join(line.split()) for line in output.stdout.splitlines()]
+    changed = next(n for n, line in enumerate(lines) if line.startswith("one model"))
+    assert lines[changed + 1] == "1 files written"
+    assert any(line.startswith("models(catalog=True)") for line in lines)
+    assert lines[-1].startswith("search")
+
+
+@pytest.mark.parametrize("name", [*SCRIPTS, "catalog", "parallel", "pools"])
 def test_script_says_what_it_needs(name: str) -> None:
     text = (ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
     block = re.match(r"# /// script\n((#.*\n)+?)# ///\n", text)
@@ -189,7 +200,7 @@ def test_script_says_what_it_needs(name: str) -> None:
     metadata = tomllib.loads(re.sub("(?m)^# ?", "", block.group(1)))
     source = metadata["tool"]["uv"]["sources"]["audmodel"]
     assert source == {"path": "..", "editable": True}
-    needed = {re.split("[>=]", name)[0] for name in metadata["dependencies"]}
+    needed = {re.split(r"[\[>=]", name)[0] for name in metadata["dependencies"]}
     assert "audmodel" in needed
 
 

@@ -171,7 +171,6 @@ def build(
         what was done, and what could not be read
 
     Raises:
-        MissingPackageError: if a package is missing
         RepositoryError: if the repository cannot be read,
             or the catalogue cannot be written
 

@@ -140,6 +140,71 @@ def test_repair_counts_what_it_reads_and_fetches(
     assert last.kept == 16 * MIB
 
 
+@pytest.mark.usefixtures("every_state")
+@pytest.mark.parametrize("way", ["load", "stream", "list"])
+def test_who_waits_sees_the_progress_of_the_holder(
+    way: str,
+    tmp_path: Path,
+    repository: audmodel.Repository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("audmodel.core.operations.noting._Note.interval", 0)
+    monkeypatch.setattr("audmodel.core.cache.locks._LOOK", 0)
+    uid = publish(repository, make_folder(tmp_path / "model", FILES))
+    is_half, go_on = threading.Event(), threading.Event()
+    theirs: list[Progress] = []
+    ours: list[Progress] = []
+
+    def hold(state: Progress) -> None:
+        theirs.append(state)
+        if state.done > 8 * MIB:
+            is_half.set()
+            assert go_on.wait(20)
+
+    def wait(state: Progress) -> None:
+        ours.append(state)
+        go_on.set()
+
+    def run(progress: Callable[[Progress], None]) -> None:
+        if way == "load":
+            audmodel.load(uid, progress=progress)
+        elif way == "list":
+            audmodel.load([uid], progress=progress)
+        else:
+            list(audmodel.stream(uid, progress=progress))
+
+    # A stream gives its lock to all threads of its process
+    lock = "audmodel.core.cache.locks._ours"
+    monkeypatch.setattr(lock, Forgetful())
+    holder = threading.Thread(target=run, args=[hold])
+    holder.start()
+    assert is_half.wait(20)
+    run(wait)
+    holder.join()
+    assert all(state.waiting for state in ours)
+    assert 13 * MIB > ours[0].done > 3 * MIB
+    assert {state.total for state in ours} == {theirs[-1].total}
+    assert ours[-1].done == ours[-1].total
+
+
+class Forgetful(dict[str, bool]):
+    """Does not know the locks of this process."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return default
+
+
+def test_wait_is_followed_by_work() -> None:
+    """The process that was waited for may have failed."""
+    states: list[Progress] = []
+    with Reporter(verbose=False, progress=states.append).report("Test") as start:
+        start.waiting(500, 1000)
+        start(2000)(2000)
+    assert states[0].waiting
+    last = states[-1]
+    assert (last.done, last.total, last.kept, last.waiting) == (2000, 2000, 0, False)
+
+
 def test_without_being_asked_nothing_is_shown(
     tmp_path: Path,
     repository: audmodel.Repository,

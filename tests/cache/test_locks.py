@@ -148,3 +148,37 @@ def test_file_system_whose_locks_do_nothing(
     with locks.hold(folder, NAME, timeout=0) as excludes:
         assert not excludes
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_progress_of_the_holder_is_shown(folder: Folder) -> None:
+    seen: list[tuple[int, int]] = []
+    with locks.hold(folder, NAME, timeout=0):
+        locks.note_progress(folder, NAME, 3_000_000, 12_000_000)
+        with (
+            pytest.raises(LockTimeoutError, match=r"0.8 s, 3.0 MB of 12.0 MB so far"),
+            locks.hold(
+                folder,
+                NAME,
+                timeout=0.8,
+                waiting=lambda done, total: seen.append((done, total)),
+            ),
+        ):
+            pass
+        # The holder has not lost its lock by writing
+        with pytest.raises(LockTimeoutError), locks.hold(folder, NAME, timeout=0):
+            pass
+    assert seen == [(3_000_000, 12_000_000)]
+
+
+@pytest.mark.parametrize("content", [b"", b"1", b"1 2", b"-1 2\n", b"a b\n", b"1" * 99])
+def test_other_content_is_no_progress(content: bytes, folder: Folder) -> None:
+    Path(folder.path, NAME).write_bytes(content)
+    assert locks.read_progress(folder, NAME) is None
+
+
+def test_progress_of_an_earlier_holder_is_forgotten(folder: Folder) -> None:
+    with locks.hold(folder, NAME, timeout=0):
+        locks.note_progress(folder, NAME, 1, 2)
+        assert locks.read_progress(folder, NAME) == (1, 2)
+    with locks.hold(folder, NAME, timeout=0):
+        assert locks.read_progress(folder, NAME) is None

@@ -336,18 +336,23 @@ def _stream(
 ) -> Generator[str, None, None]:
     from audmodel.core.operations import loading
     from audmodel.core.operations.local import Local
+    from audmodel.core.operations.noting import noted
 
-    with found.entry.partial.lock(timeout=options.timeout, reentrant=True):
+    slot = found.entry.partial
+    with (
+        reporter.report(f"Stream {found.model}") as start_progress,
+        slot.lock(
+            timeout=options.timeout, reentrant=True, waiting=start_progress.waiting
+        ),
+    ):
         # Another process may have loaded it while this one waited
         paths = Local(found.entry).paths(options.files)
         if paths is not None:
             yield from paths
             return
-        title = f"Stream {found.model}"
-        with reporter.report(title) as start_progress:
-            options = dataclasses.replace(options, start_progress=start_progress)
-            loaded = loading.stream(found, options)
-            # 'yield from' would pass errors that a consumer throws to the loader
-            with contextlib.closing(loaded):
-                for path in loaded:  # noqa: UP028
-                    yield path
+        options = dataclasses.replace(options, start_progress=start_progress)
+        loaded = loading.stream(found, noted(options, slot))
+        # 'yield from' would pass errors that a consumer throws to the loader
+        with contextlib.closing(loaded):
+            for path in loaded:  # noqa: UP028
+                yield path

@@ -240,7 +240,8 @@ def _load_all(
     from audmodel.core.operations import batch
 
     models = {each.model: each for each in wanted}
-    with reporter.report(f"Load {len(models)} models") as start_progress:
+    what = f"{len(models)} models" if len(models) != 1 else str(wanted[0].model)
+    with reporter.report(f"Load {what}") as start_progress:
         options = dataclasses.replace(options, start_progress=start_progress)
         paths = batch.load_all(list(models.values()), options)
     return [paths[each.model] for each in wanted]

@@ -5,20 +5,25 @@ Path, mode and kind are those of earlier releases,
 which use :mod:`filelock`.
 That package opens a lock by its path, which in a shared cache may lead elsewhere,
 so this module opens it.
+The file may hold the progress of its holder, for those that wait.
 
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
+import contextlib
 from contextlib import contextmanager
 import errno
 import fcntl
 import logging
 import os
+import re
 import time
 
 from audmodel.core import disk
+from audmodel.core import units
 from audmodel.core.cache.root import write_error
 from audmodel.core.cache.tree import Folder
 from audmodel.core.errors import CacheBusyError
@@ -33,8 +38,11 @@ _POLL = 0.05
 # Seconds after which a wait for a lock is announced, and between reminders
 _FIRST_NOTICE = 2.0
 _NEXT_NOTICE = 30.0
+# Seconds between two looks at the progress of the holder
+_LOOK = 0.5
 # Errors that say that a lock is held
 _HELD = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK}
+_PROGRESS = re.compile(rb" *(\d{1,20}) +(\d{1,20})\n")
 # Locks that this process holds, and whether its threads may enter them again,
 # which would otherwise wait for themselves
 _ours: dict[str, bool] = {}
@@ -52,6 +60,7 @@ def hold(
     timeout: float,
     reentrant: bool = False,
     reenter: bool = True,
+    waiting: Callable[[int, int], object] = lambda done, total: None,
 ) -> Iterator[bool]:
     r"""Hold a lock.
 
@@ -64,6 +73,7 @@ def hold(
         reentrant: whether code of the user runs inside the block,
             so that no thread of this process waits for the lock
         reenter: whether to accept a reentrant lock that this process holds
+        waiting: called now and then with the progress of the holder, if it is known
 
     Yields:
         whether the lock excludes others:
@@ -79,7 +89,7 @@ def hold(
     fd = None
     try:
         folder.make()
-        fd = _acquire(folder, name, timeout, reenter=reenter)
+        fd = _acquire(folder, name, timeout, waiting, reenter=reenter)
     except CacheBusyError:
         raise
     except OSError as error:
@@ -92,6 +102,7 @@ def hold(
     process = os.getpid()
     _ours[path] = reentrant
     try:
+        _forget_progress(fd)
         yield _keeps_others_away(folder, name)
     finally:
         # A child process has a copy of the descriptor, and not the lock
@@ -101,11 +112,64 @@ def hold(
         os.close(fd)
 
 
-def _acquire(folder: Folder, name: str, timeout: float, *, reenter: bool) -> int | None:
+def note_progress(folder: Folder, name: str, done: int, total: int) -> None:
+    r"""Let those that wait for a lock of this process see its progress.
+
+    Args:
+        folder: folder of the lock file
+        name: name of the lock file
+        done: bytes that are done
+        total: bytes of the whole task
+
+    """
+    with contextlib.suppress(OSError):
+        fd = folder.open_shared(name, _MODE)
+        try:
+            # One write, and always as long, so that no mixture can be read
+            os.pwrite(fd, b"%20d %20d\n" % (done, total), 0)
+        finally:
+            os.close(fd)
+
+
+def read_progress(folder: Folder, name: str) -> tuple[int, int] | None:
+    r"""Progress of the holder of a lock.
+
+    Args:
+        folder: folder of the lock file
+        name: name of the lock file
+
+    Returns:
+        bytes that are done, and those of the whole task,
+        ``None`` if the holder does not tell, such as one of an earlier release
+
+    """
+    match = _PROGRESS.fullmatch(folder.read_start(name, 64) or b"")
+    if match is None:
+        return None
+    done, total = map(int, match.groups())
+    return min(done, total), total
+
+
+def _forget_progress(fd: int) -> None:
+    r"""Forget the progress of an earlier holder."""
+    with contextlib.suppress(OSError):
+        if os.fstat(fd).st_size:
+            os.ftruncate(fd, 0)
+
+
+def _acquire(
+    folder: Folder,
+    name: str,
+    timeout: float,
+    waiting: Callable[[int, int], object],
+    *,
+    reenter: bool,
+) -> int | None:
     r"""Descriptor of a lock file that is locked, or ``None`` to enter it again."""
     path = os.path.join(folder.path, name)
     start = time.monotonic()
     notice = _FIRST_NOTICE
+    look = _LOOK
     while True:
         fd = _try(folder, name)
         if fd is not None:
@@ -114,15 +178,20 @@ def _acquire(folder: Folder, name: str, timeout: float, *, reenter: bool) -> int
             return None
         waited = time.monotonic() - start
         if 0 <= timeout <= waited:
-            raise _timeout_error(path, timeout)
+            raise _timeout_error(path, timeout, _so_far(folder, name))
+        if waited >= look:
+            look = waited + _LOOK
+            if (progress := read_progress(folder, name)) is not None:
+                waiting(*progress)
         if waited >= notice:
             notice = waited + _NEXT_NOTICE
             logger.warning(
                 "Waiting for %.0f s for the lock '%s', "
-                "which %s holds for the same model.",
+                "which %s holds for the same model%s.",
                 waited,
                 path,
                 _holder(path),
+                _so_far(folder, name),
             )
         time.sleep(min(_POLL, timeout - waited) if timeout >= 0 else _POLL)
 
@@ -143,13 +212,22 @@ def _try(folder: Folder, name: str) -> int | None:
     return None
 
 
-def _timeout_error(path: str, timeout: float) -> CacheBusyError:
+def _so_far(folder: Folder, name: str) -> str:
+    r"""Progress of the holder of a lock, in words."""
+    progress = read_progress(folder, name)
+    if progress is None:
+        return ""
+    done, total = map(units.size, progress)
+    return f", {done} of {total} so far"
+
+
+def _timeout_error(path: str, timeout: float, so_far: str) -> CacheBusyError:
     from audmodel.core.cache.errors import LockTimeoutError
 
     holder = _holder(path)
     return LockTimeoutError(
         f"{holder[:1].upper()}{holder[1:]} uses the model, "
-        f"and has locked '{path}' for longer than {timeout:g} s. "
+        f"and has locked '{path}' for longer than {timeout:g} s{so_far}. "
         "Wait until it is done, stop it, or allow a longer 'timeout'.",
         path,
     )

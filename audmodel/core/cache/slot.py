@@ -2,6 +2,7 @@ r"""Folders that one process at a time fills: a whole model, or some of its file
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 from contextlib import contextmanager
@@ -47,7 +48,12 @@ class Slot:
 
     @contextmanager
     def lock(
-        self, *, timeout: float, reentrant: bool = False, reenter: bool = True
+        self,
+        *,
+        timeout: float,
+        reentrant: bool = False,
+        reenter: bool = True,
+        waiting: Callable[[int, int], object] = lambda done, total: None,
     ) -> Iterator[None]:
         r"""Keep other processes from filling the folder.
 
@@ -57,21 +63,41 @@ class Slot:
             timeout: seconds to wait, forever if negative
             reentrant: whether no thread of this process waits for it
             reenter: whether to accept a reentrant lock that this process holds
+            waiting: called now and then with the progress of the holder,
+                if it is known
 
         Raises:
             LockTimeoutError: if the lock was not free in time
             CacheError: if the lock file cannot be made
 
         """
-        name = f".{self._name}.lock"
         with locks.hold(
-            self._parent, name, timeout=timeout, reentrant=reentrant, reenter=reenter
+            self._parent,
+            self._lock_name,
+            timeout=timeout,
+            reentrant=reentrant,
+            reenter=reenter,
+            waiting=waiting,
         ) as is_alone:
             self._is_alone = is_alone
             try:
                 yield
             finally:
                 self._is_alone = False
+
+    @property
+    def _lock_name(self) -> str:
+        return f".{self._name}.lock"
+
+    def note_progress(self, done: int, total: int) -> None:
+        r"""Let those that wait for the lock, which has to be held, see the progress.
+
+        Args:
+            done: bytes that are done
+            total: bytes of the whole task
+
+        """
+        locks.note_progress(self._parent, self._lock_name, done, total)
 
     def touch(self) -> None:
         r"""Record that the folder is used, by its modification time.

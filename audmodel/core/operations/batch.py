@@ -18,6 +18,7 @@ from audmodel.core.operations.find import Wanted
 from audmodel.core.operations.find import confirm
 from audmodel.core.operations.find import find
 from audmodel.core.operations.local import Local
+from audmodel.core.operations.noting import noted
 from audmodel.core.operations.options import LoadOptions
 from audmodel.core.process.requests import prefetch_requests
 from audmodel.core.uid import ModelId
@@ -59,7 +60,8 @@ def load(found: Found, options: LoadOptions) -> str:
     entry = found.entry
     slot = entry.whole if options.files is None else entry.partial
     start = time.monotonic()
-    with slot.lock(timeout=options.timeout):
+    waiting = options.start_progress.waiting
+    with slot.lock(timeout=options.timeout, waiting=waiting):
         waited = time.monotonic() - start
         if waited > _LONG_WAIT:
             logger.info(
@@ -72,7 +74,7 @@ def load(found: Found, options: LoadOptions) -> str:
         if path is not None:
             log_cached(entry)
             return path
-        path = loading.load(found, options)
+        path = loading.load(found, noted(options, slot))
         if options.files is None:
             slot.tidy()
             entry.partial.tidy_if_free()

@@ -24,6 +24,7 @@ from audmodel.core.operations.find import Found
 from audmodel.core.operations.find import Wanted
 from audmodel.core.operations.find import confirm
 from audmodel.core.operations.find import find
+from audmodel.core.operations.noting import noted
 from audmodel.core.operations.options import LoadOptions
 from audmodel.core.operations.results import DamagedFile
 from audmodel.core.operations.results import Verification
@@ -70,8 +71,9 @@ def _verify(wanted: Wanted, options: LoadOptions, *, repairs: bool) -> Verificat
         return result
     found = find(wanted, any_archive=True)
     slot = slot_of(found.entry)
-    with slot.lock(timeout=options.timeout):
-        return repair(found, slot, options)
+    waiting = options.start_progress.waiting
+    with slot.lock(timeout=options.timeout, waiting=waiting):
+        return repair(found, slot, noted(options, slot))
 
 
 def verify(

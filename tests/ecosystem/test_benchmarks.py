@@ -183,7 +183,7 @@ def test_scale(released_python: Path, tmp_path: Path) -> None:
 
 def test_catalog() -> None:
     script = ROOT / "benchmarks" / "catalog.py"
-    command = [sys.executable, script, "--models", "30"]
+    command = [sys.executable, str(script), "--models", "30"]
     output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     lines = [" ".join(line.split()) for line in output.stdout.splitlines()]
     changed = next(n for n, line in enumerate(lines) if line.startswith("one model"))

@@ -92,6 +92,27 @@ def test_load_counts_bytes_of_the_archive(
 
 
 @pytest.mark.usefixtures("every_state")
+@pytest.mark.parametrize("num_workers", [1, 4])
+def test_publish_counts_bytes_of_the_archive(
+    num_workers: int,
+    states: list[Progress],
+    tmp_path: Path,
+    repository: audmodel.Repository,
+) -> None:
+    root = make_folder(tmp_path / "model", FILES)
+    more = {"num_workers": num_workers, "progress": states.append}
+    publish(repository, root, **more)
+    size = archive_of(repository).stat().st_size
+    assert (states[0].done, states[0].total) == (0, TOTAL)
+    last = states[-1]
+    assert (last.done, last.transferred, last.total) == (size, size, size)
+    assert size < TOTAL - MIB
+    moves = [state.done for state in states]
+    assert moves == sorted(moves)
+    assert len(set(moves)) > 4
+
+
+@pytest.mark.usefixtures("every_state")
 def test_interrupted_load_tells_what_was_there(
     states: list[Progress], tmp_path: Path, repository: audmodel.Repository
 ) -> None:
@@ -377,14 +398,14 @@ def test_reader_counts_every_byte_once(num_workers: int, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("num_workers", [1, 3])
-def test_writer_counts_every_byte_once(num_workers: int, tmp_path: Path) -> None:
+def test_writer_tells_what_compression_saves(num_workers: int, tmp_path: Path) -> None:
     root = make_folder(tmp_path / "model", FILES)
     counts: list[int] = []
     writer = ArchiveWriter(
-        scan(str(root)).files, num_workers=num_workers, progress=counts.append
+        scan(str(root)).files, num_workers=num_workers, enlarge=counts.append
     )
-    b"".join(writer)
-    assert sum(counts) == TOTAL
+    archive = b"".join(writer)
+    assert sum(counts) == len(archive) - TOTAL
 
 
 @pytest.mark.usefixtures("every_state")

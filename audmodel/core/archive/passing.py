@@ -2,7 +2,6 @@ r"""Pass the bytes of an archive on, after they were checked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -57,7 +56,6 @@ class Passer:
         source: the archive
         directory: directory of the archive
         num_workers: number of threads
-        progress: called with the number of bytes that were passed on
 
     """
 
@@ -67,14 +65,12 @@ class Passer:
         directory: format.Directory,
         *,
         num_workers: int = 1,
-        progress: Callable[[int], None] = lambda count: None,
     ) -> None:
         schedule = Schedule(directory, None, num_workers)
         self._jobs = schedule.jobs
         self._fetcher = Fetcher(source, schedule.stream_workers)
         self._tick = self._fetcher.check_not_cancelled
         self._num_workers = num_workers
-        self._progress = progress
 
     def chunks(self) -> Generator[bytes, None, None]:
         r"""All bytes of the archive, in order.
@@ -88,9 +84,7 @@ class Passer:
         for is_stream, windows in groups:
             pass_on = self._streams if is_stream else self._blocks
             with contextlib.closing(pass_on(windows)) as chunks:
-                for chunk in chunks:
-                    self._progress(len(chunk))
-                    yield chunk
+                yield from chunks
 
     def _windows(self) -> Iterator[_Window]:
         position = 0

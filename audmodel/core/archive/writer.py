@@ -87,7 +87,8 @@ class ArchiveWriter:
         compression: 0 stores, 1 to 9 compress, higher is smaller or equal
         num_workers: number of threads that read and compress
         part_size: largest size of a part in bytes
-        progress: called with the number of bytes read from files
+        enlarge: called with the difference between the bytes of the archive
+            and those of files that they stand for, which is negative as a rule
 
     """
 
@@ -98,14 +99,14 @@ class ArchiveWriter:
         compression: int = 1,
         num_workers: int = 1,
         part_size: int = format.PART_SIZE,
-        progress: Callable[[int], None] = lambda count: None,
+        enlarge: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._files = files
         self._level = compression
         self._num_workers = num_workers
         self._part_size = part_size
         self._cuts = Cuts(files, part_size)
-        self._progress = progress
+        self._enlarge = enlarge
         self.size = 0
         r"""Size of the archive so far, in bytes."""
         self.digest = b""
@@ -137,19 +138,18 @@ class ArchiveWriter:
                 for member in result.members:
                     member.header_offset += self.size
                 members += result.members
-                yield self._count(*result.pieces)
+                yield self._count(*result.pieces, size=result.uncompressed_size)
             else:
                 if large is None:
                     large = _LargeMember(job, self.size)
                     yield self._count(_record(large.header))
                 large.add(result)
-                yield self._count(*result.pieces)
+                yield self._count(*result.pieces, size=result.uncompressed_size)
                 if job.is_last:
                     members.append(large.member)
                     descriptor = encoding.data_descriptor(large.member)
                     yield self._count(_record(descriptor))
                     large = None
-            self._progress(result.uncompressed_size)
         # A file may change after it was read as well
         for file in self._files:
             file.check_unchanged()
@@ -157,8 +157,10 @@ class ArchiveWriter:
         self.digest = end.digest(tail)
         yield self._count(Piece(tail))
 
-    def _count(self, *pieces: Piece) -> tuple[Piece, ...]:
-        self.size += sum(len(piece.data) for piece in pieces)
+    def _count(self, *pieces: Piece, size: int = 0) -> tuple[Piece, ...]:
+        stored = sum(len(piece.data) for piece in pieces)
+        self.size += stored
+        self._enlarge(stored - size)
         return pieces
 
     def _jobs(self) -> Iterator[_Job]:

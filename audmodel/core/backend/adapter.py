@@ -185,6 +185,7 @@ class _Adapter(ObjectBackend):
                 return None
             with _translate_errors("write", path):
                 self._backend.put_file(file, path)
+            how.sent(os.path.getsize(file))
         return f"md5-{digest.hexdigest()}"
 
     def object_url(self, path: str) -> str:

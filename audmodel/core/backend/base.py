@@ -298,6 +298,8 @@ class ObjectBackend(abc.ABC):
         before_commit: Callable[[], None] = lambda: None,
         replaces: str | None = ANY,
         new_etag: bool = False,
+        sent: Callable[[int], object] = lambda count: None,
+        copied: Callable[[int], object] = lambda count: None,
     ) -> str | None:
         r"""Write an object.
 
@@ -319,6 +321,10 @@ class ObjectBackend(abc.ABC):
                 by a writer that is still about to delete it.
                 If etags are made of the content, the object gets another one
                 if possible
+            sent: called with the number of bytes that were sent, by any thread.
+                Bytes that are sent again may count again
+            copied: called with the number of bytes that the storage has,
+                and need not be sent
 
         Returns:
             etag of the object, or ``None`` if it was not written,
@@ -329,7 +335,9 @@ class ObjectBackend(abc.ABC):
             WriteUncertainError: if it may be written later
 
         """
-        how = Write(tmp_root, num_workers, before_commit, replaces, new_etag)
+        how = Write(
+            tmp_root, num_workers, before_commit, replaces, new_etag, sent, copied
+        )
         return self._write_object(path, chunks, how)
 
     @abc.abstractmethod
@@ -378,6 +386,8 @@ class ObjectBackend(abc.ABC):
         num_workers: int = 1,
         before_commit: Callable[[], None] = lambda: None,
         replaces: str | None = ANY,
+        sent: Callable[[int], object] = lambda count: None,
+        copied: Callable[[int], object] = lambda count: None,
     ) -> str | None:
         r"""Write an object, and let the storage copy bytes of another one.
 
@@ -390,6 +400,9 @@ class ObjectBackend(abc.ABC):
             num_workers: number of parallel uploads
             before_commit: called right before the object becomes visible
             replaces: etag of the object that it may replace
+            sent: called with the number of bytes that were sent, by any thread.
+                Bytes that are sent again may count again
+            copied: called with the number of bytes that the storage copied
 
         Returns:
             etag of the object, or ``None`` if it was not written,
@@ -401,7 +414,9 @@ class ObjectBackend(abc.ABC):
             WriteUncertainError: if it may be written later
 
         """
-        how = Write(None, num_workers, before_commit, replaces)
+        how = Write(
+            None, num_workers, before_commit, replaces, sent=sent, copied=copied
+        )
         return self._compose_object(path, chunks, source, how)
 
     def _compose_object(
@@ -420,6 +435,7 @@ class ObjectBackend(abc.ABC):
         before_commit: Callable[[], None] = lambda: None,
         replaces: str | None = ANY,
         new_etag: bool = False,
+        copied: Callable[[int], object] = lambda count: None,
     ) -> str | None:
         r"""Let the storage copy an object of another repository.
 
@@ -433,6 +449,7 @@ class ObjectBackend(abc.ABC):
             before_commit: called right before the object becomes visible
             replaces: etag of the object that it may replace
             new_etag: whether the object gets another etag than before
+            copied: called with the number of bytes that the storage copied
 
         Returns:
             etag of the object, or ``None`` if it was not written,
@@ -444,7 +461,7 @@ class ObjectBackend(abc.ABC):
             WriteUncertainError: if it may be written later
 
         """
-        how = Write(None, num_workers, before_commit, replaces, new_etag)
+        how = Write(None, num_workers, before_commit, replaces, new_etag, copied=copied)
         return self._copy_object(path, source, origin, how)
 
     def _copy_object(

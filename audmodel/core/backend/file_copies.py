@@ -63,6 +63,8 @@ class FileCopies:
         self._source = source
         self._folder = folder
         self._works = True
+        #: Bytes that were copied so far
+        self.copied = 0
 
     @functools.cached_property
     def _unaligned(self) -> bool:
@@ -101,6 +103,7 @@ class FileCopies:
                 )
                 self._works = count > 0
                 done += count
+                self.copied += count
         except OSError as error:
             # Writing the bytes would give the same error
             if error.errno in disk.FULL:

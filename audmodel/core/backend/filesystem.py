@@ -26,6 +26,7 @@ from audmodel.core.backend import file_copies
 from audmodel.core.backend import file_locks
 from audmodel.core.backend.base import ObjectBackend
 from audmodel.core.backend.copies import Chunk
+from audmodel.core.backend.copies import CopyableChunk
 from audmodel.core.backend.copies import Copying
 from audmodel.core.backend.copies import CopySource
 from audmodel.core.backend.errors import CopyError
@@ -215,7 +216,12 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
     def _write_object(
         self, path: str, chunks: Iterable[Buffer], how: Write
     ) -> str | None:
-        return self._store(path, chunks, file_copies.write, how)
+
+        def write(fd: int, chunk: Buffer) -> None:
+            file_copies.write(fd, chunk)
+            how.sent(len(chunk))
+
+        return self._store(path, chunks, write, how)
 
     def _store(
         self,
@@ -267,7 +273,16 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
             if fd is None:
                 raise CopyError(f"'{self._expand(source.path)}' was replaced.")
             copies = file_copies.FileCopies(fd, self._root)
-            return self._store(path, chunks, copies.write, how)
+
+            def write(fd: int, chunk: Chunk) -> None:
+                before = copies.copied
+                copies.write(fd, chunk)
+                copied = copies.copied - before
+                how.copied(copied)
+                data = chunk.data if isinstance(chunk, CopyableChunk) else chunk
+                how.sent(len(data) - copied)
+
+            return self._store(path, chunks, write, how)
 
     def _copy_object(
         self, path: str, source: CopySource, origin: ObjectBackend, how: Write
@@ -282,7 +297,9 @@ class FileSystem(NativeBackend, audbackend.backend.FileSystem):  # type: ignore[
                     f"'{self._root}' shares no blocks with the other repository."
                 )
             content = [(fd, source.size)]
-            return self._store(path, content, file_copies.write_file, how)
+            etag = self._store(path, content, file_copies.write_file, how)
+            how.copied(source.size)
+            return etag
 
     @contextmanager
     def source(self, source: CopySource) -> Iterator[int | None]:

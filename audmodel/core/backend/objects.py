@@ -72,6 +72,8 @@ class Write:
     before_commit: Callable[[], None] = lambda: None
     replaces: str | None = ANY
     new_etag: bool = False
+    sent: Callable[[int], object] = lambda count: None
+    copied: Callable[[int], object] = lambda count: None
 
 
 class Writer(Protocol):

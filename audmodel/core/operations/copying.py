@@ -57,8 +57,8 @@ def carry_out(
     Args:
         route: from where to where
         plans: what is to be done
-        start_progress: called with the number of bytes of all archives to copy,
-            gives a function that is called with the number of bytes copied
+        start_progress: called with the number of bytes of each archive to copy,
+            gives what counts the bytes that are sent, or copied by the storage
 
     Returns:
         what was done, in the same order
@@ -72,7 +72,9 @@ def carry_out(
         WriteUncertainError: if something may be stored later
 
     """
-    progress = start_progress(sum(item.size for item in plans if not item.is_done))
+    counters = {
+        str(item.model): start_progress(item.size) for item in plans if not item.is_done
+    }
     large = route.num_workers * format.PART_SIZE
     by = moving.mover(None)
 
@@ -82,7 +84,7 @@ def carry_out(
         if item.is_done or failures:
             return
         try:
-            _copy(route, item, 1, progress)
+            _copy(route, item, 1, counters[str(item.model)])
         except (AudmodelError, OSError) as error:
             # Copies that were begun are completed, and release their claims
             failures.append(error)
@@ -97,7 +99,7 @@ def carry_out(
         raise failures[0]
     for item in plans:
         if item.size > large and not item.is_done:
-            _copy(route, item, route.num_workers, progress)
+            _copy(route, item, route.num_workers, counters[str(item.model)])
         # An alias may be of several models, in turn
         for name in item.aliases:
             pointing.set_alias(route.registry, name, item.model, by)
@@ -200,7 +202,7 @@ class _Archive(committing.StoredArchive):
         origin: where it is copied from
         reader: its bytes
         num_workers: number of threads
-        progress: called with the number of bytes copied
+        progress: counts the bytes that are sent, or copied by the storage
 
     """
 
@@ -250,6 +252,7 @@ class _Archive(committing.StoredArchive):
             self.how = "the storage"
         except CopyError as error:
             claim.fence()
+            self._progress.restart(self._reader.size)
             logger.info("'%s' is fetched and sent: %s", self.path, error)
             etag = self._pass_on(claim, check, check_commit)
             self.how = f"{self._num_workers} worker(s)"
@@ -264,7 +267,7 @@ class _Archive(committing.StoredArchive):
         self, claim: Claim, check_commit: Callable[[], None]
     ) -> str | None:
         reader = self._reader
-        etag = self._backend.copy_object(
+        return self._backend.copy_object(
             self.path,
             CopySource(self.path, reader.etag, reader.size, reader.tail),
             self._origin,
@@ -272,9 +275,8 @@ class _Archive(committing.StoredArchive):
             before_commit=check_commit,
             replaces=claim.left,
             new_etag=claim.is_replacement,
+            copied=self._progress.copied,
         )
-        self._progress(reader.size)
-        return etag
 
     def _pass_on(
         self,
@@ -286,7 +288,6 @@ class _Archive(committing.StoredArchive):
             self._reader,
             end.parse(self._end, self._reader.size),
             num_workers=self._num_workers,
-            progress=self._progress,
         )
         with contextlib.closing(committing.checked(passer.chunks(), check)) as chunks:
             return self._backend.write_object(
@@ -296,4 +297,6 @@ class _Archive(committing.StoredArchive):
                 before_commit=check_commit,
                 replaces=claim.left,
                 new_etag=claim.is_replacement,
+                sent=self._progress,
+                copied=self._progress.copied,
             )

@@ -67,7 +67,8 @@ def publish(publication: Publication, start_progress: StartProgress) -> None:
     Args:
         publication: what to publish, and where
         start_progress: called with the number of bytes of the files,
-            gives a function that is called with the bytes that were read
+            gives what counts the bytes that are sent, or copied by the storage,
+            and learns how many bytes compression saves
 
     Raises:
         ArchiveError: if the archive of a model that may exist cannot be read
@@ -268,7 +269,7 @@ class _Archive(committing.StoredArchive):
         backend: connection to the repository
         path: path of the archive
         publication: what the archive is made of, and how
-        progress: called with the number of bytes read from files
+        progress: counts the bytes that are sent or copied
         base: archive of which the storage copies parts
 
     """
@@ -292,7 +293,7 @@ class _Archive(committing.StoredArchive):
             self._publication.files,
             compression=self._publication.compression,
             num_workers=self._publication.num_workers,
-            progress=self._progress,
+            enlarge=self._progress.enlarge,
         )
 
     def _write(
@@ -305,6 +306,7 @@ class _Archive(committing.StoredArchive):
             except CopyError as error:
                 claim.fence()
                 logger.info("'%s' is sent as a whole: %s", self.path, error)
+                self._progress.restart(self._publication.size)
                 self._writer = self._make_writer()
         # Workers end with the upload, even if its error keeps a reference
         with contextlib.closing(committing.checked(self._writer, check)) as chunks:
@@ -316,6 +318,8 @@ class _Archive(committing.StoredArchive):
                 before_commit=check_commit,
                 replaces=claim.left,
                 new_etag=claim.is_replacement,
+                sent=self._progress,
+                copied=self._progress.copied,
             )
 
     def _compose(
@@ -335,6 +339,8 @@ class _Archive(committing.StoredArchive):
                 num_workers=self._publication.num_workers,
                 before_commit=check_commit,
                 replaces=claim.left,
+                sent=self._progress,
+                copied=self._progress.copied,
             )
 
     @property

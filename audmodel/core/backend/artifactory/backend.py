@@ -14,6 +14,7 @@ import tempfile
 from typing import IO
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import cast
 
 from audmodel.core.backend.access import Access
 from audmodel.core.backend.artifactory import server as artifactory_requests
@@ -236,6 +237,7 @@ class Artifactory(RemoteBackend):
                 return None
             data = b"".join(pieces)
             self._put(path, data)
+            how.sent(len(data))
             return self.etag_of(data)
         # The checksums are sent before the content,
         # but are known only after all of it was made.
@@ -248,7 +250,7 @@ class Artifactory(RemoteBackend):
             how.before_commit()
             if not self._may_write(path, how.replaces):
                 return None
-            self._put_large(path, file, checksums)
+            self._put_large(path, file, checksums, how)
             return checksums.sha256
 
     def _put(self, path: str, data: bytes) -> None:
@@ -268,11 +270,15 @@ class Artifactory(RemoteBackend):
             lambda: self._deploy_request(path, checksums.headers, data),
         )
 
-    def _put_large(self, path: str, file: IO[bytes], checksums: Checksums) -> None:
+    def _put_large(
+        self, path: str, file: IO[bytes], checksums: Checksums, how: Write
+    ) -> None:
+        size = file.tell()
+        content = cast(IO[bytes], _Counted(file, how.sent))
 
         def send() -> requests.Response:
             file.seek(0)
-            return self._deploy_request(path, checksums.headers, file)
+            return self._deploy_request(path, checksums.headers, content)
 
         by_checksum = {**checksums.headers, "X-Checksum-Deploy": "true"}
         try:
@@ -282,6 +288,7 @@ class Artifactory(RemoteBackend):
                     checksums,
                     lambda: self._deploy_request(path, by_checksum, b""),
                 )
+                how.copied(size)
             except RequestError as failure:
                 if failure.kind is not Kind.ABSENT:
                     raise
@@ -398,3 +405,24 @@ def _base_url(host: str) -> str:
 def _is_folder(entry: dict[str, Any]) -> bool:
     # It is a boolean in some versions and a string in others
     return str(entry.get("folder", False)).lower() == "true"
+
+
+class _Counted:
+    r"""File whose bytes are counted when they are read first."""
+
+    def __init__(self, file: IO[bytes], sent: Callable[[int], object]) -> None:
+        self._file = file
+        self._sent = sent
+        self._most = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def read(self, size: int = -1) -> bytes:
+        r"""Next bytes."""
+        data = self._file.read(size)
+        position = self._file.tell()
+        if position > self._most:
+            self._sent(position - self._most)
+            self._most = position
+        return data

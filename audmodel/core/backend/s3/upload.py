@@ -106,7 +106,9 @@ def store(
         is_small = len(head) == 1 and len(first) < PART_SIZE and not how.new_etag
         if is_small and isinstance(first, bytes):
             how.before_commit()
-            return put(first)
+            etag = put(first)
+            how.sent(len(first))
+            return etag
         return upload.run(itertools.chain(head, parts))
 
 
@@ -243,6 +245,7 @@ class _Upload:
             etag = copy_part(
                 self._bucket, self.source, part, PartNumber=number, **self._upload
             )
+            self._how.copied(len(part))
             return {"PartNumber": number, "ETag": etag}
         response = self._bucket.require(
             "store",
@@ -252,6 +255,7 @@ class _Upload:
             **body_arguments(part),
             **self._upload,
         )
+        self._how.sent(len(part))
         return {"PartNumber": number, "ETag": response["ETag"]}
 
     def _compose(self, parts: list[dict[str, Any]]) -> str | None:

@@ -178,6 +178,20 @@ def test_progress(uids: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"Load 5 models: 100 %, (\d+\.\d MB) of \1", text)
 
 
+def test_total_is_known_from_the_start(
+    uids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audmodel.core.progress.views.Function.interval", 0)
+    audmodel.load(uids[0])
+    states: list[audmodel.Progress] = []
+    audmodel.load(uids, num_workers=2, progress=states.append)
+    begun = [state for state in states if state.done]
+    last = states[-1]
+    assert last.done == last.total > 10_000_000
+    # Headers and directories are no work
+    assert {state.total // 100_000 for state in begun} == {last.total // 100_000}
+
+
 # Other processes -------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ from audmodel.core.operations.local import Local
 from audmodel.core.operations.noting import noted
 from audmodel.core.operations.options import LoadOptions
 from audmodel.core.process.requests import prefetch_requests
+from audmodel.core.progress.announced import Announced
 from audmodel.core.uid import ModelId
 
 
@@ -111,35 +112,38 @@ def load_all(models: Sequence[Wanted], options: LoadOptions) -> dict[ModelId, st
     """
     num_workers = options.num_workers
 
-    def prepare(wanted: Wanted) -> tuple[Found, bool]:
+    def prepare(wanted: Wanted) -> tuple[Found, int]:
         found = find(wanted)
         identity = found.header.archive
-        size = find_directory(wanted).size if identity is None else identity.size
-        # It keeps as many workers busy as it has parts
-        return found, size > num_workers * format.PART_SIZE
+        if identity is None:
+            return found, find_directory(wanted).compressed_size
+        return found, identity.size
 
     paths: dict[ModelId, str] = {}
-    missing: list[Wanted] = []
-    for wanted in models:
-        confirm(wanted)
-        path = Local(wanted.entry).path(options.files)
-        if path is None:
-            missing.append(wanted)
-        else:
-            log_cached(wanted.entry)
-            paths[wanted.model] = path
+    missing = [each for each in models if not _find_cached(each, options, paths)]
     with contextlib.closing(
         prefetch_requests(prepare, missing, num_workers=num_workers)
     ) as prepared:
         sized = list(prepared)
-    small = [found for found, is_large in sized if not is_large]
-    large = [found for found, is_large in sized if is_large]
+    # A large one keeps as many workers busy as it has parts
+    limit = num_workers * format.PART_SIZE
+    small = [found for found, size in sized if size <= limit]
+    large = [found for found, size in sized if size > limit]
+    announced = {
+        found.model: Announced(options.start_progress, size) for found, size in sized
+    }
     busy: list[Found] = []
+
+    def load_one(found: Found, options: LoadOptions) -> None:
+        progress = announced[found.model]
+        own = dataclasses.replace(options, start_progress=progress)
+        paths[found.model] = load(found, own)
+        progress.end()
 
     def attempt(found: Found, workers: int) -> None:
         at_once = dataclasses.replace(options, num_workers=workers, timeout=0)
         try:
-            paths[found.model] = load(found, at_once)
+            load_one(found, at_once)
         except CacheBusyError:
             busy.append(found)
 
@@ -151,5 +155,17 @@ def load_all(models: Sequence[Wanted], options: LoadOptions) -> dict[ModelId, st
     for found in large:
         attempt(found, num_workers)
     for found in busy:
-        paths[found.model] = load(found, options)
+        load_one(found, options)
     return paths
+
+
+def _find_cached(
+    wanted: Wanted, options: LoadOptions, paths: dict[ModelId, str]
+) -> bool:
+    r"""Add the path of a model that is in the cache, and tell whether it is."""
+    confirm(wanted)
+    path = Local(wanted.entry).path(options.files)
+    if path is not None:
+        log_cached(wanted.entry)
+        paths[wanted.model] = path
+    return path is not None

@@ -73,3 +73,7 @@ class _BothCounters:
     def restart(self, total: int, /) -> None:
         for counter in self._counters:
             counter.restart(total)
+
+    def waiting(self, done: int, total: int, /) -> None:
+        for counter in self._counters:
+            counter.waiting(done, total)

@@ -20,8 +20,9 @@ class Progress:
         task: what is done, e.g. ``'Load 3e120e8d-1.0.0'``
         done: bytes that are done
         total: bytes of the whole task.
-            It grows when another model of a list is begun,
-            and shrinks by what compression saves while a model is published
+            It becomes exact when a model of a list is begun,
+            shrinks by what compression saves while a model is published,
+            and grows by what a repair has to fetch
         kept: those of ``done`` that were there before,
             such as those of a load that was interrupted
         copied: those of ``done`` that were neither fetched nor sent:
@@ -94,6 +95,9 @@ class Counter(Protocol):
     def restart(self, total: int, /) -> None:
         r"""Forget what was done, and start again with this number of bytes."""
 
+    def waiting(self, done: int, total: int, /) -> None:
+        r"""Take note of the progress of another process that does this work."""
+
 
 class StartProgress(Protocol):
     r"""What is told of the work that there is."""
@@ -112,6 +116,9 @@ class _Uncounted:
         pass
 
     kept = copied = enlarge = restart = __call__
+
+    def waiting(self, done: int, total: int, /) -> None:
+        pass
 
 
 class _NoProgress:
@@ -146,25 +153,33 @@ class Meter:
         self._start: float | None = None
         self._sum = _Sum(0)
         self._is_waiting = False
+        # What another process does, before there was work for this one
+        self._awaited: _Counter | None = None
 
     def __call__(self, total: int, /) -> Counter:
         r"""Begin work of a number of bytes."""
         with self._lock:
-            if self._is_waiting:
-                self._is_waiting = False
-                self._sum, self._start = _Sum(0), None
+            self._is_waiting = False
+            if self._awaited is not None:
+                self._awaited, self._sum, self._start = None, _Sum(0), None
             self._change(total=total)
         return _Counter(self, total)
 
     def waiting(self, done: int, total: int, /) -> None:
         r"""Show the progress of another process that is waited for."""
+        if self._awaited is None:
+            if self._sum.total:
+                return  # work that was shown before is not hidden
+            self._awaited = _Counter(self, 0)
+        self._awaited.waiting(done, total)
+
+    def wait(self, part: _Sum, done: int, total: int) -> None:
+        r"""Show the progress of another process as that of a part."""
         with self._lock:
-            # Work that was shown before is not hidden
-            if self._is_waiting or not self._sum.total:
-                kept = self._sum.kept if self._is_waiting else done
-                self._is_waiting = True
-                self._sum = _Sum(total, min(done, total), min(kept, done))
-                self._change()
+            # The rate is that of the other process since it was seen
+            kept = min(part.kept if part.total == total else done, done)
+            self._is_waiting = True
+            self._replace(part, _Sum(total, min(done, total), kept))
 
     def add(
         self, part: _Sum, count: int = 0, *, kept: int = 0, copied: int = 0
@@ -183,6 +198,7 @@ class Meter:
             room = part.total - part.done
             kept, copied = min(kept, room), min(copied, room)
             done = min(count + kept + copied, room)
+            self._is_waiting = False
             part.add(done=done, kept=kept, copied=copied)
             self._change(done=done, kept=kept, copied=copied)
 
@@ -195,24 +211,28 @@ class Meter:
     def restart(self, part: _Sum, total: int) -> None:
         r"""Forget what was done of a part."""
         with self._lock:
-            change = {
-                "total": total - part.total,
-                "done": -part.done,
-                "kept": -part.kept,
-                "copied": -part.copied,
-            }
-            part.add(**change)
-            self._change(**change)
+            self._is_waiting = False
+            self._replace(part, _Sum(total))
 
     def close(self, *, succeeded: bool) -> None:
         r"""Let the views show the end."""
         with self._lock:
-            if self._is_waiting:
+            if self._awaited is not None:
                 # The other process has done all of it
-                self._sum.done = self._sum.total
+                self._sum.done = self._sum.kept = self._sum.total
             begun = self._start is not None
             for view in self._views:
                 view.close(self._state() if succeeded and begun else None)
+
+    def _replace(self, part: _Sum, new: _Sum) -> None:
+        change = {
+            "total": new.total - part.total,
+            "done": new.done - part.done,
+            "kept": new.kept - part.kept,
+            "copied": new.copied - part.copied,
+        }
+        part.add(**change)
+        self._change(**change)
 
     def _change(self, **change: int) -> None:
         self._sum.add(**change)
@@ -276,3 +296,6 @@ class _Counter:
 
     def restart(self, total: int, /) -> None:
         self._meter.restart(self._sum, total)
+
+    def waiting(self, done: int, total: int, /) -> None:
+        self._meter.wait(self._sum, done, total)

@@ -613,3 +613,15 @@ def test_nothing_is_fetched_if_nothing_is_read(tmp_path: Path, position: int) ->
         file.seek(4 * PART + position)
         assert file.read(10) == file.read() == b""
         assert source.fetched == before
+
+
+def test_parts_that_are_fetched_ahead_may_be_skipped(tmp_path: Path) -> None:
+    content = noise(12 * PART)
+    for skipped in (1, 2, 3):
+        with opened(source_of(tmp_path, content), num_workers=4) as file:
+            # Who crosses the ends of parts gets further ones ahead
+            for number in range(4):
+                assert file.read(PART) == content[number * PART : (number + 1) * PART]
+            file.seek(skipped * PART, os.SEEK_CUR)
+            start = file.tell()
+            assert file.read(PART) == content[start : start + PART]

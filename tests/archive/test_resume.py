@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import zipfile
+import zlib
 
 import pytest
 
@@ -242,6 +243,10 @@ def extra(root: Path, outside: Path) -> None:
     os.mkfifo(root / "fifo")
 
 
+# Bytes whose bits are in the opposite order
+MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
 def wrong_bytes(root: Path, outside: Path) -> None:
     make_folder(root, {name: bytes(len(FILES[name])) for name in FILES})
 
@@ -255,6 +260,18 @@ def right_but_for_a_bit(root: Path, outside: Path) -> None:
     content = bytearray(FILES["large"])
     content[-1] ^= 1
     (root / "large").write_bytes(content)
+
+
+def right_but_for_what_a_checksum_finds(root: Path, outside: Path) -> None:
+    """Files with the sizes and the CRC-32 of others, as an attacker makes them."""
+    # Multiples of its polynomial do not change a CRC
+    polynomial = (0x104C11DB7 << 7).to_bytes(5, "big").translate(MIRRORED)
+    for name, content in FILES.items():
+        forged = bytearray(content)
+        for position, byte in enumerate(polynomial if len(content) >= 5 else b""):
+            forged[position] ^= byte
+        assert zlib.crc32(forged) == zlib.crc32(content)
+        make_folder(root, {name: bytes(forged)})
 
 
 def wrong_rights(root: Path, outside: Path) -> None:
@@ -274,6 +291,7 @@ GARBAGE = [
     wrong_bytes,
     wrong_sizes,
     right_but_for_a_bit,
+    right_but_for_what_a_checksum_finds,
     wrong_rights,
 ]
 

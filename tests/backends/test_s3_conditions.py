@@ -168,6 +168,19 @@ def test_a_refused_write_is_not_looked_up(backend: S3, proxy: Proxy) -> None:
     assert len(requests) == 1
 
 
+def test_a_refused_write_that_cannot_be_looked_up(backend: S3, proxy: Proxy) -> None:
+    """The refusal may be one of a second attempt by a proxy."""
+    refuse = faults.s3_error(412, "PreconditionFailed")
+    fail = faults.s3_error(503, "SlowDown")
+
+    def fault(request: Request, forward: Forward) -> Response | None:
+        return (refuse if is_write(request) else fail)(request, forward)
+
+    proxy.fault = fault
+    with pytest.raises(errors.WriteUncertainError, match="Could not look up"):
+        backend.create_object("/a", b"x")
+
+
 def test_a_condition_that_holds_is_refused_now_and_then(
     backend: S3, proxy: Proxy
 ) -> None:

@@ -17,6 +17,9 @@ from typing import Any
 import pytest
 
 from audmodel import errors
+from audmodel.core.backend.copies import Chunk
+from audmodel.core.backend.copies import CopyableChunk
+from audmodel.core.backend.copies import CopySource
 from audmodel.core.backend.http import transfer
 from audmodel.core.backend.s3 import endpoint as s3_endpoint
 from audmodel.core.backend.s3 import parts as s3_parts
@@ -60,6 +63,13 @@ def chunks(size: int, step: int = MIB) -> Iterator[bytes]:
 
 def content(size: int) -> bytes:
     return b"".join(chunks(size))
+
+
+def source(backend: S3, path: str) -> CopySource:
+    """An object to copy from."""
+    with backend.open_object(path) as reader:
+        assert reader is not None
+        return CopySource(path, reader.etag, reader.size, bytes(reader.tail))
 
 
 def uploads(weed: seaweedfs.SeaweedFS, bucket: str) -> list[Any]:
@@ -153,6 +163,31 @@ def test_a_large_object_has_no_checksum(
         response = weed.client().head_object(Bucket=bucket, Key="a.zip")
         assert response["ContentLength"] == size
         assert ("checksum" in response["Metadata"]) == has_checksum
+
+
+def test_a_copied_part_behind_a_small_one(backend: S3) -> None:
+    old = content(3 * PART)
+    backend.write_object("/old", [old])
+    new = b"x" * (PART - MIB)
+    pieces: list[Chunk] = [new]
+    pieces += [CopyableChunk(old[k : k + MIB], k) for k in range(0, len(old), MIB)]
+    assert backend.compose_object("/new", pieces, source(backend, "/old"))
+    with backend.open_object("/new") as reader:
+        assert reader is not None
+        assert reader.read(0, reader.size) == new + old
+
+
+def test_the_server_copies_an_object(backend: S3, proxy: Proxy) -> None:
+    old = content(2 * PART + 1)
+    backend.write_object("/old", [old])
+    first = len(proxy.requests)
+    assert backend.copy_object("/new", source(backend, "/old"), backend)
+    assert not [
+        request for request in proxy.requests[first:] if len(request.body) > MIB
+    ]
+    with backend.open_object("/new") as reader:
+        assert reader is not None
+        assert reader.read(0, reader.size) == old
 
 
 @pytest.mark.parametrize("is_lost", [False, True])

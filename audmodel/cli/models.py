@@ -3,6 +3,7 @@ r"""Publish and load models."""
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import audmodel
 from audmodel.cli import arguments
@@ -214,8 +215,8 @@ def _load(args: argparse.Namespace) -> Result:
         raise UsageError("--to is the folder of one model, give one UID")
     if args.dry_run:
         return _plan(
-            audmodel.plan_load(
-                args.uid,
+            _transfers(
+                args,
                 files=args.files,
                 repository=args.lookup,
                 cache_root=args.cache_root,
@@ -270,6 +271,16 @@ def _publish_plan(plan: audmodel.PublishPlan) -> Result:
     rows += [("suspicious", file.path, file.reason) for file in plan.suspicious]
     left = output.table(("state", "file", "reason"), rows)
     return Result(plan, "\n\n".join(filter(None, (transfers.text, left))))
+
+
+def _transfers(args: argparse.Namespace, **options: Any) -> list[audmodel.Transfer]:
+    r"""What a load would fetch."""
+    uids: list[str] = args.uid
+    if args.to is None:
+        transfers: list[audmodel.Transfer] = audmodel.plan_load(uids, **options)
+        return transfers
+    [uid] = uids
+    return [audmodel.plan_load(uid, to=args.to, force=args.force, **options)]
 
 
 def _plan(transfers: list[audmodel.Transfer]) -> Result:

@@ -320,6 +320,10 @@ def test_load_to_a_folder(
     assert (answer.code, answer.out, answer.err) == (0, f"{to}\n", "")
     assert content(to) == content(model_folder)
     (to / "model.yaml").write_bytes(b"mine")
+    assert call("load", "small", "--to", to, "--force", "--dry-run").code == 0
+    answer = call("load", "small", "--to", to, "--dry-run")
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.startswith("audmodel load: error: It holds other files")
     answer = call("load", "small", "--to", to)
     assert (answer.code, answer.out) == (1, "")
     assert answer.err.startswith("audmodel load: error: It holds other files")

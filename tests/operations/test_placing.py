@@ -524,3 +524,45 @@ def test_model_and_cache_of_the_released_version(
         put(uid, to)
     put(uid, to, force=True, files="model.yaml")
     assert files(to) == files(model_folder)
+
+
+# Dry runs --------------------------------------------------------------------
+
+
+def test_dry_run_says_what_is_in_the_way(uid: str, to: Path) -> None:
+    plan = audmodel.plan_load(uid)
+    assert audmodel.plan_load(uid, to=str(to)) == plan
+    assert not to.exists()
+    to.mkdir()
+    (to / "model.yaml").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match=r"'model\.yaml'.* Nothing was changed"):
+        audmodel.plan_load(uid, to=str(to))
+    assert audmodel.plan_load(uid, to=str(to), force=True) == plan
+    assert audmodel.plan_load(uid, to=str(to), files="*.onnx").files == 1
+    assert files(to) == {"model.yaml": b"mine"}
+
+
+@pytest.mark.parametrize("kind", ["folder", "parent"])
+def test_dry_run_names_what_is_never_replaced(uid: str, to: Path, kind: str) -> None:
+    to.mkdir()
+    if kind == "folder":
+        (to / "model.yaml").mkdir()
+    else:
+        (to / "log").write_bytes(b"no folder")
+    with pytest.raises(FileExistsError, match="Remove or rename it"):
+        audmodel.plan_load(uid, to=str(to), force=True)
+
+
+def test_dry_run_accepts_what_a_load_has_put_there(uid: str, to: Path) -> None:
+    put(uid, to)
+    (to / "run.sh").chmod(0o644)
+    assert audmodel.plan_load(uid, to=str(to)).bytes == 0
+
+
+def test_dry_run_checks_its_arguments(uid: str, to: Path, cache: Path) -> None:
+    cache.mkdir(exist_ok=True)
+    for wrong in ({"to": str(cache)}, {"to": ""}, {"force": True}):
+        with pytest.raises(InvalidInputError):
+            audmodel.plan_load(uid, **wrong)
+    with pytest.raises(InvalidInputError, match="folder of one model"):
+        audmodel.plan_load([uid], to=str(to))  # type: ignore[call-overload]  # wrong

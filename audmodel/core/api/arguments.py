@@ -263,3 +263,17 @@ def load_options(
         timeout=check_timeout(timeout),
         files=None if files is None else check_patterns(files),
     )
+
+
+def check_one_folder(to: str | None) -> None:
+    r"""Raise an error if several models are to be put into a folder.
+
+    Raises:
+        InvalidInputError: if there is a folder
+
+    """
+    if to is not None:
+        raise InvalidInputError(
+            "'to' is the folder of one model, and 'uid' is a list. "
+            "Load each model with a folder of its own."
+        )

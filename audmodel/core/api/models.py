@@ -11,6 +11,7 @@ from typing import Literal
 from typing import overload
 
 from audmodel.core.api.arguments import base_model
+from audmodel.core.api.arguments import check_one_folder
 from audmodel.core.api.arguments import load_options
 from audmodel.core.api.arguments import one_repository
 from audmodel.core.api.arguments import wanted_model
@@ -175,11 +176,7 @@ def load(
     reporter = Reporter(verbose=verbose, progress=progress)
     options = load_options(files=files, num_workers=num_workers, timeout=timeout)
     if isinstance(uid, list | tuple):
-        if to is not None:
-            raise InvalidInputError(
-                "'to' is the folder of one model, and 'uid' is a list. "
-                "Load each model with a folder of its own."
-            )
+        check_one_folder(to)
         models = wanted_models(uid, cache_root, repository)
         return _load_all(models, options, reporter)
     wanted = wanted_model(uid, cache_root, repository)

@@ -9,10 +9,12 @@ from typing import Literal
 from typing import overload
 
 from audmodel.core.api.arguments import base_model
+from audmodel.core.api.arguments import check_one_folder
 from audmodel.core.api.arguments import load_options
 from audmodel.core.api.arguments import one_repository
 from audmodel.core.api.arguments import wanted_model
 from audmodel.core.api.arguments import wanted_models
+from audmodel.core.errors import InvalidInputError
 from audmodel.core.operations.results import PublishPlan
 from audmodel.core.operations.results import Transfer
 from audmodel.core.repository.repository import Repository
@@ -23,6 +25,8 @@ def plan_load(
     uid: str,
     *,
     files: str | Iterable[str] | None = None,
+    to: str | None = None,
+    force: bool = False,
     repository: Repository | str | None = None,
     cache_root: str | None = None,
     num_workers: int | None = 1,
@@ -44,6 +48,8 @@ def plan_load(
     uid: str | list[str] | tuple[str, ...],
     *,
     files: str | Iterable[str] | None = None,
+    to: str | None = None,
+    force: bool = False,
     repository: Repository | str | None = None,
     cache_root: str | None = None,
     num_workers: int | None = 1,
@@ -64,6 +70,10 @@ def plan_load(
             Without version it is the latest version.
             Each model of a list is planned as if it was loaded alone
         files: pattern or patterns of files, see :func:`audmodel.load`
+        to: folder that the load would put the model into.
+            Its files are compared with the model, and none is changed.
+            What the load would copy there is not counted, as it is not fetched
+        force: whether the load would replace other files in ``to``
         repository: the only repository to search, or its label or name,
             all that are configured if it is ``None``
         cache_root: cache folder, the default one if it is ``None``
@@ -76,6 +86,8 @@ def plan_load(
         A list, in the same order, if ``uid`` is a list
 
     Raises:
+        FileExistsError: if other files are in ``to``,
+            or something that is never replaced
         TypeError: if an argument is of the wrong type
         ValueError: if ``num_workers`` is not a positive integer
         ArchiveError: if the archive is damaged or not the published one
@@ -83,7 +95,8 @@ def plan_load(
         FileNotInModelError: if a pattern matches no file
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
-        InvalidInputError: if no configured repository has the name
+        InvalidInputError: if ``to`` is in the cache, or ``uid`` is a list,
+            or no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 
@@ -100,9 +113,18 @@ def plan_load(
 
     options = load_options(files=files, num_workers=num_workers)
     if isinstance(uid, list | tuple):
+        check_one_folder(to)
         models = wanted_models(uid, cache_root, repository)
         return [planning.load(wanted, options) for wanted in models]
-    return planning.load(wanted_model(uid, cache_root, repository), options)
+    wanted = wanted_model(uid, cache_root, repository)
+    if to is not None:
+        from audmodel.core.operations.placing import check_target
+
+        target = check_target(to, wanted.entry.root, force=force)
+        return planning.load_to(wanted, options, target)
+    if force:
+        raise InvalidInputError("'force' needs a folder as 'to'.")
+    return planning.load(wanted, options)
 
 
 def plan_publish(

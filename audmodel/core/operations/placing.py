@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ import time
 from typing import TypeVar
 
 from audmodel.core import disk
+from audmodel.core.archive import comparing
+from audmodel.core.archive.format import Member
 from audmodel.core.archive.names import find_collisions
 from audmodel.core.cache.entry import CacheEntry
 from audmodel.core.cache.errors import LockTimeoutError
@@ -158,6 +161,71 @@ def place(entry: CacheEntry, options: LoadOptions, target: Target) -> bool:
     return True
 
 
+def check_states(states: Mapping[str, str], target: Target) -> None:
+    r"""Raise an error if something is in the way of a file.
+
+    Args:
+        states: what is there, by the name of the file
+        target: the folder
+
+    Raises:
+        FileExistsError: if a file would be replaced without being asked to,
+            or something else than a file
+
+    """
+    path, names = target.path, list(states)
+    blocked = [name for name in names if states[name] == "blocked"]
+    if blocked:
+        raise FileExistsError(
+            errno.EEXIST,
+            "It has a folder in the place of a file of the model, "
+            f"or a file or link in the place of a folder: {listed(blocked)}. "
+            "Remove or rename it",
+            path,
+        )
+    other = [name for name in names if states[name] == "other"]
+    if other and not target.force:
+        raise FileExistsError(
+            errno.EEXIST,
+            f"It holds other files than the model: {listed(other)}. "
+            "Nothing was changed. Choose another folder, "
+            "or replace them with 'force'",
+            path,
+        )
+
+
+def check_plan(members: Sequence[Member], target: Target, num_workers: int) -> None:
+    r"""Raise the error that a load would raise since something is in the way.
+
+    Args:
+        members: files that would be put into the folder
+        target: the folder
+        num_workers: number of threads
+
+    Raises:
+        FileExistsError: if other files are in the folder,
+            or something that is not replaced
+
+    """
+    folder = Folder(target.path)
+    if os.path.isdir(target.path):
+        found = comparing.differences(folder, members, num_workers)
+        states = {each.member.name: _planned_state(folder, each) for each in found}
+        check_states(states, target)
+
+
+def _planned_state(folder: Folder, difference: comparing.Difference) -> str:
+    try:
+        mode = folder.status(difference.member.name).st_mode
+    except FileNotFoundError:
+        return "absent"
+    except NotADirectoryError:
+        return "blocked"
+    if stat.S_ISDIR(mode):
+        return "blocked"
+    return "again" if difference.problem == "mode" else "other"
+
+
 class _Placing:
     r"""Files of a model that are put into a folder.
 
@@ -280,39 +348,15 @@ class _Placing:
                     return True
 
     def _check(self, states: dict[str, str]) -> None:
-        r"""Raise an error if something is in the way, and tell what else is there.
-
-        Raises:
-            FileExistsError: if a file would be replaced without being asked to,
-                or something else than a file
-
-        """
-        path, names = self._target.path, list(states)
-        blocked = [name for name in names if states[name] == "blocked"]
-        if blocked:
-            raise FileExistsError(
-                errno.EEXIST,
-                "It has a folder in the place of a file of the model, "
-                f"or a file or link in the place of a folder: {listed(blocked)}. "
-                "Remove or rename it",
-                path,
-            )
-        other = [name for name in names if states[name] == "other"]
-        if other and not self._target.force:
-            raise FileExistsError(
-                errno.EEXIST,
-                f"It holds other files than the model: {listed(other)}. "
-                "Nothing was changed. Choose another folder, "
-                "or replace them with 'force'",
-                path,
-            )
-        if other:
-            extra = sorted(set(self._folder.files()).difference(names))
+        r"""Raise an error if something is in the way, and tell what else is there."""
+        check_states(states, self._target)
+        if "other" in states.values():
+            extra = sorted(set(self._folder.files()).difference(states))
             if extra:
                 logger.warning(
                     "'%s' also holds files that are not part of the model, "
                     "which stay: %s.",
-                    path,
+                    self._target.path,
                     listed(extra),
                 )
 

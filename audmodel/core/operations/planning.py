@@ -18,6 +18,7 @@ from audmodel.core.cache.staging import is_reused
 from audmodel.core.cache.staging import resumable_files
 from audmodel.core.cache.tree import Folder
 from audmodel.core.operations import seeds
+from audmodel.core.operations.archives import find_directory
 from audmodel.core.operations.archives import open_archive
 from audmodel.core.operations.base import open_base
 from audmodel.core.operations.find import Wanted
@@ -29,6 +30,8 @@ from audmodel.core.operations.local import absent
 from audmodel.core.operations.local import remains
 from audmodel.core.operations.local import selected
 from audmodel.core.operations.options import LoadOptions
+from audmodel.core.operations.placing import Target
+from audmodel.core.operations.placing import check_plan
 from audmodel.core.operations.publication import Publication
 from audmodel.core.operations.published import is_published
 from audmodel.core.operations.results import PublishPlan
@@ -46,6 +49,33 @@ from audmodel.core.repository.registry import Registry
 # for the time, and for an alias
 _RECORDS = 9
 _ALIAS = 2
+
+
+def load_to(wanted: Wanted, options: LoadOptions, target: Target) -> Transfer:
+    r"""What a load would fetch that puts a model into a folder as well.
+
+    Args:
+        wanted: the model
+        options: which files the load would load, and how
+        target: the folder, which is compared with the model
+
+    Returns:
+        files that are missing in the cache, and what it takes to fetch them
+
+    Raises:
+        ArchiveError: if the archive is damaged, or not the published one
+        FileExistsError: if other files are in the folder
+        FileNotInModelError: if a pattern matches no file
+        RepositoryError: if a repository cannot be used
+
+    """
+    confirm(wanted)
+    directory = find_directory(wanted)
+    members: Sequence[format.Member] = directory.files()
+    if options.files is not None:
+        members = selected(directory, options.files, wanted.model)
+    check_plan(members, target, options.num_workers)
+    return load(wanted, options)
 
 
 def load(wanted: Wanted, options: LoadOptions) -> Transfer:

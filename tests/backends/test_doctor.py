@@ -207,6 +207,7 @@ def test_what_was_found_out_before(
     assert found(repository)["copies"].state == "ok"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("unprotected", [False, True])
 def test_careless_store(
     keys: None, tmp_path: Path, cache: Path, unprotected: bool

@@ -82,6 +82,7 @@ ALLOWED = {
     },
     "operations/publication.py": {"os.makedirs"},
     "operations/publishing.py": {"os.makedirs"},
+    "operations/site.py": {"os.makedirs"},
 }
 
 

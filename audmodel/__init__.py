@@ -55,6 +55,8 @@ from audmodel.core.api.plans import plan_publish as plan_publish
 from audmodel.core.api.repositories import audit_repository as audit_repository
 from audmodel.core.api.repositories import check_repository as check_repository
 from audmodel.core.api.repositories import leftovers as leftovers
+from audmodel.core.api.signatures import sign as sign
+from audmodel.core.api.signatures import signatures as signatures
 from audmodel.core.api.verification import verify as verify
 from audmodel.core.cache.results import CachedModel as CachedModel
 from audmodel.core.operations.results import Catalog as Catalog
@@ -64,6 +66,7 @@ from audmodel.core.operations.results import DeletedModel as DeletedModel
 from audmodel.core.operations.results import Model as Model
 from audmodel.core.operations.results import ModelFile as ModelFile
 from audmodel.core.operations.results import PublishPlan as PublishPlan
+from audmodel.core.operations.results import Signature as Signature
 from audmodel.core.operations.results import SuspiciousFile as SuspiciousFile
 from audmodel.core.operations.results import Transfer as Transfer
 from audmodel.core.operations.results import Verification as Verification
@@ -99,6 +102,8 @@ __all__ = [
     "plan_load",
     "plan_publish",
     "verify",
+    "sign",
+    "signatures",
     "copy",
     "sync",
     "delete",
@@ -169,6 +174,7 @@ __all__ = [
     "Provenance",
     "PublishPlan",
     "RepositoryReport",
+    "Signature",
     "SuspiciousFile",
     "Transfer",
     "Verification",

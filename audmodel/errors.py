@@ -15,6 +15,7 @@ so that existing ``except`` clauses keep working::
     ├── MissingPackageError (ImportError)     package that only some functions need
     ├── ModelNotFoundError (RuntimeError)     no such model ID
     ├── AliasNotFoundError (RuntimeError)     no such alias
+    ├── UntrustedModelError (RuntimeError)    no signature of a trusted signer
     ├── ModelExistsError (RuntimeError)       model ID was published before
     ├── ModelInUseError (RuntimeError)        aliases point to a model to delete
     ├── PublishConflictError (RuntimeError)   another publisher of this model or alias
@@ -63,6 +64,7 @@ from audmodel.core.errors import ModelInUseError as ModelInUseError
 from audmodel.core.errors import ModelNotFoundError as ModelNotFoundError
 from audmodel.core.errors import NotCachedError as NotCachedError
 from audmodel.core.errors import PublishConflictError as PublishConflictError
+from audmodel.core.errors import UntrustedModelError as UntrustedModelError
 
 
 if TYPE_CHECKING:
@@ -92,6 +94,7 @@ __all__ = [
     "MissingPackageError",
     "ModelNotFoundError",
     "AliasNotFoundError",
+    "UntrustedModelError",
     "ModelExistsError",
     "ModelInUseError",
     "PublishConflictError",

@@ -28,12 +28,13 @@ KNOWS = {
     "errors": "core/backend/errors core/cache/errors core/errors",
     "core/api": """
         core/backend/errors core/cache core/errors core/operations core/process
-        core/progress core/repository core/selection core/site core/uid core/yaml
+        core/progress core/repository core/selection core/signing core/site core/uid
+        core/yaml
         """,
     "core/operations": """
         core/archive core/backend core/cache core/damage core/diagnosis core/disk
         core/errors core/home core/process core/progress core/ranges core/repository
-        core/selection core/site core/uid core/units core/yaml
+        core/selection core/signing core/site core/uid core/units core/yaml
         """,
     "core/site": "core/errors core/units",
     "core/repository": """
@@ -58,6 +59,7 @@ KNOWS = {
     "core/progress": "core/units parallel",
     "core/ranges": "",
     "core/selection": "core/errors",
+    "core/signing": "core/errors",
     "core/similar": "",
     "core/units": "",
     "core/uid": "core/errors core/yaml",

@@ -23,7 +23,8 @@ EXIT_CODES = {
     OK: "done",
     FAILED: "no such model, alias or file, or an argument that is not valid",
     USAGE: "command line that is not valid",
-    DAMAGED: "damaged archive, record, or model in the cache",
+    DAMAGED: "damaged archive, record, or model in the cache, "
+    "or model that no trusted signer has signed",
     REPOSITORY: "repository that does not respond, does not exist, or denies access",
     CONFLICT: "model that exists already, that another process publishes or deletes, "
     "or that aliases point to",

@@ -29,6 +29,7 @@ from audmodel.errors import ModelNotFoundError
 _CODES = {
     "ArchiveError": commands.DAMAGED,
     "InvalidDocumentError": commands.DAMAGED,
+    "UntrustedModelError": commands.DAMAGED,
     "RepositoryError": commands.REPOSITORY,
     "ModelExistsError": commands.CONFLICT,
     "ModelInUseError": commands.CONFLICT,

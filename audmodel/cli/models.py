@@ -8,6 +8,7 @@ from typing import Any
 import audmodel
 from audmodel.cli import arguments
 from audmodel.cli import output
+from audmodel.cli import signing
 from audmodel.cli import values
 from audmodel.cli.command import Command
 from audmodel.cli.command import Result
@@ -112,6 +113,8 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
         "used for Artifactory and backends that can only store files",
     )
 
+    signing.key(parser, "--sign", "sign the model with this key")
+
 
 def _publish(args: argparse.Namespace) -> Result:
     model = (
@@ -143,6 +146,8 @@ def _publish(args: argparse.Namespace) -> Result:
         tmp_root=args.tmp_root,
         verbose=args.verbose,
         repair=args.repair,
+        sign=args.sign,
+        passphrase=signing.passphrase,
     )
     return Result({"uid": uid, "alias": args.alias}, uid)
 

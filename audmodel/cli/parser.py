@@ -24,6 +24,7 @@ from audmodel.cli import metadata
 from audmodel.cli import models
 from audmodel.cli import output
 from audmodel.cli import repositories
+from audmodel.cli import signing
 from audmodel.cli import verification
 from audmodel.cli.command import EXIT_CODES
 from audmodel.cli.command import USAGE
@@ -52,6 +53,7 @@ COMMANDS: tuple[Command, ...] = (
     metadata.SHOW,
     metadata.UPDATE,
     verification.VERIFY,
+    signing.SIGN,
     cache.LIST,
     cache.REMOVE,
     cache.PRUNE,

@@ -10,6 +10,7 @@ from typing import Any
 import audmodel
 from audmodel.cli import arguments
 from audmodel.cli import output
+from audmodel.cli import signing
 from audmodel.cli.command import DAMAGED
 from audmodel.cli.command import FAILED
 from audmodel.cli.command import OK
@@ -43,10 +44,18 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="verify archives in the repository, instead of files in the cache",
     )
+    group.add_argument(
+        "--signatures",
+        action="store_true",
+        help="verify the signatures in the repository, instead of files: "
+        "exit code 3 if no trusted signer has signed a model",
+    )
     _common_arguments(parser)
 
 
 def _verify(args: argparse.Namespace) -> Result:
+    if args.signatures:
+        return signing.verify(args)
     found = audmodel.verify(args.uid, remote=args.remote, **_options(args))
     return Result(
         [_data(verification) for verification in found],

@@ -48,6 +48,10 @@ class AliasNotFoundError(AudmodelError, RuntimeError):
     r"""No repository holds an alias with this name."""
 
 
+class UntrustedModelError(AudmodelError, RuntimeError):
+    r"""No signer that the configuration trusts has signed a model."""
+
+
 class ModelExistsError(AudmodelError, RuntimeError):
     r"""A model with this ID was published before."""
 

@@ -99,6 +99,7 @@ def open(
             for longer than ``timeout``
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
+        UntrustedModelError: if a signature is needed that the model lacks
 
     Examples:
         >>> with audmodel.open("3e120e8d-1.0.0", "model.yaml") as file:
@@ -161,6 +162,7 @@ def readme(
             for longer than ``timeout``
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
+        UntrustedModelError: if a signature is needed that the model lacks
 
     Examples:
         >>> audmodel.readme("3e120e8d-1.0.0")
@@ -269,6 +271,7 @@ def stream(
         InvalidInputError: if no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
+        UntrustedModelError: if a signature is needed that the model lacks
 
     Examples:
         >>> for path in audmodel.stream("3e120e8d-1.0.0", num_workers=4):

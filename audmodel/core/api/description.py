@@ -104,6 +104,7 @@ def header(
         InvalidInputError: if no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
+        UntrustedModelError: if a signature is needed that the model lacks
 
     Examples:
         >>> audmodel.header("3e120e8d-1.0.0")["name"]
@@ -173,6 +174,7 @@ def parameters(
         InvalidInputError: if no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
+        UntrustedModelError: if a signature is needed that the model lacks
 
     Examples:
         >>> audmodel.parameters("3e120e8d-1.0.0")["sampling_rate"]
@@ -343,6 +345,7 @@ def url(
             or no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
+        UntrustedModelError: if a signature is needed that the model lacks
 
     Examples:
         >>> audmodel.url("3e120e8d-1.0.0", type="header")

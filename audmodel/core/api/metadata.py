@@ -44,6 +44,7 @@ def meta(
         InvalidInputError: if no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
+        UntrustedModelError: if a signature is needed that the model lacks
 
     Examples:
         >>> audmodel.meta("3e120e8d-1.0.0")

@@ -2,11 +2,13 @@ r"""Publish and load models."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
 import datetime
 import logging
+import os
 from typing import Literal
 from typing import overload
 
@@ -159,6 +161,7 @@ def load(
             or puts one into ``to``, for longer than ``timeout``
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
+        UntrustedModelError: if a signature is needed that the model lacks
 
     Examples:
         >>> root = audmodel.load("3e120e8d-1.0.0", num_workers=4)
@@ -267,6 +270,8 @@ def publish(
     exclude: str | Iterable[str] | None = None,
     suspicious: Literal["warn", "refuse", "allow"] = "warn",
     source: Mapping[str, str] | None = None,
+    sign: str | os.PathLike[str] | None = None,
+    passphrase: Callable[[], str] | None = None,
 ) -> str:
     r"""Publish a model.
 
@@ -340,6 +345,9 @@ def publish(
             see :func:`audmodel.provenance`.
             If it is ``None``, the variables of common CI systems tell,
             with ``{}`` nothing is stored
+        sign: file of the key that signs the model,
+            see :func:`audmodel.sign`
+        passphrase: returns the passphrase of an encrypted key
 
     Returns:
         model ID
@@ -388,6 +396,8 @@ def publish(
 
     num_workers = check_num_workers(num_workers)
     reporter = Reporter(verbose=verbose, progress=progress)
+    from audmodel.core.signing import keys
+
     planned = publication.prepare(
         root,
         name,
@@ -408,6 +418,7 @@ def publish(
         exclude=exclude,
         suspicious=suspicious,
         source=source,
+        sign=None if sign is None else keys.load(os.fspath(sign), passphrase),
     )
     with reporter.report(f"Publish {planned.model}") as start_progress:
         publishing.publish(planned, start_progress)

@@ -99,6 +99,7 @@ def plan_load(
             or no configured repository has the name
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
+        UntrustedModelError: if a signature is needed that the model lacks
 
     Examples:
         >>> transfer = audmodel.plan_load("3e120e8d-1.0.0")

@@ -104,6 +104,7 @@ def verify(
         LockTimeoutError: if another process uses the model
             for longer than ``timeout``
         ModelNotFoundError: if the model does not exist
+        UntrustedModelError: if a signature is needed that the model lacks
         NotCachedError: if the model is not in the cache,
             or was removed from it in the meantime
         RepositoryError: if a repository cannot be used

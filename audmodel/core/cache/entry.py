@@ -15,6 +15,7 @@ r"""Layout of the cache on disk.
         .<version>+files~<random>/   files that are being loaded
         .<version>+origin        where the header was read
         .<version>+index         copy of the directory of the archive
+        .<version>+signatures    copies of the signatures of the header
 
 The cache stays correct without locks.
 A model becomes visible by renaming a folder
@@ -60,6 +61,8 @@ class CacheEntry:
         r"""Copy of the metadata."""
         self.index = Copy(folder, f".{version}+index", has_lock=False)
         r"""Copy of the directory of the archive."""
+        self.signatures = Copy(folder, f".{version}+signatures", has_lock=False)
+        r"""Copies of the signatures of the header."""
         self._marker = Marker(folder, f".{version}.unsynced", version)
         self.whole = Slot(folder, version, version, self._marker)
         r"""The model."""
@@ -120,6 +123,6 @@ class CacheEntry:
 
     def forget(self) -> None:
         r"""Remove everything but the folders, and the locks, which stay."""
-        for copy in (self.header, self.origin, self.meta, self.index):
+        for copy in (self.header, self.origin, self.meta, self.index, self.signatures):
             copy.remove()
         self._marker.remove()

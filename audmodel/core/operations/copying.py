@@ -39,6 +39,7 @@ from audmodel.core.progress.counters import Counter
 from audmodel.core.progress.counters import StartProgress
 from audmodel.core.repository import layout
 from audmodel.core.repository import pointing
+from audmodel.core.repository import signatures
 from audmodel.core.repository.claims import Claim
 from audmodel.core.repository.claims import claimed
 from audmodel.core.repository.header import ArchiveIdentity
@@ -157,6 +158,8 @@ def _copy_objects(
                 _store_lost(route, item, claim, archive)
             else:
                 committing.store(registry, model, claim, archive, _meta(route, model))
+                # Once the copy is there, it is signed
+                _copy_signatures(route, model)
                 committing.commit(registry, model, item.content, claim, archive)
     logger.info(
         "Copied '%s' from %s to %s in %.2f s: an archive of %d bytes, by %s.",
@@ -167,6 +170,12 @@ def _copy_objects(
         item.size,
         archive.how,
     )
+
+
+def _copy_signatures(route: Route, model: ModelId) -> None:
+    r"""Copy the signatures of a model."""
+    for signature in signatures.read(route.origin.backend, model):
+        signatures.store(route.registry.backend, model, signature)
 
 
 def _store_lost(route: Route, item: Plan, claim: Claim, archive: _Archive) -> None:

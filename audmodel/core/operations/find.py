@@ -13,6 +13,7 @@ from audmodel.core.errors import ArchiveMismatchError
 from audmodel.core.errors import AudmodelError
 from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.repository.config import config
+from audmodel.core.repository.config import needs_signatures
 from audmodel.core.repository.repository import Repository
 from audmodel.core.repository.repository import fingerprint
 from audmodel.core.uid import Alias
@@ -133,7 +134,7 @@ def confirm(wanted: Wanted) -> None:
         RepositoryError: if the repository cannot be used
 
     """
-    if not is_kept(wanted) and wanted.entry.slot is not None:
+    if wanted.entry.slot is not None and not is_kept(wanted):
         find(wanted)
 
 
@@ -141,16 +142,25 @@ def is_kept(wanted: Wanted) -> bool:
     r"""Whether what the cache has of a model counts without a look at a repository.
 
     Returns:
-        ``True`` if any repository will do, or it came from the one to search
+        ``True`` if any repository will do, or it came from the one to search,
+        and the cache keeps a signature that a repository asks for
 
     """
-    if wanted.repositories is None:
-        return True
+    repositories = wanted.repositories
+    if repositories is None:
+        if not any(map(needs_signatures, config.REPOSITORIES)):
+            return True
+        repositories = tuple(config.REPOSITORIES)
+    from audmodel.core.operations import trust
     from audmodel.core.repository import layout
 
     path = layout.record_path(wanted.model, "header")
-    urls = [repository.locate(path).encode() for repository in wanted.repositories]
-    return wanted.entry.origin.read(max(map(len, urls))) in urls
+    urls = [repository.locate(path).encode() for repository in repositories]
+    origin = wanted.entry.origin.read(max(map(len, urls)))
+    return any(
+        origin == url and trust.is_kept(wanted.entry, repository)
+        for url, repository in zip(urls, repositories, strict=True)
+    )
 
 
 def find(wanted: Wanted, *, any_archive: bool = False) -> Found:
@@ -165,9 +175,11 @@ def find(wanted: Wanted, *, any_archive: bool = False) -> Found:
         InvalidDocumentError: if the header of the model is not valid
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
+        UntrustedModelError: if the repository asks for a signature that it lacks
 
     """
     from audmodel.core.backend.errors import OfflineError
+    from audmodel.core.operations import trust
     from audmodel.core.repository.lookup import first
 
     model, entry = wanted.model, wanted.entry
@@ -175,7 +187,8 @@ def find(wanted: Wanted, *, any_archive: bool = False) -> Found:
         found = first(lambda registry: _header(registry, model), wanted.repositories)
     except OfflineError as error:
         raise OfflineError(
-            f"The model '{model}', or a part of it, is not in the cache. {error}"
+            f"The model '{model}', or a part of it, or a trusted signature of it, "
+            f"is not in the cache. {error}"
         ) from error
     if found is None:
         raise ModelNotFoundError(
@@ -183,16 +196,21 @@ def find(wanted: Wanted, *, any_archive: bool = False) -> Found:
             f"{existing_versions(model, wanted.repositories)}"
         )
     repository, (header, content, url) = found
-    if _is_other(wanted, header, content):
+    signed = trust.check(repository, model, header, content)
+    if _is_other(wanted, header, content, must_match=signed is not None):
         if not any_archive:
             raise other_archive(entry, repository)
     else:
         entry.header.keep(content)
+        if signed is not None:
+            entry.signatures.keep(signed)
         entry.origin.keep(url.encode())
     return Found(entry, repository, header)
 
 
-def _is_other(wanted: Wanted, header: Header, content: bytes) -> bool:
+def _is_other(
+    wanted: Wanted, header: Header, content: bytes, *, must_match: bool
+) -> bool:
     r"""Whether the model in the cache is not the one of a repository.
 
     Headers of earlier releases do not identify the archive.
@@ -203,12 +221,16 @@ def _is_other(wanted: Wanted, header: Header, content: bytes) -> bool:
         wanted: the model
         header: header in the repository
         content: its stored form
+        must_match: whether the cache has to hold a proof that it is
 
     """
     from audmodel.core.operations.local import Local
     from audmodel.core.yaml import document
 
     entry = wanted.entry
+    if must_match:
+        is_same = entry.index.exists() and Local(entry).is_of(header.archive)
+        return entry.slot is not None and not is_same
     if wanted.repositories is None:
         return entry.is_complete and not Local(entry).is_of(header.archive)
     if entry.slot is None:

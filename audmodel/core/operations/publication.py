@@ -33,6 +33,7 @@ from audmodel.core.repository.header import Header
 from audmodel.core.repository.provenance import Provenance
 from audmodel.core.repository.repository import Repository
 from audmodel.core.repository.repository import check_type
+from audmodel.core.signing.keys import SigningKey
 from audmodel.core.uid import ModelId
 from audmodel.core.uid import ShortId
 from audmodel.core.yaml import document
@@ -61,6 +62,7 @@ class Publication:
         base: model whose archive may have parts that are the same,
             or short ID of which the newest version counts
         exist_ok: whether the model may exist with the same files
+        key: key that signs the model
 
     """
 
@@ -77,6 +79,7 @@ class Publication:
     repair: bool
     base: ModelId | ShortId | None
     exist_ok: bool
+    key: SigningKey | None = None
 
     @property
     def files(self) -> Sequence[InputFile]:
@@ -110,6 +113,7 @@ def prepare(
     exclude: str | Iterable[str] | None = None,
     suspicious: Suspicious = "warn",
     source: Mapping[str, str] | None = None,
+    sign: SigningKey | None = None,
 ) -> Publication:
     r"""Check everything that can be checked before something is stored.
 
@@ -132,6 +136,11 @@ def prepare(
         raise InvalidInputError(
             "'repair' stores the archive of a model that exists. "
             "Use either 'repair' or 'exist_ok'."
+        )
+    if repair and sign is not None:
+        raise InvalidInputError(
+            "'repair' does not change the header, and signs nothing. "
+            "Use audmodel.sign() for a model that exists."
         )
     origin = check_source(source)
     author = authorship.author(author)
@@ -180,6 +189,7 @@ def prepare(
         repair,
         ShortId(model.short) if base == "newest" else base,
         exist_ok,
+        sign,
     )
 
 

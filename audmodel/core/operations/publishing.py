@@ -8,6 +8,7 @@ since they would store their archive at the same path.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
 import contextlib
 import dataclasses
 import datetime
@@ -30,6 +31,7 @@ from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.errors import PublishConflictError
 from audmodel.core.home import expand_home
 from audmodel.core.operations import committing
+from audmodel.core.operations import signing
 from audmodel.core.operations.base import Base
 from audmodel.core.operations.base import open_base
 from audmodel.core.operations.publication import Publication
@@ -41,6 +43,7 @@ from audmodel.core.progress.counters import StartProgress
 from audmodel.core.progress.counters import no_progress
 from audmodel.core.repository import layout
 from audmodel.core.repository import pointing
+from audmodel.core.repository import signatures
 from audmodel.core.repository.claims import Claim
 from audmodel.core.repository.claims import claimed
 from audmodel.core.repository.config import is_embedded
@@ -118,6 +121,8 @@ def _exists(publication: Publication, start_progress: StartProgress) -> bool:
         logger.info(
             "'%s' exists with the same files in %s.", model, registry.repository
         )
+        if publication.key is not None:
+            signing.sign(model, (publication.repository,), publication.key)
         if alias:
             header = publication.header
             by = Mover(header.author, header.provenance.url)
@@ -181,11 +186,31 @@ def _publish(registry: Registry, publication: Publication, progress: Counter) ->
         header = dataclasses.replace(
             publication.header, archive=archive.identity, provenance=provenance
         )
-        committing.commit(registry, model, header.dump(), claim, archive)
+        content = header.dump()
+        with _signed(registry, publication, content, claim):
+            committing.commit(registry, model, content, claim, archive)
         _log("Published", registry, publication, archive, start)
         # The claim keeps the model from being deleted before it has its alias
         if publication.alias:
             _set_alias(registry, publication.alias, model, header)
+
+
+@contextlib.contextmanager
+def _signed(
+    registry: Registry, publication: Publication, header: bytes, claim: Claim
+) -> Iterator[None]:
+    r"""Sign a header before it is stored in the block."""
+    if publication.key is None:
+        yield
+        return
+    signature = publication.key.sign(header)
+    claim.fence()
+    path = signatures.store(registry.backend, publication.model, signature)
+    try:
+        yield
+    except (ModelExistsError, PublishConflictError):
+        signatures.remove(registry.backend, path)
+        raise
 
 
 def _repair(registry: Registry, publication: Publication, progress: Counter) -> None:

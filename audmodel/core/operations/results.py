@@ -173,6 +173,27 @@ class ModelFile:
 
 
 @dataclass(frozen=True)
+class Signature:
+    r"""Signature of a model.
+
+    Args:
+        signer: who signed, as the file of trusted signers says,
+            empty if it does not name the key
+        key: fingerprint of the key, empty if the signature is damaged
+        valid: whether the key has signed the stored header
+        trusted: whether the configuration trusts the signer with this model
+        problem: why it is not valid, or not trusted
+
+    """
+
+    signer: str
+    key: str
+    valid: bool
+    trusted: bool
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class DamagedFile:
     r"""File that differs from the published one.
 

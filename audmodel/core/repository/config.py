@@ -2,6 +2,8 @@ r"""Configuration: shipped defaults, configuration file, environment."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
 import os
 import re
 from typing import Any
@@ -23,6 +25,7 @@ _KEYS = ("cache_root", "repositories")
 _REPOSITORY_KEYS = ("name", "host", "backend")
 _UNPROTECTED = "unprotected"
 _LABEL = "label"
+_TRUSTED = "trusted"
 # Nothing that separates repositories, or parts of one, in a variable
 _LABEL_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}", re.A)
 REPOSITORIES_VARIABLE = "AUDMODEL_REPOSITORIES"
@@ -178,7 +181,45 @@ def _named(text: str, configured: list[Repository]) -> Repository:
     repository = notation.find(text, configured)
     if ":" in text and repository.backend == "file-system":
         repository.host = expand_variables(repository.host, f"{text!r}")
+    # Another way to write a repository does not switch its checks off
+    repository.trusted = _policy(repository, configured)
     return repository
+
+
+def _policy(
+    repository: Repository, configured: list[Repository]
+) -> str | Mapping[str, str] | None:
+    if repository.trusted is not None:
+        return repository.trusted
+    same = (each for each in configured if each.trusted and each == repository)
+    return next((each.trusted for each in same), None)
+
+
+def trusted_file(repository: Repository, subgroup: str) -> str | None:
+    r"""File of the signers that a repository trusts with a subgroup.
+
+    Args:
+        repository: the repository, as configured or as named otherwise
+        subgroup: subgroup of a model
+
+    Returns:
+        path, empty if it trusts none, ``None`` if it needs no signatures
+
+    """
+    policy = _policy(repository, config.REPOSITORIES)
+    if policy is None:
+        return None
+    if isinstance(policy, Mapping):
+        matching = (
+            file for pattern, file in policy.items() if fnmatchcase(subgroup, pattern)
+        )
+        policy = next(matching, "")
+    return os.path.abspath(expand_home(policy)) if policy else ""
+
+
+def needs_signatures(repository: Repository) -> bool:
+    r"""Whether models of a repository have to be signed."""
+    return _policy(repository, config.REPOSITORIES) is not None
 
 
 def redacted(text: str) -> str:
@@ -297,7 +338,7 @@ def _repositories(path: str, entries: object) -> list[Repository]:
                     f"'{path}': the key '{where}.{key}' is missing."
                 )
             _check_string(path, f"{where}.{key}", entry[key])
-        known = (*_REPOSITORY_KEYS, _UNPROTECTED, _LABEL)
+        known = (*_REPOSITORY_KEYS, _UNPROTECTED, _LABEL, _TRUSTED)
         if unknown := set(entry) - set(known):
             raise ConfigurationError(
                 f"'{path}': the key '{where}.{min(map(str, unknown))}' "
@@ -309,11 +350,27 @@ def _repositories(path: str, entries: object) -> list[Repository]:
                 f"has to be true or false, not {entry[_UNPROTECTED]!r}."
             )
         _check_label(path, where, entry.get(_LABEL), repositories)
+        if _TRUSTED in entry:
+            entry[_TRUSTED] = _trusted(path, f"{where}.{_TRUSTED}", entry[_TRUSTED])
         if entry["backend"] == "file-system":
             where = f"'{path}': the key '{where}.host'"
             entry["host"] = expand_variables(entry["host"], where)
         repositories.append(Repository(**entry))
     return repositories
+
+
+def _trusted(path: str, key: str, value: object) -> str | dict[str, str]:
+    r"""File of trusted signers, or one for each pattern of subgroups."""
+    if isinstance(value, dict) and value:
+        for pattern, file in value.items():
+            _check_string(path, f"{key} (pattern)", pattern)
+            _check_string(path, f"{key}.{pattern}", file)
+        return {
+            pattern: _folder(path, file, f"{key}.{pattern}")
+            for pattern, file in value.items()
+        }
+    _check_string(path, key, value)
+    return _folder(path, str(value), key)
 
 
 def _check_label(
@@ -336,9 +393,9 @@ def _check_label(
         )
 
 
-def _folder(path: str, folder: str) -> str:
-    r"""Absolute path of the folder, checked."""
-    key = f"'{path}': the key 'cache_root'"
+def _folder(path: str, folder: str, name: str = "cache_root") -> str:
+    r"""Absolute path of a folder or file, checked."""
+    key = f"'{path}': the key '{name}'"
     expanded = expand_variables(folder, key)
     if not expanded.startswith(("/", "~")):
         raise ConfigurationError(

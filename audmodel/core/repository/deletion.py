@@ -27,6 +27,7 @@ from audmodel.core.process.termination import terminable
 from audmodel.core.repository import claim_record
 from audmodel.core.repository import header as header_module
 from audmodel.core.repository import layout
+from audmodel.core.repository import signatures
 from audmodel.core.repository.changes import changed_by_others
 from audmodel.core.repository.claims import Claim
 from audmodel.core.repository.claims import claimed
@@ -150,7 +151,11 @@ def delete(
         claim.fence()
         if archive is not None and not _delete(backend, target.archive, archive):
             logger.warning("'%s' was stored anew, and is kept.", target.archive)
-        for path in (layout.record_path(model, "meta"), layout.list_path(model)):
+        for path in (
+            layout.record_path(model, "meta"),
+            layout.list_path(model),
+            *signatures.paths(backend, model),
+        ):
             claim.fence()
             _delete_record(backend, path)
     logger.info("Deleted '%s' from %s.", model, registry.repository)

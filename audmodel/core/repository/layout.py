@@ -6,6 +6,7 @@ r"""Paths in a repository: of archives and records, and what is at a path.
     /_uid/<short id>/<version>/<short id>-<version>.header.yaml
     /_uid/<short id>/<version>/<short id>-<version>.meta.yaml
     /_uid/<short id>/<version>/<short id>-<version>.claim.yaml
+    /_uid/<short id>/<version>/<short id>-<version>.<digest>.sig
     /_uid/<short id>.aliases/<version>/<short id>.aliases-<version>.yaml
     /_alias/<alias>/1.0.0/<alias>-1.0.0.alias.yaml
     /_catalog/               pages for people, and a list of all models
@@ -30,6 +31,7 @@ CATALOG = "/_catalog/"
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,200}", re.A)
 # Object storages allow 1,024 characters for everything
 _MAX_LOCATION = 700
+_DIGEST = re.compile(r"[0-9a-f]{32}", re.A)
 _LOCATION = re.compile(r"[A-Za-z0-9/._-]{1,1024}", re.A)
 
 # ------------------------------------------------------------ to a path
@@ -103,6 +105,16 @@ def record_path(model: ModelId, kind: str) -> str:
     return f"{records_folder(model.short)}{model.version}/{model}.{kind}.yaml"
 
 
+def version_folder(model: ModelId) -> str:
+    r"""Folder for the records of one version of a model."""
+    return f"{records_folder(model.short)}{model.version}/"
+
+
+def signature_path(model: ModelId, digest: str) -> str:
+    r"""Path of a signature of a model, whose content has a digest."""
+    return f"{version_folder(model)}{model}.{digest}.sig"
+
+
 def list_path(model: ModelId) -> str:
     r"""Path of the list of aliases of a model."""
     name = f"{model.short}.aliases"
@@ -157,6 +169,18 @@ def model_of_record(path: str, kind: str) -> ModelId | None:
     short, version = path.split("/")[2:4]
     model = _model(short, version)
     return model if model and path == record_path(model, kind) else None
+
+
+def model_of_signature(path: str) -> ModelId | None:
+    r"""Model that a signature belongs to."""
+    if not path.startswith(RECORDS) or path.count("/") != 4:
+        return None
+    short, version, name = path.split("/")[2:]
+    model = _model(short, version)
+    digest = name.removeprefix(f"{model}.").removesuffix(".sig")
+    if model is None or not _DIGEST.fullmatch(digest):
+        return None
+    return model if path == signature_path(model, digest) else None
 
 
 def model_of_list(path: str) -> ModelId | None:

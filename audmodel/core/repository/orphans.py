@@ -37,6 +37,7 @@ _LIST = "list of aliases"
 _MODELS: dict[str, Callable[[str], ModelId | None]] = {
     "archive": layout.model_of_archive,
     "metadata": partial(layout.model_of_record, kind="meta"),
+    "signature": layout.model_of_signature,
     _LIST: layout.model_of_list,
 }
 logger = logging.getLogger("audmodel")
@@ -44,6 +45,7 @@ logger = logging.getLogger("audmodel")
 _DESCRIPTIONS = {
     "archive": "archive of a model that was not published",
     "metadata": "metadata of a model that was not published",
+    "signature": "signature of a model that does not exist",
     "claim": "claim of a dead process",
     "upload": "unfinished upload of an object",
     _LIST: "list of aliases of a model that does not exist",
@@ -58,7 +60,7 @@ class Leftover:
     Args:
         path: path of the object in the repository
         kind: ``'archive'``, ``'metadata'``, ``'claim'``, ``'upload'``,
-            ``'list of aliases'``, ``'probe'``,
+            ``'list of aliases'``, ``'signature'``, ``'probe'``,
             or ``'alias'`` for one whose model does not exist,
             which is removed only if the model was being deleted
         uid: ID of the model it belongs to, if it belongs to one

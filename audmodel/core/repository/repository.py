@@ -2,6 +2,7 @@ r"""Repositories and the registry of backends."""
 
 from collections import UserDict
 from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import contextmanager
 import copy
 import hashlib
@@ -66,6 +67,12 @@ class Repository:
             see :func:`audmodel.check_repository`
         label: short name by which functions and commands find it
             among the configured repositories, beside ``name``
+        trusted: file of the keys that have to sign a model,
+            in the format ``allowed_signers`` of OpenSSH,
+            or a dictionary of patterns of subgroups and such files,
+            of which the first pattern that matches counts.
+            Models without such a signature are refused,
+            see :class:`audmodel.errors.UntrustedModelError`
 
     Examples:
         >>> Repository("models", "/data", "file-system")
@@ -97,6 +104,7 @@ class Repository:
         *,
         unprotected: bool = False,
         label: str | None = None,
+        trusted: str | Mapping[str, str] | None = None,
     ) -> None:
         host = os.fspath(host) if isinstance(host, os.PathLike) else host
         if "@" in str(host) and _is_server(backend):
@@ -107,6 +115,7 @@ class Repository:
         self.backend = backend
         self.unprotected = unprotected
         self.label = label
+        self.trusted = trusted
 
     def __repr__(self) -> str:
         host = self.host

@@ -180,5 +180,8 @@ def test_progress_of_an_earlier_holder_is_forgotten(folder: Folder) -> None:
     with locks.hold(folder, NAME, timeout=0):
         locks.note_progress(folder, NAME, 1, 2)
         assert locks.read_progress(folder, NAME) == (1, 2)
+    # Earlier releases leave it empty as well
+    assert Path(folder.path, NAME).read_bytes() == b""
+    locks.note_progress(folder, NAME, 1, 2)
     with locks.hold(folder, NAME, timeout=0):
         assert locks.read_progress(folder, NAME) is None

@@ -108,6 +108,7 @@ def hold(
         # A child process has a copy of the descriptor, and not the lock
         if os.getpid() == process:
             _ours.pop(path, None)
+            _forget_progress(fd)
             fcntl.flock(fd, fcntl.LOCK_UN)
         os.close(fd)
 
@@ -151,7 +152,7 @@ def read_progress(folder: Folder, name: str) -> tuple[int, int] | None:
 
 
 def _forget_progress(fd: int) -> None:
-    r"""Forget the progress of an earlier holder."""
+    r"""Forget the progress of a holder, which may have been killed."""
     with contextlib.suppress(OSError):
         if os.fstat(fd).st_size:
             os.ftruncate(fd, 0)

@@ -484,6 +484,79 @@ def test_signatures_follow_the_model(
     assert "signature" in kinds
 
 
+def test_later_signatures_are_copied(
+    tmp_path: Path,
+    model_folder: Path,
+    key: Path,
+    other: Path,
+    repository: audmodel.Repository,
+) -> None:
+    uid = publish(model_folder, sign=key)
+    (tmp_path / "second" / "models").mkdir(parents=True)
+    second = audmodel.Repository("models", str(tmp_path / "second"), "file-system")
+    audmodel.copy(uid, repository, second)
+    audmodel.sign(uid, other, repository=repository)
+    audmodel.copy(uid, repository, second)
+    assert len(stored(second, uid)) == 2
+
+
+def test_model_that_was_deleted_is_not_signed(
+    model_folder: Path,
+    key: Path,
+    repository: audmodel.Repository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uid = publish(model_folder)
+    store = signatures.store
+
+    def delete_first(*arguments: Any) -> str:
+        audmodel.delete(uid)
+        return store(*arguments)
+
+    monkeypatch.setattr(signatures, "store", delete_first)
+    with pytest.raises(audmodel.errors.ModelNotFoundError):
+        audmodel.sign(uid, key)
+    assert stored(repository, uid) == []
+
+
+def test_signatures_are_no_finding_of_an_audit(
+    model_folder: Path, key: Path, repository: audmodel.Repository
+) -> None:
+    publish(model_folder, sign=key)
+    assert audmodel.audit_repository(repository) == []
+    assert audmodel.leftovers(repository, min_age=0) == []
+
+
+def test_no_file_is_read_without_policy(
+    model_folder: Path,
+    key: Path,
+    repository: audmodel.Repository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uid = publish(model_folder, sign=key)
+    monkeypatch.delattr(signatures, "paths")
+    for use in uses(uid).values():
+        use()
+
+
+def test_released_version_ignores_signatures(
+    model_folder: Path,
+    key: Path,
+    repository: audmodel.Repository,
+    released: Any,
+    tmp_path: Path,
+) -> None:
+    uid = publish(model_folder, sign=key)
+    audmodel.config.CACHE_ROOT = str(tmp_path / "released")
+    code = """
+        short, _, version = args["uid"].partition("-")
+        assert audmodel.versions(short) == [version]
+        assert audmodel.latest_version(short) == version
+        return audmodel.load(args["uid"])
+    """
+    assert os.listdir(released.run(code, uid=uid))
+
+
 def test_path_of_a_signature_leads_back() -> None:
     model = ModelId("12345678", "1.0.0")
     path = layout.signature_path(model, "0" * 32)

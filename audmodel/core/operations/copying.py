@@ -101,6 +101,9 @@ def carry_out(
     for item in plans:
         if item.size > large and not item.is_done:
             _copy(route, item, route.num_workers, counters[str(item.model)])
+        if item.is_done:
+            # More people may have signed it since it was copied
+            _copy_signatures(route, item.model)
         # An alias may be of several models, in turn
         for name in item.aliases:
             pointing.set_alias(route.registry, name, item.model, by)

@@ -114,7 +114,7 @@ def _remove_arguments(parser: argparse.ArgumentParser) -> None:
         "alias", metavar="ALIAS", nargs="+", help="names of the aliases"
     )
     arguments.repository(
-        parser, "where the aliases are, by default the first repository that has one"
+        parser, "where the aliases are, by default the first configured one"
     )
 
 

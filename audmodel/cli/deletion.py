@@ -22,7 +22,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
     arguments.dry_run(parser, "list what would be deleted, and delete nothing")
     arguments.repository(
-        parser, "where the models are, by default the first repository that has one"
+        parser, "where the models are, by default the first configured one"
     )
 
 

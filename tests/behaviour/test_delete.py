@@ -176,16 +176,25 @@ def test_model_of_several_repositories(
     repository: audmodel.Repository,
     model_folder: Path,
 ) -> None:
-    uid = publish(model_folder, repository=other_repository)
-    publish(model_folder, repository=repository)
-    for expected in (repository, other_repository):
-        [model] = audmodel.delete(uid)
-        assert model.repository == expected
-        assert content(expected) == {}
-    publish(model_folder, repository=other_repository)
+    uid = publish(model_folder, repository=other_repository, alias="small")
+    publish(model_folder, repository=repository, alias="small")
+    with pytest.raises(errors.ModelInUseError, match=f"in '{repository.name}' cannot"):
+        audmodel.delete(uid)
+    audmodel.delete_alias("small")
+    [model] = audmodel.delete(uid)
+    assert model.repository == repository
+    assert content(repository) == {}
+    # Who repeats the calls does not delete the copies
+    before = content(other_repository)
+    match = f"The repository '{other_repository.name}' has it"
+    with pytest.raises(errors.AliasNotFoundError, match=match):
+        audmodel.delete_alias("small")
+    with pytest.raises(errors.ModelNotFoundError, match=match):
+        audmodel.delete(uid)
+    assert content(other_repository) == before
     with pytest.raises(errors.ModelNotFoundError, match="does not exist in Repository"):
         audmodel.delete(uid, repository=repository)
-    audmodel.delete(uid, repository=other_repository)
+    audmodel.delete(uid, repository=other_repository, aliases=True)
     assert content(other_repository) == {}
 
 

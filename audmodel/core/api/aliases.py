@@ -345,7 +345,7 @@ def delete_alias(
             If one of the aliases of a list does not exist, none is deleted
         repository: repository that holds the alias,
             or its label or name in the configuration,
-            the first configured one that does if it is ``None``
+            the first configured one if it is ``None``
 
     Returns:
         ID of the model that the alias pointed to,

@@ -35,7 +35,7 @@ def delete(
             If one of the models cannot be deleted, none is
         repository: repository that holds the models,
             or its label or name in the configuration,
-            the first configured one that holds the model if it is ``None``
+            the first configured one if it is ``None``
         aliases: whether to delete the aliases that point to a model as well.
             Otherwise a model that aliases point to is not deleted
         dry_run: whether to return what would be deleted, and delete nothing

@@ -2,11 +2,14 @@ r"""Delete models and aliases from repositories."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
+import contextlib
 from dataclasses import dataclass
 import logging
 
+from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.errors import AliasNotFoundError
 from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.errors import noting
@@ -17,6 +20,7 @@ from audmodel.core.operations.find import missing_message
 from audmodel.core.operations.results import DeletedModel
 from audmodel.core.process.workers import check_num_workers
 from audmodel.core.repository import deletion
+from audmodel.core.repository.lookup import configured
 from audmodel.core.repository.lookup import first
 from audmodel.core.repository.lookup import open_registry
 from audmodel.core.repository.registry import Registry
@@ -55,7 +59,7 @@ def delete(
     Args:
         models: IDs of the models
         repositories: where they may be,
-            ``None`` for the first configured one that has the model
+            ``None`` for the first configured one
         aliases: whether to delete aliases that point to them
         dry_run: whether to delete nothing
 
@@ -73,7 +77,7 @@ def delete(
     found = _find_all(list(dict.fromkeys(models)), repositories)
     for item in found:
         if item.names and not aliases and item.target.header is not None:
-            raise deletion.in_use(item.target.model, item.names)
+            raise deletion.in_use(item.target.model, item.names, item.repository.name)
     deleted: list[DeletedModel] = []
     for item in found:
         names = item.names
@@ -82,7 +86,13 @@ def delete(
                 noting("Deleted", [model.uid for model in deleted]),
                 open_registry(item.repository) as registry,
             ):
-                names = deletion.delete(registry, item.target, names, aliases=aliases)
+                names = deletion.delete(
+                    registry,
+                    item.target,
+                    names,
+                    item.repository.name,
+                    aliases=aliases,
+                )
         deleted.append(DeletedModel(str(item.target.model), item.repository, names))
     return deleted
 
@@ -106,13 +116,42 @@ def _find_all(
 def _find(
     model: ModelId, repositories: Sequence[Repository] | None
 ) -> tuple[Repository, deletion.Target]:
-    found = first(lambda registry: deletion.find(registry, model), repositories)
+    def query(registry: Registry) -> deletion.Target | None:
+        return deletion.find(registry, model)
+
+    searched = _searched(repositories)
+    found = first(query, searched)
     if found is not None:
         return found
     raise ModelNotFoundError(
-        f"{missing_message(model, repositories)}"
-        f"{existing_versions(model, repositories)}"
+        f"{missing_message(model, searched)}"
+        f"{_elsewhere(query, repositories) or existing_versions(model, searched)}"
     )
+
+
+def _searched(repositories: Sequence[Repository] | None) -> Sequence[Repository]:
+    r"""Repositories to delete from.
+
+    Without a choice this is the first one, to which models are published.
+    If it were the first one that has the model,
+    a call that is repeated would delete the copy in the next repository.
+    """
+    return configured()[:1] if repositories is None else repositories
+
+
+def _elsewhere(
+    query: Callable[[Registry], object], repositories: Sequence[Repository] | None
+) -> str:
+    r"""Where the user, who chose no repository, can delete it."""
+    others = configured()[1:] if repositories is None else ()
+    with contextlib.suppress(RepositoryError):
+        found = first(query, others) if others else None
+        if found is not None:
+            return (
+                f" The repository '{found[0].name}' has it. "
+                "To delete it there, choose that repository with 'repository'."
+            )
+    return ""
 
 
 def _read_aliases(registry: Registry) -> dict[str, ModelId]:
@@ -134,7 +173,7 @@ def delete_aliases(
     Args:
         names: names of the aliases
         repositories: where they may be,
-            ``None`` for the first configured one that has the alias
+            ``None`` for the first configured one
 
     Returns:
         ID of the model that each of them pointed to, empty if it named none
@@ -158,7 +197,13 @@ def delete_aliases(
 
 def _holder(name: str, repositories: Sequence[Repository] | None) -> Repository:
     r"""Repository that has an alias, which may be damaged."""
-    found = first(lambda registry: registry.has_alias(name) or None, repositories)
+
+    def query(registry: Registry) -> bool | None:
+        return registry.has_alias(name) or None
+
+    searched = _searched(repositories)
+    found = first(query, searched)
     if found is None:
-        raise AliasNotFoundError(missing_alias(name, repositories))
+        message = missing_alias(name, searched)
+        raise AliasNotFoundError(f"{message}{_elsewhere(query, repositories)}")
     return found[0]

@@ -106,7 +106,12 @@ def _archive(registry: Registry, model: ModelId, header: bytes) -> str:
 
 
 def delete(
-    registry: Registry, target: Target, names: Iterable[str], *, aliases: bool
+    registry: Registry,
+    target: Target,
+    names: Iterable[str],
+    repository: str,
+    *,
+    aliases: bool,
 ) -> list[str]:
     r"""Delete a model.
 
@@ -114,6 +119,7 @@ def delete(
         registry: where it is
         target: the model
         names: aliases that pointed to it a moment ago
+        repository: name of the repository, for errors
         aliases: whether to delete aliases that point to it.
             Those of a model without header are deleted in any case
 
@@ -141,7 +147,7 @@ def delete(
         pointing = _pointing(registry, model, names)
         if header is not None:
             if pointing and not aliases:
-                raise in_use(model, pointing)
+                raise in_use(model, pointing, repository)
             claim.fence()
             if not _delete(backend, layout.record_path(model, "header"), header):
                 raise _replaced(model)
@@ -239,17 +245,19 @@ def _delete(backend: ObjectBackend, path: str, etag: str) -> bool:
         ) from error
 
 
-def in_use(model: ModelId, names: Iterable[str]) -> ModelInUseError:
+def in_use(model: ModelId, names: Iterable[str], repository: str) -> ModelInUseError:
     r"""Error for a model that aliases point to.
 
     Args:
         model: ID of the model
         names: names of the aliases
+        repository: name of the repository
 
     """
     shown = ", ".join(f"'{name}'" for name in sorted(names))
     return ModelInUseError(
-        f"The model '{model}' cannot be deleted while aliases point to it: {shown}. "
+        f"The model '{model}' in '{repository}' cannot be deleted "
+        f"while aliases point to it: {shown}. "
         "Let them point to another model, or delete them as well "
         "with 'aliases=True' or '--aliases'. Nothing was deleted."
     )

@@ -3,6 +3,7 @@ r"""Who signed a model, and whether the configuration trusts them."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 import datetime
 import re
 
@@ -123,7 +124,11 @@ def find(
     trusted = _signers(repository, header) or []
     with open_registry(repository) as registry:
         texts = list(signatures.read(registry.backend, model))
-    return [examine(text, content, trusted) for text in texts]
+    found = [examine(text, content, trusted) for text in texts]
+    problem = unsignable(model, header)
+    if problem:
+        return [replace(each, trusted=False, problem=problem) for each in found]
+    return found
 
 
 def examine(text: bytes, content: bytes, trusted: Iterable[Signer]) -> Signature:

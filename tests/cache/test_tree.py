@@ -482,3 +482,9 @@ def test_link_that_is_planted_while_a_model_is_loaded(
     assert victim.read_bytes() == b"untouched"
     assert not (root / "file").is_symlink()
     assert (root / "file").read_bytes() == (folder / "file").read_bytes()
+
+
+def test_file_of_exactly_the_limit_is_read(root: Path) -> None:
+    (root / "small").write_bytes(b"1234")
+    assert Folder(str(root)).read("small", 4) == b"1234"
+    assert Folder(str(root)).read("small", 3) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 import threading
 import time
 
@@ -122,3 +123,48 @@ def test_claim_of_a_dead_process_that_vanishes_is_forgotten(
     assert not claim_record.is_deleted_by(stored.data)
     assert claim_record.found_by(stored.data) is None
     assert not claim_record.is_published_by(stored.data)
+
+
+def test_claim_proves_orphans_unless_the_model_may_be_published(
+    registry: Registry,
+) -> None:
+    path = layout.record_path(MODEL, "claim")
+    for options in ({}, {"may_be_published": True}):
+        with claims.claimed(registry, MODEL, ARCHIVE, **options):
+            stored = registry.backend.read_object(path, document.MAX_BYTES)
+            assert stored is not None
+            assert claim_record.is_published_by(stored.data) is bool(options)
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), RepositoryError("lost")])
+def test_claim_stays_if_it_is_unknown_whether_the_header_was_deleted(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    header = layout.record_path(MODEL, "header")
+    registry.backend.create_object(header, b"header")
+
+    def stat_object(path: str) -> None:
+        raise RepositoryError(path)
+
+    def delete() -> None:
+        with claims.claimed(registry, MODEL, ARCHIVE, may_be_published=True) as claim:
+            claim.begin_delete()
+            if isinstance(failure, Exception):
+                monkeypatch.setattr(registry.backend, "stat_object", stat_object)
+            raise failure
+
+    with pytest.raises(type(failure)):
+        delete()
+    path = layout.record_path(MODEL, "claim")
+    stored = registry.backend.read_object(path, document.MAX_BYTES)
+    assert stored is not None
+    assert claim_record.is_alive(stored.data) is False
+
+
+def test_start_of_a_process_without_details_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "stat").write_text("")
+    monkeypatch.setattr(claim_record, "_PROCESSES", str(tmp_path))
+    assert claim_record._process_start(7) is None

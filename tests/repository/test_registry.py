@@ -12,10 +12,12 @@ import pytest
 import audmodel
 from audmodel.core.backend.filesystem import FileSystem
 from audmodel.core.repository import changes
+from audmodel.core.repository import layout
 from audmodel.core.repository.lookup import open_registry
 from audmodel.core.repository.registry import Mover
 from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
+from audmodel.core.yaml import document
 from audmodel.errors import RepositoryError
 from tests.threads import only_here
 
@@ -70,3 +72,24 @@ def test_clients_that_are_slow_get_room_for_an_attempt(pauses: list[float]) -> N
     for attempt, duration in ((0, 0), (3, 0), (9, 0), (0, 30), (5, 30)):
         changes.pause(attempt, duration)
     assert pauses == [0.01, 0.08, 1, 30, 60]
+
+
+def test_list_of_a_deleted_model_stays_until_it_is_empty(registry: Registry) -> None:
+    def listed() -> bytes | None:
+        stored = registry.backend.read_object(layout.list_path(MODEL), 1000)
+        return None if stored is None else stored.data
+
+    registry.set_alias("a", MODEL, Mover())
+    registry.set_alias("b", MODEL, Mover())
+    both = listed()
+    assert both is not None
+    registry.delete_alias("a", keep_list=True)
+    assert listed() == both
+    registry.delete_empty_list(MODEL, "a")
+    rest = listed()
+    assert rest is not None
+    assert document.load(rest, "The list") == {"aliases": ["b"]}
+    registry.delete_alias("b", keep_list=True)
+    for _ in range(2):
+        registry.delete_empty_list(MODEL, "b")
+        assert listed() is None

@@ -137,6 +137,8 @@ def _publish(args: argparse.Namespace) -> Result:
         "suspicious": args.suspicious,
         "source": _source(args.source),
     }
+    if args.dry_run and args.repair:
+        raise UsageError("--dry-run does not tell what --repair would do")
     if args.dry_run:
         return _publish_plan(audmodel.plan_publish(*model, **options))
     uid = audmodel.publish(

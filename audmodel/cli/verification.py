@@ -108,8 +108,8 @@ CACHE_VERIFY = Command(
     _cache_arguments,
     _cache,
     "audmodel cache verify --repair",
-    "Models that no repository holds any longer are listed as unknown, "
-    "with exit code 1.",
+    "A model is listed as unknown, with exit code 1, if neither the cache "
+    "nor a repository tells what it should be.",
 )
 
 

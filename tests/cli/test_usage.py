@@ -69,6 +69,13 @@ def test_a_group_alone_lists_its_commands(call: Call, group: str) -> None:
             assert re.search(rf"^    {rest[0]}\b", answer.err, re.MULTILINE)
 
 
+def test_no_dry_run_of_a_repair(call: Call, model_folder: Path) -> None:
+    options = ("--name", "torch", "--version", "1.0.0", "--repair", "--dry-run")
+    answer = call("publish", str(model_folder), *options)
+    assert (answer.code, answer.out) == (2, "")
+    assert "--dry-run does not tell what --repair would do" in answer.err
+
+
 def test_prune_without_limit(call: Call, uid: str) -> None:
     audmodel.load(uid)
     answer = call("cache", "prune")

@@ -78,7 +78,7 @@ class DoctorReport:
             lines.append(f"  {_SHOWN[each.state]}  {each.name}: {each.seen}")
             if each.advice:
                 lines.append(f"           {each.advice}")
-        names = ", ".join(each.name for each in self.failed)
+        names = ", ".join(f"{each.name} ({each.topic})" for each in self.failed)
         verdict = f"Failed: {names}." if names else "No check has failed."
         return "\n".join([*lines, "", verdict])
 

@@ -97,6 +97,12 @@ def test_file_of_another_size_is_given_the_right_one(root: Path) -> None:
     assert path.stat().st_mode & 0o100
 
 
+def test_attempt_that_another_process_removed_is_left_out(root: Path) -> None:
+    attempt = staging(root, left=["gone"], borrowed=["gone"])
+    attempt.prepare({"file": Expected(SIZE, False)})
+    assert not attempt.resumed
+
+
 def test_most_of_several_attempts_is_taken(root: Path) -> None:
     make(root / "one" / "file", b"1" * 10_000)
     make(root / "two" / "file", b"2" * SIZE)

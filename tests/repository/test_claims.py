@@ -15,11 +15,14 @@ from audmodel.core.backend.objects import ANY
 from audmodel.core.process import requests
 from audmodel.core.repository import claim_record
 from audmodel.core.repository import claims
+from audmodel.core.repository import deletion
 from audmodel.core.repository import layout
+from audmodel.core.repository import orphans
 from audmodel.core.repository.lookup import open_registry
 from audmodel.core.repository.registry import Registry
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
+from audmodel.errors import ModelNotFoundError
 from audmodel.errors import PublishConflictError
 from audmodel.errors import RepositoryError
 from tests.processes import Interpreter
@@ -168,3 +171,48 @@ def test_start_of_a_process_without_details_is_unknown(
     (tmp_path / "7" / "stat").write_text("")
     monkeypatch.setattr(claim_record, "_PROCESSES", str(tmp_path))
     assert claim_record._process_start(7) is None
+
+
+@pytest.mark.parametrize(
+    ("has_thread", "age", "is_renewed"),
+    [(False, 11, True), (False, 9, False), (True, 11, False)],
+)
+def test_check_renews_an_old_claim_only_without_a_thread(
+    registry: Registry,
+    monkeypatch: pytest.MonkeyPatch,
+    has_thread: bool,
+    age: float,
+    is_renewed: bool,
+) -> None:
+    renewals: list[bool] = []
+    if not has_thread:
+        monkeypatch.setattr(claims, "start_thread", lambda _: False)
+    with claims.claimed(registry, MODEL, ARCHIVE) as claim:
+        monkeypatch.setattr(claim, "renew", lambda: renewals.append(True))
+        monkeypatch.setattr(claim, "_age", lambda: age)
+        with claim.renewing() as check:
+            check()
+            assert bool(renewals) is is_renewed
+
+
+def test_deletion_of_a_dead_process_is_still_known_after_a_look(
+    registry: Registry,
+) -> None:
+    path = layout.record_path(MODEL, "claim")
+    dead = claim_record.dump(ARCHIVE, "etag", is_deleted=True)
+    assert registry.backend.create_object(path, dead)
+    with pytest.raises(ModelNotFoundError):
+        deletion.check_not_deleted(registry, MODEL)
+    stored = registry.backend.read_object(path, document.MAX_BYTES)
+    assert stored is not None
+    assert claim_record.is_deleted_by(stored.data)
+    assert claim_record.archive_of(stored.data) == ARCHIVE
+
+
+def test_orphan_that_vanishes_during_the_search_is_left_out(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert registry.backend.create_object(ARCHIVE, b"archive")
+    assert list(orphans._Search(registry).candidates())
+    monkeypatch.setattr(registry.backend, "stat_object", lambda _: None)
+    assert not list(orphans._Search(registry).candidates())

@@ -488,3 +488,10 @@ def test_file_of_exactly_the_limit_is_read(root: Path) -> None:
     (root / "small").write_bytes(b"1234")
     assert Folder(str(root)).read("small", 4) == b"1234"
     assert Folder(str(root)).read("small", 3) is None
+
+
+def test_link_that_leads_nowhere_is_listed_as_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("missing")
+    [item] = Folder(str(tmp_path)).items()
+    assert item.name == "link"
+    assert stat.S_ISLNK(item.status.st_mode)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from audmodel.core import disk
 from audmodel.core.cache.marker import Marker
 from audmodel.core.cache.tree import Folder
 
@@ -28,3 +29,25 @@ def test_marker_that_is_missing(tmp_path: Path) -> None:
     marker.remove(b"head")
     marker.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_were_right_are_not_checked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Folder(str(tmp_path))
+    root.make("new")
+    marker = Marker(root, ".unsynced", "new")
+    monkeypatch.setattr(disk, "boot_id", lambda: "before")
+    marker.write(root.folder("new"), [("missing", 1, 1)])
+    monkeypatch.setattr(disk, "boot_id", lambda: "after")
+    head = marker.unverified_head()
+    assert head is not None
+    assert not marker.is_right(head)
+    assert marker.unverified_head() == head
+    (tmp_path / "new" / "missing").write_bytes(b"")
+    marker.write(root.folder("new"), [("missing", 0, 0)])
+    monkeypatch.setattr(disk, "boot_id", lambda: "later")
+    head = marker.unverified_head()
+    assert head is not None
+    assert marker.is_right(head)
+    assert marker.unverified_head() is None

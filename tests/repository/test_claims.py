@@ -216,3 +216,24 @@ def test_orphan_that_vanishes_during_the_search_is_left_out(
     assert list(orphans._Search(registry).candidates())
     monkeypatch.setattr(registry.backend, "stat_object", lambda _: None)
     assert not list(orphans._Search(registry).candidates())
+
+
+def test_claim_with_an_uncertain_form_is_deleted_on_a_condition(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete_object = registry.backend.delete_object
+    etags: list[str | None] = []
+
+    def delete(path: str, etag: str) -> bool:
+        etags.append(etag)
+        return delete_object(path, etag)
+
+    monkeypatch.setattr(registry.backend, "delete_object", delete)
+    path = layout.record_path(MODEL, "claim")
+    with claims.claimed(registry, MODEL, ARCHIVE) as claim:
+        stored = registry.backend.read_object(path, document.MAX_BYTES)
+        assert stored is not None
+        claim.is_deleted = True
+        claim.new_form()  # whether it was stored is unknown
+    assert etags == [stored.etag]
+    assert registry.backend.stat_object(path) is None

@@ -27,7 +27,13 @@ def _places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--aliases",
         action="store_true",
-        help="set the aliases of the models as well",
+        help="set the aliases of the models as well, "
+        "and keep those that point to other models in the target",
+    )
+    parser.add_argument(
+        "--move-aliases",
+        action="store_true",
+        help="set the aliases, and move those that point to other models",
     )
     arguments.dry_run(parser, "list what would be copied, and copy nothing")
     arguments.num_workers(parser)
@@ -45,6 +51,7 @@ def _copy(args: argparse.Namespace) -> Result:
             args.source,
             args.target,
             aliases=args.aliases,
+            move_aliases=args.move_aliases,
             dry_run=args.dry_run,
             num_workers=args.num_workers,
             verbose=args.verbose,
@@ -59,7 +66,8 @@ COPY = Command(
     _copy,
     "audmodel copy 3e120e8d-1.0.0 --from models --to file-system:/media/disk:models",
     "A copy has the same ID. What the target has already is not copied again. "
-    "With --aliases, an alias that points to another model in the target is moved.",
+    "With --aliases, an alias that points to another model in the target is kept. "
+    "--move-aliases moves it.",
 )
 
 
@@ -69,7 +77,7 @@ def _sync_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--both",
         action="store_true",
-        help="copy in both directions, and move no alias",
+        help="copy in both directions",
     )
     arguments.cache_root(parser)
 
@@ -82,6 +90,7 @@ def _sync(args: argparse.Namespace) -> Result:
             **listing.given_conditions(args),
             both=args.both,
             aliases=args.aliases,
+            move_aliases=args.move_aliases,
             dry_run=args.dry_run,
             cache_root=args.cache_root,
             num_workers=args.num_workers,
@@ -101,15 +110,15 @@ SYNC = Command(
 
 
 def _result(models: list[audmodel.CopiedModel]) -> Result:
-    rows = [
-        (
-            model.uid,
-            output.size(model.size),
-            "yes" if model.copied else "no",
-            ", ".join(model.aliases),
-            model.target.name,
-        )
-        for model in models
-    ]
-    titles = ("uid", "size", "copied", "aliases", "target")
-    return Result(models, output.table(titles, rows))
+    columns = {
+        "uid": [model.uid for model in models],
+        "size": [output.size(model.size) for model in models],
+        "copied": ["yes" if model.copied else "no" for model in models],
+        "aliases": [", ".join(model.aliases) for model in models],
+        "kept": [", ".join(model.kept) for model in models],
+        "target": [model.target.name for model in models],
+    }
+    if not any(columns["kept"]):
+        del columns["kept"]
+    rows = list(zip(*columns.values(), strict=True))
+    return Result(models, output.table(tuple(columns), rows))

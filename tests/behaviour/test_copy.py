@@ -277,9 +277,15 @@ def test_aliases(folders: Repositories, model_folder: Path) -> None:
     ]
     targets = {"best": second, "prod": first}
     assert audmodel.all_aliases(repository=target) == targets
-    # One that was moved is moved as well
+    # One that points elsewhere is moved only if this is asked for
     audmodel.set_alias("best", first)
-    audmodel.copy(first, source, target, aliases=True)
+    for dry_run in (True, False):
+        with pytest.warns(UserWarning, match="'best' points to .* It stays"):
+            [kept] = audmodel.copy(first, source, target, aliases=True, dry_run=dry_run)
+        assert (kept.aliases, kept.kept) == ([], ["best"])
+    assert audmodel.all_aliases(repository=target) == targets
+    [moved] = audmodel.copy(first, source, target, move_aliases=True)
+    assert (moved.aliases, moved.kept) == (["best"], [])
     assert audmodel.all_aliases(repository=target) == {"best": first, "prod": first}
     assert audmodel.audit_repository(target) == []
 
@@ -423,11 +429,18 @@ def test_sync_of_aliases(folders: Repositories, model_folder: Path) -> None:
     audmodel.set_alias("own", two)
     with pytest.warns(UserWarning, match="'moved' points to .* It stays"):
         changed = audmodel.sync(first, second, both=True, aliases=True)
-    assert [(model.uid, model.aliases) for model in changed] == [
-        (two, ["new"]),
-        (two, ["own"]),
+    assert [(model.uid, model.aliases, model.kept) for model in changed] == [
+        (one, [], ["moved"]),
+        (two, ["new"], []),
+        (two, ["own"], ["moved"]),
     ]
     assert audmodel.all_aliases(repository=second)["moved"] == two
-    changed = audmodel.sync(first, second, aliases=True)
+    with pytest.warns(UserWarning, match="'moved' points to .* It stays"):
+        [kept] = audmodel.sync(first, second, aliases=True)
+    assert (kept.uid, kept.copied, kept.kept) == (one, False, ["moved"])
+    assert audmodel.all_aliases(repository=second)["moved"] == two
+    with pytest.raises(errors.InvalidInputError, match="With 'both', no alias"):
+        audmodel.sync(first, second, both=True, move_aliases=True)
+    changed = audmodel.sync(first, second, move_aliases=True)
     assert [model.aliases for model in changed] == [["moved"]]
     assert audmodel.all_aliases(repository=second)["moved"] == one

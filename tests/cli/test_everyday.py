@@ -422,6 +422,17 @@ def test_copy_and_sync(call: Call, uid: str, other: str, tmp_path: Path) -> None
     [copied] = call("copy", "small", *places, "--aliases", "--json").data
     assert copied["copied"]
     assert (copied["aliases"], copied["target"]) == (["small"], "disk")
+    call("copy", other, *places)
+    call("alias", "set", "small", other, "--repository", disk)
+    for command in (("copy", uid), ("sync",)):
+        answer = call(*command, *places, "--aliases")
+        titles, line = answer.out.splitlines()
+        assert titles.split() == ["UID", "SIZE", "COPIED", "ALIASES", "KEPT", "TARGET"]
+        assert [line.split()[index] for index in (0, -3, -2)] == [uid, "no", "small"]
+        assert "'small' points to" in answer.err
+    [moved] = call("copy", uid, *places, "--move-aliases", "--json").data
+    assert (moved["aliases"], moved["kept"]) == (["small"], [])
+    call("delete", other, "--repository", disk)
     assert call("sync", *places, "--name", "none").out == ""
     [copied] = call("sync", *places, "--both", "--json").data
     assert copied["uid"] == other

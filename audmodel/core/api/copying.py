@@ -30,6 +30,7 @@ def copy(
     target: Repository | str,
     *,
     aliases: bool = False,
+    move_aliases: bool = False,
     dry_run: bool = False,
     num_workers: int | None = 1,
     verbose: bool = False,
@@ -54,7 +55,9 @@ def copy(
             or its label or name in the configuration
         target: repository that gets them, which has to exist, given in the same way
         aliases: whether to set the aliases of the models in the target as well.
-            An alias that points to another model there is moved
+            An alias that points to another model there stays as it is,
+            and a warning is given
+        move_aliases: whether to set them, and to move those as well
         dry_run: whether to return what would be copied, and copy nothing
         num_workers: number of parallel workers,
             ``None`` chooses a number for the machine
@@ -63,7 +66,7 @@ def copy(
 
     Returns:
         models, in the order of ``uid``, each of them once,
-        and whether they were copied
+        whether they were copied, and which aliases were set, or kept
 
     Raises:
         TypeError: if an argument is of the wrong type
@@ -99,9 +102,10 @@ def copy(
     uids = uid if isinstance(uid, list | tuple) else [uid]
     wanted = [ids.parse(each) for each in uids]
     start, end = one_repository(source), one_repository(target)
-    with _route(start, end, num_workers, moves_aliases=True) as route:
+    has_names = aliases or move_aliases
+    with _route(start, end, num_workers, moves_aliases=move_aliases) as route:
         models = [copy_plans.resolve(route, each) for each in wanted]
-        names = copy_plans.lacking_aliases(route, models) if aliases else {}
+        names = copy_plans.lacking_aliases(route, models) if has_names else {}
         plans = copy_plans.plan(route, models, names)
         if dry_run:
             return copying.results(route, plans)
@@ -121,6 +125,7 @@ def sync(
     author: str | None = None,
     both: bool = False,
     aliases: bool = False,
+    move_aliases: bool = False,
     dry_run: bool = False,
     cache_root: str | None = None,
     num_workers: int | None = 1,
@@ -148,8 +153,10 @@ def sync(
         author: author of the models, or pattern
         both: whether to copy models of the target to the source as well
         aliases: whether to set the aliases of the models as well.
-            An alias that points to another model in the target is moved,
-            with ``both`` it stays as it is, and a warning is given
+            An alias that points to another model in the target stays as it is,
+            and a warning is given
+        move_aliases: whether to set them, and to move those as well.
+            It cannot be combined with ``both``
         dry_run: whether to return what would be copied, and copy nothing
         cache_root: cache folder,
             :func:`audmodel.default_cache_root` if it is ``None``.
@@ -160,7 +167,8 @@ def sync(
         progress: function or bar that is told of the progress, see :doc:`/progress`
 
     Returns:
-        models that were copied, or got aliases
+        models that were copied,
+        or have aliases that were set, or kept
 
     Raises:
         TypeError: if an argument is of the wrong type
@@ -172,7 +180,8 @@ def sync(
         InvalidDataError: if ``params`` hold something that cannot be stored
         InvalidDocumentError: if a header is not valid
         InvalidInputError: if both repositories are the same,
-            or no configured repository has the name
+            no configured repository has the name,
+            or ``move_aliases`` is combined with ``both``
         ModelExistsError: if the target has another model of the same ID
         PublishConflictError: if another process publishes or deletes a model
         RepositoryError: if a repository cannot be used
@@ -188,6 +197,11 @@ def sync(
     """
     from audmodel.core.operations import syncing
 
+    if both and move_aliases:
+        raise InvalidInputError(
+            "With 'both', no alias can be moved, "
+            "since none of the repositories goes first. Leave out one of them."
+        )
     reporter = Reporter(verbose=verbose, progress=progress)
     wanted = model_filter(
         name=name, subgroup=subgroup, params=params, alias=alias, author=author
@@ -197,14 +211,14 @@ def sync(
     ways = [(one_repository(source), one_repository(target))]
     for start, end in [*ways, ways[0][::-1]] if both else ways:
         with (
-            _route(start, end, num_workers, moves_aliases=not both) as route,
+            _route(start, end, num_workers, moves_aliases=move_aliases) as route,
             reporter.report(f"Copy to {end.name}") as start_progress,
         ):
             done += syncing.sync(
                 route,
                 wanted,
                 root,
-                aliases=aliases,
+                aliases=aliases or move_aliases,
                 dry_run=dry_run,
                 start_progress=start_progress,
             )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
-from collections.abc import Sequence
 import contextlib
 from contextlib import contextmanager
 import dataclasses
 from dataclasses import dataclass
+from dataclasses import field
 import logging
 import warnings
 
@@ -82,6 +82,20 @@ def open_route(
 
 
 @dataclass(frozen=True)
+class Names:
+    r"""Aliases of a model that the target lacks.
+
+    Args:
+        wanted: aliases to set
+        kept: aliases that point to another model in the target, and stay as they are
+
+    """
+
+    wanted: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Plan:
     r"""What is to be done for one model.
 
@@ -92,7 +106,7 @@ class Plan:
         size: size of its archive in bytes
         has_header: whether the target has the same header
         has_archive: whether the target has its archive
-        aliases: aliases to set
+        names: aliases to set, and to keep
 
     """
 
@@ -102,7 +116,7 @@ class Plan:
     size: int
     has_header: bool
     has_archive: bool
-    aliases: Sequence[str] = ()
+    names: Names
 
     @property
     def is_done(self) -> bool:
@@ -152,14 +166,14 @@ def _missing(route: Route, uid: ModelId | ShortId) -> ModelNotFoundError:
 def plan(
     route: Route,
     models: Iterable[ModelId],
-    names: Mapping[ModelId, Sequence[str]],
+    names: Mapping[ModelId, Names],
 ) -> list[Plan]:
     r"""What is to be done for models, of which the target may have some.
 
     Args:
         route: from where to where
         models: IDs of the models
-        names: aliases to set
+        names: aliases to set, and to keep, of models that have some
 
     Raises:
         ArchiveError: if an archive does not exist
@@ -185,7 +199,7 @@ def plan(
             _size(route, model, header),
             has_header,
             state is not None,
-            names.get(model, ()),
+            names.get(model, Names()),
         )
 
     with contextlib.closing(
@@ -256,9 +270,7 @@ def no_archive(route: Route, model: ModelId, header: Header) -> ArchiveError:
     )
 
 
-def lacking_aliases(
-    route: Route, models: Iterable[ModelId]
-) -> dict[ModelId, list[str]]:
+def lacking_aliases(route: Route, models: Iterable[ModelId]) -> dict[ModelId, Names]:
     r"""Aliases of models of the source that the target lacks.
 
     Args:
@@ -266,7 +278,7 @@ def lacking_aliases(
         models: IDs of the models
 
     Returns:
-        names in alphabetical order, by model
+        names in alphabetical order, by model, only of models that have some
 
     Raises:
         RepositoryError: if a repository cannot be read
@@ -280,18 +292,20 @@ def lacking_aliases(
     for problem in problems:
         warnings.warn(f"{problem} It is left out.", stacklevel=2)
     wanted = set(models)
-    names: dict[ModelId, list[str]] = {}
+    names: dict[ModelId, Names] = {}
     for name, model in sorted(found.items()):
         if model not in wanted or known.get(name) == model:
             continue
+        own = names.setdefault(model, Names())
         if name in known and not route.moves_aliases:
+            own.kept.append(name)
             warnings.warn(
                 f"The alias '{name}' points to '{model}' in {route.source}, "
                 f"and to '{known[name]}' in {route.target}. It stays as it is.",
                 stacklevel=2,
             )
         else:
-            names.setdefault(model, []).append(name)
+            own.wanted.append(name)
     return names
 
 

@@ -105,7 +105,7 @@ def carry_out(
             # More people may have signed it since it was copied
             _copy_signatures(route, item.model)
         # An alias may be of several models, in turn
-        for name in item.aliases:
+        for name in item.names.wanted:
             pointing.set_alias(route.registry, name, item.model, by)
     return results(route, plans)
 
@@ -124,7 +124,8 @@ def results(route: Route, plans: Iterable[Plan]) -> list[CopiedModel]:
             route.target,
             item.size,
             not item.is_done,
-            list(item.aliases),
+            item.names.wanted,
+            item.names.kept,
         )
         for item in plans
     ]

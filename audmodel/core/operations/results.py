@@ -2,6 +2,7 @@ r"""Results of public functions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
 from typing import Any
 
 from audmodel.core.repository.repository import Repository
@@ -63,6 +64,8 @@ class CopiedModel:
         size: size of its archive in bytes
         copied: whether it was copied, and was not there before
         aliases: aliases that were set, in alphabetical order
+        kept: aliases that stayed as they are,
+            since they point to another model in the target
 
     """
 
@@ -71,6 +74,7 @@ class CopiedModel:
     size: int
     copied: bool
     aliases: list[str]
+    kept: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

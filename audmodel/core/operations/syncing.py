@@ -35,7 +35,8 @@ def sync(
             gives a function that is called with the number of bytes copied
 
     Returns:
-        models that were, or would be, copied, or get aliases
+        models that were, or would be, copied,
+        or have aliases that the target lacks
 
     Raises:
         ArchiveError: if an archive is missing, damaged,

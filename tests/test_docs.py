@@ -21,6 +21,10 @@ import sys
 import types
 
 from _pytest.mark import ParameterSet
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import NoEncryption
+from cryptography.hazmat.primitives.serialization import PrivateFormat
 import pytest
 import sybil
 from sybil.parsers.rest import CodeBlockParser
@@ -168,7 +172,11 @@ def test_docstrings(
     folder: Path,
     repository: audmodel.Repository,
 ) -> None:
-    """Docstrings may use ``repository``, and two versions of a model in it."""
+    """Docstrings may use ``repository``, two versions of a model in it, and a key."""
+    key = Ed25519PrivateKey.generate().private_bytes(
+        Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()
+    )
+    Path("id_ed25519").write_bytes(key)
     for version in ("1.0.0", "2.0.0"):
         audmodel.publish(
             "my-model",

@@ -113,7 +113,9 @@ def project(tmp_path: Path) -> Path:
         ),
         "tests/mutants/targets.py": (
             "def modules():\n"
-            "    return {'audmodel/core/cache/sizes.py': ['tests/test_sizes.py']}\n"
+            "    return {'audmodel/core/cache/sizes.py': ['tests/test_sizes.py']}\n\n\n"
+            "def others(path, first):\n"
+            "    return []\n"
         ),
         "tests/mutants/equivalent.txt": (
             "audmodel/core/cache/sizes.py larger: a > b => (a >= b)\n"
@@ -143,7 +145,12 @@ def test_changes_are_tried_on_a_copy(project: Path) -> None:
     content = module.read_bytes()
     result = attempt()
     assert result.stderr == ""
-    assert result.stdout == "1 killed, 1 equivalent, 1 hung\n"
+    assert sorted(line.split(":")[0] for line in result.stdout.splitlines()) == [
+        "1 killed, 1 equivalent, 1 hung",
+        "hung",
+        "killed",
+        "survived",
+    ]
     assert result.returncode == 0
     assert module.read_bytes() == content
 
@@ -156,5 +163,5 @@ def test_changes_are_tried_on_a_copy(project: Path) -> None:
 
     (project / "tests" / "mutants" / "equivalent.txt").write_text("")
     result = attempt("--again")
-    assert "   2 audmodel/core/cache/sizes.py larger: a > b" in result.stdout
+    assert "survived:    2 audmodel/core/cache/sizes.py larger: a > b" in result.stdout
     assert result.returncode == 1

@@ -53,6 +53,10 @@ def sign(
         PublishConflictError: if another process deletes the model
         RepositoryError: if a repository cannot be used
 
+    Examples:
+        >>> audmodel.sign("3e120e8d-1.0.0", "id_ed25519")
+        '3e120e8d-1.0.0'
+
     """
     from audmodel.core.operations import signing
     from audmodel.core.signing import keys
@@ -92,8 +96,8 @@ def signatures(
         RepositoryError: if a repository cannot be used
 
     Examples:
-        >>> audmodel.signatures("3e120e8d-1.0.0")
-        []
+        >>> [each.valid for each in audmodel.signatures("3e120e8d-1.0.0")]
+        [True]
 
     """
     from audmodel.core.operations import signing

@@ -104,10 +104,10 @@ def verify(
         LockTimeoutError: if another process uses the model
             for longer than ``timeout``
         ModelNotFoundError: if the model does not exist
-        UntrustedModelError: if a signature is needed that the model lacks
         NotCachedError: if the model is not in the cache,
             or was removed from it in the meantime
         RepositoryError: if a repository cannot be used
+        UntrustedModelError: if a signature is needed that the model lacks
 
     Examples:
         >>> root = audmodel.load("3e120e8d-1.0.0")

@@ -167,10 +167,17 @@ def server_time(headers: Mapping[str, str], what: str) -> datetime.datetime:
         RepositoryError: if the response does not tell
 
     """
+    found = _date(headers)
+    if found is None:
+        raise RepositoryError(f"{what}: the response has no date.")
+    return found
+
+
+def _date(headers: Mapping[str, str]) -> datetime.datetime | None:
     try:
         return email.utils.parsedate_to_datetime(headers.get("date", ""))
     except ValueError:
-        raise RepositoryError(f"{what}: the response has no date.") from None
+        return None
 
 
 def clock_ahead(headers: Mapping[str, str]) -> float | None:
@@ -187,11 +194,10 @@ def clock_ahead(headers: Mapping[str, str]) -> float | None:
     """
     if "age" in headers:
         return None  # a proxy has kept it for a while
-    try:
-        time_there = server_time(headers, "")
-        return (time_there - datetime.datetime.now(datetime.UTC)).total_seconds()
-    except (RepositoryError, TypeError):
+    found = _date(headers)
+    if found is None or found.tzinfo is None:
         return None  # a date without time zone says nothing
+    return (found - datetime.datetime.now(datetime.UTC)).total_seconds()
 
 
 class Retry:

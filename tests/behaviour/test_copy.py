@@ -86,6 +86,15 @@ def archive_of(uid: str) -> str:
     return layout.archive_path(model_of(uid), "torch")
 
 
+def lists_sizes(*repositories: audmodel.Repository) -> bool:
+    """Whether the lists of all of them tell the sizes of objects."""
+    sizes: list[int | None] = []
+    for repository in repositories:
+        with repository.connect() as backend:
+            sizes += backend.object_sizes("/").values()
+    return None not in sizes
+
+
 def forget_identity(repository: audmodel.Repository, uid: str) -> None:
     """Let a header be one of an earlier release, which does not name the archive."""
     path = layout.record_path(model_of(uid), "header")
@@ -317,6 +326,41 @@ def test_lost_archive_is_copied_again(
     ]
     assert [model.copied for model in audmodel.sync(source, target)] == [True]
     assert content(target) == content(source)
+
+
+@pytest.mark.sample(2)
+@pytest.mark.parametrize("damage", ["truncated", "bytes are missing"])
+@pytest.mark.parametrize("is_old", [False, True])
+def test_archive_of_another_size_is_copied_again(
+    pair: Repositories, model_folder: Path, damage: str, is_old: bool
+) -> None:
+    source, target = pair
+    uids = [
+        publish(model_folder, version=version, repository=source)
+        for version in ("1.0.0", "2.0.0")
+    ]
+    if is_old:
+        for uid in uids:
+            forget_identity(source, uid)
+    audmodel.copy(uids, source, target)
+    assert audmodel.sync(source, target) == []
+    for by_list, uid in ((lists_sizes(*pair), uids[0]), (False, uids[1])):
+        archive = content(source)[archive_of(uid)]
+        wrong = archive[:100] if damage == "truncated" else archive[:50] + archive[90:]
+        store(target, archive_of(uid), wrong)
+        for dry_run in (True, False):
+            if by_list:
+                [again] = audmodel.sync(source, target, dry_run=dry_run)
+            else:
+                [again] = audmodel.copy(uid, source, target, dry_run=dry_run)
+            assert (again.uid, again.copied) == (uid, True)
+        assert content(target) == content(source)
+    # A source that is damaged says nothing about the target
+    before = content(target)
+    store(source, archive_of(uids[0]), wrong)
+    assert audmodel.sync(source, target) == []
+    assert not audmodel.copy(uids[0], source, target)[0].copied
+    assert content(target) == before
 
 
 # Storages that copy ----------------------------------------------------------

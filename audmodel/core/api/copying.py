@@ -46,6 +46,8 @@ def copy(
     A model appears in the target as a whole or not at all,
     and one that the target has already is not copied again,
     so a copy that was interrupted continues when it is repeated.
+    If its archive in the target is missing, or has another size,
+    the archive is stored again.
 
     Args:
         uid: model ID or alias of the source, or several.
@@ -135,8 +137,8 @@ def sync(
     r"""Copy all models to another repository that it lacks.
 
     Both repositories are listed.
-    Models whose header and archive the target has are left alone,
-    and are not compared.
+    Models whose header and archive the target has are left alone.
+    Only the sizes of archives are compared.
     Nothing is deleted.
     See :func:`audmodel.copy` for the way in which models are copied,
     and :func:`audmodel.models` for the arguments that select some of them.

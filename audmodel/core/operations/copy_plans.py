@@ -14,6 +14,8 @@ import logging
 import warnings
 
 from audmodel.core import uid as ids
+from audmodel.core.archive import end
+from audmodel.core.backend.reader import ObjectReader
 from audmodel.core.errors import AliasNotFoundError
 from audmodel.core.errors import ArchiveError
 from audmodel.core.errors import ModelExistsError
@@ -105,7 +107,7 @@ class Plan:
         content: its stored header
         size: size of its archive in bytes
         has_header: whether the target has the same header
-        has_archive: whether the target has its archive
+        has_archive: whether the target has its archive, in the right size
         names: aliases to set, and to keep
 
     """
@@ -189,16 +191,15 @@ def plan(
         if found is None:
             raise _missing(route, model)
         header, content = found
-        path = layout.archive_path(model, header.location)
+        size = _size(route, model, header)
         has_header = has_same(route, model, header, content)
-        state = route.registry.backend.stat_object(path) if has_header else None
         return Plan(
             model,
             header,
             content,
-            _size(route, model, header),
+            size,
             has_header,
-            state is not None,
+            has_header and _has_archive(route, model, header, size),
             names.get(model, Names()),
         )
 
@@ -252,6 +253,28 @@ def _size(route: Route, model: ModelId, header: Header) -> int:
         if reader is None:
             raise no_archive(route, model, header)
         return reader.size
+
+
+def _has_archive(route: Route, model: ModelId, header: Header, size: int) -> bool:
+    r"""Whether the target has an archive of the right size."""
+    path = layout.archive_path(model, header.location)
+    backend = route.registry.backend
+    state = backend.stat_object(path)
+    if state is None or state.size == size:
+        return state is not None
+    with backend.open_object(path) as reader:
+        if reader is None or reader.size == size:
+            return reader is not None
+        # Without an identity, either of the two may be the published one
+        return header.archive is None and _has_directory(reader)
+
+
+def _has_directory(reader: ObjectReader) -> bool:
+    try:
+        end.parse(end.read(reader), reader.size)
+    except ArchiveError:
+        return False
+    return True
 
 
 def no_archive(route: Route, model: ModelId, header: Header) -> ArchiveError:
@@ -310,19 +333,24 @@ def lacking_aliases(route: Route, models: Iterable[ModelId]) -> dict[ModelId, Na
 
 
 def missing(route: Route, models: Iterable[ModelId]) -> list[ModelId]:
-    r"""Models that the target lacks, or whose archive it lacks.
+    r"""Models that the target may lack, or has no archive of the right size of.
 
-    Models that both repositories have are not compared.
+    Nothing but the sizes of their archives is compared, as far as lists tell them.
 
     Args:
         route: from where to where
         models: IDs of models that the source has
 
     Raises:
-        RepositoryError: if the target cannot be listed
+        RepositoryError: if a repository cannot be listed
 
     """
-    paths = route.registry.backend.list_objects("/")
-    headers = {layout.model_of_record(path, "header") for path in paths}
-    archives = {layout.model_of_archive(path) for path in paths}
+    found = route.registry.backend.object_sizes("/")
+    published = route.origin.backend.object_sizes("/")
+    headers = {layout.model_of_record(path, "header") for path in found}
+    archives = {
+        layout.model_of_archive(path)
+        for path, size in found.items()
+        if size is None or published.get(path) in (None, size)
+    }
     return sorted(model for model in models if model not in headers & archives)

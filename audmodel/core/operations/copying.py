@@ -183,7 +183,7 @@ def _copy_signatures(route: Route, model: ModelId) -> None:
 
 
 def _store_lost(route: Route, item: Plan, claim: Claim, archive: _Archive) -> None:
-    r"""Store the archive of a model that has lost it.
+    r"""Store the archive of a model that has lost it, or has a truncated one.
 
     Raises:
         PublishConflictError: if the model was deleted or replaced in the meantime

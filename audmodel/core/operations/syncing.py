@@ -1,4 +1,4 @@
-r"""Copy what another repository lacks."""
+r"""Copy what another repository lacks, or has lost."""
 
 from __future__ import annotations
 
@@ -51,7 +51,11 @@ def sync(
     models = _wanted(route, wanted, cache_root)
     names = copy_plans.lacking_aliases(route, models) if aliases else {}
     lacking = {*copy_plans.missing(route, models), *names}
-    plans = copy_plans.plan(route, sorted(lacking), names)
+    plans = [
+        each
+        for each in copy_plans.plan(route, sorted(lacking), names)
+        if not each.is_done or each.model in names
+    ]
     if dry_run:
         return copying.results(route, plans)
     return copying.carry_out(route, plans, start_progress)

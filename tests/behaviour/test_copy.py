@@ -15,6 +15,7 @@ import pytest
 
 import audmodel
 from audmodel import errors
+from audmodel.core.archive import format
 from audmodel.core.archive.passing import Passer
 from audmodel.core.backend import file_copies
 from audmodel.core.operations import copying
@@ -198,6 +199,36 @@ def test_other_models_are_completed_after_an_error(
         audmodel.copy(uids, source, target, num_workers=2)
     audmodel.config.REPOSITORIES = [target]
     assert files(audmodel.load(uids[0])) == files(model_folder)
+    assert audmodel.leftovers(target, min_age=0) == []
+
+
+@pytest.mark.parametrize("part_size", [format.PART_SIZE, 1])
+def test_damaged_models_do_not_stop_the_others(
+    folders: Repositories,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    part_size: int,
+) -> None:
+    monkeypatch.setattr(format, "PART_SIZE", part_size)
+    source, target = folders
+    audmodel.config.REPOSITORIES = [source]
+    uids = [
+        publish(model_folder, version=f"{number}.0.0", alias=f"v{number}")
+        for number in range(4)
+    ]
+    for uid in (uids[0], uids[2]):
+        archive = bytearray(content(source)[archive_of(uid)])
+        archive[archive.index(b"uar")] ^= 1
+        store(source, archive_of(uid), bytes(archive))
+    with pytest.raises(errors.ArchiveError) as caught:
+        audmodel.sync(source, target, aliases=True)
+    assert f"The archive of model '{uids[0]}' at '{source.host}" in str(caught.value)
+    assert caught.value.__notes__ == [
+        f"Not copied: {uids[0]}, {uids[2]}.",
+        f"Copied before: {uids[1]}, {uids[3]}.",
+    ]
+    assert audmodel.all_aliases(repository=target) == {"v1": uids[1], "v3": uids[3]}
+    assert audmodel.audit_repository(target) == []
     assert audmodel.leftovers(target, min_age=0) == []
 
 

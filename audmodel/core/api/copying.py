@@ -75,7 +75,8 @@ def copy(
         ValueError: if ``num_workers`` is not a positive integer
         AliasNotFoundError: if the source does not have an alias
         ArchiveError: if an archive is missing, damaged,
-            or not the one that was published
+            or not the one that was published.
+            All other models are copied first
         ConfigurationError: if a backend is not known,
             or the configuration cannot be used
         InvalidDocumentError: if a header is not valid
@@ -176,7 +177,8 @@ def sync(
         TypeError: if an argument is of the wrong type
         ValueError: if ``num_workers`` is not a positive integer
         ArchiveError: if an archive is missing, damaged,
-            or not the one that was published
+            or not the one that was published.
+            All other models are copied first
         ConfigurationError: if a backend is not known,
             or the configuration cannot be used
         InvalidDataError: if ``params`` hold something that cannot be stored

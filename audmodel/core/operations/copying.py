@@ -22,12 +22,15 @@ from audmodel.core.backend.copies import CopySource
 from audmodel.core.backend.errors import CopyError
 from audmodel.core.backend.errors import RepositoryError
 from audmodel.core.backend.reader import ObjectReader
+from audmodel.core.errors import ArchiveError
 from audmodel.core.errors import ArchiveMismatchError
 from audmodel.core.errors import AudmodelError
 from audmodel.core.errors import ModelExistsError
 from audmodel.core.errors import PublishConflictError
+from audmodel.core.errors import noting
 from audmodel.core.operations import committing
 from audmodel.core.operations import moving
+from audmodel.core.operations.archives import naming
 from audmodel.core.operations.copy_plans import Plan
 from audmodel.core.operations.copy_plans import Route
 from audmodel.core.operations.copy_plans import has_same
@@ -43,6 +46,7 @@ from audmodel.core.repository import signatures
 from audmodel.core.repository.claims import Claim
 from audmodel.core.repository.claims import claimed
 from audmodel.core.repository.header import ArchiveIdentity
+from audmodel.core.repository.registry import Mover
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
 
@@ -66,48 +70,94 @@ def carry_out(
 
     Raises:
         ArchiveError: if an archive is missing, damaged,
-            or not the one that was published
+            or not the one that was published.
+            All other models are copied
         ModelExistsError: if another process published a model
         PublishConflictError: if another process publishes or deletes a model
         RepositoryError: if something cannot be read or stored
         WriteUncertainError: if something may be stored later
 
     """
-    counters = {
-        str(item.model): start_progress(item.size) for item in plans if not item.is_done
-    }
     large = route.num_workers * format.PART_SIZE
     by = moving.mover(None)
-
-    failures: list[Exception] = []
-
-    def copy(item: Plan) -> None:
-        if item.is_done or failures:
-            return
-        try:
-            _copy(route, item, 1, counters[str(item.model)])
-        except (AudmodelError, OSError) as error:
-            # Copies that were begun are completed, and release their claims
-            failures.append(error)
-
+    copies = _Copies(route, plans, start_progress)
     small = [item for item in plans if item.size <= large]
     with contextlib.closing(
-        prefetch_requests(copy, small, num_workers=route.num_workers)
-    ) as copied:
-        for _ in copied:
+        prefetch_requests(copies.copy, small, num_workers=route.num_workers)
+    ) as done:
+        for _ in done:
             pass
-    if failures:
-        raise failures[0]
-    for item in plans:
-        if item.size > large and not item.is_done:
-            _copy(route, item, route.num_workers, counters[str(item.model)])
-        if item.is_done:
-            # More people may have signed it since it was copied
-            _copy_signatures(route, item.model)
-        # An alias may be of several models, in turn
-        for name in item.names.wanted:
-            pointing.set_alias(route.registry, name, item.model, by)
+    with noting("Copied", copies.copied):
+        for item in plans:
+            if item.size > large:
+                copies.copy(item, route.num_workers)
+            if copies.is_stopped:
+                break
+            if item.model not in copies.failures:
+                _complete(route, item, by)
+        copies.check()
     return results(route, plans)
+
+
+class _Copies:
+    r"""Copies of models, which go on if archives are damaged.
+
+    Args:
+        route: from where to where
+        plans: what is to be done
+        start_progress: called with the number of bytes of each archive to copy
+
+    """
+
+    def __init__(
+        self, route: Route, plans: Sequence[Plan], start_progress: StartProgress
+    ) -> None:
+        self._route = route
+        self._counters = {
+            item.model: start_progress(item.size) for item in plans if not item.is_done
+        }
+        #: IDs of models that were copied
+        self.copied: list[str] = []
+        #: Why others were not
+        self.failures: dict[ModelId, Exception] = {}
+
+    @property
+    def is_stopped(self) -> bool:
+        r"""Whether an error says that other models cannot be copied either."""
+        found = list(self.failures.values())
+        return not all(isinstance(error, ArchiveError) for error in found)
+
+    def copy(self, item: Plan, num_workers: int = 1) -> None:
+        r"""Copy a model if it is not there, and keep its error."""
+        if item.is_done or self.is_stopped:
+            return
+        try:
+            _copy(self._route, item, num_workers, self._counters[item.model])
+        except (AudmodelError, OSError) as error:
+            # Copies that were begun are completed, and release their claims
+            self.failures[item.model] = error
+        else:
+            self.copied.append(str(item.model))
+
+    def check(self) -> None:
+        r"""Raise the error that stopped the others, or the first one, if any."""
+        if not self.failures:
+            return
+        errors = self.failures.values()
+        error = min(errors, key=lambda each: isinstance(each, ArchiveError))
+        if len(self.failures) > 1:
+            error.add_note(f"Not copied: {', '.join(map(str, self.failures))}.")
+        raise error
+
+
+def _complete(route: Route, item: Plan, by: Mover) -> None:
+    r"""Copy what may change after a model was copied."""
+    if item.is_done:
+        # More people may have signed it since it was copied
+        _copy_signatures(route, item.model)
+    # An alias may be of several models, in turn
+    for name in item.names.wanted:
+        pointing.set_alias(route.registry, name, item.model, by)
 
 
 def results(route: Route, plans: Iterable[Plan]) -> list[CopiedModel]:
@@ -146,15 +196,17 @@ def _copy_objects(
     start = time.monotonic()
     model, registry = item.model, route.registry
     path = layout.archive_path(model, item.header.location)
-    with route.origin.backend.open_object(path) as reader:
+    origin = route.origin.backend
+    with origin.open_object(path) as reader:
         if reader is None:
             raise no_archive(route, model, item.header)
-        origin = route.origin.backend
-        archive = _Archive(
-            registry.backend, path, origin, reader, num_workers, progress
-        )
-        archive.check(item.header.archive)
+        with naming(model, origin.object_url(path)):
+            archive = _Archive(
+                registry.backend, path, origin, reader, num_workers, progress
+            )
+            archive.check(item.header.archive)
         with (
+            naming(model, origin.object_url(path)),
             terminable(),
             claimed(registry, model, path, may_be_published=item.has_header) as claim,
         ):
@@ -253,8 +305,7 @@ class _Archive(committing.StoredArchive):
         """
         if expected not in (None, self.identity):
             raise ArchiveMismatchError(
-                f"The archive at '{self._origin.object_url(self.path)}' "
-                "is not the one that was published with the header."
+                "it is not the one that was published with the header"
             )
 
     def _write(

@@ -42,6 +42,11 @@ def _places(parser: argparse.ArgumentParser) -> None:
 def _copy_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.uids(parser)
     _places(parser)
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="read the archives that the target has, and store damaged ones again",
+    )
 
 
 def _copy(args: argparse.Namespace) -> Result:
@@ -52,6 +57,7 @@ def _copy(args: argparse.Namespace) -> Result:
             args.target,
             aliases=args.aliases,
             move_aliases=args.move_aliases,
+            repair=args.repair,
             dry_run=args.dry_run,
             num_workers=args.num_workers,
             verbose=args.verbose,

@@ -394,6 +394,31 @@ def test_archive_of_another_size_is_copied_again(
     assert content(target) == before
 
 
+@pytest.mark.sample(2)
+@pytest.mark.parametrize("is_old", [False, True])
+@pytest.mark.parametrize("place", ["member", "directory"])
+def test_repair(
+    pair: Repositories, model_folder: Path, is_old: bool, place: str
+) -> None:
+    source, target = pair
+    uid = publish(model_folder, repository=source)
+    if is_old:
+        forget_identity(source, uid)
+    audmodel.copy(uid, source, target)
+    assert not audmodel.copy(uid, source, target, repair=True)[0].copied
+    right = content(source)
+    wrong = bytearray(right[archive_of(uid)])
+    wrong[wrong.index(b"uar") if place == "member" else len(wrong) - 30] ^= 1
+    store(target, archive_of(uid), bytes(wrong))
+    damaged = content(target)
+    assert not audmodel.copy(uid, source, target)[0].copied
+    assert audmodel.copy(uid, source, target, repair=True, dry_run=True)[0].copied
+    assert content(target) == damaged
+    assert audmodel.copy(uid, source, target, repair=True)[0].copied
+    assert content(target) == right
+    assert audmodel.leftovers(target, min_age=0) == []
+
+
 # Storages that copy ----------------------------------------------------------
 
 

@@ -432,6 +432,14 @@ def test_copy_and_sync(call: Call, uid: str, other: str, tmp_path: Path) -> None
         assert "'small' points to" in answer.err
     [moved] = call("copy", uid, *places, "--move-aliases", "--json").data
     assert (moved["aliases"], moved["kept"]) == (["small"], [])
+    [archive] = (tmp_path / "disk").rglob(f"{uid}.zip")
+    right = archive.read_bytes()
+    archive.write_bytes(b"x" + right[1:-30] + b"x" * 30)
+    for options, copied in (((), False), (("--repair",), True)):
+        assert (
+            call("copy", uid, *places, *options, "--json").data[0]["copied"] == copied
+        )
+    assert archive.read_bytes() == right
     call("delete", other, "--repository", disk)
     assert call("sync", *places, "--name", "none").out == ""
     [copied] = call("sync", *places, "--both", "--json").data

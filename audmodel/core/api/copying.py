@@ -31,6 +31,7 @@ def copy(
     *,
     aliases: bool = False,
     move_aliases: bool = False,
+    repair: bool = False,
     dry_run: bool = False,
     num_workers: int | None = 1,
     verbose: bool = False,
@@ -60,6 +61,9 @@ def copy(
             An alias that points to another model there stays as it is,
             and a warning is given
         move_aliases: whether to set them, and to move those as well
+        repair: whether to read the archives of the models in the target,
+            as :func:`audmodel.verify` does with ``remote=True``,
+            and to store those again that are damaged
         dry_run: whether to return what would be copied, and copy nothing
         num_workers: number of parallel workers,
             ``None`` chooses a number for the machine
@@ -106,7 +110,9 @@ def copy(
     wanted = [ids.parse(each) for each in uids]
     start, end = one_repository(source), one_repository(target)
     has_names = aliases or move_aliases
-    with _route(start, end, num_workers, moves_aliases=move_aliases) as route:
+    with _route(
+        start, end, num_workers, moves_aliases=move_aliases, repairs=repair
+    ) as route:
         models = [copy_plans.resolve(route, each) for each in wanted]
         names = copy_plans.lacking_aliases(route, models) if has_names else {}
         plans = copy_plans.plan(route, models, names)
@@ -236,6 +242,7 @@ def _route(
     num_workers: int | None,
     *,
     moves_aliases: bool,
+    repairs: bool = False,
 ) -> Iterator[Route]:
     from audmodel.core.operations.copy_plans import open_route
 
@@ -245,6 +252,10 @@ def _route(
             f"{source} cannot be copied to itself. Give two repositories."
         )
     with open_route(
-        source, target, moves_aliases=moves_aliases, num_workers=workers
+        source,
+        target,
+        moves_aliases=moves_aliases,
+        num_workers=workers,
+        repairs=repairs,
     ) as route:
         yield route

@@ -15,6 +15,7 @@ import warnings
 
 from audmodel.core import uid as ids
 from audmodel.core.archive import end
+from audmodel.core.archive.checker import Checker
 from audmodel.core.backend.reader import ObjectReader
 from audmodel.core.errors import AliasNotFoundError
 from audmodel.core.errors import ArchiveError
@@ -49,6 +50,7 @@ class Route:
         registry: its records
         moves_aliases: whether an alias that points to another model is moved
         num_workers: number of threads for all models together
+        repairs: whether archives of the target are read, to store damaged ones again
 
     """
 
@@ -58,11 +60,17 @@ class Route:
     registry: Registry
     moves_aliases: bool
     num_workers: int
+    repairs: bool = False
 
 
 @contextmanager
 def open_route(
-    source: Repository, target: Repository, *, moves_aliases: bool, num_workers: int
+    source: Repository,
+    target: Repository,
+    *,
+    moves_aliases: bool,
+    num_workers: int,
+    repairs: bool = False,
 ) -> Iterator[Route]:
     r"""Open two repositories.
 
@@ -71,6 +79,7 @@ def open_route(
         target: repository that gets them
         moves_aliases: whether an alias that points to another model is moved
         num_workers: number of threads for all models together
+        repairs: whether archives of the target are read, to store damaged ones again
 
     Raises:
         ConfigurationError: if a backend is not known
@@ -80,7 +89,9 @@ def open_route(
     if is_embedded(target):
         make_embedded(target)
     with open_registry(source) as origin, open_registry(target) as registry:
-        yield Route(source, origin, target, registry, moves_aliases, num_workers)
+        yield Route(
+            source, origin, target, registry, moves_aliases, num_workers, repairs
+        )
 
 
 @dataclass(frozen=True)
@@ -256,15 +267,17 @@ def _size(route: Route, model: ModelId, header: Header) -> int:
 
 
 def _has_archive(route: Route, model: ModelId, header: Header, size: int) -> bool:
-    r"""Whether the target has an archive of the right size."""
+    r"""Whether the target has an archive of the right size, or content."""
     path = layout.archive_path(model, header.location)
     backend = route.registry.backend
     state = backend.stat_object(path)
-    if state is None or state.size == size:
+    if state is None or (state.size == size and not route.repairs):
         return state is not None
     with backend.open_object(path) as reader:
-        if reader is None or reader.size == size:
-            return reader is not None
+        if reader is None:
+            return False
+        if reader.size == size:
+            return not route.repairs or _is_whole(reader, header)
         # Without an identity, either of the two may be the published one
         return header.archive is None and _has_directory(reader)
 
@@ -275,6 +288,18 @@ def _has_directory(reader: ObjectReader) -> bool:
     except ArchiveError:
         return False
     return True
+
+
+def _is_whole(reader: ObjectReader, header: Header) -> bool:
+    r"""Whether all bytes of an archive are those that were published."""
+    try:
+        data = end.read(reader)
+        directory = end.parse(data, reader.size)
+    except ArchiveError:
+        return False
+    if header.archive is not None and header.archive.digest != end.digest(data):
+        return False
+    return not Checker(reader, directory).damaged()
 
 
 def no_archive(route: Route, model: ModelId, header: Header) -> ArchiveError:

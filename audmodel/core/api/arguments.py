@@ -144,7 +144,7 @@ def moment(time: datetime.datetime | str, name: str) -> datetime.datetime:
     if time.tzinfo is None:
         raise InvalidInputError(
             f"'{name}' has to have a time zone, which '{time.isoformat()}' lacks. "
-            f"'{time.isoformat()}Z' is a time in UTC."
+            f"By the clock of this machine it is '{time.astimezone().isoformat()}'."
         )
     return time.astimezone(datetime.UTC)
 

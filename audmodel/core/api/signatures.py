@@ -42,13 +42,13 @@ def sign(
 
     Raises:
         TypeError: if an argument is of the wrong type
-        ConfigurationError: if the configuration cannot be used,
-            or the package ``cryptography`` is missing
+        ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         InvalidInputError: if the key cannot be used,
             or the model was published by an earlier release,
             whose headers do not identify the archive
+        MissingPackageError: if the package ``cryptography`` is missing
         ModelNotFoundError: if the model does not exist
         PublishConflictError: if another process deletes the model
         RepositoryError: if a repository cannot be used
@@ -87,11 +87,11 @@ def signatures(
 
     Raises:
         TypeError: if an argument is of the wrong type
-        ConfigurationError: if the configuration cannot be used,
-            or the package ``cryptography`` is missing
+        ConfigurationError: if the configuration cannot be used
         InvalidDocumentError: if the header of the model is not valid
         InvalidIdError: if ``uid`` cannot be a model ID or an alias
         InvalidInputError: if no configured repository has the name
+        MissingPackageError: if the package ``cryptography`` is missing
         ModelNotFoundError: if the model does not exist
         RepositoryError: if a repository cannot be used
 

@@ -2,20 +2,20 @@ r"""Ed25519, of the package ``cryptography``."""
 
 from __future__ import annotations
 
-from audmodel.core.errors import ConfigurationError
+from audmodel.core.errors import MissingPackageError
 
 
 def check() -> None:
     r"""Make sure that signatures can be made and verified.
 
     Raises:
-        ConfigurationError: if the package ``cryptography`` is missing
+        MissingPackageError: if the package ``cryptography`` is missing
 
     """
     try:
         import cryptography.hazmat.primitives.asymmetric.ed25519  # noqa: F401 (tried)
     except ImportError as error:
-        raise ConfigurationError(
+        raise MissingPackageError(
             "Signatures need the package 'cryptography'. "
             "Run pip install 'audmodel[sign]'."
         ) from error
@@ -30,7 +30,7 @@ def verify(public: bytes, signature: bytes, data: bytes) -> bool:
         data: what was signed
 
     Raises:
-        ConfigurationError: if the package ``cryptography`` is missing
+        MissingPackageError: if the package ``cryptography`` is missing
 
     """
     check()

@@ -48,7 +48,7 @@ def load(path: str, passphrase: Callable[[], str] | None = None) -> SigningKey:
         passphrase: returns the passphrase of a key that is encrypted
 
     Raises:
-        ConfigurationError: if the package ``cryptography`` is missing
+        MissingPackageError: if the package ``cryptography`` is missing
         InvalidInputError: if the file holds no key that can be used
 
     """

@@ -25,6 +25,7 @@ KNOWS = {
         core/api core/backend/conditions core/cache/results core/diagnosis
         core/operations core/progress core/repository errors parallel
         """,
+    "fs": "__init__ core/api/arguments errors parallel",
     "errors": "core/backend/errors core/cache/errors core/errors",
     "core/api": """
         core/backend/errors core/cache core/errors core/operations core/process

@@ -149,7 +149,7 @@ def run_python(code: str) -> str:
 
 @pytest.mark.parametrize(
     "module",
-    ["audbackend", "audeer", "boto3", "botocore", "requests", "urllib3"],
+    ["audbackend", "audeer", "boto3", "botocore", "fsspec", "requests", "urllib3"],
 )
 def test_import_leaves_heavy_packages_alone(module: str) -> None:
     code = f"import sys, audmodel; print({module!r} in sys.modules)"

@@ -15,6 +15,7 @@ import audmodel
 from audmodel.core.backend.reader import TAIL
 from audmodel.errors import ArchiveError
 from audmodel.errors import RepositoryError
+from audmodel.fs import ModelFileSystem
 from tests.archive.tools import MIB
 from tests.archive.tools import flip
 from tests.archive.tools import worker_threads
@@ -89,6 +90,34 @@ def test_tensor_in_the_middle(counted: Proxy, uid: str, num_workers: int) -> Non
     assert sum(sent) < 3 * PART
     assert sum(sent) < 2 * PART + TAIL + 10_000
     assert len(sent) == 4
+
+
+def test_ranges_of_one_file_are_fetched_in_parallel(counted: Proxy, uid: str) -> None:
+    starts = [n * 10 * MIB + 2 * MIB + MIB // 2 for n in range(4)]
+    meeting = threading.Barrier(4, timeout=20)
+    fetched = []
+
+    def meet(_: Request, forward: Forward) -> Response:
+        response = forward()
+        if len(response.body) >= MIB:
+            meeting.wait()
+            fetched.append(len(response.body))
+        return response
+
+    counted.fault = meet
+    read = ModelFileSystem(num_workers=4).cat_ranges(
+        [f"{uid}/model.safetensors"] * 4,
+        list(starts),
+        [start + 1000 for start in starts],
+        on_error="raise",
+    )
+    with audmodel.open(uid, "model.safetensors") as file:
+        counted.fault = None
+        for start, content in zip(starts, read):
+            file.seek(start)
+            assert file.read(1000) == content
+    assert len(fetched) == 4
+    assert worker_threads() == []
 
 
 @pytest.mark.thorough

@@ -39,6 +39,18 @@ _CODES = {
     "AudmodelError": commands.FAILED,
     "OSError": commands.FAILED,
 }
+# Messages name what a program calls, and here the command that does the same
+_COMMANDS = {
+    "alias_history": "alias log",
+    "copy": "copy",
+    "delete": "delete",
+    "delete_alias": "alias rm",
+    "resolve_alias": "alias resolve",
+    "set_alias": "alias set",
+    "sign": "sign",
+    "update_meta": "meta update",
+    "versions": "versions",
+}
 
 
 def run() -> NoReturn:
@@ -130,13 +142,22 @@ def _suggestion(args: argparse.Namespace) -> str:
 def _text(result: commands.Result, *, as_json: bool) -> str:
     if as_json:
         return output.to_json(result.data)
-    return result.text if result.verbatim else output.printable_lines(result.text)
+    if result.verbatim:
+        return result.text
+    return output.printable_lines(_with_commands(result.text))
 
 
 def _code(error: Exception) -> int:
     r"""Exit code for an error."""
     names = (base.__name__ for base in type(error).__mro__)
     return next((_CODES[name] for name in names if name in _CODES), commands.INTERNAL)
+
+
+def _with_commands(text: str) -> str:
+    r"""Text that names commands in place of functions."""
+    for function, command in _COMMANDS.items():
+        text = text.replace(f"audmodel.{function}()", f"'audmodel {command}'")
+    return text
 
 
 def _message(error: Exception) -> str:
@@ -184,7 +205,7 @@ class _Handler(logging.Handler):
 
 def _say(name: str, text: str) -> None:
     r"""Show a message on stderr, in one line."""
-    _show(f"{name}: {output.printable(text)}")
+    _show(f"{name}: {output.printable(_with_commands(text))}")
 
 
 def _show(text: str) -> None:

@@ -9,6 +9,7 @@ import filelock
 import pytest
 
 import audmodel
+from audmodel.cli.main import _COMMANDS
 from tests.backends import seaweedfs
 from tests.behaviour.backends import forget_archive
 from tests.cli.conftest import MODEL
@@ -520,3 +521,13 @@ def test_verified_or_not_has_the_same_keys(
     assert unknown.keys() == known.keys()
     assert "longer than 0 s" in unknown["error"]
     assert known["error"] is None
+
+
+def test_messages_name_commands(call: Call, uid: str) -> None:
+    audmodel.set_alias("prod", uid)
+    answer = call("alias", "rollback", "prod")
+    assert answer.code == 1
+    assert "Choose a model with 'audmodel alias set'." in answer.err
+    # Each of the commands exists
+    for command in _COMMANDS.values():
+        assert call(*command.split(), "--help").code == 0

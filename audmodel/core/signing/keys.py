@@ -60,13 +60,9 @@ def load(path: str, passphrase: Callable[[], str] | None = None) -> SigningKey:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    def private(password: bytes | None) -> object:
-        return serialization.load_ssh_private_key(content, password)
-
     try:
-        try:
-            key = private(None)
-        except TypeError:  # it is encrypted
+        key = _unencrypted(content)
+        if key is None:
             public = _public_beside(path)
             if public is not None and public in agent.public_keys():
                 return _of_agent(public, path)
@@ -74,8 +70,8 @@ def load(path: str, passphrase: Callable[[], str] | None = None) -> SigningKey:
                 raise InvalidInputError(
                     f"The key '{path}' is encrypted. Add it to the agent with "
                     "ssh-add, or give its passphrase."
-                ) from None
-            key = private(passphrase().encode())
+                )
+            key = serialization.load_ssh_private_key(content, passphrase().encode())
     except InvalidInputError:
         raise
     except UnsupportedAlgorithm as error:
@@ -97,6 +93,19 @@ def load(path: str, passphrase: Callable[[], str] | None = None) -> SigningKey:
         sshsig.public_key(key.public_key().public_bytes_raw()),
         lambda data: string(sshsig.ED25519) + string(key.sign(data)),
     )
+
+
+def _unencrypted(content: bytes) -> object | None:
+    r"""Private key, ``None`` if it is encrypted."""
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        return serialization.load_ssh_private_key(content, None)
+    except (TypeError, ValueError) as error:
+        # The type depends on the release of the package
+        if "password" not in str(error).lower():
+            raise
+        return None
 
 
 def _content(path: str) -> bytes:

@@ -260,6 +260,8 @@ def test_cache_that_cannot_be_used_is_not_an_empty_folder(
         with pytest.raises(CacheError, match="broken"):
             look(uid)
     with pytest.raises(CacheError, match="broken"):
+        list(fs.walk(uid))
+    with pytest.raises(CacheError, match="broken"):
         fs.glob(f"{uid}/*")
 
 

@@ -14,7 +14,7 @@ import logging
 import warnings
 
 from audmodel.core import uid as ids
-from audmodel.core.archive import end
+from audmodel.core.archive import format
 from audmodel.core.archive.checker import Checker
 from audmodel.core.backend.reader import ObjectReader
 from audmodel.core.errors import AliasNotFoundError
@@ -22,6 +22,7 @@ from audmodel.core.errors import ArchiveError
 from audmodel.core.errors import ModelExistsError
 from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.operations import catalogue
+from audmodel.core.operations.archives import read_directory
 from audmodel.core.operations.publishing import make_embedded
 from audmodel.core.process.requests import prefetch_requests
 from audmodel.core.repository import layout
@@ -276,30 +277,21 @@ def _has_archive(route: Route, model: ModelId, header: Header, size: int) -> boo
     with backend.open_object(path) as reader:
         if reader is None:
             return False
-        if reader.size == size:
-            return not route.repairs or _is_whole(reader, header)
-        # Without an identity, either of the two may be the published one
-        return header.archive is None and _has_directory(reader)
+        if reader.size != size:
+            # Without an identity, either of the two may be the published one
+            return header.archive is None and _directory(reader, header) is not None
+        if not route.repairs:
+            return True
+        directory = _directory(reader, header)
+        return directory is not None and not Checker(reader, directory).damaged()
 
 
-def _has_directory(reader: ObjectReader) -> bool:
+def _directory(reader: ObjectReader, header: Header) -> format.Directory | None:
+    r"""Directory of an archive, ``None`` if it is damaged, or of another archive."""
     try:
-        end.parse(end.read(reader), reader.size)
+        return read_directory(reader, header)[0]
     except ArchiveError:
-        return False
-    return True
-
-
-def _is_whole(reader: ObjectReader, header: Header) -> bool:
-    r"""Whether all bytes of an archive are those that were published."""
-    try:
-        data = end.read(reader)
-        directory = end.parse(data, reader.size)
-    except ArchiveError:
-        return False
-    if header.archive is not None and header.archive.digest != end.digest(data):
-        return False
-    return not Checker(reader, directory).damaged()
+        return None
 
 
 def no_archive(route: Route, model: ModelId, header: Header) -> ArchiveError:

@@ -46,7 +46,6 @@ from audmodel.core.repository import signatures
 from audmodel.core.repository.claims import Claim
 from audmodel.core.repository.claims import claimed
 from audmodel.core.repository.header import ArchiveIdentity
-from audmodel.core.repository.registry import Mover
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
 
@@ -93,8 +92,9 @@ def carry_out(
                 copies.copy(item, route.num_workers)
             if copies.is_stopped:
                 break
-            if item.model not in copies.failures:
-                _complete(route, item, by)
+            # An alias may be of several models, in turn
+            for name in () if item.model in copies.failures else item.names.wanted:
+                pointing.set_alias(route.registry, name, item.model, by)
         copies.check()
     return results(route, plans)
 
@@ -128,10 +128,14 @@ class _Copies:
         return not all(isinstance(error, ArchiveError) for error in found)
 
     def copy(self, item: Plan, num_workers: int = 1) -> None:
-        r"""Copy a model if it is not there, and keep its error."""
-        if item.is_done or self.is_stopped:
+        r"""Copy a model, or what was added to it since it was, and keep its error."""
+        if self.is_stopped:
             return
         try:
+            if item.is_done:
+                # More people may have signed it
+                _copy_signatures(self._route, item.model)
+                return
             _copy(self._route, item, num_workers, self._counters[item.model])
         except (AudmodelError, OSError) as error:
             # Copies that were begun are completed, and release their claims
@@ -148,16 +152,6 @@ class _Copies:
         if len(self.failures) > 1:
             error.add_note(f"Not copied: {', '.join(map(str, self.failures))}.")
         raise error
-
-
-def _complete(route: Route, item: Plan, by: Mover) -> None:
-    r"""Copy what may change after a model was copied."""
-    if item.is_done:
-        # More people may have signed it since it was copied
-        _copy_signatures(route, item.model)
-    # An alias may be of several models, in turn
-    for name in item.names.wanted:
-        pointing.set_alias(route.registry, name, item.model, by)
 
 
 def results(route: Route, plans: Iterable[Plan]) -> list[CopiedModel]:
@@ -205,18 +199,12 @@ def _copy_objects(
                 registry.backend, path, origin, reader, num_workers, progress
             )
             archive.check(item.header.archive)
-        with (
-            naming(model, origin.object_url(path)),
-            terminable(),
-            claimed(registry, model, path, may_be_published=item.has_header) as claim,
-        ):
-            if item.has_header:
-                _store_lost(route, item, claim, archive)
-            else:
-                committing.store(registry, model, claim, archive, _meta(route, model))
-                # Once the copy is there, it is signed
-                _copy_signatures(route, model)
-                committing.commit(registry, model, item.content, claim, archive)
+            has_header = item.has_header
+            with (
+                terminable(),
+                claimed(registry, model, path, may_be_published=has_header) as claim,
+            ):
+                _store(route, item, claim, archive)
     logger.info(
         "Copied '%s' from %s to %s in %.2f s: an archive of %d bytes, by %s.",
         model,
@@ -226,6 +214,17 @@ def _copy_objects(
         item.size,
         archive.how,
     )
+
+
+def _store(route: Route, item: Plan, claim: Claim, archive: _Archive) -> None:
+    if item.has_header:
+        _store_lost(route, item, claim, archive)
+        return
+    model, registry = item.model, route.registry
+    committing.store(registry, model, claim, archive, _meta(route, model))
+    # Once the copy is there, it is signed
+    _copy_signatures(route, model)
+    committing.commit(registry, model, item.content, claim, archive)
 
 
 def _copy_signatures(route: Route, model: ModelId) -> None:

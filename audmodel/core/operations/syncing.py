@@ -32,7 +32,7 @@ def sync(
         aliases: whether to set aliases as well
         dry_run: whether to copy nothing
         start_progress: called with the number of bytes of all archives to copy,
-            gives a function that is called with the number of bytes copied
+            gives what counts the bytes that are sent, or copied by the storage
 
     Returns:
         models that were, or would be, copied,

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 import os
 import re
 
+from audmodel.core.backend.host import REDACTED
 from audmodel.core.backend.host import without_login
+from audmodel.core.backend.host import without_secrets
 from audmodel.core.diagnosis import Check
 from audmodel.core.diagnosis import Outcome
 from audmodel.core.diagnosis import ok
@@ -33,11 +35,8 @@ _FILES = ("AWS_CA_BUNDLE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FIL
 # Variables that storages are reached with, and that may hold secrets
 _STORAGES = ("ARTIFACTORY_", "AWS_", "MINIO_")
 _SECRET = re.compile("KEY|SECRET|TOKEN|PASSW|CREDENTIAL")
-# Shorter secrets protect nothing, and are part of many words
-_SHORTEST = 4
 # User and password before a host
 _LOGIN = re.compile(r"(?<=//)[^/@\s'\"]+@")
-_REDACTED = "***"
 
 
 def checks() -> Iterator[Check]:
@@ -131,9 +130,7 @@ def redacted(text: str) -> str:
     Errors of libraries, and of classes of users, may quote some nevertheless.
 
     """
-    for secret in sorted(_secrets(), key=len, reverse=True):
-        text = text.replace(secret, _REDACTED)
-    return _LOGIN.sub(f"{_REDACTED}@", text)
+    return _LOGIN.sub(f"{REDACTED}@", without_secrets(text, _secrets()))
 
 
 def _secrets() -> set[str]:
@@ -144,7 +141,7 @@ def _secrets() -> set[str]:
             found |= _logins(value)
         elif _SECRET.search(name.upper()) and not name.upper().endswith("_FILE"):
             found.add(value.strip())
-    return {secret for secret in found if len(secret) >= _SHORTEST}
+    return found
 
 
 def _logins(text: str) -> set[str]:

@@ -10,6 +10,7 @@ import os
 import re
 import unicodedata
 
+from audmodel.core.backend.host import without_secrets
 from audmodel.core.errors import ConfigurationError
 
 
@@ -28,14 +29,11 @@ _LOGGERS = (
     "botocore.utils",
     "urllib3.connectionpool",
 )
-_REDACTED = "***"
 # Settings of S3 hosts that may be shown
 _SHOWN_SETTINGS = (
     *("secure", "region", "addressing_style", "connect_timeout", "read_timeout"),
     "server_side_encryption",
 )
-# Shorter secrets protect nothing, and are part of many words
-_SHORTEST = 4
 
 
 def names_of(host: str) -> list[str]:
@@ -343,10 +341,7 @@ _redaction = _Redaction()
 
 def redact(text: str) -> str:
     r"""Text without the secrets that are known."""
-    # One secret may be the beginning of another
-    for secret in sorted(_redaction.secrets, key=len, reverse=True):
-        text = text.replace(secret, _REDACTED)
-    return text
+    return without_secrets(text, _redaction.secrets)
 
 
 def register_secrets(*secrets: str | None) -> None:
@@ -354,6 +349,4 @@ def register_secrets(*secrets: str | None) -> None:
     for name in _LOGGERS:
         # Adding the same filter again has no effect
         logging.getLogger(name).addFilter(_redaction)
-    _redaction.secrets |= {
-        secret for secret in secrets if secret and len(secret) >= _SHORTEST
-    }
+    _redaction.secrets |= set(filter(None, secrets))

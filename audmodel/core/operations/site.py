@@ -237,7 +237,7 @@ class _Builder:
             ``False`` if another process changed the catalogue in the meantime
 
         """
-        known = stored and not stored.is_damaged and site_list.parse(stored.data)
+        known = site_list.read(stored)
         before = known.pages if known else {}
         # Another process may have replaced what this one has written
         right = {
@@ -245,9 +245,9 @@ class _Builder:
             for path, digest in before.items()
             if path not in self._written and not self._is_new
         }
-        made = self._assets(right)
+        made = self._files(pages.assets(), right)
         made |= self._models(records, right)
-        made |= self._index(records, right)
+        made |= self._files(self._index(records), right)
         for path in sorted({*before, *self._written} - set(made)):
             self._place.remove(path)
             self._removed.add(path)
@@ -266,9 +266,11 @@ class _Builder:
             len(self._removed),
         )
 
-    def _assets(self, known: Mapping[str, str]) -> dict[str, str]:
+    def _files(
+        self, files: Mapping[str, bytes], known: Mapping[str, str]
+    ) -> dict[str, str]:
         made = {}
-        for path, data in pages.assets().items():
+        for path, data in files.items():
             made[path] = hashlib.sha256(data).hexdigest()
             if self._must_write(path, made[path], known):
                 self._place.write(path, data)
@@ -294,18 +296,11 @@ class _Builder:
         workers = self._options.num_workers
         return dict(prefetch_requests(make, records, num_workers=workers))
 
-    def _index(
-        self, records: list[Records], known: Mapping[str, str]
-    ) -> dict[str, str]:
+    def _index(self, records: list[Records]) -> dict[str, bytes]:
         summaries = [item.summary for item in records]
         script = search.script(summaries)
         index = self._pages.index(summaries, script)
-        made = {}
-        for path, data in ((pages.SEARCH, script), (pages.INDEX, index)):
-            made[path] = hashlib.sha256(data).hexdigest()
-            if self._must_write(path, made[path], known):
-                self._place.write(path, data)
-        return made
+        return {pages.SEARCH: script, pages.INDEX: index}
 
     def _digest(self, records: str) -> str:
         r"""Digest of all that a page is made from."""

@@ -30,6 +30,7 @@ from audmodel.core.uid import ModelId
 
 if TYPE_CHECKING:
     from audmodel.core.backend.base import ObjectBackend
+    from audmodel.core.backend.objects import StoredObject
     from audmodel.core.operations.site_records import Records
 
 
@@ -104,6 +105,13 @@ def parse(data: bytes) -> SiteList | None:
         return None
 
 
+def read(stored: StoredObject | None) -> SiteList | None:
+    r"""List that a storage holds, ``None`` if it holds none that can be used."""
+    if stored is None or stored.is_damaged:
+        return None
+    return parse(stored.data)
+
+
 def known_headers(backend: ObjectBackend) -> dict[str, bytes]:
     r"""Stored headers in the list that a repository holds.
 
@@ -119,8 +127,8 @@ def known_headers(backend: ObjectBackend) -> dict[str, bytes]:
 
     """
     stored = backend.read_damaged(f"{layout.CATALOG}{NAME}", MAX_BYTES)
-    known = stored and not stored.is_damaged and parse(stored.data)
-    if not known:
+    known = read(stored)
+    if known is None:
         return {}
     return {uid: text.encode(errors="replace") for uid, text in known.headers.items()}
 

@@ -138,5 +138,6 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters.update(visible=text.visible)
     environment.globals.update(asset=_asset, model_path=model_path)
+    environment.globals["max_rows"] = text.MAX_ROWS
     environment.tests["link"] = text.is_link
     return environment

@@ -32,12 +32,13 @@ def known_names(
 
     """
     from audmodel.core.operations import names
+    from audmodel.core.repository.lookup import configured
 
     try:
         found = chosen(repository)
         return names.known_names(
             prefix,
-            list(dict.fromkeys(config.REPOSITORIES if found is None else found)),
+            configured() if found is None else found,
             cache_root=cache_folder(cache_root) if models else None,
             seconds=_PATIENCE,
         )

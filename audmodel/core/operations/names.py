@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
-import contextlib
 from functools import partial
-import queue
-import time
 
 from audmodel.core import uid as ids
 from audmodel.core.cache import eviction
 from audmodel.core.errors import AudmodelError
-from audmodel.core.process.workers import start_thread
+from audmodel.core.process.limited import Limited
 from audmodel.core.repository.lookup import open_registry
 from audmodel.core.repository.registry import Registry
 from audmodel.core.repository.repository import Repository
@@ -77,19 +74,13 @@ def _search(
 
 def _matching(prefix: str, searches: Sequence[Search], seconds: float) -> list[str]:
     r"""Names that are found in time, each place is searched in a thread."""
-    results: queue.SimpleQueue[Iterable[str]] = queue.SimpleQueue()
 
-    def deliver(search: Search) -> None:
-        found: Iterable[str] = ()
-        with contextlib.suppress(AudmodelError, OSError):
-            found = list(search())
-        results.put(found)
+    def found(search: Search) -> Iterable[str]:
+        try:
+            return list(search())
+        except (AudmodelError, OSError):
+            return ()
 
-    started = sum(start_thread(partial(deliver, search)) for search in searches)
-    end = time.monotonic() + seconds
-    names: set[str] = set()
-    with contextlib.suppress(queue.Empty):
-        for _ in range(started):
-            found = results.get(timeout=max(0.001, end - time.monotonic()))
-            names.update(name for name in found if name.startswith(prefix))
-    return sorted(names)
+    running = [Limited(partial(found, search), seconds) for search in searches]
+    names = {name for each in running for name in each.result()[0]}
+    return sorted(name for name in names if name.startswith(prefix))

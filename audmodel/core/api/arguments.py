@@ -2,10 +2,13 @@ r"""Turn arguments of users into what operations take."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import datetime
+import os
 from typing import Literal
 
 from audmodel.core import uid as ids
@@ -25,6 +28,7 @@ from audmodel.core.selection import check_patterns
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from audmodel.core.operations.catalogue import Filter
+    from audmodel.core.signing.keys import SigningKey
 
 
 def one_repository(repository: Repository | str) -> Repository:
@@ -277,3 +281,32 @@ def check_one_folder(to: str | None) -> None:
             "'to' is the folder of one model, and 'uid' is a list. "
             "Load each model with a folder of its own."
         )
+
+
+def shown(models: Collection[ids.ModelId]) -> str:
+    r"""Models, as the progress of a call names them.
+
+    Args:
+        models: IDs, each of them once
+
+    """
+    return f"{len(models)} models" if len(models) != 1 else str(*models)
+
+
+def signing_key(
+    path: str | os.PathLike[str], passphrase: Callable[[], str] | None
+) -> SigningKey:
+    r"""Key that signs models.
+
+    Args:
+        path: its file
+        passphrase: returns the passphrase of a key that is encrypted
+
+    Raises:
+        InvalidInputError: if the file holds no key that can be used
+        MissingPackageError: if the package ``cryptography`` is missing
+
+    """
+    from audmodel.core.signing import keys
+
+    return keys.load(os.fspath(path), passphrase)

@@ -16,6 +16,8 @@ from audmodel.core.api.arguments import base_model
 from audmodel.core.api.arguments import check_one_folder
 from audmodel.core.api.arguments import load_options
 from audmodel.core.api.arguments import one_repository
+from audmodel.core.api.arguments import shown
+from audmodel.core.api.arguments import signing_key
 from audmodel.core.api.arguments import wanted_model
 from audmodel.core.api.arguments import wanted_models
 from audmodel.core.errors import CacheError
@@ -240,8 +242,7 @@ def _load_all(
     from audmodel.core.operations import batch
 
     models = {each.model: each for each in wanted}
-    what = f"{len(models)} models" if len(models) != 1 else str(wanted[0].model)
-    with reporter.report(f"Load {what}") as start_progress:
+    with reporter.report(f"Load {shown(models)}") as start_progress:
         options = dataclasses.replace(options, start_progress=start_progress)
         paths = batch.load_all(list(models.values()), options)
     return [paths[each.model] for each in wanted]
@@ -396,8 +397,6 @@ def publish(
 
     num_workers = check_num_workers(num_workers)
     reporter = Reporter(verbose=verbose, progress=progress)
-    from audmodel.core.signing import keys
-
     planned = publication.prepare(
         root,
         name,
@@ -418,7 +417,7 @@ def publish(
         exclude=exclude,
         suspicious=suspicious,
         source=source,
-        sign=None if sign is None else keys.load(os.fspath(sign), passphrase),
+        sign=None if sign is None else signing_key(sign, passphrase),
     )
     with reporter.report(f"Publish {planned.model}") as start_progress:
         publishing.publish(planned, start_progress)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import os
 
 from audmodel.core.api.arguments import chosen
+from audmodel.core.api.arguments import signing_key
 from audmodel.core.api.arguments import wanted_model
 from audmodel.core.operations.results import Signature
 from audmodel.core.repository.repository import Repository
@@ -59,9 +60,8 @@ def sign(
 
     """
     from audmodel.core.operations import signing
-    from audmodel.core.signing import keys
 
-    loaded = keys.load(os.fspath(key), passphrase)
+    loaded = signing_key(key, passphrase)
     model = wanted_model(uid, cache_root, repository).model
     signing.sign(model, chosen(repository), loaded)
     return str(model)

@@ -6,6 +6,7 @@ import dataclasses
 from typing import overload
 
 from audmodel.core.api.arguments import load_options
+from audmodel.core.api.arguments import shown
 from audmodel.core.api.arguments import wanted_models
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.operations.results import Verification
@@ -133,8 +134,7 @@ def verify(
     uids = uid if isinstance(uid, list | tuple) else [uid]
     wanted = wanted_models(uids, cache_root, repository)
     models = {each.model: each for each in wanted}
-    what = f"{len(models)} models" if len(models) != 1 else str(wanted[0].model)
-    with reporter.report(f"Verify {what}") as start_progress:
+    with reporter.report(f"Verify {shown(models)}") as start_progress:
         options = dataclasses.replace(options, start_progress=start_progress)
         chosen = list(models.values())
         results = (

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import datetime
 import os
 import sys
+from typing import TYPE_CHECKING
 from typing import Literal
 from typing import TypeAlias
 from typing import get_args
@@ -33,10 +34,13 @@ from audmodel.core.repository.header import Header
 from audmodel.core.repository.provenance import Provenance
 from audmodel.core.repository.repository import Repository
 from audmodel.core.repository.repository import check_type
-from audmodel.core.signing.keys import SigningKey
 from audmodel.core.uid import ModelId
 from audmodel.core.uid import ShortId
 from audmodel.core.yaml import document
+
+
+if TYPE_CHECKING:
+    from audmodel.core.signing.keys import SigningKey
 
 
 # What to do about files that are seldom meant to be published

@@ -32,6 +32,7 @@ from audmodel.core.diagnosis import warning
 _LITTLE = 1_000_000_000
 # An attempt to load a model that was not continued for so long
 _STALE = datetime.timedelta(days=1)
+_PERMISSIONS = "Ask its owner, or choose another cache with AUDMODEL_CACHE_ROOT."
 
 
 def checks(root: str) -> Iterator[Check]:
@@ -102,9 +103,6 @@ def _access(root: str) -> Iterator[Outcome]:
         yield warning("access", seen, advice)
     else:
         yield ok("access", seen)
-
-
-_PERMISSIONS = "Ask its owner, or choose another cache with AUDMODEL_CACHE_ROOT."
 
 
 def _users(mode: int) -> str:

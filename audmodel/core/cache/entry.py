@@ -15,7 +15,7 @@ r"""Layout of the cache on disk.
         .<version>+files~<random>/   files that are being loaded
         .<version>+origin        where the header was read
         .<version>+index         copy of the directory of the archive
-        .<version>+signatures    copies of the signatures of the header
+        .<version>+signatures    copy of a trusted signature of the header
 
 The cache stays correct without locks.
 A model becomes visible by renaming a folder
@@ -62,7 +62,7 @@ class CacheEntry:
         self.index = Copy(folder, f".{version}+index", has_lock=False)
         r"""Copy of the directory of the archive."""
         self.signatures = Copy(folder, f".{version}+signatures", has_lock=False)
-        r"""Copies of the signatures of the header."""
+        r"""Copy of a trusted signature of the header."""
         self._marker = Marker(folder, f".{version}.unsynced", version)
         self.whole = Slot(folder, version, version, self._marker)
         r"""The model."""

@@ -229,8 +229,7 @@ def _is_other(
 
     entry = wanted.entry
     if must_match:
-        is_same = entry.index.exists() and Local(entry).is_of(header.archive)
-        return entry.slot is not None and not is_same
+        return entry.slot is not None and not Local(entry).is_proven(header.archive)
     if wanted.repositories is None:
         return entry.is_complete and not Local(entry).is_of(header.archive)
     if entry.slot is None:

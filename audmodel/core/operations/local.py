@@ -181,6 +181,15 @@ class Local:
         data, size = kept
         return (size, end.digest(data)) == (identity.size, identity.digest)
 
+    def is_proven(self, identity: ArchiveIdentity | None) -> bool:
+        r"""Whether the directory that the cache keeps is that of an archive.
+
+        Args:
+            identity: the archive
+
+        """
+        return self.entry.index.exists() and self.is_of(identity)
+
     def _lacks(self, slot: Slot, names: Sequence[str]) -> bool:
         r"""Whether one of some files is not in a folder."""
         if self.directory is None:

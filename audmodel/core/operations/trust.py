@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 import datetime
-import re
 
 from audmodel.core import uid as ids
 from audmodel.core.cache.entry import CacheEntry
@@ -26,10 +25,6 @@ from audmodel.core.signing.signers import Signer
 from audmodel.core.signing.sshsig import SignatureError
 from audmodel.core.uid import ModelId
 from audmodel.core.yaml import document
-
-
-# The first one that is trusted ends the search
-_KEPT = re.compile(rb"-----BEGIN SSH SIGNATURE-----.*?-----END[^\n]*\n?", re.DOTALL)
 
 
 def check(
@@ -94,9 +89,7 @@ def is_kept(entry: CacheEntry, repository: Repository) -> bool:
     if unsignable(entry.model, header):
         return False
     # Files may be from another repository
-    if entry.slot is not None and not (
-        entry.index.exists() and Local(entry).is_of(header.archive)
-    ):
+    if entry.slot is not None and not Local(entry).is_proven(header.archive):
         return False
     trusted = _signers(repository, header)
     return trusted is None or examine(text, content, trusted).trusted

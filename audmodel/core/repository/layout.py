@@ -102,7 +102,7 @@ def records_folder(short: str) -> str:
 
 def record_path(model: ModelId, kind: str) -> str:
     r"""Path of the header, metadata or claim of a model."""
-    return f"{records_folder(model.short)}{model.version}/{model}.{kind}.yaml"
+    return f"{version_folder(model)}{model}.{kind}.yaml"
 
 
 def version_folder(model: ModelId) -> str:
@@ -162,20 +162,22 @@ def model_of_archive(path: str) -> ModelId | None:
     return model if name == f"{model}.zip" else None
 
 
+def _parts(path: str) -> list[str]:
+    r"""Folders and name of a record, empty if it is none of a model."""
+    is_record = path.startswith(RECORDS) and path.count("/") == 4
+    return path.split("/")[2:] if is_record else ["", "", ""]
+
+
 def model_of_record(path: str, kind: str) -> ModelId | None:
     r"""Model that a record belongs to."""
-    if not path.startswith(RECORDS) or path.count("/") != 4:
-        return None
-    short, version = path.split("/")[2:4]
+    short, version, _ = _parts(path)
     model = _model(short, version)
     return model if model and path == record_path(model, kind) else None
 
 
 def model_of_signature(path: str) -> ModelId | None:
     r"""Model that a signature belongs to."""
-    if not path.startswith(RECORDS) or path.count("/") != 4:
-        return None
-    short, version, name = path.split("/")[2:]
+    short, version, name = _parts(path)
     model = _model(short, version)
     digest = name.removeprefix(f"{model}.").removesuffix(".sig")
     if model is None or not _DIGEST.fullmatch(digest):
@@ -185,10 +187,8 @@ def model_of_signature(path: str) -> ModelId | None:
 
 def model_of_list(path: str) -> ModelId | None:
     r"""Model that a list of aliases belongs to."""
-    if not path.startswith(RECORDS) or path.count("/") != 4:
-        return None
-    name, version = path.split("/")[2:4]
-    model = _model(name.removesuffix(".aliases"), version)
+    folder, version, _ = _parts(path)
+    model = _model(folder.removesuffix(".aliases"), version)
     return model if model and path == list_path(model) else None
 
 

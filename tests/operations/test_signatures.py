@@ -196,7 +196,7 @@ def keygen_signature(
 
 
 def plant(repository: audmodel.Repository, uid: str, content: bytes) -> None:
-    """Store a signature as somebody does who can write to the repository."""
+    """Store a signature, with write access to the repository alone."""
     path = record(repository, uid, f"{len(stored(repository, uid)):032x}.sig")
     path.write_bytes(content)
 
@@ -469,16 +469,21 @@ def test_wrong_file_of_signers(
         audmodel.load(uid)
 
 
+@pytest.fixture
+def second(tmp_path: Path) -> audmodel.Repository:
+    """Repository to which models are copied."""
+    (tmp_path / "second" / "models").mkdir(parents=True)
+    return audmodel.Repository("models", str(tmp_path / "second"), "file-system")
+
+
 def test_signatures_follow_the_model(
-    tmp_path: Path,
+    second: audmodel.Repository,
     model_folder: Path,
     key: Path,
     signers: Path,
     repository: audmodel.Repository,
 ) -> None:
     uid = publish(model_folder, sign=key)
-    (tmp_path / "second" / "models").mkdir(parents=True)
-    second = audmodel.Repository("models", str(tmp_path / "second"), "file-system")
     audmodel.copy(uid, repository, second)
     assert [path.name for path in stored(second, uid)] == [
         path.name for path in stored(repository, uid)
@@ -491,15 +496,13 @@ def test_signatures_follow_the_model(
 
 
 def test_later_signatures_are_copied(
-    tmp_path: Path,
+    second: audmodel.Repository,
     model_folder: Path,
     key: Path,
     other: Path,
     repository: audmodel.Repository,
 ) -> None:
     uid = publish(model_folder, sign=key)
-    (tmp_path / "second" / "models").mkdir(parents=True)
-    second = audmodel.Repository("models", str(tmp_path / "second"), "file-system")
     audmodel.copy(uid, repository, second)
     audmodel.sign(uid, other, repository=repository)
     audmodel.copy(uid, repository, second)

@@ -29,7 +29,7 @@ KNOWS = {
     "errors": "core/backend/errors core/cache/errors core/errors",
     "core/api": """
         core/backend/errors core/cache core/errors core/operations core/process
-        core/progress core/repository core/selection core/signing core/site core/uid
+        core/progress core/repository core/selection core/site core/uid
         core/yaml
         """,
     "core/operations": """

@@ -68,6 +68,24 @@ def test_without_home_all_that_is_named_works(
     assert everything(homeless) == before
 
 
+def test_without_home_no_page_is_written_and_no_key_is_read(
+    homeless: Path, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = everything(homeless)
+    (tmp_path / "host" / "models").mkdir(parents=True)
+    place = audmodel.Repository("models", str(tmp_path / "host"), "file-system")
+    monkeypatch.setenv("AUDMODEL_CACHE_ROOT", str(tmp_path / "cache"))
+    for call in (
+        lambda: audmodel.build_catalog(place, "~/site"),
+        lambda: audmodel.publish(
+            str(model_folder), "name", {}, "1.0.0", repository=place, sign="~/key"
+        ),
+    ):
+        with pytest.raises(audmodel.errors.ConfigurationError, match="HOME"):
+            call()
+    assert everything(homeless) == before
+
+
 def test_home_that_is_not_writable(
     model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

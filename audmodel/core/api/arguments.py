@@ -2,13 +2,11 @@ r"""Turn arguments of users into what operations take."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import datetime
-import os
 from typing import Literal
 
 from audmodel.core import uid as ids
@@ -28,7 +26,6 @@ from audmodel.core.selection import check_patterns
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from audmodel.core.operations.catalogue import Filter
-    from audmodel.core.signing.keys import SigningKey
 
 
 def one_repository(repository: Repository | str) -> Repository:
@@ -291,22 +288,3 @@ def shown(models: Collection[ids.ModelId]) -> str:
 
     """
     return f"{len(models)} models" if len(models) != 1 else str(*models)
-
-
-def signing_key(
-    path: str | os.PathLike[str], passphrase: Callable[[], str] | None
-) -> SigningKey:
-    r"""Key that signs models.
-
-    Args:
-        path: its file
-        passphrase: returns the passphrase of a key that is encrypted
-
-    Raises:
-        InvalidInputError: if the file holds no key that can be used
-        MissingPackageError: if the package ``cryptography`` is missing
-
-    """
-    from audmodel.core.signing import keys
-
-    return keys.load(os.fspath(path), passphrase)

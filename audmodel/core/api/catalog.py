@@ -107,8 +107,7 @@ def build_catalog(
         if output is None:
             place = site.Place(registry.backend, layout.CATALOG)
         else:
-            folder = os.path.abspath(os.path.expanduser(os.fspath(output)))
-            place = stack.enter_context(site.open_folder(folder))
+            place = stack.enter_context(site.open_folder(os.fspath(output)))
         start_progress = stack.enter_context(
             reporter.report("Build catalogue", "records")
         )

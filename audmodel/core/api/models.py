@@ -17,7 +17,6 @@ from audmodel.core.api.arguments import check_one_folder
 from audmodel.core.api.arguments import load_options
 from audmodel.core.api.arguments import one_repository
 from audmodel.core.api.arguments import shown
-from audmodel.core.api.arguments import signing_key
 from audmodel.core.api.arguments import wanted_model
 from audmodel.core.api.arguments import wanted_models
 from audmodel.core.errors import CacheError
@@ -394,9 +393,11 @@ def publish(
     """
     from audmodel.core.operations import publication
     from audmodel.core.operations import publishing
+    from audmodel.core.operations import signing
 
     num_workers = check_num_workers(num_workers)
     reporter = Reporter(verbose=verbose, progress=progress)
+    key = None if sign is None else signing.load_key(os.fspath(sign), passphrase)
     planned = publication.prepare(
         root,
         name,
@@ -417,7 +418,7 @@ def publish(
         exclude=exclude,
         suspicious=suspicious,
         source=source,
-        sign=None if sign is None else signing_key(sign, passphrase),
+        sign=key,
     )
     with reporter.report(f"Publish {planned.model}") as start_progress:
         publishing.publish(planned, start_progress)

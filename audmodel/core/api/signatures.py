@@ -6,7 +6,6 @@ from collections.abc import Callable
 import os
 
 from audmodel.core.api.arguments import chosen
-from audmodel.core.api.arguments import signing_key
 from audmodel.core.api.arguments import wanted_model
 from audmodel.core.operations.results import Signature
 from audmodel.core.repository.repository import Repository
@@ -61,7 +60,7 @@ def sign(
     """
     from audmodel.core.operations import signing
 
-    loaded = signing_key(key, passphrase)
+    loaded = signing.load_key(os.fspath(key), passphrase)
     model = wanted_model(uid, cache_root, repository).model
     signing.sign(model, chosen(repository), loaded)
     return str(model)

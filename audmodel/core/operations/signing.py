@@ -2,9 +2,12 @@ r"""Sign models that exist."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.errors import ModelNotFoundError
 from audmodel.core.errors import PublishConflictError
+from audmodel.core.home import expand_home
 from audmodel.core.operations import trust
 from audmodel.core.operations.find import missing_message
 from audmodel.core.repository import deletion
@@ -14,8 +17,25 @@ from audmodel.core.repository.lookup import first
 from audmodel.core.repository.lookup import open_registry
 from audmodel.core.repository.registry import Registry
 from audmodel.core.repository.repository import Repository
+from audmodel.core.signing import keys
 from audmodel.core.signing.keys import SigningKey
 from audmodel.core.uid import ModelId
+
+
+def load_key(path: str, passphrase: Callable[[], str] | None) -> SigningKey:
+    r"""Key that signs models.
+
+    Args:
+        path: its file
+        passphrase: returns the passphrase of a key that is encrypted
+
+    Raises:
+        ConfigurationError: if the path begins with a home folder that is not known
+        InvalidInputError: if the file holds no key that can be used
+        MissingPackageError: if the package ``cryptography`` is missing
+
+    """
+    return keys.load(expand_home(path), passphrase)
 
 
 def locate(

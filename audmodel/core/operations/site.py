@@ -21,6 +21,7 @@ import time
 from typing import TYPE_CHECKING
 
 from audmodel.core.errors import InvalidInputError
+from audmodel.core.home import expand_home
 from audmodel.core.operations import site_list
 from audmodel.core.operations import site_records
 from audmodel.core.operations.options import LoadOptions
@@ -127,15 +128,17 @@ def open_folder(path: str) -> Iterator[Place]:
     r"""Place for a catalogue in a folder, which is made if it is missing.
 
     Args:
-        path: absolute path
+        path: path of the folder
 
     Raises:
+        ConfigurationError: if the path begins with a home folder that is not known
         InvalidInputError: if the folder holds something else
         RepositoryError: if it cannot be made, read or written
 
     """
     from audmodel.core.backend.errors import RepositoryError
 
+    path = os.path.abspath(expand_home(path))
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:

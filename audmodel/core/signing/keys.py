@@ -6,7 +6,6 @@ import base64
 import binascii
 from collections.abc import Callable
 from dataclasses import dataclass
-import os
 
 from audmodel.core.errors import InvalidInputError
 from audmodel.core.signing import agent
@@ -110,7 +109,7 @@ def _unencrypted(content: bytes) -> object | None:
 
 def _content(path: str) -> bytes:
     try:
-        with open(os.path.expanduser(path), "rb") as file:
+        with open(path, "rb") as file:
             return file.read(_MAX_BYTES)
     except OSError as error:
         raise InvalidInputError(
